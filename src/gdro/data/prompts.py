@@ -1,0 +1,30 @@
+"""The one form in which every data source reaches a run: a prompt with a stable, source-qualified id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Message = Mapping[str, str]
+"""One chat turn: `{"role": ..., "content": ...}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One task of a data set.
+
+    Attributes:
+        id: stable and source-qualified, e.g. `reasoning_gym/chain_sum/2/17`; it survives shuffling, sharding and
+            a new epoch, and no two prompts of a run share it.
+        messages: a chat, or plain text for a model that has no chat template.
+        answer: the gold answer, as the verifier of this source wants it.
+        source: the data source; which verifier scores the prompt may depend on it.
+        metadata: whatever else the verifier needs (JSON values only).
+    """
+
+    id: str
+    messages: str | list[Message]
+    answer: str
+    source: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
