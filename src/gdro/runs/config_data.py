@@ -8,7 +8,9 @@ from pydantic import BeforeValidator, Field
 
 from gdro.runs.config_base import Count, CountOrZero, Fraction, Section, Seed, Text, Texts
 
-Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+Cells = Annotated[
+    tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
+]
 
 
 class ReasoningGymData(Section):
@@ -16,10 +18,15 @@ class ReasoningGymData(Section):
 
     kind: Literal["reasoning_gym"] = Field("reasoning_gym", description="Which kind of source this is.")
     size: Count = Field(2048, description="Number of training prompts to make.")
-    heldout_size: CountOrZero = Field(512, description="Number of held-out prompts to make, from other seeds.")
-    seed: Seed = Field(0, description="Seed of the tasks; apart from the run's own seed, so that prompts stay the same.")
+    heldout_size: CountOrZero = Field(
+        512, description="Number of held-out prompts to make, from other seeds."
+    )
+    seed: Seed = Field(
+        0, description="Seed of the tasks; apart from the run's own seed, so that prompts stay the same."
+    )
     cells: Cells | None = Field(
-        None, description="The mixture: a list of cells as docs/data.md describes; null is the default mixture."
+        None,
+        description="The mixture: a list of cells as docs/data.md describes; null is the default mixture.",
     )
 
 
@@ -27,23 +34,30 @@ class _RowData(Section):
     """What every source of ready-made rows shares."""
 
     heldout_fraction: Fraction = Field(
-        0.05, description="Share of the prompts held out, by a hash of the id; not used beside a separate held-out source."
+        0.05,
+        description="Share of the prompts held out, by a hash of the id; not used beside a separate held-out source.",
     )
-    limit: Count | None = Field(None, description="Train on at most so many prompts, chosen by a hash of the id.")
+    limit: Count | None = Field(
+        None, description="Train on at most so many prompts, chosen by a hash of the id."
+    )
     source: Text | None = Field(
-        None, description="Name of the source, the first part of every id; null takes the row's own, or the file's name."
+        None,
+        description="Name of the source, the first part of every id; null takes the row's own, or the file's name.",
     )
     duplicates: Literal["error", "keep_first"] = Field(
-        "error", description="What to do when two rows have one id: stop, or keep the first and count the rest."
+        "error",
+        description="What to do when two rows have one id: stop, or keep the first and count the rest.",
     )
     overlong: Literal["error", "drop"] = Field(
-        "error", description="What to do with a prompt above generation.max_prompt_tokens: stop, or drop and count it."
+        "error",
+        description="What to do with a prompt above generation.max_prompt_tokens: stop, or drop and count it.",
     )
     template: Text | None = Field(
         None, description="Text put round every plain-text prompt; holds {prompt} exactly once."
     )
     chat: bool = Field(
-        False, description="Send a plain-text prompt as one user message, so that the model's chat template applies."
+        False,
+        description="Send a plain-text prompt as one user message, so that the model's chat template applies.",
     )
 
 
@@ -53,10 +67,15 @@ class ParquetData(_RowData):
     kind: Literal["parquet"] = Field(description="Which kind of source this is.")
     path: Texts = Field(description="The file, or a list of files.")
     heldout_path: Texts | None = Field(None, description="Separate held-out file or files.")
-    prompt_column: Text = Field("prompt", description="Column of the prompt: text, or a list of chat messages.")
-    answer_column: Text = Field("reward_model.ground_truth", description="Column of the gold answer; dots enter a struct.")
+    prompt_column: Text = Field(
+        "prompt", description="Column of the prompt: text, or a list of chat messages."
+    )
+    answer_column: Text = Field(
+        "reward_model.ground_truth", description="Column of the gold answer; dots enter a struct."
+    )
     id_column: Text | None = Field(
-        "extra_info.index", description="Column of the id within its source; null derives the id from the prompt's text."
+        "extra_info.index",
+        description="Column of the id within its source; null derives the id from the prompt's text.",
     )
     source_column: Text | None = Field("data_source", description="Column of the source's name.")
 
@@ -70,10 +89,12 @@ class JsonlData(_RowData):
     prompt_column: Text = Field("prompt", description="Key of the prompt: text, or a list of chat messages.")
     answer_column: Text = Field("answer", description="Key of the gold answer; dots enter an object.")
     id_column: Text | None = Field(
-        None, description="Key of the id, required in every row; null takes `id` where a row has it, else the prompt's hash."
+        None,
+        description="Key of the id, required in every row; null takes `id` where a row has it, else the prompt's hash.",
     )
     source_column: Text | None = Field(
-        None, description="Key of the source's name, required in every row; null takes `source` where a row has it."
+        None,
+        description="Key of the source's name, required in every row; null takes `source` where a row has it.",
     )
 
 
@@ -85,7 +106,9 @@ class HubData(_RowData):
     name: Text | None = Field(None, description="The dataset's subset, e.g. `en`.")
     split: Text = Field("train", description="The split to train on.")
     heldout_split: Text | None = Field(None, description="A separate held-out split.")
-    prompt_column: Text = Field("prompt", description="Column of the prompt: text, or a list of chat messages.")
+    prompt_column: Text = Field(
+        "prompt", description="Column of the prompt: text, or a list of chat messages."
+    )
     answer_column: Text = Field("answer", description="Column of the gold answer; dots enter a struct.")
     id_column: Text | None = Field(
         None, description="Column of the id within its source; null derives the id from the prompt's text."
@@ -93,9 +116,7 @@ class HubData(_RowData):
     source_column: Text | None = Field(None, description="Column of the source's name; null takes data.path.")
 
 
-DataConfig = Annotated[
-    ReasoningGymData | ParquetData | JsonlData | HubData, Field(discriminator="kind")
-]
+DataConfig = Annotated[ReasoningGymData | ParquetData | JsonlData | HubData, Field(discriminator="kind")]
 """Any of the four; `kind` says which."""
 
 DATA_KINDS: dict[str, type[Section]] = {

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from gdro.runs.config_base import (
     Count,
     CountOrZero,
+    Fraction,
     NonNegative,
     Positive,
     Probability,
@@ -52,7 +53,9 @@ class VerifierConfig(Section):
         None, description="For kind python: `path/to/file.py:name`, imported from there and nowhere else."
     )
     workers: Count = Field(2, description="Number of worker processes that check answers.")
-    deadline: Positive = Field(1.0, description="Seconds an answer may take; after that it is wrong and counted.")
+    deadline: Positive = Field(
+        1.0, description="Seconds an answer may take; after that it is wrong and counted."
+    )
     memory_mb: Count = Field(512, description="Memory limit of a worker, in MiB.")
 
 
@@ -66,13 +69,17 @@ class OptimisationConfig(Section):
     warmup: CountOrZero = Field(0, description="Steps of linear warm-up.")
     weight_decay: NonNegative = Field(0.0, description="AdamW's weight decay.")
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
-    beta_kl: NonNegative = Field(0.0, description="Weight of the KL term to the frozen base; 0 needs no reference model.")
+    beta_kl: NonNegative = Field(
+        0.0, description="Weight of the KL term to the frozen base; 0 needs no reference model."
+    )
     clip_low: Probability = Field(0.2, description="Lower clip of the likelihood ratio: 1 - clip_low.")
     clip_high: Positive = Field(0.28, description="Upper clip of the likelihood ratio: 1 + clip_high.")
     advantage: Literal["grpo", "dr_grpo", "rloo"] = Field(
         "grpo", description="Group advantage: divided by the standard deviation, mean only, or leave-one-out."
     )
-    advantage_clip: Positive | None = Field(5.0, description="Advantages are clipped to +- this, before weighting.")
+    advantage_clip: Positive | None = Field(
+        5.0, description="Advantages are clipped to +- this, before weighting."
+    )
     weighting: Literal["prompt", "row"] = Field(
         "prompt",
         description="A prompt's share of the loss: the same for every prompt (scaled by mean rollouts over its own), "
@@ -93,18 +100,24 @@ class GenerationConfig(Section):
     top_k: CountOrZero = Field(0, description="Sample among the k likeliest tokens; 0 is off.")
     max_prompt_tokens: Count = Field(1024, description="Longest prompt allowed; see data.overlong.")
     max_completion_tokens: Count = Field(1024, description="Longest completion.")
-    fast: bool = Field(True, description="Prefill each prompt once and drop finished rows; false is the stock path.")
+    fast: bool = Field(
+        True, description="Prefill each prompt once and drop finished rows; false is the stock path."
+    )
 
 
 class EvaluationConfig(Section):
     """Held-out evaluation, before and after training and every so often."""
 
-    prompts: Count | None = Field(None, description="Number of held-out prompts, chosen by a hash of the id; null is all.")
+    prompts: Count | None = Field(
+        None, description="Number of held-out prompts, chosen by a hash of the id; null is all."
+    )
     samples: Count = Field(8, description="Completions per prompt: the k of pass@k and mean@k.")
     temperature: Positive = Field(0.6, description="Sampling temperature.")
     top_p: Probability = Field(0.8, description="Nucleus sampling; 1 is off.")
     top_k: CountOrZero = Field(20, description="Sample among the k likeliest tokens; 0 is off.")
-    every: Count | None = Field(None, description="Also evaluate every so many steps; null is only before and after.")
+    every: Count | None = Field(
+        None, description="Also evaluate every so many steps; null is only before and after."
+    )
 
 
 class CheckpointConfig(Section):
@@ -119,7 +132,7 @@ class LoraConfig(Section):
 
     r: Count = Field(16, description="Rank.")
     alpha: Positive = Field(32.0, description="Scale; the update is multiplied by alpha / r.")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Dropout on the adapters' input.")
+    dropout: Fraction = Field(0.0, description="Dropout on the adapters' input.")
     target_modules: Texts = Field(("all-linear",), description="Names of the modules adapted.")
 
 
@@ -138,28 +151,44 @@ class TrainConfig(Section):
     )
     seed: Seed = Field(0, description="Seed of prompt order, sampling and controller.")
     steps: Count = Field(1000, description="Number of training steps.")
-    model: Text = Field("tiny", description="Hugging Face name or folder of a causal language model; `tiny` is the embedded one.")
-    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Number format of weights and arithmetic.")
+    model: Text = Field(
+        "tiny",
+        description="Hugging Face name or folder of a causal language model; `tiny` is the embedded one.",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "bfloat16", description="Number format of weights and arithmetic."
+    )
     prompts_per_step: Count = Field(64, description="Number of prompts in a step.")
     mean_rollouts: Count = Field(
-        4, description="Rollouts per prompt on average; every step spends exactly prompts_per_step times this."
+        4,
+        description="Rollouts per prompt on average; every step spends exactly prompts_per_step times this.",
     )
     min_rollouts: Count = Field(2, description="Fewest rollouts a controller may give a prompt.")
     max_rollouts: Count = Field(12, description="Most rollouts a controller may give a prompt.")
-    correct_threshold: float = Field(1.0, description="A completion whose reward is at or above this counts as correct.")
+    correct_threshold: float = Field(
+        1.0, description="A completion whose reward is at or above this counts as correct."
+    )
     report_to: Annotated[
         tuple[Literal["tensorboard", "wandb", "trackio"], ...],
         BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v),
     ] = Field((), description="Trackers beside metrics.jsonl, which is always written.")
     data: DataConfig = Field(default_factory=ReasoningGymData, description="The prompts.")
-    verifier: VerifierConfig = Field(default_factory=VerifierConfig, description="How completions are scored.")
+    verifier: VerifierConfig = Field(
+        default_factory=VerifierConfig, description="How completions are scored."
+    )
     controller: Annotated[ControllerConfig, BeforeValidator(_name_as_mapping)] = Field(
         default_factory=ControllerConfig, description="A controller's name, or a mapping of name and options."
     )
-    optimisation: OptimisationConfig = Field(default_factory=OptimisationConfig, description="The policy update.")
-    generation: GenerationConfig = Field(default_factory=GenerationConfig, description="Sampling of training rollouts.")
+    optimisation: OptimisationConfig = Field(
+        default_factory=OptimisationConfig, description="The policy update."
+    )
+    generation: GenerationConfig = Field(
+        default_factory=GenerationConfig, description="Sampling of training rollouts."
+    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Held-out evaluation.")
-    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig, description="What is kept for resuming.")
+    checkpoint: CheckpointConfig = Field(
+        default_factory=CheckpointConfig, description="What is kept for resuming."
+    )
     lora: LoraConfig | None = Field(None, description="Low-rank adapters; null trains all weights.")
 
     @model_validator(mode="before")

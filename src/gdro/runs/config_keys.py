@@ -1,0 +1,141 @@
+"""The list of all keys, read off the schema: what errors, `gdro train --help` and docs/configuration.md go by."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gdro.runs.config_data import DATA_KINDS
+from gdro.runs.config_schema import TrainConfig
+
+BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false", dict: "mapping"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the settings.
+
+    Attributes:
+        path: full name, e.g. `optimisation.learning_rate`.
+        allowed: what a value may be, in words.
+        default: the default as YAML would write it; `required` where there is none.
+        meaning: one line.
+        kind: for a key of the data section, the data.kind it belongs to; empty for the others.
+    """
+
+    path: str
+    allowed: str
+    default: str
+    meaning: str
+    kind: str = ""
+
+
+def describe(annotation: Any, metadata: list[Any] | None = None) -> str:
+    """What a value of this type may be, in words: `whole number >= 1 or null`."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *extra = get_args(annotation)
+        return describe(inner, _constraints(extra))
+    if origin is Literal:
+        return " | ".join(str(choice) for choice in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        parts = [describe(part, metadata) for part in get_args(annotation) if part is not type(None)]
+        return " or ".join([*parts, "null"])
+    if origin is tuple:
+        return f"list of {describe(get_args(annotation)[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    bounds = [f"{sign} {getattr(m, name)}" for m in metadata or [] for name, sign in _bounds_of(m)]
+    plain = PLAIN[origin or annotation]
+    if not bounds or annotation is str:
+        return plain
+    return f"{plain} {' and '.join(bounds)}"
+
+
+def _constraints(extra: list[Any]) -> list[Any]:
+    return [item for part in extra for item in (part.metadata if isinstance(part, FieldInfo) else [part])]
+
+
+def _bounds_of(constraint: Any) -> list[tuple[str, str]]:
+    name = type(constraint).__name__.lower()
+    return [(name, BOUNDS[name])] if name in BOUNDS else []
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    value = field.default
+    if isinstance(value, tuple):
+        return "[" + ", ".join(str(item) for item in value) + "]"
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, str(value))
+        if not _number(value)
+        else str(value)
+    )
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, if it holds one (`Section` or `Section | None`, annotated or not)."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _walk(model: type[BaseModel], above: str, kind: str = "") -> Iterator[Key]:
+    for name, field in model.model_fields.items():
+        path = f"{above}{name}"
+        if path == "data":
+            for data_kind, variant in DATA_KINDS.items():
+                yield from _walk(variant, "data.", data_kind)
+            continue
+        section = _section(field.annotation)
+        if section is not None:
+            yield from _walk(section, f"{path}.")
+            continue
+        allowed = describe(field.annotation, field.metadata)
+        yield Key(path, allowed, _default(field), field.description or "", kind)
+
+
+def all_keys() -> list[Key]:
+    """Every key, in the schema's order; a key of several data kinds comes once for each."""
+    return list(_walk(TrainConfig, ""))
+
+
+def find_key(path: str, kind: str = "") -> Key | None:
+    """The key of that full name; `kind` picks among the data kinds."""
+    found = [key for key in all_keys() if key.path == path and key.kind in ("", kind)]
+    return found[0] if found else None
+
+
+def nearest_key(path: str, extra: list[str] | None = None) -> str | None:
+    """The full name of the known key most like `path`: by its last part first, then by the whole."""
+    known = list(dict.fromkeys([key.path for key in all_keys()] + [*SECTIONS] + (extra or [])))
+    above, _, last = path.rpartition(".")
+    beside = [name for name in known if name.rpartition(".")[0] == above]
+    for pool in (beside, known):
+        by_last = {name.rpartition(".")[2]: name for name in reversed(pool)}
+        close = difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.6)
+        if close:
+            return by_last[close[0]]
+    close = difflib.get_close_matches(path, known, n=1, cutoff=0.4)
+    return close[0] if close else None
+
+
+SECTIONS = tuple(
+    name
+    for name, field in TrainConfig.model_fields.items()
+    if name == "data" or _section(field.annotation) is not None
+)
