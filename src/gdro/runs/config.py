@@ -1,6 +1,7 @@
-"""Settings in: a recipe or YAML file, `--set key=value` over it, checked by the one schema; the first error is clear.
+"""The settings of a run: one strict schema for YAML files, `--set key=value` and Python.
 
-`load_config` serves the command line; Python code may also write `TrainConfig(steps=4, ...)`.
+The schema's defaults are those for a real language model (the paper's, where it gives one); the embedded tiny
+model has its own in `gdro/recipes/default.yaml`. docs/configuration.md is generated from the descriptions.
 """
 
 from __future__ import annotations
@@ -8,21 +9,141 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
-from gdro.runs.config_base import ConfigError
-from gdro.runs.config_controller import check_controller, controller_keys
-from gdro.runs.config_data import DATA_KINDS
-from gdro.runs.config_keys import SECTIONS, find_key, nearest_key
-from gdro.runs.config_schema import TrainConfig
+from gdro.runs.config_base import ConfigError, Count, Section, Seed, SettingError, Text, one_as_tuple
+from gdro.runs.config_controller import check_controller
+from gdro.runs.config_data import DataConfig, ReasoningGymData
+from gdro.runs.config_explain import explained
+from gdro.runs.config_sections import (
+    CheckpointConfig,
+    ControllerConfig,
+    EvaluationConfig,
+    GenerationConfig,
+    LoraConfig,
+    OptimisationConfig,
+    VerifierConfig,
+)
 from gdro.runs.config_yaml import Settings, apply_overrides, dump_yaml, read_settings
 
-__all__ = ["DEFAULT_RECIPE", "ConfigError", "TrainConfig", "load_config", "recipe_names", "to_yaml"]
+__all__ = ["DEFAULT_RECIPE", "ConfigError", "TrainConfig", "load_config", "recipe_names"]
 
 DEFAULT_RECIPE = "default"
+
+
+def _name_as_mapping(value: Any) -> Any:
+    """`controller: joint` is short for `controller: {name: joint}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class TrainConfig(Section):
+    """All settings of `gdro train`. Wrong ones raise ConfigError, however they come in.
+
+    In Python, sections are mappings: `TrainConfig(steps=4, optimisation={"learning_rate": 1e-5})`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
+        default="run",
+        description="Name of the run (letters, digits, . _ -); it names the folder if output is null.",
+    )
+    output: Text | None = Field(
+        default=None,
+        description="Folder of the run; null is the first free of runs/NAME-001, runs/NAME-002, ...",
+    )
+    seed: Seed = Field(default=0, description="Seed of prompt order, sampling and controller.")
+    steps: Count = Field(default=1000, description="Number of training steps.")
+    model: Text = Field(
+        default="tiny",
+        description="Hugging Face name or folder of a causal language model; `tiny` is the embedded one.",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="bfloat16", description="Number format of weights and arithmetic."
+    )
+    prompts_per_step: Count = Field(default=64, description="Number of prompts in a step.")
+    mean_rollouts: Count = Field(
+        default=4,
+        description="Rollouts per prompt on average; every step spends exactly prompts_per_step times this.",
+    )
+    min_rollouts: Count = Field(default=2, description="Fewest rollouts a controller may give a prompt.")
+    max_rollouts: Count = Field(default=12, description="Most rollouts a controller may give a prompt.")
+    correct_threshold: float = Field(
+        default=1.0, description="A completion whose reward is at or above this counts as correct."
+    )
+    report_to: Annotated[
+        tuple[Literal["tensorboard", "wandb", "trackio"], ...], BeforeValidator(one_as_tuple)
+    ] = Field(default=(), description="Trackers beside metrics.jsonl, which is always written.")
+    data: DataConfig = Field(default=ReasoningGymData(), description="The prompts.")
+    verifier: VerifierConfig = Field(default=VerifierConfig(), description="How completions are scored.")
+    controller: Annotated[ControllerConfig, BeforeValidator(_name_as_mapping)] = Field(
+        default=ControllerConfig(), description="What plans rollouts and weights."
+    )
+    optimisation: OptimisationConfig = Field(default=OptimisationConfig(), description="The policy update.")
+    generation: GenerationConfig = Field(
+        default=GenerationConfig(), description="Sampling of training rollouts."
+    )
+    evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Held-out evaluation.")
+    checkpoint: CheckpointConfig = Field(default=CheckpointConfig(), description="What is kept for resuming.")
+    lora: LoraConfig | None = Field(default=None, description="Low-rank adapters; null trains all weights.")
+
+    def to_yaml(self) -> str:
+        """Every setting as YAML; loading it gives an equal TrainConfig."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> TrainConfig:
+        low, mean, high = self.min_rollouts, self.mean_rollouts, self.max_rollouts
+        if not low <= mean <= high:
+            raise SettingError(
+                "mean_rollouts",
+                f"must be from min_rollouts ({low}) to max_rollouts ({high}); change one of the three",
+            )
+        kind, function = self.verifier.kind, self.verifier.function
+        if kind == "python" and function is None:
+            raise SettingError("verifier.function", "kind python needs one: path/to/file.py:name")
+        if kind != "python" and function is not None:
+            raise SettingError("verifier.function", f"only for verifier.kind python, which is {kind} here")
+        if kind == "reasoning_gym" and self.data.kind != "reasoning_gym":
+            raise SettingError(
+                "verifier.kind",
+                f"scores its own tasks only, and data.kind is {self.data.kind}; use math, exact or python",
+            )
+        check_controller(self.controller.name, self.controller.options)
+        return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _checked(
+        cls, values: Any, handler: ModelWrapValidatorHandler[TrainConfig], info: ValidationInfo
+    ) -> TrainConfig:
+        """Fills the verifier's kind in, and turns pydantic's findings into one ConfigError."""
+        settings = info.context if isinstance(info.context, Settings) else Settings(values, place_unknown="")
+        try:
+            return handler(_with_kinds(values))
+        except ValidationError as error:
+            raise explained(error, cls, settings) from None
+
+
+def _with_kinds(values: Any) -> Any:
+    """Data is reasoning-gym's, and that is scored by its own scorer, unless the kind is given."""
+    if not isinstance(values, dict):
+        return values
+    data, verifier = values.get("data", {}), values.get("verifier", {})
+    if isinstance(data, dict) and "kind" not in data and not data.keys() & {"path", "name"}:
+        data = {"kind": "reasoning_gym", **data}
+        values = {**values, "data": data}
+    kind = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
+    if kind == "reasoning_gym" and isinstance(verifier, dict) and "kind" not in verifier:
+        values = {**values, "verifier": {"kind": kind, **verifier}}
+    return values
 
 
 def recipe_names() -> list[str]:
@@ -35,32 +156,16 @@ def load_config(recipe_or_path: str | Path | None = None, overrides: Sequence[st
     """The checked settings of a run.
 
     Args:
-        recipe_or_path: a recipe's name, or a YAML file; None is the embedded default recipe. What the file leaves
+        recipe_or_path: a recipe's name, or a YAML file; None is the recipe `default`. What the file leaves
             out takes the schema's default.
         overrides: `key=value` texts laid over it, in any order; values are YAML.
 
     Raises:
-        ConfigError: one message with a line per problem, each naming the key, the value, its place and the remedy.
+        ConfigError: a line per problem, each naming the key, the value, its place and the remedy.
     """
     settings = read_settings(_locate(recipe_or_path))
     apply_overrides(settings, overrides)
-    return check_settings(settings)
-
-
-def check_settings(settings: Settings) -> TrainConfig:
-    """`settings` as a TrainConfig; see `load_config` for the errors."""
-    try:
-        config = TrainConfig.model_validate(settings.values)
-    except ValidationError as error:
-        lines = [_explain(detail, settings) for detail in error.errors(include_url=False)]
-        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
-    check_controller(config, settings.place)
-    return config
-
-
-def to_yaml(config: TrainConfig) -> str:
-    """Every setting as YAML; `load_config` of it gives an equal config."""
-    return dump_yaml(config.model_dump(mode="json"))
+    return TrainConfig.model_validate(settings.values, context=settings)
 
 
 def _locate(recipe_or_path: str | Path | None) -> Path:
@@ -70,60 +175,6 @@ def _locate(recipe_or_path: str | Path | None) -> Path:
     path = Path(name)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigError(
-            f"{name}: no recipe of that name, and the file {what}; recipes: {', '.join(recipe_names())}"
-        )
+        recipes = ", ".join(recipe_names())
+        raise ConfigError(f"{name}: no recipe of that name ({recipes}), and as a file it {what}")
     return path
-
-
-def _explain(detail: ErrorDetails, settings: Settings) -> str:
-    """One line for one of pydantic's errors."""
-    kind = str(_at(settings.values, ("data", "kind")) or "reasoning_gym")
-    path = _key_path(detail["loc"])
-    name, place = ".".join(path), settings.place(path)
-    if not path:
-        return str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        return f"{name} ({place}): unknown key{_suggest(name, kind)}"
-    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        kinds = " | ".join(DATA_KINDS)
-        given = _at(settings.values, ("data", "kind"))
-        return f"data.kind = {given!r} ({settings.place(('data', 'kind'))}): must be one of {kinds}"
-    key = find_key(name, kind)
-    allowed = key.allowed if key else str(detail["msg"])
-    if path[0] in SECTIONS and len(path) == 1:
-        allowed = "a section of `key: value` lines"
-    if detail["type"] == "missing":
-        return f"{name} ({place}): missing; give {allowed}"
-    return f"{name} = {_short(_at(settings.values, path))} ({place}): must be {allowed}"
-
-
-def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """pydantic's location as a key path: without the data union's tag and without list positions."""
-    parts = list(loc)
-    if len(parts) > 1 and parts[0] == "data" and parts[1] in DATA_KINDS:
-        del parts[1]
-    path: list[str] = []
-    for part in parts:
-        if isinstance(part, int):
-            break
-        path.append(part)
-    return tuple(path)
-
-
-def _at(values: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        values = values.get(key) if isinstance(values, dict) else None
-    return values
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _suggest(name: str, kind: str) -> str:
-    near = nearest_key(name, controller_keys())
-    if near == name:
-        return f"; it belongs to another data.kind than {kind}"
-    return f"; did you mean {near}?" if near else ""

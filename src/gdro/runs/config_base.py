@@ -7,8 +7,19 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-class ConfigError(ValueError):
-    """Settings that cannot be used. The message has one line per problem: key, value given, where, what is allowed."""
+class ConfigError(Exception):
+    """Settings that cannot be used: a line per problem, with key, value, its place and what is allowed.
+
+    Not a ValueError, because pydantic would wrap one and bury the message.
+    """
+
+
+class SettingError(ValueError):
+    """One setting that does not fit the others, raised while they are checked; ends up in a ConfigError."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class Section(BaseModel):
@@ -24,7 +35,7 @@ class Section(BaseModel):
     )
 
 
-def _one_as_tuple(value: Any) -> Any:
+def one_as_tuple(value: Any) -> Any:
     """A single text stands for a list of one; a YAML list becomes a tuple."""
     if isinstance(value, str):
         return (value,)
@@ -32,7 +43,7 @@ def _one_as_tuple(value: Any) -> Any:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_as_tuple)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(one_as_tuple)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]

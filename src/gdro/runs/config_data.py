@@ -16,16 +16,19 @@ Cells = Annotated[
 class ReasoningGymData(Section):
     """Tasks made by reasoning-gym, from a mixture of families and levels."""
 
-    kind: Literal["reasoning_gym"] = Field("reasoning_gym", description="Which kind of source this is.")
-    size: Count = Field(2048, description="Number of training prompts to make.")
+    kind: Literal["reasoning_gym"] = Field(
+        default="reasoning_gym", description="Which kind of source this is."
+    )
+    size: Count = Field(default=2048, description="Number of training prompts to make.")
     heldout_size: CountOrZero = Field(
-        512, description="Number of held-out prompts to make, from other seeds."
+        default=512, description="Number of held-out prompts to make, from other seeds."
     )
     seed: Seed = Field(
-        0, description="Seed of the tasks; apart from the run's own seed, so that prompts stay the same."
+        default=0,
+        description="Seed of the tasks; apart from the run's own seed, so that prompts stay the same.",
     )
     cells: Cells | None = Field(
-        None,
+        default=None,
         description="The mixture: a list of cells as docs/data.md describes; null is the default mixture.",
     )
 
@@ -34,30 +37,30 @@ class _RowData(Section):
     """What every source of ready-made rows shares."""
 
     heldout_fraction: Fraction = Field(
-        0.05,
-        description="Share of the prompts held out, by a hash of the id; not used beside a separate held-out source.",
+        default=0.05,
+        description="Share of the prompts held out, by a hash of the id; unused beside a separate source.",
     )
     limit: Count | None = Field(
-        None, description="Train on at most so many prompts, chosen by a hash of the id."
+        default=None, description="Train on at most so many prompts, chosen by a hash of the id."
     )
     source: Text | None = Field(
-        None,
-        description="Name of the source, the first part of every id; null takes the row's own, or the file's name.",
+        default=None,
+        description="Name of the source, the first part of every id; null takes the row's, or the file name.",
     )
     duplicates: Literal["error", "keep_first"] = Field(
-        "error",
+        default="error",
         description="What to do when two rows have one id: stop, or keep the first and count the rest.",
     )
     overlong: Literal["error", "drop"] = Field(
-        "error",
-        description="What to do with a prompt above generation.max_prompt_tokens: stop, or drop and count it.",
+        default="error",
+        description="A prompt above generation.max_prompt_tokens: stop, or drop and count it.",
     )
     template: Text | None = Field(
-        None, description="Text put round every plain-text prompt; holds {prompt} exactly once."
+        default=None, description="Text put round every plain-text prompt; holds {prompt} exactly once."
     )
     chat: bool = Field(
-        False,
-        description="Send a plain-text prompt as one user message, so that the model's chat template applies.",
+        default=False,
+        description="Send a plain-text prompt as one user message, for the model's chat template.",
     )
 
 
@@ -66,18 +69,18 @@ class ParquetData(_RowData):
 
     kind: Literal["parquet"] = Field(description="Which kind of source this is.")
     path: Texts = Field(description="The file, or a list of files.")
-    heldout_path: Texts | None = Field(None, description="Separate held-out file or files.")
+    heldout_path: Texts | None = Field(default=None, description="Separate held-out file or files.")
     prompt_column: Text = Field(
-        "prompt", description="Column of the prompt: text, or a list of chat messages."
+        default="prompt", description="Column of the prompt: text, or a list of chat messages."
     )
     answer_column: Text = Field(
-        "reward_model.ground_truth", description="Column of the gold answer; dots enter a struct."
+        default="reward_model.ground_truth", description="Column of the gold answer; dots enter a struct."
     )
     id_column: Text | None = Field(
-        "extra_info.index",
+        default="extra_info.index",
         description="Column of the id within its source; null derives the id from the prompt's text.",
     )
-    source_column: Text | None = Field("data_source", description="Column of the source's name.")
+    source_column: Text | None = Field(default="data_source", description="Column of the source's name.")
 
 
 class JsonlData(_RowData):
@@ -85,16 +88,18 @@ class JsonlData(_RowData):
 
     kind: Literal["jsonl"] = Field(description="Which kind of source this is.")
     path: Texts = Field(description="The file, or a list of files.")
-    heldout_path: Texts | None = Field(None, description="Separate held-out file or files.")
-    prompt_column: Text = Field("prompt", description="Key of the prompt: text, or a list of chat messages.")
-    answer_column: Text = Field("answer", description="Key of the gold answer; dots enter an object.")
+    heldout_path: Texts | None = Field(default=None, description="Separate held-out file or files.")
+    prompt_column: Text = Field(
+        default="prompt", description="Key of the prompt: text, or a list of chat messages."
+    )
+    answer_column: Text = Field(default="answer", description="Key of the gold answer; dots enter an object.")
     id_column: Text | None = Field(
-        None,
-        description="Key of the id, required in every row; null takes `id` where a row has it, else the prompt's hash.",
+        default=None,
+        description="Key of the id, required in every row; null takes `id` where there is one, else a hash.",
     )
     source_column: Text | None = Field(
-        None,
-        description="Key of the source's name, required in every row; null takes `source` where a row has it.",
+        default=None,
+        description="Key of the source's name, required in every row; null takes `source` if there is one.",
     )
 
 
@@ -103,17 +108,22 @@ class HubData(_RowData):
 
     kind: Literal["hub"] = Field(description="Which kind of source this is.")
     path: Text = Field(description="Name on the hub, or a local folder.")
-    name: Text | None = Field(None, description="The dataset's subset, e.g. `en`.")
-    split: Text = Field("train", description="The split to train on.")
-    heldout_split: Text | None = Field(None, description="A separate held-out split.")
+    name: Text | None = Field(default=None, description="The dataset's subset, e.g. `en`.")
+    split: Text = Field(default="train", description="The split to train on.")
+    heldout_split: Text | None = Field(default=None, description="A separate held-out split.")
     prompt_column: Text = Field(
-        "prompt", description="Column of the prompt: text, or a list of chat messages."
+        default="prompt", description="Column of the prompt: text, or a list of chat messages."
     )
-    answer_column: Text = Field("answer", description="Column of the gold answer; dots enter a struct.")
+    answer_column: Text = Field(
+        default="answer", description="Column of the gold answer; dots enter a struct."
+    )
     id_column: Text | None = Field(
-        None, description="Column of the id within its source; null derives the id from the prompt's text."
+        default=None,
+        description="Column of the id within its source; null derives the id from the prompt's text.",
     )
-    source_column: Text | None = Field(None, description="Column of the source's name; null takes data.path.")
+    source_column: Text | None = Field(
+        default=None, description="Column of the source's name; null takes data.path."
+    )
 
 
 DataConfig = Annotated[ReasoningGymData | ParquetData | JsonlData | HubData, Field(discriminator="kind")]

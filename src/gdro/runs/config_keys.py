@@ -1,10 +1,11 @@
-"""The list of all keys, read off the schema: what errors, `gdro train --help` and docs/configuration.md go by."""
+"""The list of all keys, read off the schema: errors, help and docs/configuration.md go by it."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,7 +14,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gdro.runs.config_data import DATA_KINDS
-from gdro.runs.config_schema import TrainConfig
 
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false", dict: "mapping"}
@@ -109,20 +109,28 @@ def _walk(model: type[BaseModel], above: str, kind: str = "") -> Iterator[Key]:
         yield Key(path, allowed, _default(field), field.description or "", kind)
 
 
-def all_keys() -> list[Key]:
-    """Every key, in the schema's order; a key of several data kinds comes once for each."""
-    return list(_walk(TrainConfig, ""))
+@functools.cache
+def all_keys(root: type[BaseModel]) -> tuple[Key, ...]:
+    """Every key of the schema `root`, in its order; a key of several data kinds comes once for each."""
+    return tuple(_walk(root, ""))
 
 
-def find_key(path: str, kind: str = "") -> Key | None:
-    """The key of that full name; `kind` picks among the data kinds."""
-    found = [key for key in all_keys() if key.path == path and key.kind in ("", kind)]
-    return found[0] if found else None
+def sections(root: type[BaseModel]) -> tuple[str, ...]:
+    """Names of the sections of `root`."""
+    fields = root.model_fields.items()
+    return tuple(name for name, field in fields if name == "data" or _section(field.annotation) is not None)
 
 
-def nearest_key(path: str, extra: list[str] | None = None) -> str | None:
-    """The full name of the known key most like `path`: by its last part first, then by the whole."""
-    known = list(dict.fromkeys([key.path for key in all_keys()] + [*SECTIONS] + (extra or [])))
+def find_key(root: type[BaseModel], path: str, data_kind: str) -> Key | None:
+    """The key of that full name; `data_kind` picks among the kinds of data."""
+    for key in all_keys(root):
+        if key.path == path and key.kind in ("", data_kind):
+            return key
+    return None
+
+
+def nearest(path: str, known: Sequence[str]) -> str | None:
+    """The one of `known` most like `path`: by its last part beside it, then anywhere, then by all."""
     above, _, last = path.rpartition(".")
     beside = [name for name in known if name.rpartition(".")[0] == above]
     for pool in (beside, known):
@@ -130,12 +138,5 @@ def nearest_key(path: str, extra: list[str] | None = None) -> str | None:
         close = difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.6)
         if close:
             return by_last[close[0]]
-    close = difflib.get_close_matches(path, known, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(path, list(known), n=1, cutoff=0.4)
     return close[0] if close else None
-
-
-SECTIONS = tuple(
-    name
-    for name, field in TrainConfig.model_fields.items()
-    if name == "data" or _section(field.annotation) is not None
-)

@@ -1,6 +1,6 @@
-"""Settings as text: strict YAML in, YAML out, and `--set key=value` laid over it, with the place of every value.
+"""Settings as text: strict YAML in and out, and `--set key=value` laid over it; each value keeps its place.
 
-YAML here is the 1.2 core schema: `1e-6` is a number, `no` is text, `010` is text. Duplicate keys, anchors, tags
+YAML here is the 1.2 core schema: `1e-6` is a number, `no` and `010` are text. Duplicate keys, anchors, tags
 and more than one document are errors. Only plain values are ever built: nothing in a file can run code.
 """
 
@@ -57,17 +57,19 @@ for _name, _pattern, _first in _RULES:
 
 @dataclass
 class Settings:
-    """Values as nested dicts, and for each key path the place it came from (`run.yaml, line 3` or `--set ...`)."""
+    """Values as nested dicts, and for each key path where it came from: `run.yaml, line 3`."""
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[KeyPath, str] = field(default_factory=dict)
+    place_unknown: str = "default"
 
     def place(self, path: KeyPath) -> str:
-        """Where the value at `path` came from; the nearest enclosing section's place, or `default`."""
+        """Where the value at `path` came from: its own place, else its section's, else a key's in it."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.places:
                 return self.places[path[:end]]
-        return "default"
+        inside = [place for known, place in self.places.items() if known[: len(path)] == path]
+        return inside[0] if inside else self.place_unknown
 
 
 def parse_yaml(text: str, place: str) -> Any:
@@ -87,16 +89,23 @@ def _compose(text: str, place: str) -> yaml.Node | None:
 
 
 def _one_line(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark
+        if mark is not None:
+            return f"line {_line(mark)}: {error.problem}"
     return " ".join(str(error).split())
+
+
+def _line(mark: Any) -> int:
+    """Line number of a YAML mark, from 1."""
+    return int(mark.line) + 1
 
 
 def _check_events(text: str, place: str) -> None:
     """Refuses anchors and tags, and nesting deep enough to exhaust the stack, before any value is built."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1
+        line = _line(event.start_mark)
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
             raise ConfigError(
                 f"{place}, line {line}: anchors and aliases (& and *) are not allowed; repeat the value"
@@ -123,7 +132,7 @@ def _duplicate_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
-            line = key.start_mark.line + 1
+            line = _line(key.start_mark)
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
                 yield line, f"key {getattr(key, 'value', '')!r} must be text"
                 return
@@ -159,7 +168,7 @@ def read_settings(path: Path) -> Settings:
 def _lines(node: yaml.MappingNode, above: KeyPath, name: str) -> Iterator[tuple[KeyPath, str]]:
     for key, value in node.value:
         path = (*above, key.value)
-        yield path, f"{name}, line {key.start_mark.line + 1}"
+        yield path, f"{name}, line {_line(key.start_mark)}"
         if isinstance(value, yaml.MappingNode):
             yield from _lines(value, path, name)
 
@@ -173,11 +182,11 @@ def _name_controller(settings: Settings) -> None:
 def apply_overrides(settings: Settings, overrides: Sequence[str]) -> None:
     """Lays `a.b=value` texts over `settings`, in place.
 
-    Values are YAML. Of two for one key the later wins; whole sections go before keys inside them, so the order of
-    `controller=uniform` and `controller.eta=3` does not matter.
+    Values are YAML. Of two for one key the later wins; whole sections go before keys inside them, so the
+    order of `controller=uniform` and `controller.eta=3` does not matter.
 
     Raises:
-        ConfigError: a text without `=`, an empty key, a value that is not YAML, or a key inside a plain value.
+        ConfigError: a text without `=`, an empty key, a value that is not YAML, a key inside a plain value.
     """
     parsed = [_parse_override(text) for text in overrides]
     parsed.sort(key=lambda item: (len(item[0]), item[0][-1] != TAG_KEYS.get(item[0][0])))
