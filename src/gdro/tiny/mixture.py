@@ -1,4 +1,4 @@
-"""The mixture of the default run: eight reasoning-gym families at two to four levels each (no torch needed)."""
+"""The mixture of the default run: eight reasoning-gym families at two to four levels (no torch needed)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,167 @@
+"""Train the base model from nothing: `python -m gdro.tiny.pretrain --output DIR`.
+
+One thread, one seed, no data but what reasoning-gym generates; the same seed on the same kind of machine
+gives the same bytes. The loss is on the answers alone. Left out on purpose: mixed precision, checkpoints and
+early stopping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from gdro.data.reasoning_gym import Cell
+from gdro.tiny.demonstrations import TEACHING, demonstrations
+from gdro.tiny.mixture import DEFAULT_MIXTURE
+from gdro.tiny.model import new_model
+from gdro.tiny.tokenizer import train_tokenizer
+
+Example = tuple[list[int], int]
+"""Token ids of prompt, answer and end, and the number of prompt tokens."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the weights depend on beside the mixture and its teaching; the defaults made the shipped model.
+
+    Attributes:
+        seed: of the weights, the demonstrations and their order.
+        steps: optimizer steps.
+        batch: demonstrations per step, split into `chunks` of like length.
+        chunks: forward passes per step.
+        learning_rate: peak, after `warmup` steps; then a cosine to a twentieth.
+        tokenizer_texts: demonstrations per cell that the tokenizer is made from.
+        vocab_size: most tokens the tokenizer may have.
+        hidden, intermediate, layers: model widths and depth.
+    """
+
+    seed: int = 0
+    steps: int = 2800
+    batch: int = 256
+    chunks: int = 8
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    tokenizer_texts: int = 300
+    vocab_size: int = 704
+    hidden: int = 128
+    intermediate: int = 384
+    layers: int = 4
+
+
+def pretrain(settings: Settings, output: Path, cells: Sequence[Cell] = DEFAULT_MIXTURE) -> str:
+    """Train, save a Hugging Face folder at `output` and return the SHA-256 of its `model.safetensors`."""
+    torch.set_num_threads(1)
+    tokenizer = make_tokenizer(settings, cells)
+    model = new_model(tokenizer, settings.hidden, settings.intermediate, settings.layers, settings.seed)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(settings, step))
+    batches = example_batches(settings, tokenizer, cells)
+    start, running = time.perf_counter(), 0.0
+    for step in range(1, settings.steps + 1):
+        running += train_step(model, optimizer, next(batches), settings.chunks)
+        schedule.step()
+        if step % 100 == 0:
+            print(
+                f"step {step} loss {running / 100:.4f} seconds {time.perf_counter() - start:.0f}", flush=True
+            )
+            running = 0.0
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    return hashlib.sha256((output / "model.safetensors").read_bytes()).hexdigest()
+
+
+def make_tokenizer(settings: Settings, cells: Sequence[Cell]) -> PreTrainedTokenizerFast:
+    """The tokenizer of the first demonstrations of every cell."""
+    texts = [
+        text
+        for cell in cells
+        for pair in islice(demonstrations(cell, settings.seed), settings.tokenizer_texts)
+        for text in pair
+    ]
+    return train_tokenizer(texts, settings.vocab_size)
+
+
+def learning_rate(settings: Settings, step: int) -> float:
+    """Linear warm-up, then a cosine to a twentieth of the peak."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def example_batches(
+    settings: Settings, tokenizer: PreTrainedTokenizerFast, cells: Sequence[Cell]
+) -> Iterator[list[Example]]:
+    """Batches of fresh demonstrations, each from a cell drawn by teaching weight, sorted by length."""
+    rng = Random(settings.seed)
+    sources = [demonstrations(cell, settings.seed + 1) for cell in cells]
+    weights = [TEACHING[cell.name].weight for cell in cells]
+    while True:
+        pairs = [next(source) for source in rng.choices(sources, weights, k=settings.batch)]
+        prompts = tokenizer([question for question, _ in pairs]).input_ids
+        answers = tokenizer([answer for _, answer in pairs], add_special_tokens=False).input_ids
+        examples = [
+            ([*prompt, *answer, tokenizer.eos_token_id], len(prompt))
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        yield sorted(examples, key=lambda example: len(example[0]))
+
+
+def train_step(
+    model: Qwen3ForCausalLM, optimizer: torch.optim.Optimizer, examples: Sequence[Example], chunks: int
+) -> float:
+    """One update on the mean cross entropy of the answer tokens, which it returns (nats per token)."""
+    tokens = sum(len(ids) - prompt for ids, prompt in examples)
+    size = math.ceil(len(examples) / chunks)
+    total = 0.0
+    for start in range(0, len(examples), size):
+        loss = answer_loss(model, examples[start : start + size]) / tokens
+        torch.autograd.backward(loss)
+        total += float(loss.detach())
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return total
+
+
+def answer_loss(model: Qwen3ForCausalLM, examples: Sequence[Example]) -> torch.Tensor:
+    """Summed cross entropy of the answer tokens. Rows are padded on the right, where no token can look."""
+    width = max(len(ids) for ids, _ in examples)
+    ids = torch.zeros(len(examples), width, dtype=torch.long)
+    wanted = torch.zeros(len(examples), width, dtype=torch.bool)
+    for row, (tokens, prompt) in enumerate(examples):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        wanted[row, prompt : len(tokens)] = True
+    hidden = model.model(ids[:, :-1], use_cache=False).last_hidden_state
+    logits = model.lm_head(hidden[wanted[:, 1:]])
+    return torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted[:, 1:]], reduction="sum")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to write the model to")
+    parser.add_argument("--seed", type=int, default=Settings.seed)
+    parser.add_argument("--steps", type=int, default=Settings.steps)
+    arguments = parser.parse_args()
+    settings = Settings(seed=arguments.seed, steps=arguments.steps)
+    print(settings)
+    print("sha256", pretrain(settings, arguments.output))
+
+
+if __name__ == "__main__":
+    main()
