@@ -29,7 +29,7 @@ class ReasoningGymData(Section):
     )
     cells: Cells | None = Field(
         default=None,
-        description="The mixture: a list of cells as docs/data.md describes; null is the default mixture.",
+        description="The mixture: a list of {family, level, config, weight}; null is the default.",
     )
 
 
@@ -54,6 +54,9 @@ class _RowData(Section):
     overlong: Literal["error", "drop"] = Field(
         default="error",
         description="A prompt above generation.max_prompt_tokens: stop, or drop and count it.",
+    )
+    metadata_columns: Texts = Field(
+        default=(), description="Further columns handed to a Python reward function with the prompt."
     )
     template: Text | None = Field(
         default=None, description="Text put round every plain-text prompt; holds {prompt} exactly once."
@@ -122,7 +125,7 @@ class HubData(_RowData):
         description="Column of the id within its source; null derives the id from the prompt's text.",
     )
     source_column: Text | None = Field(
-        default=None, description="Column of the source's name; null takes data.path."
+        default=None, description="Column of the source's name; null takes the last part of data.path."
     )
 
 

@@ -84,11 +84,11 @@ One schema serves YAML files, the command line and Python:
     load_config("my.yaml", ["steps=500"])
     TrainConfig(steps=500, optimisation={"learning_rate": 3e-5})
 
-- A key that does not exist, a value of the wrong type or range, or settings that contradict each other stop the run
-  before anything is loaded, with a line for each: the key, the value, the file and line (or `--set`) it came from,
-  what is allowed, and for an unknown key the nearest known one.
-- Types are not bent: `steps: "4"` and `steps: 4.0` are errors. `1e-6` is a number. Texts need no quotes unless they
-  look like a number, `true`, `false` or `null`.
+- A key that does not exist, a value of the wrong type or range, or settings that contradict each other stop
+  the run before anything is loaded, with a line for each: the key, the value, the file and line (or `--set`)
+  it came from, what is allowed, and for an unknown key the nearest known one.
+- Types are not bent: `steps: "4"` and `steps: 4.0` are errors. `1e-6` is a number. Texts need no quotes
+  unless they look like a number, `true`, `false` or `null`.
 - YAML anchors, tags, duplicate keys and several documents in one file are errors.
 - The order of `--set` does not matter, except that of two for one key the later wins. Another `controller` or
   `data.kind` than the file's starts that section over: the file's options for it are dropped.

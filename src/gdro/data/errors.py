@@ -1,0 +1,16 @@
+"""The one error of every data door."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """Data that cannot be used: names the file, the row (the first is 1) and what to do.
+
+    Nothing of a load that raised it is kept.
+    """
+
+
+def shown(value: object, width: int = 60) -> str:
+    """`value` as an error quotes it: at most about `width` characters."""
+    text = repr(value[: 2 * width] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -1,0 +1,73 @@
+"""Prompts against the length that the run allows, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gdro.data.errors import DataError
+from gdro.data.prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Prompts that fit, and what was left out.
+
+    Attributes:
+        prompts: those of at most the length allowed, in order.
+        dropped: number of longer ones left out.
+        longest: tokens of the longest prompt seen, dropped ones included; 0 for no prompts.
+    """
+
+    prompts: list[Prompt]
+    dropped: int
+    longest: int
+
+
+def check_lengths(
+    prompts: Sequence[Prompt],
+    tokenizer: Any,
+    max_prompt_tokens: int,
+    overlong: Literal["error", "drop"] = "error",
+) -> Lengths:
+    """The prompts of at most `max_prompt_tokens` tokens, chat template included.
+
+    Args:
+        prompts: what the run would use.
+        tokenizer: a Hugging Face tokenizer.
+        max_prompt_tokens: the longest allowed.
+        overlong: `error` stops at longer ones, `drop` leaves them out and counts them.
+
+    Raises:
+        DataError: there are longer ones and `overlong` is `error`; all are longer; or a chat prompt meets a
+            tokenizer without a chat template.
+    """
+    counts = [_tokens(prompt, tokenizer) for prompt in prompts]
+    fits = [prompt for prompt, count in zip(prompts, counts, strict=True) if count <= max_prompt_tokens]
+    longest = max(counts, default=0)
+    dropped = len(prompts) - len(fits)
+    if dropped and (overlong == "error" or not fits):
+        first = next(
+            prompt.id for prompt, count in zip(prompts, counts, strict=True) if count > max_prompt_tokens
+        )
+        raise DataError(
+            f"{dropped} of {len(prompts)} prompts are longer than {max_prompt_tokens} tokens; the first "
+            f"is {first!r}, the longest has {longest}; raise generation.max_prompt_tokens or set data.overlong to drop"
+        )
+    return Lengths(fits, dropped, longest)
+
+
+def _tokens(prompt: Prompt, tokenizer: Any) -> int:
+    if isinstance(prompt.messages, str):
+        return len(tokenizer(prompt.messages)["input_ids"])
+    if tokenizer.chat_template is None:
+        raise DataError(
+            f"prompt {prompt.id!r} is a chat and the model's tokenizer has no chat template; "
+            "use plain-text prompts (data.chat: false) or a chat model"
+        )
+    messages = [dict(message) for message in prompt.messages]
+    encoded = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    return len(encoded["input_ids"])

@@ -1,0 +1,93 @@
+"""The prompts that a `data` section names, split into those trained on and those held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from gdro.data.collect import Collected, Rows, collect
+from gdro.data.errors import DataError
+from gdro.data.hub import read_hub
+from gdro.data.jsonl import read_jsonl
+from gdro.data.parquet import read_parquet
+from gdro.data.prompts import Prompt
+from gdro.data.rows import Columns, Shape
+from gdro.data.split import check_disjoint, choose, split_heldout
+from gdro.runs.config_data import DataConfig, HubData, JsonlData, ParquetData, ReasoningGymData
+
+
+@dataclass(frozen=True)
+class RunPrompts:
+    """The prompts of a run.
+
+    Attributes:
+        train: trained on.
+        heldout: evaluated on; empty if the settings hold none out.
+        counts: what the load left out or found odd, by name, for the run to show where it is not 0:
+            `duplicates` dropped, `contradictions` (those of them with another prompt or answer),
+            `heldout_text_seen` (held-out prompts whose text is trained on under another id), `beyond_limit`.
+    """
+
+    train: list[Prompt]
+    heldout: list[Prompt]
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def load_prompts(data: DataConfig) -> RunPrompts:
+    """All prompts of the source, checked; see docs/data.md for the rules.
+
+    Raises:
+        DataError: whatever is wrong with the data, by file and row; nothing is returned then.
+    """
+    if isinstance(data, ReasoningGymData):
+        return _reasoning_gym(data)
+    found = collect(_files(data, heldout=False), data.duplicates)
+    if _has_own_heldout(data):
+        apart = collect(_files(data, heldout=True), data.duplicates)
+        train, heldout = found.prompts, apart.prompts
+    else:
+        apart = Collected([])
+        train, heldout = split_heldout(found.prompts, data.heldout_fraction)
+    kept = choose(train, data.limit, "limit")
+    counts = {
+        "duplicates": found.duplicates + apart.duplicates,
+        "contradictions": found.contradictions + apart.contradictions,
+        "heldout_text_seen": check_disjoint(train, heldout),
+        "beyond_limit": len(train) - len(kept),
+    }
+    return RunPrompts(kept, heldout, counts)
+
+
+def _reasoning_gym(data: ReasoningGymData) -> RunPrompts:
+    from gdro.data.reasoning_gym import DEFAULT_MIXTURE, cells_from_config, load_mixture
+
+    try:
+        cells = DEFAULT_MIXTURE if data.cells is None else cells_from_config(data.cells)
+        train = load_mixture(cells, data.size, data.seed, "train")
+        heldout = load_mixture(cells, data.heldout_size, data.seed, "heldout") if data.heldout_size else []
+    except ValueError as error:
+        raise DataError(f"data.cells: {error}") from error
+    return RunPrompts(train, heldout, {"heldout_text_seen": check_disjoint(train, heldout)})
+
+
+def _has_own_heldout(data: ParquetData | JsonlData | HubData) -> bool:
+    return (data.heldout_split if isinstance(data, HubData) else data.heldout_path) is not None
+
+
+def _files(data: ParquetData | JsonlData | HubData, *, heldout: bool) -> Iterator[tuple[str, Rows]]:
+    """Each file (or split) of one side, with its rows; nothing is read before it is asked for."""
+    columns = Columns(
+        data.prompt_column, data.answer_column, data.id_column, data.source_column, data.metadata_columns
+    )
+    shape = Shape(data.template, data.chat)
+    if isinstance(data, HubData):
+        split = data.heldout_split if heldout and data.heldout_split is not None else data.split
+        yield (
+            f"{data.path}, split {split}",
+            read_hub(data.path, data.name, split, columns, shape, data.source),
+        )
+        return
+    paths: Sequence[str] = (data.heldout_path or ()) if heldout else data.path
+    read = read_jsonl if isinstance(data, JsonlData) else read_parquet
+    for path in paths:
+        yield path, read(path, columns, shape, data.source)
