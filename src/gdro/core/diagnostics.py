@@ -22,9 +22,7 @@ from gdro.core.types import Floats, Ints
 def _array(values: ArrayLike, name: str) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim == 0 or array.shape[-1] == 0:
-        raise OptionError(
-            f"{name}: expected an array whose last axis holds at least one bin, got {array.shape}"
-        )
+        raise OptionError(f"{name}: expected an array whose last axis holds at least one bin, got {array.shape}")
     return array
 
 
@@ -240,8 +238,7 @@ def snapshots(values: ArrayLike, span: int = 10) -> tuple[Snapshot, ...]:
     last_start = steps - size
     starts = {"start": 0, "early": last_start // 4, "mid": last_start // 2, "late": last_start}
     return tuple(
-        Snapshot(name, first, first + size - 1, nan_mean(array[first : first + size]))
-        for name, first in starts.items()
+        Snapshot(name, first, first + size - 1, nan_mean(array[first : first + size])) for name, first in starts.items()
     )
 
 

@@ -1,0 +1,317 @@
+"""The one interface of every controller, and all that they share: prompts by id, bins, plans, checks, state.
+
+A method overrides up to three hooks: `_allocate` (how many rollouts), `_weigh` (what weight) and `_learn`, and says with
+`_state` what it must remember. Everything that can be refused is refused before a hook runs, so an error changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gdro.controllers.metrics import batch_metrics
+from gdro.core import signals
+from gdro.core.difficulty import DifficultyClassifier, Statistic
+from gdro.core.errors import OptionError, PlanError, RewardError, StateError
+from gdro.core.hashing import Keys, step_keys
+from gdro.core.outcome import Outcome, Pending, count_correct
+from gdro.core.prompts import check_ids
+from gdro.core.ragged import Ragged, from_rewards
+from gdro.core.types import Feedback, Floats, Ints, Metric, Plan, Rewards
+
+STATE_FORMAT = 1
+
+
+@dataclass(kw_only=True, eq=False)
+class Controller:
+    """plan -> rollouts; observe -> weights. The base allocates uniformly and weighs with 1.
+
+    Attributes:
+        bins: number of difficulty bins of equal width over [0, 1]; 0 is the hardest.
+        inner_edges: explicit inner edges instead, rising inside (0, 1); `bins` then follows from them.
+        mean_rollouts: nbar; the rollouts of every batch sum to exactly M * nbar.
+        min_rollouts, max_rollouts: bounds of a prompt's rollouts.
+        statistic: any_of_n, pass_at_k, mean_reward or beta (see gdro.core.difficulty).
+        window: average the last so many visits of a prompt; None to discount instead.
+        discount: weight of a visit relative to the next one.
+        k: the k of statistic pass_at_k.
+        hysteresis: margin by which an estimate must pass an edge before its prompt changes bin.
+        correct_threshold: a reward at or above it counts as correct.
+        reward_range: (low, high) of the rewards; (-1, 1) for the paper's.
+        max_outstanding: plans that may wait for their rewards at the same time.
+        seed: of every random choice, which is a function of seed, step and prompt id alone.
+
+    Raises:
+        OptionError: names the option that is out of range.
+    """
+
+    bins: int = 10
+    inner_edges: Sequence[float] | None = None
+    mean_rollouts: int = 4
+    min_rollouts: int = 2
+    max_rollouts: int = 12
+    statistic: Statistic = "beta"
+    window: int | None = None
+    discount: float = 0.9
+    k: int = 8
+    hysteresis: float = 0.03
+    correct_threshold: float = 0.5
+    reward_range: tuple[float, float] = (0.0, 1.0)
+    max_outstanding: int = 64
+    seed: int = 0
+
+    name: ClassVar[str] = "uniform"
+
+    def __post_init__(self) -> None:
+        inner = None if self.inner_edges is None else list(self.inner_edges)
+        self.classifier = DifficultyClassifier(
+            self.bins if inner is None else inner,
+            self.statistic,
+            self.window,
+            self.discount,
+            self.k,
+            self.hysteresis,
+        )
+        self.bins = self.classifier.bins
+        self._check_options()
+        self.plans_made = 0
+        self.steps_seen = 0
+        self._outstanding: list[Pending] = []
+        self._awaiting_losses: list[Pending] = []
+        self._metrics: dict[str, Metric] = {}
+
+    @property
+    def edges(self) -> Floats:
+        """(B+1,) bin edges from 0 to 1."""
+        return self.classifier.edges
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the engine must report surrogate losses through `observe_losses` after each update."""
+        return False
+
+    def plan(self, prompt_ids: Sequence[str]) -> Plan:
+        """Decide the rollouts of a batch of M prompts.
+
+        Raises:
+            PromptIdError: an empty batch, or an id that is empty, not a string, or there twice.
+            PlanError: `max_outstanding` plans already wait for their rewards.
+        """
+        ids = check_ids(prompt_ids)
+        if len(self._outstanding) >= self.max_outstanding:
+            raise PlanError(
+                f"{self.max_outstanding} plans wait for their rewards; call observe (or cancel) before planning more"
+            )
+        table = self.classifier.table
+        bins = self.classifier.bins_of(table.known_rows(ids))
+        rows = table.rows(ids)
+        keys = step_keys(table.column("key")[rows], self.seed, self.plans_made)
+        rollouts, demand = self._allocate(rows, bins, keys)
+        self.plans_made += 1
+        self._outstanding.append(Pending(ids, rows, bins, rollouts, demand))
+        return Plan(ids, rollouts.copy(), bins.copy())
+
+    def cancel(self, plan: Plan) -> None:
+        """Forget a plan whose rewards will never come.
+
+        Raises:
+            PlanError: no such plan is outstanding.
+        """
+        place, _ = _find(self._outstanding, check_ids(plan.prompt_ids), "plan")
+        del self._outstanding[place]
+
+    def observe(self, prompt_ids: Sequence[str], rewards: Rewards) -> Feedback:
+        """Learn from the rewards of the oldest outstanding plan with these prompts, and weigh the prompts.
+
+        Args:
+            prompt_ids: (M,) the prompts of one plan, in any order.
+            rewards: for each of them its n_i rewards, in any order.
+
+        Raises:
+            PromptIdError: as in `plan`.
+            PlanError: no outstanding plan has exactly these prompts.
+            RewardError: a reward is missing, too many, or not a finite number.
+        """
+        ids = check_ids(prompt_ids)
+        place, order = _find(self._outstanding, ids, "plan")
+        outcome = self._outcome(self._outstanding[place].take(order), from_rewards(ids, rewards))
+        if self.needs_losses and len(self._awaiting_losses) >= self.max_outstanding:
+            raise PlanError(
+                f"signal or utility 'surrogate' needs the engine's losses: call observe_losses after each update "
+                f"({self.max_outstanding} batches wait for theirs)"
+            )
+        del self._outstanding[place]
+        self.steps_seen += 1
+        weights = self._weigh(outcome)
+        self._learn(outcome)
+        self._metrics = self._describe(outcome, weights)
+        self.classifier.record(outcome.plan.rows, outcome.visits)
+        if self.needs_losses:
+            self._awaiting_losses.append(outcome.plan)
+        return Feedback(ids, weights, outcome.bins)
+
+    def observe_losses(self, prompt_ids: Sequence[str], losses: ArrayLike) -> None:
+        """Learn from the surrogate losses of an observed batch; without effect where `needs_losses` is False.
+
+        Args:
+            prompt_ids: (M,) the prompts of one observed batch, in any order.
+            losses: (M,) mean of eq. 6 over each prompt's rollouts, with unweighted advantages.
+
+        Raises:
+            PlanError: no observed batch with these prompts waits for losses.
+            RewardError: a loss is missing or not a finite number.
+        """
+        ids = check_ids(prompt_ids)
+        values = np.asarray(losses)
+        if values.shape != (len(ids),) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+            raise RewardError(f"losses must be {len(ids)} finite numbers, one for each prompt id; got {losses!r:.80}")
+        if not self.needs_losses:
+            return
+        place, order = _find(self._awaiting_losses, ids, "observed batch")
+        batch = self._awaiting_losses[place].take(order)
+        del self._awaiting_losses[place]
+        self._learn_losses(batch, values.astype(np.float64))
+
+    def metrics(self) -> dict[str, Metric]:
+        """What the last observed step looked like; empty before the first. See docs/metrics.md for every key."""
+        return dict(self._metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the future depends on, as arrays, numbers, strings and lists."""
+        return {
+            "format": STATE_FORMAT,
+            "controller": self.name,
+            "options": self._options(),
+            "plans_made": self.plans_made,
+            "steps_seen": self.steps_seen,
+            "prompts": self.classifier.state_dict(),
+            "outstanding": [_pack(pending) for pending in self._outstanding],
+            "awaiting_losses": [_pack(pending) for pending in self._awaiting_losses],
+            "metrics": self.metrics(),
+            "method": self._state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state as if nothing had happened.
+
+        Raises:
+            StateError: another controller or another format saved it, an option differs, or it is damaged.
+        """
+        for key, mine in (("format", STATE_FORMAT), ("controller", self.name)):
+            if state.get(key) != mine:
+                raise StateError(f"the state has {key}={state.get(key)!r}, this controller {mine!r}")
+        for option, mine in self._options().items():
+            if state["options"].get(option) != mine:
+                raise StateError(
+                    f"the state was saved with {option}={state['options'].get(option)!r}, this controller has {mine!r}"
+                )
+        self.classifier.load_state_dict(state["prompts"])
+        ids = self.classifier.table.ids
+        self.plans_made, self.steps_seen = int(state["plans_made"]), int(state["steps_seen"])
+        self._outstanding = [_unpack(packed, ids) for packed in state["outstanding"]]
+        self._awaiting_losses = [_unpack(packed, ids) for packed in state["awaiting_losses"]]
+        self._metrics = dict(state["metrics"])
+        self._load_state(state["method"])
+
+    # What a method overrides.
+
+    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+        """Rollouts (M,) with sum M * nbar, and the bins' demand (B,) before it was made exact. Changes nothing."""
+        return np.full(len(rows), self.mean_rollouts), np.full(self.bins, float(self.mean_rollouts))
+
+    def _weigh(self, outcome: Outcome) -> Floats:
+        """Weights (M,) of the prompts."""
+        return np.ones(len(outcome.bins))
+
+    def _learn(self, outcome: Outcome) -> None:
+        """Take in a step, after its weights."""
+
+    def _learn_losses(self, batch: Pending, losses: Floats) -> None:
+        """Take in surrogate losses (M,)."""
+
+    def _method_metrics(self) -> dict[str, Metric]:
+        return {}
+
+    def _state(self) -> dict[str, Any]:
+        return {}
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `_state` gave."""
+
+    # What they share.
+
+    def _check_options(self) -> None:
+        for option in ("mean_rollouts", "min_rollouts", "max_rollouts", "max_outstanding", "seed"):
+            value = getattr(self, option)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise OptionError(f"{option}={value!r} must be a whole number")
+        if not 1 <= self.min_rollouts <= self.mean_rollouts <= self.max_rollouts:
+            raise OptionError(
+                f"rollouts must satisfy 1 <= min_rollouts <= mean_rollouts <= max_rollouts, not "
+                f"{self.min_rollouts} <= {self.mean_rollouts} <= {self.max_rollouts}"
+            )
+        low, high = self.reward_range
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise OptionError(f"reward_range={self.reward_range} must be two finite numbers, the lower first")
+        if not np.isfinite(self.correct_threshold):
+            raise OptionError(f"correct_threshold={self.correct_threshold} must be finite")
+        if self.max_outstanding < 1:
+            raise OptionError(f"max_outstanding={self.max_outstanding} must be at least 1")
+
+    def _options(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: list(value) if isinstance(value, (tuple, list)) else value for name, value in values.items()}
+
+    def _outcome(self, plan: Pending, rewards: Ragged) -> Outcome:
+        wrong = np.flatnonzero(rewards.counts != plan.rollouts)
+        if wrong.size:
+            prompt = int(wrong[0])
+            raise RewardError(
+                f"prompt {plan.prompt_ids[prompt]!r} was planned {plan.rollouts[prompt]} rollouts but has "
+                f"{rewards.counts[prompt]} rewards; score every rollout, or cancel the plan"
+            )
+        unit, outside = signals.rescale(rewards, *self.reward_range)
+        return Outcome(plan, rewards, unit, count_correct(rewards, self.correct_threshold), outside)
+
+    def _describe(self, outcome: Outcome, weights: Floats) -> dict[str, Metric]:
+        shared = batch_metrics(outcome, weights, self.classifier, self.steps_seen)
+        return shared | self._method_metrics()
+
+
+def _find(batches: list[Pending], ids: tuple[str, ...], what: str) -> tuple[int, Ints]:
+    """The oldest batch with exactly these ids, and for each id its place in that batch."""
+    for place, batch in enumerate(batches):
+        if batch.prompt_ids == ids:
+            return place, np.arange(len(ids))
+        if len(batch.prompt_ids) == len(ids) and set(batch.prompt_ids) == set(ids):
+            index = {prompt_id: row for row, prompt_id in enumerate(batch.prompt_ids)}
+            return place, np.fromiter((index[i] for i in ids), np.int64, len(ids))
+    if not batches:
+        raise PlanError(f"no {what} is outstanding; call plan before observe, and observe once for each plan")
+    oldest = set(batches[0].prompt_ids)
+    missing, strange = sorted(oldest - set(ids)), sorted(set(ids) - oldest)
+    raise PlanError(
+        f"these prompts are not those of any outstanding {what}; against the oldest one, "
+        f"{len(missing)} are missing {missing[:3]} and {len(strange)} are unknown {strange[:3]}"
+    )
+
+
+def _pack(pending: Pending) -> dict[str, Any]:
+    return {
+        "rows": pending.rows,
+        "bins": pending.bins,
+        "rollouts": pending.rollouts,
+        "demand": pending.demand,
+    }
+
+
+def _unpack(packed: dict[str, Any], ids: list[str]) -> Pending:
+    rows = np.array(packed["rows"])
+    if rows.size and not 0 <= rows.min() <= rows.max() < len(ids):
+        raise StateError("an outstanding plan of this state names prompts that its table lacks")
+    names = tuple(ids[row] for row in rows.tolist())
+    return Pending(names, rows, np.array(packed["bins"]), np.array(packed["rollouts"]), np.array(packed["demand"]))

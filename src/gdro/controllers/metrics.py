@@ -1,0 +1,59 @@
+"""What every controller reports of a step: plain numbers, and lists with one value for each bin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gdro.core import signals
+from gdro.core.diagnostics import weighted_standard_error
+from gdro.core.difficulty import DifficultyClassifier
+from gdro.core.outcome import Outcome
+from gdro.core.types import UNSEEN, Floats, Metric
+
+
+def batch_metrics(outcome: Outcome, weights: Floats, classifier: DifficultyClassifier, step: int) -> dict[str, Metric]:
+    """Metrics of one observed batch. Call it before the classifier takes the batch in."""
+    bins, counts = outcome.bins, outcome.rewards.counts
+    count = classifier.bins
+    share = signals.bin_shares(bins, count)
+    seen = int(classifier.mass.sum())
+    mean_reward = outcome.rewards.mean()
+    rollouts = signals.bin_means(counts, bins, count)
+    variance = _pooled_variance(outcome, count)
+    correct = float(outcome.correct.sum())
+    return {
+        "step": step,
+        "batch_prompts": len(bins),
+        "batch_rollouts": int(counts.sum()),
+        "seen_prompts": seen,
+        "unseen_share": float((bins == UNSEEN).mean()),
+        "reward_mean": float(mean_reward.mean()),
+        "pass_rate_mean": correct / float(counts.sum()),
+        "any_correct": float((outcome.correct > 0).mean()),
+        "zero_variance_share": float(1.0 - outcome.live.mean()),
+        "weight_min": float(weights.min()),
+        "weight_max": float(weights.max()),
+        "demand_mean": float(outcome.plan.demand[bins[bins != UNSEEN]].mean())
+        if seen and (bins != UNSEEN).any()
+        else float("nan"),
+        "wse": float(weighted_standard_error(share, variance, rollouts)),
+        "wse_uniform": float(weighted_standard_error(share, variance, np.full(count, counts.mean()))),
+        "out_of_range": outcome.out_of_range,
+        "share": share.tolist(),
+        "mass": (classifier.mass / max(seen, 1)).tolist(),
+        "reward": signals.bin_means(mean_reward, bins, count).tolist(),
+        "pass_rate": signals.bin_means(outcome.correct / counts, bins, count).tolist(),
+        "variance": variance.tolist(),
+        "rollouts": rollouts.tolist(),
+        "weight": signals.bin_means(weights, bins, count).tolist(),
+        "demand": outcome.plan.demand.tolist(),
+    }
+
+
+def _pooled_variance(outcome: Outcome, count: int) -> Floats:
+    """(B,) unbiased within-prompt variance of the rescaled rewards, pooled over each bin's prompts; NaN if none shows."""
+    seen = outcome.bins != UNSEEN
+    bins, freedom = outcome.bins[seen], (outcome.unit.counts - 1)[seen]
+    spare = np.bincount(bins, weights=freedom, minlength=count)
+    squares = np.bincount(bins, weights=outcome.squares[seen], minlength=count)
+    return np.divide(squares, spare, out=np.full(count, np.nan), where=spare > 0)

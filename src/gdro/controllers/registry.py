@@ -1,0 +1,104 @@
+"""Controllers by name. A name is a class with a vetted set of options; options given by the user come on top."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gdro.controllers.base import Controller
+from gdro.controllers.joint import Joint
+from gdro.controllers.prompt_gdro import PromptGDRO
+from gdro.controllers.rollout_gdro import RolloutGDRO
+from gdro.controllers.sqrt_law import SqrtLaw
+from gdro.controllers.uniform import Uniform
+from gdro.core.errors import OptionError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A controller class, the options that this name sets, and one line of meaning."""
+
+    factory: type[Controller]
+    meaning: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_PAPER = {"statistic": "any_of_n", "window": 50, "hysteresis": 0.03, "max_rollouts": 12}
+_PAPER_PROMPT = _PAPER | {
+    "signal": "surrogate",
+    "eta": 0.65,
+    "gamma": 0.01,
+    "beta": 0.12,
+    "weights": "omega",
+    "omega_max": 15.0,
+    "share_floor": 0.01,
+}
+_PAPER_ROLLOUT = _PAPER | {
+    "utility": "surrogate",
+    "arm_eta": 0.65,
+    "arm_gamma": 0.01,
+    "arm_ema": 0.4,
+    "price_step": 0.05,
+}
+
+REGISTRY: dict[str, Entry] = {
+    "uniform": Entry(Uniform, "plain GRPO: equal rollouts, weight 1"),
+    "prompt_gdro": Entry(PromptGDRO, "a data adversary weighs prompts by difficulty bin"),
+    "rollout_gdro": Entry(RolloutGDRO, "a compute adversary allots rollouts by difficulty bin"),
+    "joint": Entry(Joint, "both games on one classifier"),
+    "sqrt_law": Entry(SqrtLaw, "rollouts by the square-root law, in closed form"),
+    "paper": Entry(
+        Joint,
+        "both games with the values of arXiv 2601.19280",
+        _PAPER_PROMPT | _PAPER_ROLLOUT | {"coupled": False},
+    ),
+    "paper_prompt": Entry(PromptGDRO, "Prompt-GDRO with the values of arXiv 2601.19280", _PAPER_PROMPT),
+    "paper_rollout": Entry(RolloutGDRO, "Rollout-GDRO with the values of arXiv 2601.19280", _PAPER_ROLLOUT),
+}
+
+
+def controller_names() -> list[str]:
+    """All names that `make_controller` takes."""
+    return list(REGISTRY)
+
+
+def controller_options(name: str) -> dict[str, inspect.Parameter]:
+    """The options of a controller with their types and, as this name sets them, defaults.
+
+    Raises:
+        OptionError: no such controller; names the nearest.
+    """
+    entry = _entry(name)
+    parameters = inspect.signature(entry.factory).parameters
+    return {
+        key: parameter.replace(default=entry.options.get(key, parameter.default))
+        for key, parameter in parameters.items()
+    }
+
+
+def make_controller(name: str, **options: Any) -> Controller:
+    """A controller by name, e.g. `make_controller("joint", bins=10, mean_rollouts=4)`.
+
+    Raises:
+        OptionError: an unknown name or option (with the nearest known one), or a value out of range.
+    """
+    entry = _entry(name)
+    known = controller_options(name)
+    for option in options:
+        if option not in known:
+            raise OptionError(f"controller {name!r} has no option {option!r}{_nearest(option, list(known))}")
+    return entry.factory(**(dict(entry.options) | options))
+
+
+def _entry(name: str) -> Entry:
+    if name not in REGISTRY:
+        raise OptionError(f"no controller is called {name!r}{_nearest(name, list(REGISTRY))}")
+    return REGISTRY[name]
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -1,0 +1,99 @@
+"""Group advantages for ragged rollout groups, each prompt against its own mean, never by position in a grid.
+
+- `grpo`: (r - mean) / (std + epsilon), eq. 3; `ddof` 0 is the paper's population std, 1 what TRL and verl compute.
+- `dr_grpo`: r - mean (Liu et al., arXiv 2503.20783).
+- `rloo`: r minus the mean of the OTHER rollouts of the prompt (Ahmadian et al., arXiv 2402.14740).
+
+A prompt with one rollout, or with equal rewards, has advantage exactly 0: it has nothing to be compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gdro.core.errors import OptionError
+from gdro.core.ragged import Ragged, from_rewards
+from gdro.core.types import Floats, Rewards
+
+AdvantageKind = Literal["grpo", "dr_grpo", "rloo"]
+ADVANTAGES: tuple[AdvantageKind, ...] = ("grpo", "dr_grpo", "rloo")
+
+
+def group_advantages(
+    rewards: Rewards,
+    kind: AdvantageKind = "grpo",
+    *,
+    epsilon: float = 1e-4,
+    ddof: int = 0,
+    clip: float | None = None,
+) -> list[Floats]:
+    """Advantages of ragged rewards, one array a prompt.
+
+    Args:
+        rewards: M sequences, the n_i rewards of each prompt.
+        kind: `grpo`, `dr_grpo` or `rloo` (module docstring).
+        epsilon: added to the std of `grpo`.
+        ddof: 0 for the population std, 1 for the sample std.
+        clip: advantages are clipped to [-clip, clip] (the paper: 5).
+
+    Raises:
+        RewardError: names the place of a group that is empty or holds something other than finite numbers.
+        OptionError: an unknown kind, or a clip that is not positive.
+    """
+    names = [f"number {place}" for place in range(len(rewards))]
+    groups = from_rewards(names, rewards) if names else None
+    if groups is None:
+        return []
+    return groups.map(_advantages(groups, kind, epsilon, ddof, clip)).split()
+
+
+def flat_advantages(
+    rewards: ArrayLike,
+    prompt_ids: Sequence[Hashable] | np.ndarray,
+    kind: AdvantageKind = "grpo",
+    *,
+    epsilon: float = 1e-4,
+    ddof: int = 0,
+    clip: float | None = None,
+) -> Floats:
+    """(R,) advantages of rows in any order; rows with the same prompt id form a group.
+
+    Args:
+        rewards: (R,) one reward a row.
+        prompt_ids: (R,) the prompt of each row: ids, or integers.
+
+    Raises:
+        RewardError, OptionError: as `group_advantages`.
+    """
+    values = np.asarray(rewards, np.float64)
+    if values.shape != (len(prompt_ids),):
+        raise OptionError(f"{len(prompt_ids)} prompt ids for rewards of shape {values.shape}; give one id a row")
+    if not values.size:
+        return values.copy()
+    names, group = np.unique(np.asarray(prompt_ids), return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    counts = np.bincount(group)
+    rows = np.split(values[order], np.cumsum(counts)[:-1])
+    groups = from_rewards([str(name) for name in names], rows)
+    result = np.empty_like(values)
+    result[order] = _advantages(groups, kind, epsilon, ddof, clip)
+    return result
+
+
+def _advantages(groups: Ragged, kind: AdvantageKind, epsilon: float, ddof: int, clip: float | None) -> Floats:
+    if kind not in ADVANTAGES:
+        raise OptionError(f"advantage={kind!r} is none of {', '.join(ADVANTAGES)}")
+    if clip is not None and not clip > 0.0:
+        raise OptionError(f"advantage clip={clip} must be positive, or None for no clipping")
+    centred = np.where(groups.spread(groups.constant()) > 0, 0.0, groups.values - groups.spread(groups.mean()))
+    if kind == "grpo":
+        spare = np.maximum(groups.counts - ddof, 1)
+        deviation = np.sqrt(groups.sum_of_squares() / spare)
+        centred = centred / groups.spread(deviation + epsilon)
+    elif kind == "rloo":
+        centred = centred * groups.spread(groups.counts / np.maximum(groups.counts - 1, 1))
+    return centred if clip is None else np.clip(centred, -clip, clip)

@@ -1,0 +1,106 @@
+"""Exact rollout budgets: any demand becomes whole numbers within bounds that add up to the total."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gdro.core.errors import BudgetError
+from gdro.core.hashing import Keys
+from gdro.core.types import Floats, Ints
+
+FAINT = 1e-250
+
+
+def exact_budget(demand: ArrayLike, total: int, low: int, high: int, keys: Keys | None = None) -> Ints:
+    """Whole rollouts n_i in low..high with sum exactly `total`, as near as can be to the demand.
+
+    First the continuous plan x_i = clip(c * demand_i, low, high), with c chosen so that it sums to the total: the
+    form of the square-root law under bounds (its KKT conditions). Then largest-remainder rounding, which
+    minimises sum (n_i - x_i)^2 over all such n. Equal demands end up at most one rollout apart.
+
+    Args:
+        demand: (M,) finite and >= 0, in any unit; all zero means all equal.
+        total: rollouts of the batch.
+        low, high: bounds of every n_i.
+        keys: (M,) uint64 that break ties between equal remainders; with them the plan does not depend on the order
+            of the batch. Without them the earlier prompt goes first.
+
+    Returns:
+        (M,) int64.
+
+    Raises:
+        BudgetError: the demand is not finite, or no plan can meet the total within the bounds.
+    """
+    wanted = _check(demand, total, low, high)
+    plan = project(wanted, total, low, high)
+    rollouts = np.floor(plan).astype(np.int64)
+    remainder = plan - rollouts
+    ties = np.arange(len(plan)) if keys is None else keys
+    by_remainder = np.lexsort((ties, -remainder))
+    raised = by_remainder[rollouts[by_remainder] < high][: int(total) - int(rollouts.sum())]
+    rollouts[raised] += 1
+    return rollouts
+
+
+def project(demand: Floats, total: float, low: float, high: float) -> Floats:
+    """(M,) x_i = clip(c * demand_i, low, high) with sum `total`.
+
+    The sum is piecewise linear and rises with c: a binary search over its breakpoints finds the piece, one division
+    the place in it. A demand below 1e-250 of the largest counts as 1e-250 of it, so prompts without demand stay at
+    `low` until all others are at `high`.
+    """
+    scaled = np.maximum(demand / demand.max(), FAINT) if demand.max() > 0.0 else np.ones(len(demand))
+    distinct, inverse = np.unique(scaled, return_inverse=True)
+    size = np.bincount(inverse)
+
+    def filled(factor: float) -> Floats:
+        return np.minimum(np.maximum(factor * distinct, low), high)
+
+    breaks = np.sort(np.concatenate([low / distinct, high / distinct]))
+    left, right = 0, len(breaks) - 1
+    while right - left > 1:
+        middle = (left + right) // 2
+        left, right = (middle, right) if size @ filled(breaks[middle]) <= total else (left, middle)
+    start, end = filled(breaks[left]), filled(breaks[right])
+    rise = float(size @ (end - start))
+    part = (total - float(size @ start)) / rise if rise > 0.0 else 0.0
+    return np.asarray((start + part * (end - start))[inverse])
+
+
+def sqrt_law(share: ArrayLike, variance: ArrayLike, mean_rollouts: float) -> Floats:
+    """The square-root law (eqs. 28-31): the n_b that minimise sum_b share_b v_b / n_b under sum_b share_b n_b = nbar.
+
+    Args:
+        share: (B,) fractions of the prompts, summing to 1.
+        variance: (B,) variance of one rollout in each bin, >= 0.
+        mean_rollouts: nbar, the mean rollouts of a prompt.
+
+    Returns:
+        (B,) n_b = nbar sqrt(v_b) / sum_j share_j sqrt(v_j); nbar everywhere when no bin varies.
+    """
+    weights, deviation = np.asarray(share, np.float64), np.sqrt(np.asarray(variance, np.float64))
+    if (deviation == 0.0).all():
+        return np.full(len(deviation), float(mean_rollouts))
+    deviation = deviation / deviation.max()
+    return np.asarray(mean_rollouts * deviation / float(weights @ deviation))
+
+
+def _check(demand: ArrayLike, total: int, low: int, high: int) -> Floats:
+    wanted = np.asarray(demand, np.float64)
+    if wanted.ndim != 1 or wanted.size == 0:
+        raise BudgetError(f"demand must be a non-empty list of numbers, not of shape {wanted.shape}")
+    if not np.isfinite(wanted).all() or (wanted < 0.0).any():
+        place = int(np.argmin(np.isfinite(wanted) & (wanted >= 0.0)))
+        raise BudgetError(f"demand number {place} is {wanted[place]}; demands are finite and not negative")
+    for name, value in (("total", total), ("low", low), ("high", high)):
+        if isinstance(value, bool) or int(value) != value:
+            raise BudgetError(f"{name}={value!r} must be a whole number")
+    if not 0 <= low <= high:
+        raise BudgetError(f"bounds low={low}, high={high} must satisfy 0 <= low <= high")
+    if not low * wanted.size <= total <= high * wanted.size:
+        raise BudgetError(
+            f"{total} rollouts for {wanted.size} prompts cannot be met with {low} to {high} each "
+            f"({low * wanted.size} to {high * wanted.size}); change the mean or the bounds"
+        )
+    return wanted

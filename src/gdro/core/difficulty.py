@@ -1,0 +1,216 @@
+"""The Online Difficulty Classifier (paper section 3, eqs. 10 and 11): each prompt's running success estimate and its bin.
+
+Statistics of one visit with c correct rollouts of n, each a number in [0, 1]:
+
+- `any_of_n`: 1 if c > 0. The paper's; it grows with n, so a rollout adversary would confound its own signal.
+- `pass_at_k`: the unbiased 1 - C(n-c, k) / C(n, k) for n >= k. For n < k no unbiased estimate exists; then the
+  posterior mean of 1 - (1-p)^k under Jeffreys' prior stands in: 1 - B(a, b+k) / B(a, b), a = c + 1/2, b = n - c + 1/2.
+- `mean_reward`: the mean reward, rescaled to [0, 1] by the declared reward range.
+- `beta`: the mean of a Beta posterior over p with prior Beta(1/2, 1/2); good after one visit, free of n.
+
+Visits are averaged over the last `window` of them, or discounted: a visit t visits ago weighs discount^t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdro.core.errors import OptionError
+from gdro.core.passk import pass_at_k
+from gdro.core.prompts import PromptTable
+from gdro.core.types import UNSEEN, Floats, Ints
+
+Statistic = Literal["any_of_n", "pass_at_k", "mean_reward", "beta"]
+STATISTICS: tuple[Statistic, ...] = ("any_of_n", "pass_at_k", "mean_reward", "beta")
+PRIOR = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """What one step saw of its M prompts: correct (M,), total (M,) rollouts, and the rescaled mean reward (M,)."""
+
+    correct: Ints
+    total: Ints
+    mean_reward: Floats
+
+
+def uniform_edges(bins: int) -> Floats:
+    """(B+1,) edges 0 = a_0 < ... < a_B = 1 of bins of equal width."""
+    return np.arange(bins + 1) / bins
+
+
+class DifficultyClassifier:
+    """Estimates and bins of all prompts, kept in the columns of a `PromptTable`.
+
+    Bins are numbered from 0, the hardest. A prompt leaves its bin only when its estimate passes the edge by
+    `hysteresis`; it moves both ways. Bins change in `record`, after a step, never within one.
+
+    Raises:
+        OptionError: names the option that is out of range.
+    """
+
+    def __init__(
+        self,
+        bins: int | list[float] = 10,
+        statistic: Statistic = "beta",
+        window: int | None = None,
+        discount: float = 0.9,
+        k: int = 8,
+        hysteresis: float = 0.0,
+    ) -> None:
+        self.edges = _edges(bins)
+        self.bins = len(self.edges) - 1
+        self.statistic, self.window, self.discount, self.k = statistic, window, discount, k
+        self.hysteresis = hysteresis
+        self._check()
+        self.table = PromptTable()
+        self.table.add_column("visits", np.int32, 0)
+        self.table.add_column("correct", np.int32, 0)
+        self.table.add_column("total", np.int32, 0)
+        self.table.add_column("estimate", np.float64, np.nan)
+        self.table.add_column("bin", np.int16, UNSEEN)
+        if window is None:
+            self.table.add_column("value_sum", np.float64, 0.0)
+            self.table.add_column("visit_sum", np.float64, 0.0)
+        elif statistic == "any_of_n":
+            self.table.add_column("history", np.uint8, 0, width=-(-window // 8))
+        else:
+            self.table.add_column("history", np.float32, 0.0, width=window * self._parts)
+        self.mass = np.zeros(self.bins, np.int64)
+
+    @property
+    def _parts(self) -> int:
+        """Numbers kept of one visit: (correct, total) for `beta`, else one value."""
+        return 2 if self.statistic == "beta" else 1
+
+    def _check(self) -> None:
+        if self.statistic not in STATISTICS:
+            raise OptionError(f"statistic={self.statistic!r} is none of {', '.join(STATISTICS)}")
+        if self.window is not None and self.window < 1:
+            raise OptionError(f"window={self.window} must be at least 1 visit, or None to discount instead")
+        if not 0.0 < self.discount <= 1.0:
+            raise OptionError(f"discount={self.discount} must lie in (0, 1]")
+        if self.k < 1:
+            raise OptionError(f"k={self.k} must be at least 1")
+        room = min(self.edges[1], 1.0 - self.edges[-2])
+        if not 0.0 <= self.hysteresis < room:
+            raise OptionError(
+                f"hysteresis={self.hysteresis} must lie in [0, {room:g}), or the outermost bins could not be reached"
+            )
+
+    def bins_of(self, rows: Ints) -> Ints:
+        """(M,) current bins; UNSEEN for a row of -1 and for a prompt without a visit."""
+        if not len(self.table):
+            return np.full(len(rows), UNSEEN, np.int64)
+        bins = self.table.column("bin")[rows].astype(np.int64)
+        return np.where(rows < 0, UNSEEN, bins)
+
+    def record(self, rows: Ints, visits: Visits) -> None:
+        """Take in one visit of each of M different prompts and re-bin them."""
+        column = self.table.column
+        values, weights = self._values(visits)
+        if self.window is None:
+            estimate = self._discounted(rows, values, weights)
+        else:
+            estimate = self._windowed(rows, values, weights)
+        column("visits")[rows] += 1
+        column("correct")[rows] += visits.correct.astype(np.int32)
+        column("total")[rows] += visits.total.astype(np.int32)
+        column("estimate")[rows] = estimate
+        self._rebin(rows, estimate)
+
+    def _values(self, visits: Visits) -> tuple[Floats, Floats]:
+        """(M,) what a visit adds to the numerator and to the denominator of the estimate."""
+        ones = np.ones(len(visits.total))
+        if self.statistic == "beta":
+            return visits.correct.astype(np.float64), visits.total.astype(np.float64)
+        if self.statistic == "any_of_n":
+            return (visits.correct > 0).astype(np.float64), ones
+        if self.statistic == "mean_reward":
+            return visits.mean_reward, ones
+        return visit_pass_at_k(visits.total, visits.correct, self.k), ones
+
+    def _estimate(self, value_sum: Floats, weight_sum: Floats) -> Floats:
+        if self.statistic == "beta":
+            return (value_sum + PRIOR) / (weight_sum + 2.0 * PRIOR)
+        return value_sum / weight_sum
+
+    def _discounted(self, rows: Ints, values: Floats, weights: Floats) -> Floats:
+        value_sum, visit_sum = self.table.column("value_sum"), self.table.column("visit_sum")
+        value_sum[rows] = self.discount * value_sum[rows] + values
+        visit_sum[rows] = self.discount * visit_sum[rows] + weights
+        return self._estimate(value_sum[rows], visit_sum[rows])
+
+    def _windowed(self, rows: Ints, values: Floats, weights: Floats) -> Floats:
+        assert self.window is not None
+        history = self.table.column("history")
+        visits = self.table.column("visits")[rows].astype(np.int64)
+        kept = np.minimum(visits + 1, self.window).astype(np.float64)
+        place = visits % self.window
+        if self.statistic == "any_of_n":
+            byte, bit = place >> 3, (place & 7).astype(np.uint8)
+            cleared = history[rows, byte] & ~(np.uint8(1) << bit)
+            history[rows, byte] = cleared | (values.astype(np.uint8) << bit)
+            return np.unpackbits(history[rows], axis=1).sum(axis=1) / kept
+        if self.statistic == "beta":
+            history[rows, 2 * place], history[rows, 2 * place + 1] = values, weights
+            recent = history[rows].astype(np.float64)
+            return self._estimate(recent[:, 0::2].sum(axis=1), recent[:, 1::2].sum(axis=1))
+        history[rows, place] = values
+        return history[rows].astype(np.float64).sum(axis=1) / kept
+
+    def _rebin(self, rows: Ints, estimate: Floats) -> None:
+        column: NDArray[Any] = self.table.column("bin")
+        old = column[rows].astype(np.int64)
+        new = move_bins(old, estimate, self.edges, self.hysteresis)
+        column[rows] = new
+        seen = old[old != UNSEEN]
+        self.mass += np.bincount(new, minlength=self.bins) - np.bincount(seen, minlength=self.bins)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The table; the masses follow from it."""
+        return self.table.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replace table and masses. Raises StateError when they do not fit."""
+        self.table.load_state_dict(state)
+        bins = self.table.column("bin")
+        self.mass = np.bincount(bins[bins != UNSEEN], minlength=self.bins).astype(np.int64)
+
+
+def move_bins(old: Ints, estimate: Floats, edges: Floats, hysteresis: float) -> Ints:
+    """(M,) bins after hysteresis: up when the estimate clears the edge by the margin, down likewise, else as before.
+
+    A prompt that was UNSEEN goes straight to the bin of its estimate.
+    """
+    inner = edges[1:-1]
+    up = np.searchsorted(inner, estimate - hysteresis, side="right")
+    down = np.searchsorted(inner, estimate + hysteresis, side="right")
+    kept = np.clip(old, up, down)
+    plain = np.searchsorted(inner, estimate, side="right")
+    return np.where(old == UNSEEN, plain, kept).astype(np.int64)
+
+
+def visit_pass_at_k(total: Ints, correct: Ints, k: int) -> Floats:
+    """(M,) pass@k of one visit: unbiased where n >= k, else the posterior mean under Jeffreys' prior (module docstring)."""
+    offsets = np.arange(k)
+    a, b = correct + PRIOR, total - correct + PRIOR
+    ratio = (b[:, None] + offsets) / ((a + b)[:, None] + offsets)
+    posterior = 1.0 - ratio.prod(axis=1)
+    enough = total >= k
+    return np.where(enough, pass_at_k(np.where(enough, total, k), np.where(enough, correct, 0), k), posterior)
+
+
+def _edges(bins: int | list[float]) -> Floats:
+    if isinstance(bins, bool) or (isinstance(bins, int) and not 1 <= bins <= 1000):
+        raise OptionError(f"bins={bins!r} must be a number of bins from 1 to 1000, or a list of inner edges")
+    if isinstance(bins, int):
+        return uniform_edges(bins)
+    edges = np.array([0.0, *bins, 1.0], dtype=np.float64)
+    if not (np.diff(edges) > 0).all():
+        raise OptionError(f"bins={bins!r}: inner edges must rise strictly inside (0, 1)")
+    return edges
