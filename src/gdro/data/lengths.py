@@ -48,12 +48,11 @@ def check_lengths(
     longest = max(counts, default=0)
     dropped = len(prompts) - len(fits)
     if dropped and (overlong == "error" or not fits):
-        first = next(
-            prompt.id for prompt, count in zip(prompts, counts, strict=True) if count > max_prompt_tokens
-        )
+        first = next(prompt.id for prompt, count in zip(prompts, counts, strict=True) if count > max_prompt_tokens)
         raise DataError(
             f"{dropped} of {len(prompts)} prompts are longer than {max_prompt_tokens} tokens; the first "
-            f"is {first!r}, the longest has {longest}; raise generation.max_prompt_tokens or set data.overlong to drop"
+            f"is {first!r}, the longest has {longest}; raise generation.max_prompt_tokens "
+            "or set data.overlong to drop"
         )
     return Lengths(fits, dropped, longest)
 
@@ -67,7 +66,5 @@ def _tokens(prompt: Prompt, tokenizer: Any) -> int:
             "use plain-text prompts (data.chat: false) or a chat model"
         )
     messages = [dict(message) for message in prompt.messages]
-    encoded = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=True, return_dict=True
-    )
+    encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
     return len(encoded["input_ids"])

@@ -59,7 +59,8 @@ def load_prompts(data: DataConfig) -> RunPrompts:
 
 
 def _reasoning_gym(data: ReasoningGymData) -> RunPrompts:
-    from gdro.data.reasoning_gym import DEFAULT_MIXTURE, cells_from_config, load_mixture
+    from gdro.data.reasoning_gym import cells_from_config, load_mixture
+    from gdro.tiny.mixture import DEFAULT_MIXTURE
 
     try:
         cells = DEFAULT_MIXTURE if data.cells is None else cells_from_config(data.cells)
@@ -76,9 +77,7 @@ def _has_own_heldout(data: ParquetData | JsonlData | HubData) -> bool:
 
 def _files(data: ParquetData | JsonlData | HubData, *, heldout: bool) -> Iterator[tuple[str, Rows]]:
     """Each file (or split) of one side, with its rows; nothing is read before it is asked for."""
-    columns = Columns(
-        data.prompt_column, data.answer_column, data.id_column, data.source_column, data.metadata_columns
-    )
+    columns = Columns(data.prompt_column, data.answer_column, data.id_column, data.source_column, data.metadata_columns)
     shape = Shape(data.template, data.chat)
     if isinstance(data, HubData):
         split = data.heldout_split if heldout and data.heldout_split is not None else data.split
