@@ -1,0 +1,56 @@
+# Everything routine is a target; `make help` lists them. Only Python 3.11-3.13, a C compiler and the package registry are needed.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
+TORCH  := torch==2.13.0
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+# One thread a process: small models are slower with more, and two jobs side by side use two cores better.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint types format env clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+train: $(VENV)/.installed  ## environment + the main job: train the embedded model, write runs/default-*/report.html
+	$(BIN)/gdro train
+
+test: $(VENV)/.installed  ## environment + all tests
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.installed  ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed  ## mypy --strict
+	$(BIN)/mypy
+
+format: $(VENV)/.installed  ## rewrite the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+env: $(VENV)/.installed  ## the environment alone, in .venv/
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"gdro needs Python 3.11-3.13, not {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# Without a GPU: the CPU build, from where pip already looks, else from PyTorch's own index, else whatever there is.
+.PHONY: torch
+torch:
+	@if command -v nvidia-smi >/dev/null; then $(PIP) '$(TORCH)'; else \
+	  $(PIP) '$(TORCH)+cpu' 2>/dev/null || \
+	  $(PIP) --retries 1 --timeout 15 --extra-index-url $(CPU_INDEX) '$(TORCH)+cpu' 2>/dev/null || \
+	  $(PIP) '$(TORCH)'; fi
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
