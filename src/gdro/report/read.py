@@ -175,9 +175,7 @@ class _Story:
 
     def record(self) -> Record:
         if not (self.start or self.steps or self.evaluations):
-            raise RecordError(
-                f"{self.path}: holds no event of a run yet. Wait for its first step, or train again."
-            )
+            raise RecordError(f"{self.path}: holds no event of a run yet. Wait for its first step, or train again.")
         numbers = sorted(self.steps)
         rows = [self.steps[number] for number in numbers]
         bins = self._bins(rows)
@@ -206,9 +204,7 @@ class _Story:
         if not self.start:
             self.notes.append("The record has no start event, so the settings and the machine are unknown.")
         if self.start.get("restarted"):
-            self.notes.append(
-                "The record has more than one start event; the settings shown are the first one's."
-            )
+            self.notes.append("The record has more than one start event; the settings shown are the first one's.")
         if self.resumed:
             where = ", ".join(str(step) for step in self.resumed)
             self.notes.append(f"The run was interrupted and resumed at step {where}.")

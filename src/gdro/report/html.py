@@ -1,0 +1,153 @@
+"""report.html: one self-contained page about a run, built from its record alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from gdro.report import figures_budget, figures_training, figures_wave, summary
+from gdro.report.palette import theme_css
+from gdro.report.panels import Figure, Missing
+from gdro.report.read import RECORD, Record, RecordError, mapping, read_record
+
+Section = tuple[str, tuple[Callable[[Record], Figure | Missing], ...]]
+
+SECTIONS: tuple[Section, ...] = (
+    ("", (figures_wave.wave,)),
+    ("Who weighs what", (figures_wave.triptych,)),
+    ("Who gets the rollouts", (figures_budget.frontier, figures_budget.shares)),
+    (
+        "How the wave moves",
+        (figures_wave.indices, figures_wave.snapshots, figures_wave.lead_lag, figures_budget.wse),
+    ),
+    ("The two games", (figures_budget.price, figures_budget.regret)),
+    ("Training", (figures_training.curves,)),
+    (
+        "Held-out results",
+        (figures_training.before_after, figures_training.checkpoints, figures_training.worst),
+    ),
+    ("Verifier and time", (figures_training.verifier, figures_training.seconds)),
+)
+"""The page's figures in order, under their headings."""
+
+
+def write_report(run: Path | str) -> Path:
+    """Build report.html beside a run's record.
+
+    Args:
+        run: the run's folder, or its metrics.jsonl.
+
+    Returns:
+        The path of the page. The same record gives the same bytes.
+
+    Raises:
+        RecordError: there is no record, or nothing in it can be shown, or the page cannot be written.
+    """
+    record = read_record(run)
+    path = record.path.parent / "report.html"
+    temporary = path.with_name(f".report.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page(record), encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
+    return path
+
+
+def page(record: Record) -> str:
+    """The page as one string: no link or request leaves it."""
+    folder = files("gdro.report")
+    template = Template((folder / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        style=theme_css() + (folder / "report.css").read_text(encoding="utf-8"),
+        name=escape(_name(record)),
+        headline=escape(summary.headline(record)),
+        words=escape(summary.in_words(record)),
+        alerts=_alerts(record),
+        table=_table(summary.table(record), figures_training.rank(record)),
+        figures="\n".join(_section(title, makers, record) for title, makers in SECTIONS),
+        settings=_settings(record),
+        source=escape(RECORD),
+        version=escape(str(record.start.get("version", "unknown"))),
+    )
+
+
+def _name(record: Record) -> str:
+    name = record.config.get("name")
+    controller = mapping(record.config.get("controller")).get("name", record.config.get("controller"))
+    parts = [name if isinstance(name, str) else "run"]
+    if isinstance(controller, str):
+        parts.append(controller)
+    return " · ".join(parts)
+
+
+def _alerts(record: Record) -> str:
+    inert = summary.inert_signal(record)
+    alert = f'<p class="alert" role="alert"><strong>Look here.</strong> {escape(inert)}</p>' if inert else ""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in record.notes)
+    return alert + (f'<ul class="notes" aria-label="Notes on the record">{notes}</ul>' if notes else "")
+
+
+def _table(rows: list[summary.Row], k: int) -> str:
+    if not rows:
+        return '<p class="left-out">No table: it needs a held-out evaluation before and after training.</p>'
+    body = "".join(_table_row(row) for row in rows)
+    return (
+        f'<table><thead><tr><th scope="col">Held-out prompts</th><th scope="col" class="n">Number</th>'
+        f'<th scope="col">mean@{k}</th><th scope="col">pass@{k}</th></tr></thead><tbody>{body}</tbody></table>'
+        '<p class="small">Bins 0 (hardest) and up come from the base model’s own answers. In brackets: the change '
+        "with a 95 % interval that treats before and after as independent, so it is on the wide side. A filled "
+        "triangle marks a change whose interval leaves 0 out.</p>"
+    )
+
+
+def _table_row(row: summary.Row) -> str:
+    cells = "".join(f"<td>{_cell(pair)}</td>" for pair in (row.mean, row.best))
+    return f'<tr><th scope="row">{escape(row.name)}</th><td class="n">{row.prompts}</td>{cells}</tr>'
+
+
+def _cell(pair: summary.Change) -> str:
+    mark = {"rose": '<span class="up">▲</span>', "fell": '<span class="down">▼</span>'}.get(pair.verdict, "")
+    return f'<b>{summary.arrow(pair)}</b> {mark}<span class="ci">{summary.gain(pair)}</span>'
+
+
+def _section(title: str, makers: tuple[Callable[[Record], Figure | Missing], ...], record: Record) -> str:
+    made = [make(record) for make in makers]
+    drawn = "".join(_figure(item) for item in made if isinstance(item, Figure))
+    missing = "".join(
+        f'<p class="left-out"><b>{escape(item.title)}</b> is left out: {escape(item.reason)}</p>'
+        for item in made
+        if isinstance(item, Missing)
+    )
+    head = f"<h2>{escape(title)}</h2>" if title else ""
+    return f'<section>{head}<div class="figures">{drawn}</div>{missing}</section>'
+
+
+def _figure(figure: Figure) -> str:
+    panels = "".join(figure.panels)
+    if figure.narrow:
+        panels = f'<div class="wide">{panels}</div><div class="narrow">{figure.narrow}</div>'
+    readout = '<p class="readout" aria-hidden="true"></p>' if "data-hover" in panels else ""
+    return (
+        f'<figure id="{figure.slug}" class="{"full" if figure.full else ""} of{len(figure.panels)}">'
+        f'<h3>{escape(figure.title)}</h3><div class="panels">{panels}</div>{readout}'
+        f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
+    )
+
+
+def _settings(record: Record) -> str:
+    parts = {"Settings": record.config, "Machine": mapping(record.start.get("machine")), "End": record.end or {}}
+    return "".join(
+        f"<details><summary>{escape(title)}</summary><pre>{escape(_plain(value))}</pre></details>"
+        for title, value in parts.items()
+        if value
+    )
+
+
+def _plain(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

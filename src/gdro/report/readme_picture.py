@@ -1,0 +1,83 @@
+"""One compact picture of a run for a README: the wave, weights and rollouts, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+from gdro.report import summary
+from gdro.report.chart import Chart
+from gdro.report.figures_training import bin_groups, dumbbells, rank
+from gdro.report.figures_wave import wave_chart
+from gdro.report.palette import fixed
+from gdro.report.panels import Blocks, heat
+from gdro.report.read import Record, RecordError, read_record
+
+WIDTH, HEIGHT, EDGE = 960, 640, 28
+
+
+def picture(run: Path | str, path: Path | str) -> Path:
+    """Draw the picture of a run on a card of its own, so that it reads on light and dark pages.
+
+    Args:
+        run: the run's folder, or its metrics.jsonl.
+        path: the .svg file to write.
+
+    Raises:
+        RecordError: no record, nothing to draw, or another file type is asked for.
+    """
+    target = Path(path)
+    if target.suffix != ".svg":
+        raise RecordError(f"{target}: the picture is an SVG; give a name that ends in .svg")
+    record = read_record(run)
+    if not len(record.steps):
+        raise RecordError(f"{record.path}: no training step is recorded yet, so there is nothing to draw")
+    target.write_text(fixed(draw(record)), encoding="utf-8", newline="\n")
+    return target
+
+
+def draw(record: Record) -> str:
+    """The picture as an SVG with the page's colour variables."""
+    inner = WIDTH - 2 * EDGE
+    wave = wave_chart(record, inner, 270, "Share of prompts per difficulty bin, as training goes on")
+    row = [*_games(record), *_results(record)]
+    wide = (inner - 24 * (len(row) - 1)) // max(len(row), 1)
+    parts = [_place(wave, "wave", EDGE, 70)]
+    for index, make in enumerate(row):
+        parts.append(_place(make(wide), f"panel-{index}", EDGE + index * (wide + 24), 372))
+    head = escape(summary.headline(record))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'height="{HEIGHT}" role="img" aria-label="{head}" font-family="system-ui, -apple-system, Segoe UI, '
+        f'Roboto, Helvetica, Arial, sans-serif" font-size="12">'
+        f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="14" fill="var(--card)" '
+        f'stroke="var(--rule)"/><text x="{EDGE}" y="44" fill="var(--ink)" font-size="17" font-weight="650">'
+        f"{head}</text>{''.join(parts)}</svg>\n"
+    )
+
+
+def _place(chart: Chart, name: str, x: int, y: int) -> str:
+    where = f'<svg x="{x}" y="{y}" width="{chart.width}" height="{chart.height}" '
+    chart.hover = ""
+    return chart.svg(name).replace('<svg class="chart" ', where, 1)
+
+
+def _games(record: Record) -> list[Callable[[int], Chart]]:
+    """Weights and rollouts per bin over time, as far as this controller adapts them."""
+    wanted = (("weight", "Weight of a prompt"), ("rollouts", "Rollouts of a prompt"))
+    blocks = Blocks.of(record.steps, 60)
+
+    def drawn(name: str, title: str) -> Callable[[int], Chart]:
+        values = record.per_bin(name)
+        return lambda width: heat(blocks, values, title, f"{title} per bin.", low=None, width=width, height=244)
+
+    return [drawn(name, title) for name, title in wanted if record.has_bins(name)]
+
+
+def _results(record: Record) -> list[Callable[[int], Chart]]:
+    """pass@k by bin before and after, when both are known."""
+    if len(record.evaluations) < 2 or not bin_groups(record.evaluations[0]):
+        return []
+    title = f"pass@{rank(record)} before and after"
+    return [lambda width: dumbbells(record, "pass_at_k", title, width=width, height=244)]

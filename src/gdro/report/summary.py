@@ -1,0 +1,151 @@
+"""The result of a run in one sentence and in one table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gdro.core.diagnostics import interval
+from gdro.report.figures_training import bin_groups, rank, source_groups
+from gdro.report.panels import last_known
+from gdro.report.read import Record, mapping, number
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A quantity before and after.
+
+    Attributes:
+        before, after: (value, low, high).
+        gain: after - before with an interval that treats the two as independent. They share their prompts, so the
+            truth is narrower: an interval that leaves 0 out can be relied on.
+    """
+
+    before: Triple
+    after: Triple
+
+    @property
+    def gain(self) -> Triple:
+        (b, b_low, b_high), (a, a_low, a_high) = self.before, self.after
+        value = a - b
+        return value, value - math.hypot(a - a_low, b_high - b), value + math.hypot(a_high - a, b - b_low)
+
+    @property
+    def verdict(self) -> str:
+        """`rose`, `fell`, or `no clear change` when the interval holds 0 or is unknown."""
+        _, low, high = self.gain
+        return "rose" if low > 0 else "fell" if high < 0 else "no clear change"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: a set of held-out prompts."""
+
+    name: str
+    prompts: str
+    mean: Change
+    best: Change
+
+
+def change(first: object, last: object, key: str) -> Change:
+    """A quantity of two evaluation entries."""
+    return Change(interval(mapping(first).get(key)), interval(mapping(last).get(key)))
+
+
+def headline(record: Record) -> str:
+    """The run in one sentence, e.g. "mean@8 0.31 → 0.38 [+0.05, +0.09], ... in 300 steps, 76,800 rollouts, 118 s"."""
+    return ", ".join(_results(record)) + (" " if record.evaluations else "") + _cost(record)
+
+
+def _results(record: Record) -> list[str]:
+    if not record.evaluations:
+        return []
+    first, last, k = record.evaluations[0], record.evaluations[-1], rank(record)
+    names = (("mean_at_k", f"mean@{k}"), ("pass_at_k", f"pass@{k}"))
+    if len(record.evaluations) == 1:
+        return [f"{name} {plain(interval(first.get(key))[0])} before training" for key, name in names]
+    return [f"{name} {arrow(change(first, last, key))} {gain(change(first, last, key))}" for key, name in names]
+
+
+def _cost(record: Record) -> str:
+    if not len(record.steps):
+        return "No training step yet"
+    parts = [f"{'in ' if record.evaluations else ''}{int(record.steps[-1]):,} steps"]
+    if record.has("rollouts_total"):
+        parts.append(f"{int(last_known(record.scalar('rollouts_total'))):,} rollouts")
+    seconds = number(record.end.get("seconds")) if record.end else math.nan
+    if math.isfinite(seconds):
+        parts.append(f"{seconds:,.0f} s")
+    return ", ".join(parts)
+
+
+def in_words(record: Record) -> str:
+    """What the headline means, for a newcomer; empty without a before and an after."""
+    if len(record.evaluations) < 2 or not len(record.steps):
+        return ""
+    first, last, k = record.evaluations[0], record.evaluations[-1], rank(record)
+    mean, best = change(first, last, "mean_at_k"), change(first, last, "pass_at_k")
+    return (
+        f"The part of single answers that is right (mean@{k}): {mean.verdict}. The part of prompts solved at least "
+        f"once in {k} answers (pass@{k}): {best.verdict}. Both on prompts that were not trained on; in brackets, "
+        "95 % intervals of the change."
+    )
+
+
+def table(record: Record) -> list[Row]:
+    """Before and after: overall, per difficulty bin, per source. Needs two evaluations, else no rows."""
+    if len(record.evaluations) < 2:
+        return []
+    first, last = record.evaluations[0], record.evaluations[-1]
+    rows = [_row("All prompts", first, last)]
+    for groups in (bin_groups, source_groups):
+        before, after = groups(first), groups(last)
+        rows += [_row(name, entry, after[name]) for name, entry in before.items() if name in after]
+    return rows
+
+
+def _row(name: str, first: object, last: object) -> Row:
+    prompts = mapping(first).get("prompts")
+    shown = f"{prompts:,}" if isinstance(prompts, int) else "–"
+    return Row(name, shown, change(first, last, "mean_at_k"), change(first, last, "pass_at_k"))
+
+
+def plain(value: float) -> str:
+    """Two decimals, a dash when unknown."""
+    return f"{value:.2f}" if math.isfinite(value) else "–"
+
+
+def signed(value: float) -> str:
+    """Two decimals with their sign, never minus zero."""
+    text = f"{value:+.2f}" if math.isfinite(value) else "–"
+    return {"-0.00": "0.00", "+0.00": "0.00"}.get(text, text.replace("-", "−"))
+
+
+def arrow(pair: Change) -> str:
+    """before → after."""
+    return f"{plain(pair.before[0])} → {plain(pair.after[0])}"
+
+
+def gain(pair: Change) -> str:
+    """The interval of the change in brackets."""
+    _, low, high = pair.gain
+    return f"[{signed(low)}, {signed(high)}]"
+
+
+def inert_signal(record: Record) -> str:
+    """Why the data adversary does nothing in this run and what to do; empty when it does something."""
+    informative = record.scalar("signal_informative")
+    known = informative[informative == informative]
+    if not known.size or known.mean() > 0.5:
+        return ""
+    spread = last_known(record.scalar("signal_spread"))
+    seen = f" The largest bin weight is only {spread:.2%} above the smallest." if math.isfinite(spread) else ""
+    settings = mapping(record.config.get("controller"))
+    name = f"`{settings['signal']}` " if isinstance(settings.get("signal"), str) else ""
+    return (
+        f"The adversary's {name}signal carries no information: it is the same in all bins, so all prompts weigh "
+        f"alike and the run is plain GRPO in this respect.{seen} Train with --set controller.signal=failure "
+        "(where the model fails) or variance (where a gradient exists)."
+    )
