@@ -51,7 +51,8 @@ class Cell:
         size: number of prompts, or None to share by weight.
 
     Raises:
-        ValueError: unknown family (the nearest one is named), unknown config key, bad weight or size.
+        ValueError: a bad level name, weight or size. Family and config are checked on the first use, so that
+            naming a cell does not import reasoning-gym.
     """
 
     family: str
@@ -69,7 +70,6 @@ class Cell:
             raise ValueError(f"cell {self.name}: weight must be positive and finite, got {self.weight}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"cell {self.name}: size must be at least 1, got {self.size}")
-        _check_config(self)
 
     @property
     def name(self) -> str:
@@ -137,7 +137,8 @@ def cells_from_config(entries: Sequence[Mapping[str, Any]]) -> list[Cell]:
     """Cells of a user's mixture: a list of `{family, level?, config?, weight? | size?}`.
 
     Raises:
-        ValueError: naming row and key, for an unknown key, a missing family or anything `Cell` refuses.
+        ValueError: naming the row, for an unknown key, an unknown or missing family, a config key that the
+            family does not have, or anything `Cell` refuses.
     """
     known = {spec.name for spec in dataclasses.fields(Cell)}
     cells = []
@@ -148,6 +149,7 @@ def cells_from_config(entries: Sequence[Mapping[str, Any]]) -> list[Cell]:
             raise ValueError(f"mixture row {row}: {problem}; a row has the keys {sorted(known)}")
         try:
             cells.append(Cell(**entry))
+            _check_config(cells[-1])
         except ValueError as error:
             raise ValueError(f"mixture row {row}: {error}") from error
     return cells
@@ -201,12 +203,11 @@ def _scorer(family: str, config_json: str) -> Any:
 def _dataset(cell: Cell, seed: int) -> Any:
     import reasoning_gym
 
+    _check_config(cell)
     try:
         return reasoning_gym.create_dataset(cell.family, seed=seed, size=BLOCK, **cell.config)
     except (AssertionError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"cell {cell.name}: reasoning-gym refuses config {dict(cell.config)}: {error}"
-        ) from error
+        raise ValueError(f"cell {cell.name}: reasoning-gym refuses config {dict(cell.config)}: {error}") from error
 
 
 def _to_prompt(cell: Cell, entry: Mapping[str, Any], seed: int, index: int) -> Prompt:
@@ -219,9 +220,7 @@ def _to_prompt(cell: Cell, entry: Mapping[str, Any], seed: int, index: int) -> P
     return Prompt(identity, entry["question"], str(entry["answer"]), SOURCE, metadata)
 
 
-def _draw_cell(
-    cell: Cell, size: int, seed: int, split: Split, seen: set[str]
-) -> tuple[list[Prompt], int, int]:
+def _draw_cell(cell: Cell, size: int, seed: int, split: Split, seen: set[str]) -> tuple[list[Prompt], int, int]:
     """Prompts of one cell, duplicates dropped, and entries of the other split passed over."""
     prompts: list[Prompt] = []
     duplicates = others = 0
@@ -265,9 +264,7 @@ def _cell_sizes(cells: Sequence[Cell], size: int | None) -> dict[str, int]:
         missing = next(name for name in names if name not in fixed)
         raise ValueError(f"cell {missing} has no size and the mixture has none: give one of them")
     if fixed and size is not None:
-        raise ValueError(
-            f"cell {next(iter(fixed))} has a size and so has the mixture: use weights, or sizes only"
-        )
+        raise ValueError(f"cell {next(iter(fixed))} has a size and so has the mixture: use weights, or sizes only")
     return fixed if size is None else _shares(cells, size)
 
 
@@ -299,6 +296,7 @@ def _config_tag(config: Mapping[str, Any]) -> str:
 
 
 def _check_config(cell: Cell) -> None:
+    """Raises ValueError for an unknown family (naming the nearest one) or config key."""
     from reasoning_gym.factory import DATASETS
 
     if cell.family not in DATASETS:
@@ -307,6 +305,4 @@ def _check_config(cell: Cell) -> None:
     known = {spec.name for spec in dataclasses.fields(DATASETS[cell.family][1])} - {"seed", "size"}
     for key in cell.config:
         if key not in known:
-            raise ValueError(
-                f"cell {cell.name}: {cell.family} has no config key {key!r}; it has {sorted(known)}"
-            )
+            raise ValueError(f"cell {cell.name}: {cell.family} has no config key {key!r}; it has {sorted(known)}")
