@@ -1,0 +1,156 @@
+"""From a scorer's name to the function that a worker runs. Imported in the workers; heavy libraries load
+here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import numbers
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gdro.data.prompts import Prompt
+from gdro.verify import causes
+from gdro.verify.types import GoldError, Outcome, RewardFunctionError, Scorer, ScorerSpec, Task, VerifierError
+
+_WARM_UP = (
+    r"\frac{1}{2}",
+    r"x=\sqrt{2}+1",
+    r"(1,2]",
+    r"\{1,2\}",
+    r"\begin{pmatrix}1\\2\end{pmatrix}",
+    r"2^{3}",
+    "x>3",
+)
+
+
+def preload(spec: ScorerSpec) -> None:
+    """Import and warm up, in the nursery, what every worker of this kind needs.
+
+    A user's module is never loaded here: it may start threads, which do not survive a fork.
+    """
+    if spec.kind == "math":
+        scorer = load_scorer(spec)
+        for gold in _WARM_UP:
+            scorer(Task("", f"\\boxed{{{gold} }}", gold + " + 0"))
+    elif spec.kind == "reasoning_gym":
+        importlib.import_module("gdro.data.reasoning_gym")
+        importlib.import_module("reasoning_gym")
+
+
+def load_scorer(spec: ScorerSpec) -> Scorer:
+    """The function to run on each task.
+
+    Raises:
+        VerifierError: the kind is unknown or the user's function is not where the spec says.
+    """
+    if spec.kind in ("math", "exact"):
+        module = importlib.import_module(f"gdro.verify.{spec.kind}")
+        return checking(module.score, module.check_gold)
+    if spec.kind == "reasoning_gym":
+        grade = importlib.import_module("gdro.data.reasoning_gym").score
+        return checking(lambda task: _graded(grade(_prompt(task), task.completion)), lambda gold: None)
+    if spec.kind == "function":
+        return checking(_user_scorer(load_function(spec.function), spec.function), lambda gold: None)
+    raise VerifierError(f"unknown verifier {spec.kind!r}")
+
+
+def checking(score: Scorer, check_gold: Callable[[str], None]) -> Scorer:
+    """`score`, and for tasks marked as checks only a look at the gold (score 1.0 if it is fine)."""
+
+    def scorer(task: Task) -> Outcome:
+        if not task.check:
+            return score(task)
+        try:
+            check_gold(task.gold)
+        except GoldError as error:
+            return Outcome(0.0, causes.UNPARSABLE, str(error))
+        return Outcome(1.0, causes.CORRECT)
+
+    return scorer
+
+
+def load_function(where: str) -> Callable[..., Any]:
+    """Import `path/to/file.py:name` or `module:name`.
+
+    Raises:
+        VerifierError: the form is wrong, the file or module is missing, or it has no such function.
+    """
+    location, _, name = where.rpartition(":")
+    if not location or not name:
+        raise VerifierError(f"reward function {where!r}: expected path/to/file.py:function or module:function")
+    module = _module_from_file(Path(location)) if location.endswith(".py") else importlib.import_module(location)
+    function = vars(module).get(name)
+    if not callable(function):
+        raise VerifierError(f"reward function {where!r}: {location} has no function {name!r}")
+    return function  # type: ignore[no-any-return]
+
+
+def _module_from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise VerifierError(f"reward function file {str(path)!r} does not exist")
+    name = f"gdro_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise VerifierError(f"reward function file {str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _user_scorer(function: Callable[..., Any], where: str) -> Scorer:
+    """The user's function, called with lists of one, its result checked."""
+
+    def scorer(task: Task) -> Outcome:
+        try:
+            returned = function([task.completion], [_prompt(task)])
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise RewardFunctionError(
+                f"reward function {where} raised {type(error).__name__}: {error} for prompt {task.id!r}"
+            ) from error
+        return Outcome(_one_number(returned, where, task.id), causes.SCORED)
+
+    return scorer
+
+
+def _one_number(returned: Any, where: str, prompt_id: str) -> float:
+    """The single finite number in what the user's function returned for one completion."""
+
+    def fault(what: str) -> RewardFunctionError:
+        return RewardFunctionError(
+            f"reward function {where} returned {what} for prompt {prompt_id!r}: "
+            "expected a list of one finite number (the function is called with one completion at a time)"
+        )
+
+    try:
+        values = list(returned)
+    except TypeError:
+        raise fault(repr(returned)[:200]) from None
+    if len(values) != 1:
+        raise fault(f"{len(values)} values")
+    value = values[0]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise fault(repr(value)[:200])
+    return float(value)
+
+
+def _graded(value: float) -> Outcome:
+    """The outcome of a scorer that grades between 0 and 1."""
+    if not math.isfinite(value):
+        return Outcome(0.0, causes.UNPARSABLE, f"score {value}")
+    cause = causes.CORRECT if value >= 1.0 else causes.WRONG if value <= 0.0 else causes.PARTIAL
+    return Outcome(float(value), cause)
+
+
+def _prompt(task: Task) -> Prompt:
+    if task.prompt is None:
+        raise VerifierError(f"the task of prompt {task.id!r} came without its prompt")
+    return Prompt(**task.prompt)
