@@ -1,0 +1,44 @@
+"""What an engine asks of a controller. Every controller of `gdro.controllers` meets it; so can one of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gdro.core.types import Feedback, Metrics, Plan
+
+
+class Controller(Protocol):
+    """(prompt ids) -> plan; (prompt ids, rewards) -> weights. Deterministic: every process holds an equal copy."""
+
+    @property
+    def mean_rollouts(self) -> int:
+        """Rollouts a prompt gets on average; a plan for M prompts has exactly M times as many."""
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether `observe_losses` must be called after each update."""
+
+    def plan(self, prompt_ids: Sequence[str]) -> Plan:
+        """Rollouts of each prompt of the batch."""
+
+    def observe(self, prompt_ids: Sequence[str], rewards: Sequence[ArrayLike]) -> Feedback:
+        """Answer the oldest outstanding plan of these prompts with its rewards; the weights come back."""
+
+    def observe_losses(self, prompt_ids: Sequence[str], losses: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+        """(M,) mean unweighted surrogate loss of each prompt's rollouts (eqs. 6, 7)."""
+
+    def cancel(self, plan: Plan) -> None:
+        """Forget a plan that will never be answered."""
+
+    def metrics(self) -> Metrics:
+        """What the last observed step looked like."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on as if nothing had happened."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""

@@ -1,0 +1,92 @@
+"""`GDROConfig`: TRL's `GRPOConfig` and the few fields that group DRO adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from trl import GRPOConfig
+
+from gdro.core.errors import OptionError
+from gdro.engines.torch_advantages import KINDS
+
+WEIGHTINGS = ("prompt", "row")
+
+
+@dataclass
+class GDROConfig(GRPOConfig):  # type: ignore[misc]
+    """Options of `GDROTrainer`: all of TRL's `GRPOConfig`, and those below.
+
+    `num_generations` is the mean number of rollouts of a prompt; the controller spreads them.
+
+    Raises:
+        OptionError: a value that is out of range or does not go together with one of TRL's.
+    """
+
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "controller_options"]
+
+    controller: str = field(
+        default="joint",
+        metadata={"help": "Name of the controller, as in `gdro.make_controller`; `uniform` is plain GRPO."},
+    )
+    controller_options: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Further arguments of `gdro.make_controller`."}
+    )
+    advantage: str | None = field(
+        default=None,
+        metadata={"help": "grpo, dr_grpo or rloo. Default: what `scale_rewards` says (group: grpo, none: dr_grpo)."},
+    )
+    advantage_clip: float | None = field(
+        default=None, metadata={"help": "Bound on the absolute advantage, before weights (the paper has 5)."}
+    )
+    advantage_ddof: int = field(
+        default=1,
+        metadata={"help": "Standard deviation of a group: 1 unbiased as in TRL, 0 population as in the paper."},
+    )
+    weighting: str = field(
+        default="prompt",
+        metadata={
+            "help": "prompt: scale a prompt's advantages by mean rollouts / its rollouts, so that a rollout plan is "
+            "not a hidden weight; row: average over rollouts, so that a prompt counts by its rollouts."
+        },
+    )
+    fast_generation: bool = field(
+        default=True,
+        metadata={"help": "Read each distinct prompt once and take finished rollouts out of the batch, where exact."},
+    )
+    drop_dead_rows: bool = field(
+        default=True,
+        metadata={"help": "Leave rollouts with zero advantage out of the training forward pass, where exact."},
+    )
+    id_column: str = field(
+        default="id",
+        metadata={"help": "Column of the training set that holds each prompt's stable, unique id."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.advantage is not None and self.advantage not in KINDS:
+            raise OptionError(f"advantage={self.advantage!r}: choose one of {', '.join(KINDS)}")
+        if self.weighting not in WEIGHTINGS:
+            raise OptionError(f"weighting={self.weighting!r}: choose one of {', '.join(WEIGHTINGS)}")
+        if self.advantage_ddof not in (0, 1):
+            raise OptionError(f"advantage_ddof={self.advantage_ddof}: it must be 0 or 1")
+        if self.advantage_clip is not None and not self.advantage_clip > 0:
+            raise OptionError(f"advantage_clip={self.advantage_clip}: it must be positive")
+        if self.multi_objective_aggregation != "sum_then_normalize":
+            raise OptionError(
+                f"multi_objective_aggregation={self.multi_objective_aggregation!r}: the controller needs one reward "
+                "a rollout; use 'sum_then_normalize'"
+            )
+        if self.advantage is None and self.scale_rewards not in ("group", "none"):
+            raise OptionError(
+                f"scale_rewards={self.scale_rewards!r} mixes prompts, which group DRO weighs apart; "
+                "use 'group' or 'none'"
+            )
+
+    @property
+    def advantage_kind(self) -> str:
+        """The group advantage in use: `advantage`, or what `scale_rewards` stands for."""
+        if self.advantage is not None:
+            return self.advantage
+        return "grpo" if self.scale_rewards == "group" else "dr_grpo"

@@ -1,0 +1,158 @@
+"""Sampling that reads each distinct prompt once and takes finished rollouts out of the batch.
+
+Same distribution as `model.generate`, whose own logits warpers are used, and on CPU the same random numbers: noise is
+drawn for every row at every step, in the order of the rows, so a seed gives the completions that `generate` gives,
+unless rounding tips a near-tie between two tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from gdro.core.errors import OptionError
+from gdro.engines.trl.cache import SlabCache
+
+COMPACT_BELOW = 0.85
+"""Rows are taken out of the batch once this share or less of it is unfinished."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How to sample a completion.
+
+    Attributes:
+        max_new_tokens: bound on a completion's length, its end token included.
+        eos_ids: tokens that end a completion (they are part of it).
+        pad_id: any token id; it fills the left of shorter prompts, where it is masked.
+        temperature: positive divisor of the logits.
+        top_k: keep the k likeliest tokens; 0 keeps all.
+        top_p: keep the likeliest tokens up to this mass; 1 keeps all.
+        min_p: drop tokens below this share of the likeliest one's probability; None keeps all.
+    """
+
+    max_new_tokens: int
+    eos_ids: tuple[int, ...]
+    pad_id: int
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise OptionError(f"max_new_tokens={self.max_new_tokens}: it must be at least 1")
+        if not self.temperature > 0:
+            raise OptionError(f"temperature={self.temperature}: it must be positive")
+
+    def warpers(self) -> LogitsProcessorList:
+        """The logits warpers that `generate` would use, in its order."""
+        chosen = LogitsProcessorList()
+        if self.temperature != 1.0:
+            chosen.append(TemperatureLogitsWarper(self.temperature))
+        if self.top_k:
+            chosen.append(TopKLogitsWarper(top_k=self.top_k, min_tokens_to_keep=1))
+        if self.top_p < 1.0:
+            chosen.append(TopPLogitsWarper(top_p=self.top_p, min_tokens_to_keep=1))
+        if self.min_p is not None:
+            chosen.append(MinPLogitsWarper(min_p=self.min_p, min_tokens_to_keep=1))
+        return chosen
+
+
+@torch.no_grad()
+def sample_rows(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    row_prompts: Sequence[int],
+    options: SamplingOptions,
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Sample one completion a row.
+
+    Args:
+        model: a causal language model that `why_not_fast` has nothing against, unwrapped.
+        prompts: U distinct prompts as token ids, none empty.
+        row_prompts: (R,) which prompt each row continues, in any order.
+        options: how to sample.
+        generator: of the model's device; the device's default generator when None.
+
+    Returns:
+        R completions as token ids, the end token included when there is one.
+    """
+    if not row_prompts:
+        return []
+    device = model.device
+    source_R = torch.tensor(row_prompts, device=device)
+    eos = torch.tensor(options.eos_ids, device=device)
+    warpers, limit = options.warpers(), options.max_new_tokens
+    cache = SlabCache(model.config.get_text_config().num_hidden_layers)
+    ids, mask = left_pad(prompts, options.pad_id, device)
+    width = ids.shape[1]
+    position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = _forward(model, ids, mask, position_ids, cache)[source_R]
+    cache.spread(source_R, width + limit)
+    mask = torch.cat([mask, mask.new_ones(len(prompts), limit)], 1)[source_R]
+    position = (position_ids[:, -1:] + 1)[source_R]
+    out = torch.full((source_R.numel(), limit), options.pad_id, device=device)
+    length = torch.full((source_R.numel(),), limit, device=device)
+    rows = torch.arange(source_R.numel(), device=device)  # the row of each place in the batch
+    running = torch.ones_like(rows, dtype=torch.bool)
+    noise = torch.empty(source_R.numel(), logits.shape[-1], device=device)
+    for step in range(limit):
+        probs = torch.softmax(warpers(ids, logits.float()), -1)
+        noise.exponential_(generator=generator)
+        tokens = (probs / (noise if rows.numel() == noise.shape[0] else noise[rows])).argmax(-1)
+        out[rows, step] = torch.where(running, tokens, options.pad_id)
+        ended = running & torch.isin(tokens, eos)
+        length[rows[ended]] = step + 1
+        running = running & ~ended
+        live = int(running.sum())
+        if live == 0 or step + 1 == limit:
+            break
+        if live <= COMPACT_BELOW * rows.numel():
+            kept = running.nonzero()[:, 0]
+            cache.keep(kept)
+            rows, tokens, mask, position = rows[kept], tokens[kept], mask[kept], position[kept]
+            running = running[kept]
+        logits = _forward(model, tokens[:, None], mask[:, : width + step + 1], position, cache)
+        position = position + 1
+    ends = length.tolist()
+    return [row[:end] for row, end in zip(out.tolist(), ends, strict=True)]
+
+
+def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(U, P) token ids, padded on the left, and their mask (int64, 1 for a token)."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def _forward(
+    model: PreTrainedModel,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    position_ids: torch.Tensor,
+    cache: SlabCache,
+) -> torch.Tensor:
+    """(rows, vocabulary) logits after the last token."""
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=position_ids,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: torch.Tensor = output.logits[:, -1]
+    return logits

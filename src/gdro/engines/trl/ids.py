@@ -1,0 +1,56 @@
+"""Stable prompt ids for a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+
+from datasets import Dataset, IterableDataset
+
+from gdro.core.errors import OptionError, PromptIdError
+from gdro.engines.trl.batch import missing_column
+
+
+def with_ids(dataset: Dataset, source: str, *, column: str = "id") -> Dataset:
+    """Add ids made from the content: `source/` and 16 hex digits of the row's SHA-256 (all columns, sorted).
+
+    The same row gets the same id in every process and every run, whatever its place in the dataset.
+
+    Raises:
+        PromptIdError: the column is already there, or two rows are equal.
+    """
+    if column in dataset.column_names:
+        raise PromptIdError(f"the dataset already has a column {column!r}; use it, or give another column=")
+
+    def add(row: dict[str, object]) -> dict[str, str]:
+        content = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode()
+        return {column: f"{source}/{hashlib.sha256(content).hexdigest()[:16]}"}
+
+    named = dataset.map(add, desc="Prompt ids")
+    require_ids(named, column)
+    return named
+
+
+def require_ids(dataset: object, column: str) -> None:
+    """Raise a PromptIdError unless every row has an id of its own; OptionError for a streamed dataset."""
+    if isinstance(dataset, IterableDataset):
+        raise OptionError(
+            "GDROTrainer needs a dataset it can index (datasets.Dataset), not a stream: ids are checked before "
+            "training and a resumed run jumps to its place. Load it with streaming=False"
+        )
+    if not isinstance(dataset, Dataset):
+        return
+    if column not in dataset.column_names:
+        raise PromptIdError(missing_column(column, dataset.column_names))
+    ids = dataset[column]
+    for index, value in enumerate(ids):
+        if not isinstance(value, str) or not value:
+            raise PromptIdError(
+                f"row {index}: column {column!r} holds {value!r}; a prompt id is a string that is not empty"
+            )
+    repeated = [value for value, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise PromptIdError(
+            f"prompt id {repeated[0]!r} occurs more than once ({len(repeated)} ids do); ids must be unique"
+        )

@@ -1,0 +1,68 @@
+"""Metrics of a step: the controller's flattened for TRL's logs, and the record of a step for the run's own file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gdro.core.types import Metrics
+
+Record = dict[str, Any]
+
+
+def flatten(metrics: Metrics) -> dict[str, float]:
+    """`{"weight": [..]} -> {"gdro/weight/bin_0": ..}`; text and NaN are left out, since loggers take neither."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, list):
+            flat |= {f"gdro/{name}/bin_{index}": float(part) for index, part in enumerate(value)}
+        elif not isinstance(value, str):
+            flat[f"gdro/{name}"] = float(value)
+    return {name: value for name, value in flat.items() if not math.isnan(value)}
+
+
+class Stopwatch:
+    """Seconds by phase since the last reading: `generate`, `score`, and the whole `step`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Add to a phase."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+    def read(self) -> dict[str, float]:
+        """Seconds of each phase, `update` being what the others leave of the step; starts again from zero."""
+        step, generate, score = (self.seconds.get(phase, 0.0) for phase in ("step", "generate", "score"))
+        self.seconds = {}
+        return {"step": step, "generate": generate, "score": score, "update": step - generate - score}
+
+
+def step_record(
+    logs: Mapping[str, Any],
+    *,
+    step: int,
+    epoch: float,
+    rollouts_total: int,
+    tokens_total: int,
+    seconds: Mapping[str, float],
+    controller: Metrics,
+) -> Record:
+    """The record of a step, from TRL's logs of it; a quantity TRL did not log is None."""
+    return {
+        "step": step,
+        "epoch": epoch,
+        "loss": logs.get("loss"),
+        "reward": logs.get("reward"),
+        "learning_rate": logs.get("learning_rate"),
+        "grad_norm": logs.get("grad_norm"),
+        "entropy": logs.get("entropy"),
+        "kl": logs.get("kl"),
+        "completion_length": logs.get("completions/mean_length"),
+        "completions_cut": logs.get("completions/clipped_ratio"),
+        "rollouts_total": rollouts_total,
+        "tokens_total": tokens_total,
+        "seconds": dict(seconds),
+        "controller": dict(controller),
+    }

@@ -1,0 +1,401 @@
+"""`GDROTrainer`: TRL's `GRPOTrainer` with a controller that sets each prompt's rollouts and weight.
+
+Everything goes through `super()`; nothing of TRL is copied or patched. What is overridden, and why:
+
+- `_generate_and_score_completions`: the controller's plan spreads the same total of rollouts unevenly over the prompts,
+  and the advantages are taken by prompt id and weighted;
+- `_compute_loss`: rollouts without a gradient are left out when that is exact;
+- `_generate_single_turn`: the fast sampler, where it applies;
+- `_get_train_sampler`, `_save_checkpoint`, `_load_optimizer_and_scheduler`: a resumed run continues bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.logging import get_logger
+from accelerate.utils import gather_object
+from peft import PeftModel
+from transformers import TrainerCallback
+from trl import GRPOTrainer
+from trl.models.utils import unwrap_model_for_generation
+
+import gdro
+from gdro.core.errors import OptionError
+from gdro.core.types import Floats, Metrics
+from gdro.engines.interface import Controller
+from gdro.engines.torch_advantages import flat_advantages
+from gdro.engines.trl import checkpoint, dropping, fast_path, records
+from gdro.engines.trl.batch import PromptBatch, Row
+from gdro.engines.trl.config import GDROConfig
+from gdro.engines.trl.generation import SamplingOptions, sample_rows
+from gdro.engines.trl.ids import require_ids
+from gdro.engines.trl.losses import LossLedger, SurrogateTerms, mean_losses, surrogate_losses
+from gdro.engines.trl.sampler import EpochSampler
+
+logger = get_logger(__name__)
+
+GROUP = "gdro_group"
+ADVANTAGE = "gdro_advantage"
+CHECKPOINT_PREFIX = "checkpoint"
+
+
+class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
+    """`GRPOTrainer` with group DRO. The arguments are TRL's; `args` is a `GDROConfig`, and there are two more.
+
+    Args:
+        controller: any object that meets `gdro.engines.interface.Controller`; by default the one that `args` names.
+        on_step: called on the main process with a record of each logged step (every step with `logging_steps=1`),
+            after TRL's own log and before a checkpoint of the step.
+
+    Raises:
+        PromptIdError: the training set has no column of unique ids.
+        OptionError: options that do not go together.
+        StateError: on resume, a checkpoint without a whole state of the controller.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any = None,
+        args: GDROConfig | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        *,
+        controller: Controller | None = None,
+        on_step: Callable[[records.Record], None] | None = None,
+        **trl_arguments: Any,
+    ) -> None:
+        if args is None:
+            args = GDROConfig("gdro-output")
+        if not isinstance(args, GDROConfig):
+            raise OptionError(f"args is a {type(args).__name__}; GDROTrainer takes a GDROConfig (same fields and more)")
+        require_ids(train_dataset, args.id_column)
+        self.controller = default_controller(args) if controller is None else controller
+        if self.controller.mean_rollouts != args.num_generations:
+            raise OptionError(
+                f"the controller plans {self.controller.mean_rollouts} rollouts a prompt on average, "
+                f"num_generations is {args.num_generations}; make them equal"
+            )
+        self.on_step = on_step
+        self.place = checkpoint.Place(processes=PartialState().num_processes)
+        self._stopwatch = records.Stopwatch()
+        self._ledger = LossLedger()
+        self._gathered_rewards: torch.Tensor | None = None
+        self._forward_logps: torch.Tensor | None = None
+        self._sampler: EpochSampler | None = None
+        super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **trl_arguments)
+        self._require_full_batch()
+        self._generate_every = self.args.steps_per_generation * self.num_iterations
+        self._weights_rows = dropping.why_not_drop(self.args, self.aux_loss_enabled)
+        self._drop = self.args.drop_dead_rows and self._weights_rows is None
+        self._sampling = self._fast_sampling()
+        self.add_callback(_EpochAndClock(self))
+
+    # --- the plan -----------------------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[Row]) -> dict[str, Any]:
+        """Plan, generate a ragged batch of the same size, observe, and weigh. Evaluation is left to TRL."""
+        if not self.model.training:
+            output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+            return output
+        rows: list[Row] = gather_object(inputs) if self.accelerator.num_processes > 1 else inputs
+        batch = PromptBatch.from_rows(rows, self.args.id_column, self.num_generations)
+        plan = self.controller.plan(batch.ids)
+        answered = False
+        try:
+            groups = batch.ragged(plan, len(rows))
+            mine = slice(
+                self.accelerator.process_index * len(inputs),
+                (self.accelerator.process_index + 1) * len(inputs),
+            )
+            output = super()._generate_and_score_completions([dict(batch.rows[group]) for group in groups[mine]])
+            rewards = self._combined_rewards()
+            with self._timed("score"):
+                feedback = self.controller.observe(batch.ids, batch.split(rewards, plan))
+            answered = True
+        finally:
+            if not answered:
+                self.controller.cancel(plan)
+        scale = feedback.weights * self._rollout_scale(plan.rollouts)
+        self._weigh(output, rewards, groups, mine, scale)
+        self._ledger.start(batch.ids)
+        self._count(len(rows))
+        self._log_controller(self.controller.metrics())
+        return output
+
+    def _rollout_scale(self, rollouts: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
+        """(M,) nbar / n_i, or 1 with row weighting."""
+        scale: Floats = self.num_generations / rollouts if self.args.weighting == "prompt" else np.ones(len(rollouts))
+        return scale
+
+    def _combined_rewards(self) -> Floats:
+        """(R,) weighted sum of the rewards over all processes; NaN where no function gave one."""
+        stashed, self._gathered_rewards = self._gathered_rewards, None
+        assert stashed is not None
+        weighted = (stashed * self.reward_weights.to(stashed.device)).nansum(dim=1)
+        weighted[torch.isnan(stashed).all(dim=1)] = torch.nan
+        rewards: Floats = weighted.double().cpu().numpy()
+        return rewards
+
+    def _weigh(self, output: dict[str, Any], rewards: Floats, groups: Any, mine: slice, scale: Floats) -> None:
+        """Replace TRL's advantages (which assume equal groups) in the batch and in TRL's logs."""
+        groups_R = torch.from_numpy(groups)
+        advantages = flat_advantages(
+            torch.from_numpy(rewards),
+            groups_R,
+            self.args.advantage_kind,
+            ddof=self.args.advantage_ddof,
+            clip=self.args.advantage_clip,
+        )
+        weighted = (advantages * torch.from_numpy(scale)[groups_R]).float()
+        device = output["advantages"].device
+        output["advantages"] = weighted[mine].to(device)
+        if self.controller.needs_losses:
+            output[GROUP] = groups_R[mine].to(device)
+            output[ADVANTAGE] = advantages[mine].float().to(device)
+        logged = self._logs["advantages"]
+        for _ in range(min(len(logged), weighted.numel())):
+            logged.pop()
+        logged.extend(weighted.tolist())
+        self._metrics["train"]["frac_reward_zero_std"][-1] = float((advantages == 0).double().mean())
+
+    def _count(self, rollouts: int) -> None:
+        self.place.rollouts_total += rollouts
+        mean_length = self._metrics["train"]["completions/mean_length"][-1]
+        self.place.tokens_total += round(mean_length * rollouts)
+
+    def _log_controller(self, metrics: Metrics) -> None:
+        for name, value in records.flatten(metrics).items():
+            self._metrics["train"][name].append(value)
+
+    # --- rewards and generation -----------------------------------------------------------------------------------
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """TRL's, kept for the controller: (R, functions) over all processes."""
+        with self._timed("score"):
+            rewards: torch.Tensor = super()._calculate_rewards(*args, **kwargs)
+        self._gathered_rewards = rewards
+        return rewards
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        with self._timed("generate"):
+            return super()._generate(prompts)
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: Any,
+        num_generations: int,
+        **kwargs: Any,
+    ) -> Any:
+        """The fast sampler where it applies, else TRL's; one completion a row in either."""
+        if self._sampling is None or images is not None or multimodal_fields:
+            ragged = 1 if self.model.training else num_generations
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, ragged, **kwargs)
+        places: dict[tuple[int, ...], int] = {}
+        rows = [places.setdefault(tuple(ids), len(places)) for ids in prompt_ids]
+        with unwrap_model_for_generation(
+            self.model_wrapped,
+            self.accelerator,
+            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+        ) as model:
+            return sample_rows(model, list(places), rows, self._sampling), None
+
+    def _fast_sampling(self) -> SamplingOptions | None:
+        """Options of the fast sampler; None, with the reason in the log, where TRL's own path is used."""
+        reason = self.why_not_fast()
+        if reason is not None:
+            if self.args.fast_generation:
+                logger.warning(f"Fast generation is off, TRL's own path is used: {reason}.")
+            return None
+        options = self.generation_kwargs
+        return SamplingOptions(
+            max_new_tokens=options["max_new_tokens"],
+            eos_ids=tuple(np.atleast_1d(options["eos_token_id"]).tolist()),
+            pad_id=options["pad_token_id"],
+            temperature=options["temperature"],
+            top_k=options["top_k"] or 0,
+            top_p=1.0 if options["top_p"] is None else options["top_p"],
+            min_p=options["min_p"],
+        )
+
+    def why_not_fast(self) -> str | None:
+        """Why TRL's own generation is used, or None when the fast sampler is."""
+        if not self.args.fast_generation:
+            return "fast_generation=False"
+        if self.use_vllm or self.use_transformers_continuous_batching:
+            return "vLLM or continuous batching generates"
+        if self.tools or self.rollout_func is not None or self.environment_factories is not None or self._is_vlm:
+            return "tools, images, environments or a rollout function are in use"
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return "FSDP or DeepSpeed shards the weights, so every process must take the same number of steps"
+        model = self.accelerator.unwrap_model(self.model)
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        defaults = base.generation_config.to_diff_dict()
+        return fast_path.why_not_fast(model) or fast_path.why_not_options(self.generation_kwargs, defaults)
+
+    # --- the update -------------------------------------------------------------------------------------------------
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """TRL's loss on the rollouts that have a gradient; their surrogate losses go to the ledger."""
+        if not self.model.training:
+            evaluated: torch.Tensor = super()._compute_loss(model, inputs)
+            return evaluated
+        if GROUP in inputs:
+            self._ledger.count(inputs[GROUP])
+        if self._drop:
+            inputs = self._without_dead_rows(inputs)
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        logps, self._forward_logps = self._forward_logps, None
+        if GROUP in inputs and logps is not None:
+            mask = inputs["completion_mask"]
+            losses = surrogate_losses(
+                logps,
+                inputs.get("old_per_token_logps"),
+                inputs.get("ref_per_token_logps"),
+                inputs[ADVANTAGE],
+                mask * inputs["tool_mask"] if "tool_mask" in inputs else mask,
+                SurrogateTerms(self.epsilon_low, self.epsilon_high, self.beta),
+            )
+            self._ledger.add(inputs[GROUP], losses)
+        return loss
+
+    def _without_dead_rows(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Every process keeps as many rows as the fullest one: TRL gathers per-row metrics."""
+        if "pixel_values" in inputs:
+            return inputs
+        advantages = inputs["advantages"]
+        live = (advantages != 0).sum().clamp(min=1)
+        most = int(self.accelerator.gather(live[None]).max())
+        if most == advantages.numel():
+            return inputs
+        return dropping.drop_rows(inputs, dropping.rows_to_keep(advantages, most), self.loss_type)
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's; the log-probabilities of a training forward pass are kept for the surrogate losses."""
+        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self.controller.needs_losses and torch.is_grad_enabled():
+            self._forward_logps = result[0].detach()
+        return result
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """TRL's; after the last pass over a generation batch, its losses go to the controller."""
+        with self._timed("step"):
+            loss: torch.Tensor = super().training_step(*args, **kwargs)
+            if self.controller.needs_losses and self._step % self._generate_every == 0:
+                packed = self.accelerator.gather(self._ledger.packed().to(self.accelerator.device)[None])
+                self.controller.observe_losses(self._ledger.prompt_ids, mean_losses(packed))
+        return loss
+
+    # --- logs -----------------------------------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's logs with the seconds of each phase; the record of the step goes to `on_step`."""
+        is_step = self.model.training and "loss" in logs
+        seconds = self._stopwatch.read() if is_step else {}
+        for phase, value in seconds.items():
+            self._metrics["train"][f"gdro/seconds/{phase}"].append(value)
+        super().log(logs, start_time)
+        if is_step and self.on_step is not None and self.accelerator.is_main_process:
+            record = records.step_record(
+                logs,
+                step=self.state.global_step,
+                epoch=self.state.epoch,
+                rollouts_total=self.place.rollouts_total,
+                tokens_total=self.place.tokens_total,
+                seconds=seconds,
+                controller=self.controller.metrics(),
+            )
+            self.on_step(record)
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        """Add the seconds of a block of training to a phase."""
+        start = time.perf_counter()
+        yield
+        if self.model.training:
+            self._stopwatch.add(phase, time.perf_counter() - start)
+
+    # --- order of prompts and checkpoints ---------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        """TRL's order of prompts, epoch by epoch."""
+        self._sampler = EpochSampler(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeat_count=self.num_iterations * self.args.steps_per_generation,
+            shuffle=self.shuffle_dataset,
+            seed=self.args.seed,
+        )
+        return self._sampler
+
+    def start_epoch(self) -> None:
+        """Tell the sampler which epoch the run stands in. Called at the start of each."""
+        if self._sampler is not None:
+            self._sampler.set_epoch(math.floor(self.state.epoch or 0.0))
+
+    def _require_full_batch(self) -> None:
+        prompts = self.args.generation_batch_size // self.num_generations
+        if len(self.train_dataset) < prompts:
+            raise OptionError(
+                f"the training set has {len(self.train_dataset)} prompts, one generation batch takes {prompts} "
+                f"distinct ones (generation_batch_size {self.args.generation_batch_size} / num_generations "
+                f"{self.num_generations}); lower the batch size or add prompts"
+            )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The controller's state first, so that a checkpoint which TRL finished writing is whole."""
+        folder = Path(self._get_output_dir(trial=trial)) / f"{CHECKPOINT_PREFIX}-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.place.micro_step = self._step
+        self.place.buffered = self._step % self._generate_every != 0
+        if self.place.buffered:
+            path = checkpoint.buffer_file(folder, self.accelerator.process_index)
+            checkpoint.save_buffer(path, self._buffered_inputs, self._ledger)
+        if self.args.should_save:
+            checkpoint.save_place(folder, self.place, self.controller.state_dict())
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint_folder: str | None) -> None:
+        """TRL's, then the controller's state and the place in the generation batch."""
+        super()._load_optimizer_and_scheduler(checkpoint_folder)
+        if checkpoint_folder is None:
+            return
+        folder = Path(checkpoint_folder)
+        self.place, state = checkpoint.load_place(folder, self.accelerator.num_processes)
+        self.controller.load_state_dict(state)
+        self._step = self.place.micro_step
+        self.place.processes = self.accelerator.num_processes
+        if self.place.buffered:
+            path = checkpoint.buffer_file(folder, self.accelerator.process_index)
+            self._buffered_inputs = checkpoint.load_buffer(path, self._ledger, self.accelerator.device)
+
+
+class _EpochAndClock(TrainerCallback):  # type: ignore[misc]
+    """Stateless: starts the sampler's epoch."""
+
+    def __init__(self, trainer: GDROTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before the epoch's data loader is iterated."""
+        self.trainer.start_epoch()
+
+
+def default_controller(args: GDROConfig) -> Controller:
+    """The controller that a config names, seeded with the run's seed."""
+    options: dict[str, Any] = {"mean_rollouts": args.num_generations, "seed": args.seed}
+    options |= cast(dict[str, Any], args.controller_options or {})
+    controller: Controller = gdro.make_controller(args.controller, **options)
+    return controller
