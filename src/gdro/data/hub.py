@@ -48,9 +48,7 @@ def _load(path: str, name: str | None, split: str, where: str) -> Any:
     from datasets.exceptions import DatasetsError
 
     if path == "pandas":
-        raise DataError(
-            f"{where}: the loader `pandas` reads pickles, which can run code; use parquet or jsonl"
-        )
+        raise DataError(f"{where}: the loader `pandas` reads pickles, which can run code; use parquet or jsonl")
     try:
         if (Path(path) / "state.json").is_file() or (Path(path) / "dataset_dict.json").is_file():
             return _saved(datasets.load_from_disk(path), split, where)
@@ -59,9 +57,7 @@ def _load(path: str, name: str | None, split: str, where: str) -> Any:
         raise
     except (DatasetsError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise DataError(
-            f"{where}: cannot be loaded ({reason}); check path, name, split and the network"
-        ) from error
+        raise DataError(f"{where}: cannot be loaded ({reason}); check path, name, split and the network") from error
 
 
 def _saved(saved: Any, split: str, where: str) -> Any:

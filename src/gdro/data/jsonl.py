@@ -72,9 +72,7 @@ def _check_absent(row: Mapping[str, Any], absent: list[str], place: str) -> None
     """An id or source that only later rows have would make ids of two sorts."""
     for name in absent:
         if name in row:
-            raise DataError(
-                f"{place}: has {name!r}, but the first row has none; give it to every row or to none"
-            )
+            raise DataError(f"{place}: has {name!r}, but the first row has none; give it to every row or to none")
 
 
 def _objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -84,9 +82,7 @@ def _objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any
         place = f"{path}, row {number}"
         if len(line) > MAX_LINE_BYTES:
             limit = MAX_LINE_BYTES // 2**20
-            raise DataError(
-                f"{place}: the line is longer than {limit} MiB; jsonl has one object a line, split it up"
-            )
+            raise DataError(f"{place}: the line is longer than {limit} MiB; jsonl has one object a line, split it up")
         text = _decoded(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, place)
         if text.strip():
             yield number, _object(text, place)
@@ -96,9 +92,7 @@ def _decoded(line: bytes, place: str) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{place}: not UTF-8 at byte {error.start} of the line; save the file as UTF-8"
-        ) from error
+        raise DataError(f"{place}: not UTF-8 at byte {error.start} of the line; save the file as UTF-8") from error
 
 
 def _object(text: str, place: str) -> Mapping[str, Any]:

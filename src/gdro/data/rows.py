@@ -43,11 +43,7 @@ class Columns:
 
     def names(self) -> list[str]:
         """Every column needed."""
-        return [
-            name
-            for name in (self.prompt, self.answer, self.id, self.source, *self.metadata)
-            if name is not None
-        ]
+        return [name for name in (self.prompt, self.answer, self.id, self.source, *self.metadata) if name is not None]
 
 
 @dataclass(frozen=True)
@@ -163,9 +159,7 @@ def _message(item: Any, name: str, place: str) -> Message:
     given = {key: value for key, value in item.items() if value is not None}
     if given.keys() != {"role", "content"}:
         keys = ", ".join(sorted(map(str, given))) or "none"
-        raise DataError(
-            f"{place}: {name} has the keys {keys}; a chat message has role and content, both text"
-        )
+        raise DataError(f"{place}: {name} has the keys {keys}; a chat message has role and content, both text")
     return {key: _text(given[key], f"{name}.{key}", place) for key in ("role", "content")}
 
 
@@ -187,9 +181,7 @@ def _text(value: Any, name: str, place: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(
-            f"{place}: {name} holds half a character pair at {error.start}; write it as UTF-8"
-        ) from error
+        raise DataError(f"{place}: {name} holds half a character pair at {error.start}; write it as UTF-8") from error
     return value
 
 
@@ -197,9 +189,7 @@ def _json_value(value: Any, name: str, place: str) -> Any:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{place}: {name} is not a JSON value ({error}); leave it out of the metadata"
-        ) from error
+        raise DataError(f"{place}: {name} is not a JSON value ({error}); leave it out of the metadata") from error
     return value
 
 

@@ -40,9 +40,7 @@ def choose(prompts: Sequence[Prompt], count: int | None, purpose: str) -> list[P
     """At most `count` of the prompts, those with the lowest hash, in their old order; None is all."""
     if count is None or count >= len(prompts):
         return list(prompts)
-    ranked = sorted(
-        range(len(prompts)), key=lambda row: (position(prompts[row].id, purpose), prompts[row].id)
-    )
+    ranked = sorted(range(len(prompts)), key=lambda row: (position(prompts[row].id, purpose), prompts[row].id))
     return [prompts[row] for row in sorted(ranked[:count])]
 
 
@@ -54,9 +52,7 @@ def check_disjoint(train: Sequence[Prompt], heldout: Sequence[Prompt]) -> int:
     """
     both = {prompt.id for prompt in train} & {prompt.id for prompt in heldout}
     if both:
-        raise DataError(
-            f"{len(both)} ids are both trained on and held out, e.g. {min(both)!r}; take them out of one"
-        )
+        raise DataError(f"{len(both)} ids are both trained on and held out, e.g. {min(both)!r}; take them out of one")
     texts = {content_hash(_plain(prompt)) for prompt in train}
     return sum(content_hash(_plain(prompt)) in texts for prompt in heldout)
 

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from gdro.runs.config_base import ConfigError, Count, Section, Seed, SettingError, Text, one_as_tuple
-from gdro.runs.config_controller import check_controller
+from gdro.runs.config_controller import check_controller, controller_arguments, resolved_options
 from gdro.runs.config_data import DataConfig, ReasoningGymData
 from gdro.runs.config_explain import explained
 from gdro.runs.config_sections import (
@@ -38,11 +38,7 @@ from gdro.runs.config_yaml import Settings, apply_overrides, dump_yaml, read_set
 __all__ = ["DEFAULT_RECIPE", "ConfigError", "TrainConfig", "load_config", "recipe_names"]
 
 DEFAULT_RECIPE = "default"
-
-
-def _name_as_mapping(value: Any) -> Any:
-    """`controller: joint` is short for `controller: {name: joint}`."""
-    return {"name": value} if isinstance(value, str) else value
+DEFAULT_CONTROLLER = "joint"
 
 
 class TrainConfig(Section):
@@ -78,18 +74,14 @@ class TrainConfig(Section):
     correct_threshold: float = Field(
         default=1.0, description="A completion whose reward is at or above this counts as correct."
     )
-    report_to: Annotated[
-        tuple[Literal["tensorboard", "wandb", "trackio"], ...], BeforeValidator(one_as_tuple)
-    ] = Field(default=(), description="Trackers beside metrics.jsonl, which is always written.")
+    report_to: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], BeforeValidator(one_as_tuple)] = Field(
+        default=(), description="Trackers beside metrics.jsonl, which is always written."
+    )
     data: DataConfig = Field(default=ReasoningGymData(), description="The prompts.")
     verifier: VerifierConfig = Field(default=VerifierConfig(), description="How completions are scored.")
-    controller: Annotated[ControllerConfig, BeforeValidator(_name_as_mapping)] = Field(
-        default=ControllerConfig(), description="What plans rollouts and weights."
-    )
+    controller: ControllerConfig = Field(default=ControllerConfig(), description="What plans rollouts and weights.")
     optimisation: OptimisationConfig = Field(default=OptimisationConfig(), description="The policy update.")
-    generation: GenerationConfig = Field(
-        default=GenerationConfig(), description="Sampling of training rollouts."
-    )
+    generation: GenerationConfig = Field(default=GenerationConfig(), description="Sampling of training rollouts.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Held-out evaluation.")
     checkpoint: CheckpointConfig = Field(default=CheckpointConfig(), description="What is kept for resuming.")
     lora: LoraConfig | None = Field(default=None, description="Low-rank adapters; null trains all weights.")
@@ -97,6 +89,10 @@ class TrainConfig(Section):
     def to_yaml(self) -> str:
         """Every setting as YAML; loading it gives an equal TrainConfig."""
         return dump_yaml(self.model_dump(mode="json"))
+
+    def controller_arguments(self) -> dict[str, Any]:
+        """Keyword arguments for `gdro.make_controller(config.controller.name, ...)`."""
+        return controller_arguments(self.controller.name, self.controller.options, dict(self))
 
     @model_validator(mode="after")
     def _parts_agree(self) -> TrainConfig:
@@ -116,7 +112,7 @@ class TrainConfig(Section):
                 "verifier.kind",
                 f"scores its own tasks only, and data.kind is {self.data.kind}; use math, exact or python",
             )
-        check_controller(self.controller.name, self.controller.options)
+        check_controller(self.controller.name, self.controller.options, dict(self))
         return self
 
     @model_validator(mode="wrap")
@@ -127,23 +123,35 @@ class TrainConfig(Section):
         """Fills the verifier's kind in, and turns pydantic's findings into one ConfigError."""
         settings = info.context if isinstance(info.context, Settings) else Settings(values, place_unknown="")
         try:
-            return handler(_with_kinds(values))
+            return handler(_completed(values))
         except ValidationError as error:
             raise explained(error, cls, settings) from None
 
 
-def _with_kinds(values: Any) -> Any:
-    """Data is reasoning-gym's, and that is scored by its own scorer, unless the kind is given."""
+def _completed(values: Any) -> Any:
+    """`values` with what follows from others written out: kinds of data and verifier, the controller's defaults."""
     if not isinstance(values, dict):
         return values
-    data, verifier = values.get("data", {}), values.get("verifier", {})
-    if isinstance(data, dict) and "kind" not in data and not data.keys() & {"path", "name"}:
-        data = {"kind": "reasoning_gym", **data}
-        values = {**values, "data": data}
+    values = dict(values)
+    data, verifier = values.setdefault("data", {}), values.setdefault("verifier", {})
+    if data == {} or (isinstance(data, dict) and "kind" not in data and "path" not in data):
+        data = values["data"] = {"kind": "reasoning_gym", **data}
     kind = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
-    if kind == "reasoning_gym" and isinstance(verifier, dict) and "kind" not in verifier:
-        values = {**values, "verifier": {"kind": kind, **verifier}}
+    if isinstance(verifier, dict) and "kind" not in verifier:
+        values["verifier"] = {"kind": "reasoning_gym" if kind == "reasoning_gym" else "math", **verifier}
+    values["controller"] = _completed_controller(values.get("controller", {}))
     return values
+
+
+def _completed_controller(given: Any) -> Any:
+    """`joint` and `{name: joint}` as `{name: joint, ...}` with every option."""
+    if isinstance(given, ControllerConfig):
+        given = given.model_dump()
+    mapping = {"name": given} if isinstance(given, str) else given
+    if not isinstance(mapping, dict) or not isinstance(name := mapping.get("name", DEFAULT_CONTROLLER), str):
+        return given
+    options = {key: value for key, value in mapping.items() if key != "name"}
+    return {"name": name, **resolved_options(name, options)}
 
 
 def recipe_names() -> list[str]:

@@ -2,58 +2,98 @@
 
 from __future__ import annotations
 
-import inspect
+import typing
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from gdro.controllers.registry import REGISTRY, controller_names, controller_options, make_controller
+from gdro.core.errors import OptionError
 from gdro.runs.config_base import SettingError
-from gdro.runs.config_keys import nearest
+from gdro.runs.config_keys import describe, nearest
 
 RUN_KEYS = ("mean_rollouts", "min_rollouts", "max_rollouts", "correct_threshold", "seed")
-"""Settings of the run that a controller's constructor may also take: they are set at the top level only."""
-
-REGISTRY: Mapping[str, Mapping[str, inspect.Parameter]] = {}
-"""Controllers and their options; empty checks nothing."""
+"""Settings of the run that a controller's constructor also takes: they are set at the top level only."""
 
 
 def controller_keys() -> list[str]:
     """Full names of all controllers' options, e.g. `controller.eta`."""
-    names = {option for options in REGISTRY.values() for option in options if option not in RUN_KEYS}
-    return ["controller.name", *sorted(f"controller.{name}" for name in names)]
+    options = dict.fromkeys(option for name in controller_names() for option in _own(name))
+    return ["controller.name", *(f"controller.{option}" for option in options)]
 
 
-def check_controller(name: str, options: Mapping[str, Any]) -> None:
-    """Raises SettingError where the controller or one of its options is not known."""
-    for key in RUN_KEYS:
-        if key in options:
-            raise SettingError(f"controller.{key}", f"belongs to the run; set {key} at the top level")
-    if not REGISTRY:
-        return
-    if name not in REGISTRY:
-        near = nearest(name, list(REGISTRY))
-        hint = f"; did you mean {near}?" if near else ""
-        raise SettingError("controller.name", f"must be one of {' | '.join(REGISTRY)}{hint}")
-    own = [option for option in REGISTRY[name] if option not in RUN_KEYS]
-    for key in options:
-        if key not in own:
-            near = nearest(key, own)
-            hint = f"did you mean controller.{near}? " if near else ""
-            raise SettingError(
-                f"controller.{key}",
-                f"unknown option of {name}; {hint}It takes {', '.join(own) or 'no options'}",
-            )
+def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with that controller's defaults for the others, as YAML values; as given for an unknown name."""
+    defaults = _own(name) if name in controller_names() else {}
+    return {**{key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}, **options}
 
 
 def controller_arguments(name: str, options: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for `make_controller(name, ...)`: `options`, and those of the `run`'s own settings
-    (RUN_KEYS) that this controller's constructor takes."""
-    return {**{key: run[key] for key in RUN_KEYS if key in REGISTRY.get(name, {})}, **options}
+    """Keyword arguments for `make_controller(name, ...)`: `options` and the `run`'s own settings (RUN_KEYS)."""
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    return {**{key: run[key] for key in RUN_KEYS if key in controller_options(name)}, **given}
 
 
-def controller_table() -> list[tuple[str, str]]:
-    """Each controller's name with its own options and their defaults, as text."""
+def check_controller(name: str, options: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+    """Makes the controller once, to see that it can be made.
+
+    Raises:
+        SettingError: an unknown name or option, or a value of the wrong type or range.
+    """
+    if name not in controller_names():
+        near = nearest(name, controller_names())
+        hint = f"; did you mean {near}?" if near else ""
+        raise SettingError("controller.name", f"must be {' | '.join(controller_names())}{hint}")
+    hints = typing.get_type_hints(REGISTRY[name].factory)
+    for key, value in options.items():
+        _check_option(name, key, value, hints)
+    try:
+        make_controller(name, **controller_arguments(name, options, run))
+    except OptionError as error:
+        option = str(error).partition("=")[0]
+        raise SettingError(f"controller.{option}" if option in options else "controller", str(error)) from error
+
+
+def _check_option(name: str, key: str, value: Any, hints: Mapping[str, Any]) -> None:
+    if key in RUN_KEYS:
+        raise SettingError(f"controller.{key}", f"belongs to the run; set {key} at the top level")
+    own = list(_own(name))
+    if key not in own:
+        near = nearest(key, own)
+        hint = f"did you mean controller.{near}?" if near else f"it has {', '.join(own)}"
+        raise SettingError(f"controller.{key}", f"unknown option of {name}; {hint}")
+    try:
+        TypeAdapter(hints[key]).validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
+    except ValidationError:
+        raise SettingError(f"controller.{key}", f"must be {describe(hints[key])}") from None
+
+
+def _own(name: str) -> dict[str, Any]:
+    """A controller's options without the run's, with the defaults that this name has."""
+    return {key: option.default for key, option in controller_options(name).items() if key not in RUN_KEYS}
+
+
+def controller_table() -> list[tuple[str, str, str]]:
+    """Each controller's name, its meaning, and its own options with their defaults as text."""
     rows = []
-    for name, options in REGISTRY.items():
-        own = [f"{key}={option.default!r}" for key, option in options.items() if key not in RUN_KEYS]
-        rows.append((name, ", ".join(own) or "no options"))
+    for name in controller_names():
+        options = resolved_options(name, {})
+        rows.append(
+            (name, REGISTRY[name].meaning, ", ".join(f"{key}: {_yaml(value)}" for key, value in options.items()))
+        )
     return rows
+
+
+def option_types() -> dict[str, str]:
+    """What each option of any controller may be, in words."""
+    hints = [typing.get_type_hints(REGISTRY[name].factory) for name in controller_names()]
+    return {
+        key: describe(hint[key]) for name, hint in zip(controller_names(), hints, strict=True) for key in _own(name)
+    }
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

@@ -8,21 +8,15 @@ from pydantic import BeforeValidator, Field
 
 from gdro.runs.config_base import Count, CountOrZero, Fraction, Section, Seed, Text, Texts
 
-Cells = Annotated[
-    tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
-]
+Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 
 
 class ReasoningGymData(Section):
     """Tasks made by reasoning-gym, from a mixture of families and levels."""
 
-    kind: Literal["reasoning_gym"] = Field(
-        default="reasoning_gym", description="Which kind of source this is."
-    )
+    kind: Literal["reasoning_gym"] = Field(default="reasoning_gym", description="Which kind of source this is.")
     size: Count = Field(default=2048, description="Number of training prompts to make.")
-    heldout_size: CountOrZero = Field(
-        default=512, description="Number of held-out prompts to make, from other seeds."
-    )
+    heldout_size: CountOrZero = Field(default=512, description="Number of held-out prompts to make, from other seeds.")
     seed: Seed = Field(
         default=0,
         description="Seed of the tasks; apart from the run's own seed, so that prompts stay the same.",
@@ -73,9 +67,7 @@ class ParquetData(_RowData):
     kind: Literal["parquet"] = Field(description="Which kind of source this is.")
     path: Texts = Field(description="The file, or a list of files.")
     heldout_path: Texts | None = Field(default=None, description="Separate held-out file or files.")
-    prompt_column: Text = Field(
-        default="prompt", description="Column of the prompt: text, or a list of chat messages."
-    )
+    prompt_column: Text = Field(default="prompt", description="Column of the prompt: text, or a list of chat messages.")
     answer_column: Text = Field(
         default="reward_model.ground_truth", description="Column of the gold answer; dots enter a struct."
     )
@@ -92,9 +84,7 @@ class JsonlData(_RowData):
     kind: Literal["jsonl"] = Field(description="Which kind of source this is.")
     path: Texts = Field(description="The file, or a list of files.")
     heldout_path: Texts | None = Field(default=None, description="Separate held-out file or files.")
-    prompt_column: Text = Field(
-        default="prompt", description="Key of the prompt: text, or a list of chat messages."
-    )
+    prompt_column: Text = Field(default="prompt", description="Key of the prompt: text, or a list of chat messages.")
     answer_column: Text = Field(default="answer", description="Key of the gold answer; dots enter an object.")
     id_column: Text | None = Field(
         default=None,
@@ -114,12 +104,8 @@ class HubData(_RowData):
     name: Text | None = Field(default=None, description="The dataset's subset, e.g. `en`.")
     split: Text = Field(default="train", description="The split to train on.")
     heldout_split: Text | None = Field(default=None, description="A separate held-out split.")
-    prompt_column: Text = Field(
-        default="prompt", description="Column of the prompt: text, or a list of chat messages."
-    )
-    answer_column: Text = Field(
-        default="answer", description="Column of the gold answer; dots enter a struct."
-    )
+    prompt_column: Text = Field(default="prompt", description="Column of the prompt: text, or a list of chat messages.")
+    answer_column: Text = Field(default="answer", description="Column of the gold answer; dots enter a struct.")
     id_column: Text | None = Field(
         default=None,
         description="Column of the id within its source; null derives the id from the prompt's text.",

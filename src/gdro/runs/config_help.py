@@ -9,7 +9,7 @@ import textwrap
 from itertools import groupby
 
 from gdro.runs.config import TrainConfig, recipe_names
-from gdro.runs.config_controller import controller_table
+from gdro.runs.config_controller import controller_table, option_types
 from gdro.runs.config_data import DATA_KINDS
 from gdro.runs.config_keys import Key, all_keys, sections
 
@@ -23,16 +23,16 @@ def help_text() -> str:
         parts.append(f"\n{title}")
         parts.extend(_plain(key) for key in keys)
     parts.append("\ncontroller.OPTION: the options of the controller named")
-    for name, options in controller_table():
-        parts.append(textwrap.fill(f"  {name}: {options}", WIDTH, subsequent_indent="      "))
+    for name, meaning, options in controller_table():
+        text = f"  {name}: {meaning}. Defaults: {options}"
+        parts.append(textwrap.fill(text, WIDTH, subsequent_indent="      "))
+    parts.extend(f"  controller.{key}  [{allowed}]" for key, allowed in option_types().items())
     return "\n".join(parts) + "\n"
 
 
 def _plain(key: Key) -> str:
     head = f"  {key.path}  [{key.allowed}; {_default(key)}]"
-    return (
-        head + "\n" + textwrap.fill(key.meaning, WIDTH, initial_indent="      ", subsequent_indent="      ")
-    )
+    return head + "\n" + textwrap.fill(key.meaning, WIDTH, initial_indent="      ", subsequent_indent="      ")
 
 
 def _default(key: Key) -> str:
@@ -61,12 +61,18 @@ def markdown() -> str:
     for title, keys in _groups():
         lines += [f"## {title}\n", "| key | value | default | meaning |", "|---|---|---|---|"]
         for key in keys:
-            allowed = key.allowed.replace("|", "\\|")
-            lines.append(f"| `{key.path}` | {allowed} | {key.default} | {key.meaning} |")
+            lines.append(f"| `{key.path}` | {_cell(key.allowed)} | {key.default} | {key.meaning} |")
         lines.append("")
-    lines += ["## Options of each controller\n", "| controller | options and defaults |", "|---|---|"]
-    lines += [f"| `{name}` | {options} |" for name, options in controller_table()]
+    lines += ["## Controllers\n", "| controller | what it is | its options, with their defaults |", "|---|---|---|"]
+    lines += [f"| `{name}` | {meaning} | {options} |" for name, meaning, options in controller_table()]
+    lines += ["", "| option | value |", "|---|---|"]
+    lines += [f"| `controller.{key}` | {_cell(allowed)} |" for key, allowed in option_types().items()]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """`text` for a cell of a table."""
+    return text.replace("|", "\\|")
 
 
 INTRODUCTION = """# Configuration

@@ -49,7 +49,7 @@ def describe(annotation: Any, metadata: list[Any] | None = None) -> str:
     if origin in (Union, types.UnionType):
         parts = [describe(part, metadata) for part in get_args(annotation) if part is not type(None)]
         return " or ".join([*parts, "null"])
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         return f"list of {describe(get_args(annotation)[0])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
@@ -75,11 +75,7 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if isinstance(value, tuple):
         return "[" + ", ".join(str(item) for item in value) + "]"
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if not _number(value)
-        else str(value)
-    )
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not _number(value) else str(value)
 
 
 def _number(value: Any) -> bool:

@@ -27,7 +27,9 @@ class ControllerConfig(Section):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Scalar | list[Scalar]] = Field(init=False)
 
-    name: Text = Field(default="joint", description="Which controller plans rollouts and weights.")
+    name: Text = Field(
+        default="joint", description="Which controller plans rollouts and weights, see below; plain GRPO is `uniform`."
+    )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -67,12 +69,8 @@ class OptimisationConfig(Section):
     beta_kl: NonNegative = Field(
         default=0.0, description="Weight of the KL term to the frozen base; 0 needs no reference model."
     )
-    clip_low: Probability = Field(
-        default=0.2, description="Lower clip of the likelihood ratio: 1 - clip_low."
-    )
-    clip_high: Positive = Field(
-        default=0.28, description="Upper clip of the likelihood ratio: 1 + clip_high."
-    )
+    clip_low: Probability = Field(default=0.2, description="Lower clip of the likelihood ratio: 1 - clip_low.")
+    clip_high: Positive = Field(default=0.28, description="Upper clip of the likelihood ratio: 1 + clip_high.")
     advantage: Literal["grpo", "dr_grpo", "rloo"] = Field(
         default="grpo",
         description="Group advantage: divided by the standard deviation, mean only, or leave-one-out.",
@@ -90,9 +88,7 @@ class OptimisationConfig(Section):
         default=None,
         description="Rows in one forward and backward pass of a process; null is all of them at once.",
     )
-    gradient_checkpointing: bool = Field(
-        default=False, description="Trade time for memory in the backward pass."
-    )
+    gradient_checkpointing: bool = Field(default=False, description="Trade time for memory in the backward pass.")
 
 
 class GenerationConfig(Section):
@@ -133,7 +129,7 @@ class CheckpointConfig(Section):
 class LoraConfig(Section):
     """Train low-rank adapters instead of all weights (peft)."""
 
-    r: Count = Field(default=16, description="Rank.")
+    r: Count = Field(default=16, description="Rank of the adapters.")
     alpha: Positive = Field(default=32.0, description="Scale; the update is multiplied by alpha / r.")
     dropout: Fraction = Field(default=0.0, description="Dropout on the adapters' input.")
     target_modules: Texts = Field(default=("all-linear",), description="Names of the modules adapted.")

@@ -41,9 +41,14 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_FLOAT = re.compile(
-    r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$"
-)
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    """Text with line breaks or other marks that do not print goes into double quotes, where all are escaped."""
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+_FLOAT = re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$")
 _RULES = (
     ("null", re.compile(r"^(?:null|~|)$"), ["n", "~", ""]),
     ("bool", re.compile(r"^(?:true|false)$"), list("tf")),
@@ -107,9 +112,7 @@ def _check_events(text: str, place: str) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         line = _line(event.start_mark)
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            raise ConfigError(
-                f"{place}, line {line}: anchors and aliases (& and *) are not allowed; repeat the value"
-            )
+            raise ConfigError(f"{place}, line {line}: anchors and aliases (& and *) are not allowed; repeat the value")
         if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
             raise ConfigError(f"{place}, line {line}: tags ({event.tag}) are not allowed; write plain values")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gdro.data.errors import DataError
+from gdro.runs.config import TrainConfig
+from gdro.runs.config_prompts import RunPrompts, load_prompts
+
+
+def jsonl(path: Path, numbers: range, **more: Any) -> str:
+    path.write_text("".join(json.dumps({"prompt": f"p{n}", "answer": n, "id": n, **more}) + "\n" for n in numbers))
+    return str(path)
+
+
+def load(**data: Any) -> RunPrompts:
+    return load_prompts(TrainConfig(data=data).data)
+
+
+def test_split_by_hash(tmp_path: Path) -> None:
+    found = load(kind="jsonl", path=jsonl(tmp_path / "a.jsonl", range(200)), heldout_fraction=0.2)
+    assert len(found.train) + len(found.heldout) == 200
+    assert 20 <= len(found.heldout) <= 60
+    assert set(found.counts.values()) == {0}
+
+
+def test_separate_heldout_file_and_limit(tmp_path: Path) -> None:
+    train, heldout = jsonl(tmp_path / "a.jsonl", range(50)), jsonl(tmp_path / "b.jsonl", range(10))
+    found = load(kind="jsonl", path=train, heldout_path=heldout, limit=20)
+    assert (len(found.train), len(found.heldout)) == (20, 10)
+    assert found.counts == {"duplicates": 0, "contradictions": 0, "heldout_text_seen": 10, "beyond_limit": 30}
+
+
+def test_overlap_and_duplicates(tmp_path: Path) -> None:
+    first = jsonl(tmp_path / "a.jsonl", range(50), source="s")
+    second = jsonl(tmp_path / "b.jsonl", range(40, 60), source="s")
+    with pytest.raises(DataError, match="10 ids are both trained on and held out"):
+        load(kind="jsonl", path=first, heldout_path=second)
+    with pytest.raises(DataError, match=r"'s/40' is there twice: .*a.jsonl, row 41 and .*b.jsonl, row 1"):
+        load(kind="jsonl", path=[first, second])
+    assert load(kind="jsonl", path=[first, second], duplicates="keep_first").counts["duplicates"] == 10
+
+
+def test_columns_template_and_metadata_reach_the_prompt(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", range(3), tests=["t"])
+    settings = {"template": "Q: {prompt}", "chat": True, "metadata_columns": ["tests"], "heldout_fraction": 0.0}
+    prompt = load(kind="jsonl", path=path, source="mine", **settings).train[0]
+    assert prompt.id == "mine/0"
+    assert prompt.messages == [{"role": "user", "content": "Q: p0"}]
+    assert prompt.metadata == {"tests": ["t"]}
+
+
+def test_parquet_and_folder(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    (tmp_path / "sums").mkdir()
+    pq.write_table(pa.table({"prompt": ["p", "q"], "answer": [1, 2]}), tmp_path / "sums" / "train.parquet")
+    columns = {"answer_column": "answer", "id_column": None, "source_column": None, "heldout_fraction": 0.0}
+    parquet = load(kind="parquet", path=str(tmp_path / "sums" / "train.parquet"), source="s", **columns)
+    folder = load(kind="hub", path=str(tmp_path / "sums"), source="s", **columns)
+    assert parquet == folder
+    assert [p.answer for p in parquet.train] == ["1", "2"]
+
+
+def test_reasoning_gym() -> None:
+    cells = [{"family": "chain_sum", "level": "1", "config": {"min_terms": 2, "max_terms": 3}}]
+    found = load(kind="reasoning_gym", size=6, heldout_size=4, cells=cells)
+    assert (len(found.train), len(found.heldout)) == (6, 4)
+    assert found.train[0].id.startswith("reasoning_gym/chain_sum/1/")
+    assert load(kind="reasoning_gym", size=6, heldout_size=0, cells=cells).heldout == []
+    with pytest.raises(DataError, match=r"data.cells: mixture row 0: .*nearest one is 'chain_sum'"):
+        load(kind="reasoning_gym", cells=[{"family": "chain_sun"}])
