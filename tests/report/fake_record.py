@@ -39,8 +39,8 @@ class FakeRun:
     def __init__(self, steps=300, seed=0, controller="joint", informative=1):
         self.rng = np.random.default_rng(seed)
         self.steps, self.controller, self.informative = steps, controller, informative
-        self.logit = self.rng.normal(-0.9, 2.3, 1024)
-        self.held = self.rng.normal(-0.9, 2.3, 256)
+        self.logit = self.rng.normal(-1.1, 1.25, 1024)
+        self.held = self.rng.normal(-1.1, 1.25, 256)
         self.seen = np.zeros(1024, bool)
         self.dual = self.regret = 0.0
         self.rollouts_total = 0
@@ -49,7 +49,7 @@ class FakeRun:
     def ability(self, logit, step):
         """Training lifts every prompt, those near one half most."""
         progress = 1 - np.exp(-2.2 * step / self.steps)
-        return logit + 2.6 * progress * (0.35 + np.exp(-((logit + 0.2) ** 2) / 6))
+        return logit + 2.9 * progress * (0.3 + np.exp(-((logit + 0.2) ** 2) / 5))
 
     def start(self):
         return {

@@ -32,15 +32,17 @@ def level(value: float, low: float, high: float) -> str:
     return f"var(--h{min(LEVELS - 1, max(0, math.floor(position * LEVELS)))})"
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers (1, 2 or 5 times a power of ten) inside [low, high]."""
+def ticks(low: float, high: float, count: int = 6) -> list[float]:
+    """At most `count` round numbers inside [low, high]: multiples of 1, 2 or 5 times a power of ten."""
     span = high - low
     if not (math.isfinite(span) and span > 0):
         return [low]
-    raw = span / max(count - 1, 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    size = next(unit * power for unit in (1, 2, 5, 10) if unit * power >= raw * 0.8)
-    first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
+    power = 10.0 ** math.floor(math.log10(span / count))
+    for unit in (1, 2, 5, 10, 20):
+        size = unit * power
+        first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
+        if last - first < count:
+            break
     return [index * size for index in range(first, last + 1)]
 
 
@@ -72,13 +74,14 @@ def short(value: float) -> str:
 
 
 def tick_labels(values: Sequence[float]) -> list[str]:
-    """The ticks with as many decimals as their spacing needs."""
+    """The ticks with as many decimals as they need."""
     if not values:
         return []
     gap = min((b - a for a, b in itertools.pairwise(values)), default=abs(values[0]) or 1.0)
     if gap < 1e-4 or max(map(abs, values)) >= 1e6:
         return [short(value) for value in values]
-    digits = max(0, -math.floor(math.log10(gap) + 1e-9))
+    exact = (d for d in range(7) if all(abs(round(value, d) - value) < gap / 100 for value in values))
+    digits = next(exact, 6)
     return [f"{value:,.{digits}f}".replace("-", "−") for value in values]
 
 
@@ -160,7 +163,7 @@ class Chart:
 
     def x_axis(self, name: str, at: Sequence[float] | None = None, labels: Sequence[str] | None = None) -> None:
         """Values along the bottom and the axis name after them."""
-        values = ticks(*self.x, count=max(3, (self.x1 - self.x0) // 70)) if at is None else list(at)
+        values = ticks(*self.x, count=max(3, (self.x1 - self.x0) // 55)) if at is None else list(at)
         words = list(labels or tick_labels(values))
         for value, label in zip(values, words, strict=True):
             self.text(self.px(value), self.y0 + 16, label, anchor="middle", fill=MUTED)
@@ -247,15 +250,14 @@ class Chart:
             self.parts.append(f'<path fill="{fill}" d="{"".join(shapes)}"/>')
 
     def key(self, low: float, high: float) -> None:
-        """The colour scale of heat cells with the values at its ends, at the top right."""
-        wide, right = 3, self.x1 - 8 * len(short(high)) + 2
-        left = right - wide * LEVELS - 6
+        """The colour scale of heat cells with the values at its ends, below the plot."""
+        foot, wide = self.y0 + 31, 4
+        self.text(self.x0, foot, short(low), fill=MUTED)
+        left = self.x0 + 7 * len(short(low)) + 6
         for index in range(LEVELS):
-            self.parts.append(
-                f'<rect x="{_n(left + wide * index)}" y="5" width="{wide + 0.3}" height="9" fill="var(--h{index})"/>'
-            )
-        self.text(left - 5, 14, short(low), anchor="end", fill=MUTED)
-        self.text(right - 1, 14, short(high), fill=MUTED)
+            place = f'x="{left + wide * index}" y="{foot - 9}" width="{wide + 0.3}" height="9"'
+            self.parts.append(f'<rect {place} fill="var(--h{index})"/>')
+        self.text(left + wide * LEVELS + 6, foot, short(high), fill=MUTED)
 
     def end_labels(self, entries: Sequence[tuple[float, str, int]], gap: float = 14) -> None:
         """Names at the right end of lines, pushed apart where they would overlap.

@@ -27,8 +27,9 @@ def frontier(record: Record) -> Figure | Missing:
     )
     top = int(np.argmax(np.nan_to_num(diagnostics.nan_mean(record.per_bin("rollouts")), nan=-1.0)))
     caption = (
-        f"How many rollouts a prompt of each bin got. The mean over the batch is {short(mean_rollouts(record))} "
-        f"at every step; bin {top} got the most over the run.{blocks.note} Blank: no prompt of that bin."
+        "How many rollouts a prompt of each bin got. The mean over the batch is "
+        f"{short(mean_rollouts(record))} at every step; bin {top} got the most over the run.{blocks.note} "
+        "Blank: no prompt of that bin."
     )
     return Figure("frontier", title, caption, (chart.svg("frontier-heat"),))
 
@@ -63,8 +64,9 @@ def shares(record: Record) -> Figure | Missing:
         chart.bar(b + 0.02, b + 0.38, float(spent[b]), SERIES[1])
     _legend(chart, (("prompts", "var(--bar)"), ("rollouts", SERIES[1])))
     caption = (
-        "Left column of each pair: the bin's part of all prompts that were trained on; right column: its part of "
-        "all rollouts. A taller right column means that the bin was given more compute than its size."
+        "Left column of each pair: the bin's part of all prompts that were trained on; right column: its "
+        "part of all rollouts. A taller right column means that the bin was given more compute than its "
+        "size."
     )
     return Figure("shares", title, caption, (chart.svg("shares-bars"),))
 
@@ -81,7 +83,7 @@ def _legend(chart: Chart, entries: tuple[tuple[str, str], ...]) -> None:
 
 def wse(record: Record) -> Figure | Missing:
     """Weighted standard error (33) against the uniform plan."""
-    title = "What the plan saves: standard error"
+    title = "Standard error against uniform rollouts"
     if not _adapts(record):
         return Missing(title, UNIFORM)
     if record.has("wse", "wse_uniform"):
@@ -92,19 +94,19 @@ def wse(record: Record) -> Figure | Missing:
         uniform = diagnostics.weighted_standard_error(share, variance, mean_rollouts(record))
     else:
         return Missing(title, "the record holds no reward variances.")
+    change = np.divide(adapted, uniform, out=np.full_like(adapted, np.nan), where=uniform > 0) - 1
     blocks = Blocks.of(record.steps)
-    series = {"uniform": uniform, "plan": adapted}
-    chart = lines(blocks, series, "Weighted standard error", "WSE of both plans over steps.")
-    change = float(
-        diagnostics.nan_mean(np.divide(adapted, uniform, out=np.full_like(adapted, np.nan), where=uniform > 0) - 1)
-    )
-    word = "smaller" if change < 0 else "larger"
+    percent = {"change": 100 * change}
+    chart = lines(blocks, percent, "Percent of the uniform plan's", "WSE change over steps.", zero=True)
+    chart.rule_at(0.0, "every prompt the same number of rollouts")
+    mean = float(diagnostics.nan_mean(change))
+    word = "smaller" if mean < 0 else "larger"
     caption = (
-        f"Rewards are noisy; the weighted standard error says how noisy their means are under a plan. This plan's "
-        f"was on average {abs(change):.1%} {word} than if every prompt had got the same number of rollouts, at the "
-        f"same total.{blocks.note}"
+        "Rewards are noisy; the weighted standard error (WSE) says how noisy their means are under a "
+        f"plan. This plan's was on average {abs(mean):.1%} {word} than if every prompt had got the same "
+        f"number of rollouts, at the same total.{blocks.note}"
     )
-    return Figure("wse", title, caption, (chart.svg("wse-lines"),))
+    return Figure("wse", title, caption, (chart.svg("wse-change"),))
 
 
 def price(record: Record) -> Figure | Missing:
@@ -125,7 +127,8 @@ def price(record: Record) -> Figure | Missing:
         }
         panels.append(lines(blocks, demand, "Rollouts per prompt", "Demand and budget over steps.").svg("price-demand"))
     caption = (
-        "The price rises while the bins ask for more rollouts than the budget holds, and falls while they ask for "
+        "The price rises while the bins ask for more rollouts than the budget holds, and falls while they "
+        "ask for "
         "less. It has settled when the demand stays at the budget." + blocks.note
     )
     return Figure("price", title, caption, tuple(panels), full=len(panels) > 1)

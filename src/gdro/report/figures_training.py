@@ -26,15 +26,16 @@ def curves(record: Record) -> Figure | Missing:
         return Missing(title, "no training step is recorded.")
     blocks = Blocks.of(record.steps)
     panels = tuple(
-        lines(blocks, {name: record.scalar(name)}, head, f"{head} over steps.", zero=zero, width=300, height=180).svg(
+        lines(blocks, {name: record.scalar(name)}, head, f"{head} over steps.", zero=zero, width=230, height=170).svg(
             f"curves-{name}"
         )
         for name, (head, zero) in wanted.items()
         if record.has(name)
     )
     caption = (
-        "The reward should rise. The loss of policy gradients has no meaning of its own and hovers around zero. "
-        "Entropy falls as the model grows sure of itself; near zero it has stopped exploring. A prompt whose "
+        "The reward should rise. The loss of policy gradients has no meaning of its own and hovers around "
+        "zero. Entropy falls as the model grows sure of itself; near zero it has stopped exploring. A "
+        "prompt whose "
         "rollouts are all right or all wrong gives no gradient: the last panel counts them." + blocks.note
     )
     return Figure("curves", title, caption, panels, full=True)
@@ -45,18 +46,23 @@ def checkpoints(record: Record) -> Figure | Missing:
     title = "Held-out results by checkpoint"
     if not record.evaluations:
         return Missing(title, "the run has not been evaluated.")
+    k, chart = rank(record), checkpoint_chart(record)
+    caption = (
+        f"mean@{k} is the part of single answers that is right, pass@{k} the part of prompts of which at "
+        f"least one of {k} answers is. Plain training often raises the first and lowers the second; the "
+        "shaded bands are 95% intervals."
+    )
+    return Figure("checkpoints", title, caption, (chart.svg("checkpoints-lines"),))
+
+
+def checkpoint_chart(record: Record, width: int = 380, height: int = 240) -> Chart:
+    """pass@k and mean@k of the held-out prompts with intervals by checkpoint."""
     k = rank(record)
     entries = {
         f"pass@{k}": diagnostics.by_checkpoint(record.evaluations, "pass_at_k"),
         f"mean@{k}": diagnostics.by_checkpoint(record.evaluations, "mean_at_k"),
     }
-    chart = by_step(entries, "Held-out prompts", "pass@k and mean@k with intervals by checkpoint.")
-    caption = (
-        f"mean@{k} is the part of single answers that is right, pass@{k} the part of prompts of which at least one "
-        f"of {k} answers is. Plain training often raises the first and lowers the second; the shaded bands are "
-        "95 % intervals."
-    )
-    return Figure("checkpoints", title, caption, (chart.svg("checkpoints-lines"),))
+    return by_step(entries, "Held-out prompts", "Both with their intervals by checkpoint.", width, height)
 
 
 def rank(record: Record) -> int:
@@ -65,13 +71,15 @@ def rank(record: Record) -> int:
     return k if isinstance(k, int) else 8
 
 
-def by_step(entries: dict[str, tuple[Ints, Floats]], title: str, about: str) -> Chart:
+def by_step(
+    entries: dict[str, tuple[Ints, Floats]], title: str, about: str, width: int = 380, height: int = 240
+) -> Chart:
     """Evaluated quantities with their intervals by checkpoint."""
     steps = next(iter(entries.values()))[0]
     every = [values for _, values in entries.values()]
     span = (float(steps.min()), float(max(steps.max(), steps.min() + 1)))
-    right = 14 + 7 * max(map(len, entries))
-    chart = Chart(span, extent(*every), title, about, left=50, right=right, height=240)
+    right = 14 + 8 * max(map(len, entries))
+    chart = Chart(span, extent(*every), title, about, left=50, right=right, width=width, height=height)
     chart.y_axis()
     chart.x_axis("step")
     for index, (at, values) in enumerate(entries.values()):
@@ -92,8 +100,9 @@ def worst(record: Record) -> Figure | Missing:
         return Missing(title, "the evaluations hold no results by bin or source.")
     chart = by_step(shown, "pass@1 of the weakest group", "Lowest pass@1 over groups by checkpoint.")
     caption = (
-        "What is right on the first try in the group where the model does worst: among the bins that the base "
-        "model's own answers made, and among the sources of the data. This is what a robust method wants to lift."
+        "What is right on the first try in the group where the model does worst: among the bins that the "
+        "base model's own answers made, and among the sources of the data. This is what a robust method "
+        "wants to lift."
     )
     return Figure("worst", title, caption, (chart.svg("worst-lines"),))
 
@@ -125,8 +134,8 @@ def verifier(record: Record) -> Figure | Missing:
         return Missing(title, "the record holds no verdicts.")
     chart = bars(totals, "Rollouts by verdict", lambda value: f"{value:,.0f}")
     caption = (
-        "Every rollout of the run by the reason for its score. Many timeouts or errors point at the verifier or "
-        "the answer format, not at the model."
+        "Every rollout of the run by the reason for its score. Many timeouts or errors point at the "
+        "verifier or the answer format, not at the model."
     )
     return Figure("verifier", title, caption, (chart.svg("verifier-bars"),))
 
@@ -184,9 +193,10 @@ def before_after(record: Record) -> Figure | Missing:
         for key, name in (("mean_at_k", "mean"), ("pass_at_k", "pass"))
     )
     caption = (
-        "Hollow: the base model; filled: the last checkpoint. Bins come from the base model's own answers, so even "
-        "without training the lowest bin would rise a little and the highest fall a little: chance put some "
-        "prompts there (regression to the mean)."
+        "Hollow: the base model; filled: the last checkpoint. Bins come from the base model's own "
+        "answers, so even without training the low bins would rise a little and the high ones fall a "
+        "little: chance put some prompts there. For the same reason the base's pass rate is 1 in every "
+        "bin above the lowest."
     )
     return Figure("before-after", title, caption, panels, full=True)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from gdro.core import diagnostics
 from gdro.core.types import Floats
-from gdro.report.chart import INK, SERIES, Chart, short
+from gdro.report.chart import INK, MUTED, SERIES, Chart, short
 from gdro.report.panels import Blocks, Figure, Missing, bin_ticks, first_known, heat, last_known, lines
 from gdro.report.read import Record
 
@@ -24,7 +24,12 @@ def wave_chart(record: Record, width: int, height: int, title: str) -> Chart:
     """The wave: the share of prompts in each bin over time, and the line of the mean bin."""
     values = record.per_bin(wave_source(record)[0])
     blocks = Blocks.of(record.steps, 160 if width > 500 else 80)
-    chart = heat(blocks, values, title, "Share of prompts per bin over steps.", width=width, height=height)
+    about = "Share of prompts per bin over steps."
+    chart = heat(blocks, values, title, about, width=width, height=height, right=48)
+    chart.text(chart.width, chart.y1 - 16, "pass rate", anchor="end", fill=MUTED)
+    for b, edge in enumerate(record.edges.tolist()):
+        if b % max(1, record.bins // 5) == 0:
+            chart.text(chart.x1 + 7, chart.py(b - 0.5) + 4, f"{edge:.0%}", fill=MUTED)
     middle = blocks.mean(diagnostics.mean_bin(values))
     chart.line(blocks.centres, middle, 0, 5, "var(--card)")
     chart.line(blocks.centres, middle, 0, 2.5, SERIES[1])
@@ -44,9 +49,9 @@ def wave(record: Record) -> Figure | Missing:
     moved = "rose" if last > first else "fell"
     caption = (
         f"Each column is a moment of training and shows how {what} spread over the difficulty bins, the "
-        f"hardest (lowest pass rate) at the bottom; darker or brighter against the page means more prompts. As "
-        f"the model learns, prompts leave the hard bins and the ridge travels upwards. The line is the mean "
-        f"bin: it {moved} from {short(first)} to {short(last)} of {record.bins - 1}."
+        "hardest (lowest pass rate) at the bottom; darker or brighter against the page means more "
+        "prompts. As the model learns, prompts leave the hard bins and the ridge travels upwards. The "
+        f"line is the mean bin: it {moved} from {short(first)} to {short(last)} of {record.bins - 1}."
     )
     big = wave_chart(record, 880, 330, "Share of prompts per bin").svg("wave-wide")
     small = wave_chart(record, 340, 260, "Share of prompts per bin").svg("wave-narrow")
@@ -75,8 +80,9 @@ def triptych(record: Record) -> Figure | Missing:
         else "no panel shows weights, because this controller weighs all prompts alike"
     )
     caption = (
-        f"On the left, where the prompts of each batch stand; {weights}; and on the right what the model earns "
-        f"there. An adversary that does its work weighs most where the reward is lowest.{blocks.note}{BLANK}"
+        f"On the left, where the prompts of each batch stand; {weights}; and on the right what the model "
+        "earns there. An adversary that does its work weighs most where the reward is "
+        f"lowest.{blocks.note}{BLANK}"
     )
     return Figure("triptych", title, caption, panels, full=True)
 
@@ -102,9 +108,9 @@ def indices(record: Record) -> Figure | Missing:
         panels.append(lines(blocks, series, head, f"{head} over steps.", y=y, width=320).svg(f"indices-{key}"))
     caption = (
         f"Computed over {what}" + (", plain and as the adversary weighs them" if weighed is not None else "") + ". "
-        f"The mean bin is the wave's centre. The mass in the high bins is the part that is nearly solved. The "
-        f"effective number of bins, exp of the entropy, is {record.bins} when all bins hold the same and 1 when "
-        f"one holds everything.{blocks.note}"
+        "The mean bin is the wave's centre. The mass in the high bins is the part that is nearly solved. "
+        f"The effective number of bins, exp of the entropy, is {record.bins} when all bins hold the same "
+        f"and 1 when one holds everything.{blocks.note}"
     )
     return Figure("indices", title, caption, tuple(panels), full=True)
 
@@ -142,8 +148,8 @@ def lead_lag(record: Record) -> Figure | Missing:
     mean = float(diagnostics.nan_mean(gap))
     side = "harder" if mean < 0 else "easier"
     caption = (
-        f"Below zero the weight stands on harder bins than the prompts do, above zero on easier ones. Over this "
-        f"run it stood {short(abs(mean))} bins on the {side} side on average.{blocks.note}"
+        "Below zero the weight stands on harder bins than the prompts do, above zero on easier ones. Over "
+        f"this run it stood {short(abs(mean))} bins on the {side} side on average.{blocks.note}"
     )
     return Figure("lead-lag", title, caption, (chart.svg("lead-lag-gap"),))
 
@@ -163,7 +169,7 @@ def snapshots(record: Record) -> Figure | Missing:
     for index, moment in enumerate(moments):
         first, last = record.steps[moment.first], record.steps[moment.last]
         head = f"{moment.name.capitalize()}: steps {first}–{last}"
-        chart = Chart((-0.6, record.bins - 0.4), (0.0, top), head, "Share per bin.", width=300, height=180)
+        chart = Chart((-0.6, record.bins - 0.4), (0.0, top), head, "Share per bin.", width=230, height=170)
         chart.y_axis(at=None)
         chart.x_axis("bin", bin_ticks(record.bins))
         for b, value in enumerate(moment.values.tolist()):

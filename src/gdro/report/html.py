@@ -101,12 +101,14 @@ def _table(rows: list[summary.Row], k: int) -> str:
         f'<table><thead><tr><th scope="col">Held-out prompts</th><th scope="col" class="n">Number</th>'
         f'<th scope="col">mean@{k}</th><th scope="col">pass@{k}</th></tr></thead><tbody>{body}</tbody></table>'
         '<p class="small">Bins 0 (hardest) and up come from the base model’s own answers. In brackets: the change '
-        "with a 95 % interval that treats before and after as independent, so it is on the wide side. A filled "
-        "triangle marks a change whose interval leaves 0 out.</p>"
+        "with a 95% interval that treats before and after as independent, so it is on the wide side. A "
+        "filled triangle marks a change whose interval leaves 0 out.</p>"
     )
 
 
 def _table_row(row: summary.Row) -> str:
+    if row.mean is None or row.best is None:
+        return f'<tr class="group"><th scope="rowgroup" colspan="4">{escape(row.name)}</th></tr>'
     cells = "".join(f"<td>{_cell(pair)}</td>" for pair in (row.mean, row.best))
     return f'<tr><th scope="row">{escape(row.name)}</th><td class="n">{row.prompts}</td>{cells}</tr>'
 
@@ -118,7 +120,7 @@ def _cell(pair: summary.Change) -> str:
 
 def _section(title: str, makers: tuple[Callable[[Record], Figure | Missing], ...], record: Record) -> str:
     made = [make(record) for make in makers]
-    drawn = "".join(_figure(item) for item in made if isinstance(item, Figure))
+    drawn = "".join(_figure(item, lone) for item, lone in _paired(made))
     missing = "".join(
         f'<p class="left-out"><b>{escape(item.title)}</b> is left out: {escape(item.reason)}</p>'
         for item in made
@@ -128,13 +130,26 @@ def _section(title: str, makers: tuple[Callable[[Record], Figure | Missing], ...
     return f'<section>{head}<div class="figures">{drawn}</div>{missing}</section>'
 
 
-def _figure(figure: Figure) -> str:
+def _paired(made: list[Figure | Missing]) -> list[tuple[Figure, bool]]:
+    """The figures, each with whether it stands alone on its row: two that are not full share one."""
+    figures = [item for item in made if isinstance(item, Figure)]
+    pairs, waiting = [], -1
+    for index, figure in enumerate(figures):
+        pairs.append((figure, not figure.full and waiting < 0))
+        if not figure.full and waiting >= 0:
+            pairs[waiting] = (figures[waiting], False)
+        waiting = -1 if figure.full or waiting >= 0 else index
+    return pairs
+
+
+def _figure(figure: Figure, lone: bool) -> str:
     panels = "".join(figure.panels)
     if figure.narrow:
         panels = f'<div class="wide">{panels}</div><div class="narrow">{figure.narrow}</div>'
     readout = '<p class="readout" aria-hidden="true"></p>' if "data-hover" in panels else ""
+    kind = "full" if figure.full else "lone" if lone else "half"
     return (
-        f'<figure id="{figure.slug}" class="{"full" if figure.full else ""} of{len(figure.panels)}">'
+        f'<figure id="{figure.slug}" class="{kind} of{len(figure.panels)}">'
         f'<h3>{escape(figure.title)}</h3><div class="panels">{panels}</div>{readout}'
         f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
     )

@@ -10,8 +10,8 @@ import re
 
 from gdro.report.chart import LEVELS
 
-LIGHT_SCALE = ("#f4f6ef", "#d5ead0", "#9fd4bd", "#5cb3b5", "#2f86a9", "#2a5793", "#1d2766")
-DARK_SCALE = ("#1a222b", "#1f3d59", "#1f6382", "#2b8b95", "#62b497", "#b1d9a0", "#f6f5c8")
+LIGHT_SCALE = ("#edf3e6", "#d0e8cc", "#9fd4bd", "#5cb3b5", "#2f86a9", "#2a5793", "#1d2766")
+DARK_SCALE = ("#1d2834", "#1f3d59", "#1f6382", "#2b8b95", "#62b497", "#b1d9a0", "#f6f5c8")
 
 LIGHT = {
     "bg": "#f7f7f5",

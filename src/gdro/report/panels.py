@@ -107,6 +107,7 @@ def heat(
     low: float | None = 0.0,
     width: int = 380,
     height: int = 240,
+    right: int = 14,
 ) -> Chart:
     """Bins (rows, hardest at the bottom) over steps (columns) as heat cells, with the colour scale's key.
 
@@ -121,7 +122,8 @@ def heat(
     low = (float(known.min()) if known.size else 0.0) if low is None else low
     high = float(known.max()) if known.size else 1.0
     edges = blocks.edges
-    chart = Chart((edges[0], edges[-1]), (-0.5, bins - 0.5), title, about, width=width, height=height, left=62)
+    across, upright = (edges[0], edges[-1]), (-0.5, bins - 0.5)
+    chart = Chart(across, upright, title, about, width=width, height=height, left=52, right=right)
     chart.cells(edges, columns, low, high)
     chart.key(low, high)
     at = bin_ticks(bins)
@@ -164,7 +166,7 @@ def lines(
         width=width,
         height=height,
         left=50,
-        right=12 + 7 * longest,
+        right=12 + 8 * longest,
     )
     chart.y_axis()
     chart.x_axis("step")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from gdro.report import summary
 from gdro.report.chart import Chart
-from gdro.report.figures_training import bin_groups, dumbbells, rank
+from gdro.report.figures_training import checkpoint_chart
 from gdro.report.figures_wave import wave_chart
 from gdro.report.palette import fixed
 from gdro.report.panels import Blocks, heat
 from gdro.report.read import Record, RecordError, read_record
 
-WIDTH, HEIGHT, EDGE = 960, 640, 28
+WIDTH, HEIGHT, EDGE = 960, 656, 28
 
 
 def picture(run: Path | str, path: Path | str) -> Path:
@@ -43,17 +43,21 @@ def draw(record: Record) -> str:
     wave = wave_chart(record, inner, 270, "Share of prompts per difficulty bin, as training goes on")
     row = [*_games(record), *_results(record)]
     wide = (inner - 24 * (len(row) - 1)) // max(len(row), 1)
-    parts = [_place(wave, "wave", EDGE, 70)]
+    parts = [_place(wave, "wave", EDGE, 88)]
     for index, make in enumerate(row):
-        parts.append(_place(make(wide), f"panel-{index}", EDGE + index * (wide + 24), 372))
-    head = escape(summary.headline(record))
+        parts.append(_place(make(wide), f"panel-{index}", EDGE + index * (wide + 24), 390))
+    head, took = escape(summary.results(record)), escape(summary.cost(record))
+
+    def words(y: int, size: int, fill: str, weight: int, text: str) -> str:
+        style = f'fill="var(--{fill})" font-size="{size}" font-weight="{weight}"'
+        return f'<text x="{EDGE}" y="{y}" {style}>{text}</text>'
+
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" role="img" aria-label="{head}" font-family="system-ui, -apple-system, Segoe UI, '
-        f'Roboto, Helvetica, Arial, sans-serif" font-size="12">'
-        f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="14" fill="var(--card)" '
-        f'stroke="var(--rule)"/><text x="{EDGE}" y="44" fill="var(--ink)" font-size="17" font-weight="650">'
-        f"{head}</text>{''.join(parts)}</svg>\n"
+        f'height="{HEIGHT}" role="img" aria-label="{head} {took}" font-family="system-ui, -apple-system, '
+        f'Segoe UI, Roboto, Helvetica, Arial, sans-serif" font-size="12"><rect x=".5" y=".5" '
+        f'width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="14" fill="var(--card)" stroke="var(--rule)"/>'
+        f"{words(44, 18, 'ink', 650, head)}{words(66, 14, 'muted', 400, took)}{''.join(parts)}</svg>\n"
     )
 
 
@@ -76,8 +80,7 @@ def _games(record: Record) -> list[Callable[[int], Chart]]:
 
 
 def _results(record: Record) -> list[Callable[[int], Chart]]:
-    """pass@k by bin before and after, when both are known."""
-    if len(record.evaluations) < 2 or not bin_groups(record.evaluations[0]):
+    """Held-out results by checkpoint, when there are at least two."""
+    if len(record.evaluations) < 2:
         return []
-    title = f"pass@{rank(record)} before and after"
-    return [lambda width: dumbbells(record, "pass_at_k", title, width=width, height=244)]
+    return [lambda width: checkpoint_chart(record, width, 244)]

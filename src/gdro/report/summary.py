@@ -41,12 +41,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a set of held-out prompts."""
+    """One row of the table: a set of held-out prompts, or (without results) the heading of the rows below it."""
 
     name: str
-    prompts: str
-    mean: Change
-    best: Change
+    prompts: str = ""
+    mean: Change | None = None
+    best: Change | None = None
 
 
 def change(first: object, last: object, key: str) -> Change:
@@ -56,7 +56,12 @@ def change(first: object, last: object, key: str) -> Change:
 
 def headline(record: Record) -> str:
     """The run in one sentence, e.g. "mean@8 0.31 → 0.38 [+0.05, +0.09], ... in 300 steps, 76,800 rollouts, 118 s"."""
-    return ", ".join(_results(record)) + (" " if record.evaluations else "") + _cost(record)
+    return " ".join(part for part in (results(record), cost(record)) if part)
+
+
+def results(record: Record) -> str:
+    """The first half of the headline: what came out; empty without an evaluation."""
+    return ", ".join(_results(record))
 
 
 def _results(record: Record) -> list[str]:
@@ -69,7 +74,8 @@ def _results(record: Record) -> list[str]:
     return [f"{name} {arrow(change(first, last, key))} {gain(change(first, last, key))}" for key, name in names]
 
 
-def _cost(record: Record) -> str:
+def cost(record: Record) -> str:
+    """The second half of the headline: what it took."""
     if not len(record.steps):
         return "No training step yet"
     parts = [f"{'in ' if record.evaluations else ''}{int(record.steps[-1]):,} steps"]
@@ -88,9 +94,9 @@ def in_words(record: Record) -> str:
     first, last, k = record.evaluations[0], record.evaluations[-1], rank(record)
     mean, best = change(first, last, "mean_at_k"), change(first, last, "pass_at_k")
     return (
-        f"The part of single answers that is right (mean@{k}): {mean.verdict}. The part of prompts solved at least "
-        f"once in {k} answers (pass@{k}): {best.verdict}. Both on prompts that were not trained on; in brackets, "
-        "95 % intervals of the change."
+        f"The part of single answers that is right (mean@{k}): {mean.verdict}. The part of prompts solved "
+        f"at least once in {k} answers (pass@{k}): {best.verdict}. Both on prompts that were not trained "
+        "on; in brackets, 95% intervals of the change."
     )
 
 
@@ -100,9 +106,10 @@ def table(record: Record) -> list[Row]:
         return []
     first, last = record.evaluations[0], record.evaluations[-1]
     rows = [_row("All prompts", first, last)]
-    for groups in (bin_groups, source_groups):
+    for head, groups in (("By difficulty for the base model", bin_groups), ("By source", source_groups)):
         before, after = groups(first), groups(last)
-        rows += [_row(name, entry, after[name]) for name, entry in before.items() if name in after]
+        found = [_row(name, entry, after[name]) for name, entry in before.items() if name in after]
+        rows += [Row(head), *found] if found else []
     return rows
 
 
@@ -145,7 +152,7 @@ def inert_signal(record: Record) -> str:
     settings = mapping(record.config.get("controller"))
     name = f"`{settings['signal']}` " if isinstance(settings.get("signal"), str) else ""
     return (
-        f"The adversary's {name}signal carries no information: it is the same in all bins, so all prompts weigh "
-        f"alike and the run is plain GRPO in this respect.{seen} Train with --set controller.signal=failure "
-        "(where the model fails) or variance (where a gradient exists)."
+        f"The adversary's {name}signal carries no information: it is the same in all bins, so all prompts "
+        f"weigh alike and the run is plain GRPO in this respect.{seen} Train with --set "
+        "controller.signal=failure (where the model fails) or variance (where a gradient exists)."
     )
