@@ -23,6 +23,14 @@ def test_duplicates_name_both_places() -> None:
         collect(files)
 
 
+def test_text_and_chats_do_not_mix() -> None:
+    chat = Prompt("s/c", [{"role": "user", "content": "x"}], "1", "s")
+    with pytest.raises(DataError, match="b, row 4: the prompt is a chat and those before it are text"):
+        collect([("a", [(1, prompt("x"))]), ("b", [(4, chat)])])
+    with pytest.raises(DataError, match="a, row 2: the prompt is text and those before it are chats"):
+        collect([("a", [(1, chat), (2, prompt("x"))])])
+
+
 def test_keep_first_counts() -> None:
     files = [("a", [(1, prompt("x")), (2, prompt("x", "other")), (3, prompt("x")), (4, prompt("y"))])]
     found = collect(files, "keep_first")

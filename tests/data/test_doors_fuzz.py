@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ from gdro.data.parquet import read_parquet
 from gdro.data.prompts import Prompt
 from gdro.data.rows import Columns
 
-fuzz = settings(derandomize=True, max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+CASES = int(os.environ.get("GDRO_FUZZ_CASES", "300"))
+fuzz = settings(derandomize=True, max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from gdro.runs.config import ConfigError, TrainConfig, load_config
 from gdro.runs.config_yaml import Settings, apply_overrides, dump_yaml, parse_yaml, read_settings
 
+CASES = int(os.environ.get("GDRO_FUZZ_CASES", "300"))
 fuzz = settings(
-    derandomize=True, max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    derandomize=True, max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -32,12 +32,14 @@ def collect(files: Iterable[tuple[str, Rows]], duplicates: OnDuplicate = "error"
     """All prompts of `files`, pairs of a name for errors and the (row, prompt) pairs of that file.
 
     Raises:
-        DataError: two rows have one id and `duplicates` is `error`; or whatever reading a file raises.
+        DataError: two rows have one id and `duplicates` is `error`; some prompts are text and some are chats; or
+            whatever reading a file raises.
     """
     kept: dict[str, tuple[int, str, int]] = {}
     prompts: list[Prompt] = []
     dropped = contradictions = 0
     for name, row, prompt in _all(files):
+        _check_same_form(prompts, prompt, f"{name}, row {row}")
         if prompt.id not in kept:
             kept[prompt.id] = (len(prompts), name, row)
             prompts.append(prompt)
@@ -51,6 +53,16 @@ def collect(files: Iterable[tuple[str, Rows]], duplicates: OnDuplicate = "error"
         dropped += 1
         contradictions += (prompts[index].messages, prompts[index].answer) != (prompt.messages, prompt.answer)
     return Collected(prompts, dropped, contradictions)
+
+
+def _check_same_form(prompts: list[Prompt], prompt: Prompt, place: str) -> None:
+    """A model gets either plain text or chats, never some of each."""
+    if prompts and isinstance(prompts[0].messages, str) != isinstance(prompt.messages, str):
+        now, before = ("text", "chats") if isinstance(prompt.messages, str) else ("a chat", "text")
+        raise DataError(
+            f"{place}: the prompt is {now} and those before it are {before}; "
+            "give all prompts one form, or set chat to true to send text as a chat"
+        )
 
 
 def _all(files: Iterable[tuple[str, Rows]]) -> Iterator[tuple[str, int, Prompt]]:
