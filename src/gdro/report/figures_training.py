@@ -78,7 +78,7 @@ def by_step(
     steps = next(iter(entries.values()))[0]
     every = [values for _, values in entries.values()]
     span = (float(steps.min()), float(max(steps.max(), steps.min() + 1)))
-    right = 14 + 8 * max(map(len, entries))
+    right = 16 + 9 * max(map(len, entries))
     chart = Chart(span, extent(*every), title, about, left=50, right=right, width=width, height=height)
     chart.y_axis()
     chart.x_axis("step")

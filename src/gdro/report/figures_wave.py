@@ -49,7 +49,7 @@ def wave(record: Record) -> Figure | Missing:
     moved = "rose" if last > first else "fell"
     caption = (
         f"Each column is a moment of training and shows how {what} spread over the difficulty bins, the "
-        "hardest (lowest pass rate) at the bottom; darker or brighter against the page means more "
+        "hardest (lowest pass rate) at the bottom; the stronger the colour, the more "
         "prompts. As the model learns, prompts leave the hard bins and the ridge travels upwards. The "
         f"line is the mean bin: it {moved} from {short(first)} to {short(last)} of {record.bins - 1}."
     )
@@ -75,14 +75,13 @@ def triptych(record: Record) -> Figure | Missing:
         if record.has_bins(name)
     )
     weights = (
-        "the middle how much the data adversary makes each of their answers count"
+        "“Weight of a prompt” how much the data adversary makes each of their answers count"
         if record.has_bins("weight")
-        else "no panel shows weights, because this controller weighs all prompts alike"
+        else "there is no panel of weights, because this controller weighs all prompts alike"
     )
     caption = (
-        f"On the left, where the prompts of each batch stand; {weights}; and on the right what the model "
-        "earns there. An adversary that does its work weighs most where the reward is "
-        f"lowest.{blocks.note}{BLANK}"
+        f"“Share of the batch” shows where the prompts stand; {weights}; “Mean reward” what the model earns there. "
+        f"An adversary that does its work weighs most where the reward is lowest.{blocks.note}{BLANK}"
     )
     return Figure("triptych", title, caption, panels, full=True)
 

@@ -67,6 +67,8 @@ def page(record: Record) -> str:
         style=theme_css() + (folder / "report.css").read_text(encoding="utf-8"),
         name=escape(_name(record)),
         headline=escape(summary.headline(record)),
+        results=escape(summary.results(record) or "Not evaluated yet"),
+        cost=escape(summary.cost(record)),
         words=escape(summary.in_words(record)),
         alerts=_alerts(record),
         table=_table(summary.table(record), figures_training.rank(record)),
@@ -110,12 +112,13 @@ def _table_row(row: summary.Row) -> str:
     if row.mean is None or row.best is None:
         return f'<tr class="group"><th scope="rowgroup" colspan="4">{escape(row.name)}</th></tr>'
     cells = "".join(f"<td>{_cell(pair)}</td>" for pair in (row.mean, row.best))
-    return f'<tr><th scope="row">{escape(row.name)}</th><td class="n">{row.prompts}</td>{cells}</tr>'
+    name = escape(row.name).replace("_", "_<wbr>")
+    return f'<tr><th scope="row" data-n="{row.prompts}">{name}</th><td class="n">{row.prompts}</td>{cells}</tr>'
 
 
 def _cell(pair: summary.Change) -> str:
     mark = {"rose": '<span class="up">▲</span>', "fell": '<span class="down">▼</span>'}.get(pair.verdict, "")
-    return f'<b>{summary.arrow(pair)}</b> {mark}<span class="ci">{summary.gain(pair)}</span>'
+    return f'<b>{summary.arrow(pair)} {mark}</b> <span class="ci">{summary.gain(pair)}</span>'
 
 
 def _section(title: str, makers: tuple[Callable[[Record], Figure | Missing], ...], record: Record) -> str:

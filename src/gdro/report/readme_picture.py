@@ -62,7 +62,7 @@ def draw(record: Record) -> str:
 
 
 def _place(chart: Chart, name: str, x: int, y: int) -> str:
-    where = f'<svg x="{x}" y="{y}" width="{chart.width}" height="{chart.height}" '
+    where = f'<svg x="{x}" y="{y}" width="{chart.width}" height="{chart.height}" overflow="visible" '
     chart.hover = ""
     return chart.svg(name).replace('<svg class="chart" ', where, 1)
 

@@ -132,13 +132,13 @@ def signed(value: float) -> str:
 
 def arrow(pair: Change) -> str:
     """before → after."""
-    return f"{plain(pair.before[0])} → {plain(pair.after[0])}"
+    return f"{plain(pair.before[0])}\u00a0→\u00a0{plain(pair.after[0])}"
 
 
 def gain(pair: Change) -> str:
     """The interval of the change in brackets."""
     _, low, high = pair.gain
-    return f"[{signed(low)}, {signed(high)}]"
+    return f"[{signed(low)},\u00a0{signed(high)}]"
 
 
 def inert_signal(record: Record) -> str:
