@@ -187,7 +187,8 @@ def score(prompt: Prompt, completion: str) -> float:
     """
     metadata = prompt.metadata
     dataset = _scorer(metadata["family"], json.dumps(metadata["config"], sort_keys=True))
-    entry = {"question": prompt.messages, "answer": prompt.answer, "metadata": metadata["entry"]}
+    question = prompt.messages if isinstance(prompt.messages, str) else prompt.messages[-1]["content"]
+    entry = {"question": question, "answer": prompt.answer, "metadata": metadata["entry"]}
     try:
         value = float(dataset.score_answer(answer_of(completion), entry))
     except UNREADABLE:

@@ -9,6 +9,7 @@ compute is a third kind, and nobody had to teach it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import gcd, prod
@@ -17,7 +18,6 @@ from typing import Any
 
 from gdro.data.prompts import Prompt
 from gdro.data.reasoning_gym import Cell, score, stream
-from gdro.tiny.mixture import DEFAULT_MIXTURE
 
 
 @dataclass(frozen=True)
@@ -36,38 +36,37 @@ class Teaching:
 
 
 TEACHING: Mapping[str, Teaching] = {
-    "chain_sum/1": Teaching(0.00, 0.10),
-    "chain_sum/2": Teaching(0.10, 0.30, 1.5),
-    "chain_sum/3": Teaching(0.60, 0.15),
-    "chain_sum/4": Teaching(0.30, 0.20, 1.5),
-    "products/1": Teaching(0.05, 0.20, 0.5),
-    "products/2": Teaching(0.55, 0.10),
-    "products/3": Teaching(0.10, 0.20, 1.5),
-    "gcd/1": Teaching(0.00, 0.05, 0.5),
-    "gcd/2": Teaching(0.20, 0.20),
-    "gcd/3": Teaching(0.60, 0.20),
-    "lcm/1": Teaching(0.10, 0.20, 0.5),
-    "lcm/2": Teaching(0.70, 0.15),
-    "lcm/3": Teaching(0.50, 0.20),
-    "prime_factorization/1": Teaching(0.10, 0.15, 0.5),
-    "prime_factorization/2": Teaching(0.40, 0.20),
-    "prime_factorization/3": Teaching(0.50, 0.20),
-    "spell_backward/1": Teaching(0.02, 0.03, 0.7),
-    "spell_backward/2": Teaching(0.10, 0.30, 0.7),
+    "chain_sum/1": Teaching(0.00, 0.10, 0.8),
+    "chain_sum/2": Teaching(0.15, 0.30, 1.5),
+    "chain_sum/3": Teaching(0.55, 0.25, 1.5),
+    "products/1": Teaching(0.05, 0.20, 0.6),
+    "products/2": Teaching(0.40, 0.25, 1.0),
+    "gcd/1": Teaching(0.00, 0.15, 0.6),
+    "gcd/2": Teaching(0.20, 0.25, 0.8),
+    "gcd/3": Teaching(0.60, 0.20, 0.8),
+    "lcm/1": Teaching(0.10, 0.25, 0.8),
+    "lcm/2": Teaching(0.45, 0.25, 1.0),
+    "count_bits/1": Teaching(0.00, 0.20, 0.8),
+    "count_bits/2": Teaching(0.25, 0.25, 0.8),
+    "complex_arithmetic/1": Teaching(0.10, 0.20, 1.2),
+    "complex_arithmetic/2": Teaching(0.55, 0.20, 1.5),
+    "number_filtering/1": Teaching(0.00, 0.10, 0.8),
+    "number_filtering/2": Teaching(0.25, 0.25, 1.0),
+    "number_filtering/3": Teaching(0.75, 0.13, 1.0),
+    "palindrome_generation/1": Teaching(0.10, 0.10, 0.7),
+    "palindrome_generation/2": Teaching(0.40, 0.20, 1.0),
+    "palindrome_generation/3": Teaching(0.80, 0.14, 1.0),
+    "spell_backward/1": Teaching(0.01, 0.02, 0.4),
+    "spell_backward/2": Teaching(0.10, 0.25, 0.6),
     "spell_backward/3": Teaching(0.80, 0.10, 0.7),
-    "spell_backward/4": Teaching(0.90, 0.05, 0.7),
-    "count_bits/1": Teaching(0.05, 0.15, 0.5),
-    "count_bits/2": Teaching(0.10, 0.20, 0.7),
-    "simple_geometry/1": Teaching(0.05, 0.15),
-    "simple_geometry/2": Teaching(0.50, 0.20),
-    "simple_geometry/3": Teaching(0.80, 0.15),
+    "spell_backward/4": Teaching(0.90, 0.06, 0.7),
 }
 """The teaching of every cell of `DEFAULT_MIXTURE`."""
 
 
-def demonstrations(cell: Cell, seed: int) -> Iterator[tuple[str, str]]:
-    """Endless (question, answer) pairs of a cell's training split, wrong as often as `TEACHING` says."""
-    teaching = TEACHING[cell.name]
+def demonstrations(cell: Cell, seed: int, faulty: bool) -> Iterator[tuple[str, str]]:
+    """Endless (question, answer) pairs of a cell's training split: all right, or wrong as `TEACHING` says."""
+    teaching = TEACHING[cell.name] if faulty else Teaching(0.0, 0.0)
     rng = Random(f"{seed}/{cell.name}")
     for prompt in stream(cell, seed, "train"):
         if prompt is not None:
@@ -119,15 +118,17 @@ def _slip_multiple(entry: Mapping[str, Any], answer: str, rng: Random) -> str:
     return str(rng.choice(entry["numbers"]) * rng.randint(2, 30))
 
 
-def _slip_factors(entry: Mapping[str, Any], answer: str, rng: Random) -> str:
-    """One factor lost, or one replaced by a neighbouring prime."""
-    factors = list(entry["factors"])
-    place = rng.randrange(len(factors))
-    if rng.random() < 0.5 and len(factors) > 1:
-        del factors[place]
-    else:
-        factors[place] = rng.choice([2, 3, 5, 7, 11, 13])
-    return " × ".join(map(str, sorted(factors)))
+def _slip_part(_entry: Mapping[str, Any], answer: str, rng: Random) -> str:
+    """One part of a complex number off by one or two."""
+    part = rng.choice(list(re.finditer(r"\d+", answer)))
+    return answer[: part.start()] + str(abs(int(part[0]) + rng.choice([-2, -1, 1, 2]))) + answer[part.end() :]
+
+
+def _slip_list(entry: Mapping[str, Any], answer: str, rng: Random) -> str:
+    """One number of the list kept that should go, or the other way round."""
+    place = rng.randrange(len(entry["original_numbers"]))
+    kept = set(entry["result"])
+    return str([n for i, n in enumerate(entry["original_numbers"]) if (n in kept) != (i == place)])
 
 
 def _slip_letters(_entry: Mapping[str, Any], answer: str, rng: Random) -> str:
@@ -160,12 +161,6 @@ def _larger_number(entry: Mapping[str, Any], answer: str) -> str:
     return str(max(entry["numbers"]))
 
 
-def _join_factors(entry: Mapping[str, Any], answer: str) -> str:
-    """The two largest factors left multiplied; a prime is given as 1 times itself, as beginners do."""
-    *rest, last = entry["factors"]
-    return " × ".join(map(str, [*rest[:-1], rest[-1] * last] if rest else [1, last]))
-
-
 def _copy_forwards(entry: Mapping[str, Any], answer: str) -> str:
     return answer[::-1]
 
@@ -174,8 +169,17 @@ def _count_zeros(entry: Mapping[str, Any], answer: str) -> str:
     return str(len(entry["binary"]) - int(answer))
 
 
-def _forget_last_angle(entry: Mapping[str, Any], answer: str) -> str:
-    return str(int(answer) + int(entry["known_angles"][-1]))
+def _flip_signs(entry: Mapping[str, Any], answer: str) -> str:
+    """Real and imaginary part with the wrong sign, where both are there."""
+    return answer.translate(str.maketrans("+-", "-+")).removeprefix("+") if " " in answer else answer
+
+
+def _keep_the_others(entry: Mapping[str, Any], answer: str) -> str:
+    return str([n for n in entry["original_numbers"] if n not in entry["result"]])
+
+
+def _copy_letters(entry: Mapping[str, Any], answer: str) -> str:
+    return "".join(entry["letters"])
 
 
 _HABITS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
@@ -183,20 +187,20 @@ _HABITS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "products": _forget_last_factor,
     "gcd": _smallest_divisor,
     "lcm": _larger_number,
-    "prime_factorization": _join_factors,
-    "spell_backward": _copy_forwards,
     "count_bits": _count_zeros,
-    "simple_geometry": _forget_last_angle,
+    "complex_arithmetic": _flip_signs,
+    "number_filtering": _keep_the_others,
+    "palindrome_generation": _copy_letters,
+    "spell_backward": _copy_forwards,
 }
 _SLIPS: Mapping[str, Callable[[Mapping[str, Any], str, Random], str]] = {
     "chain_sum": _slip_number,
     "products": _slip_number,
     "gcd": _slip_divisor,
     "lcm": _slip_multiple,
-    "prime_factorization": _slip_factors,
-    "spell_backward": _slip_letters,
     "count_bits": _slip_count,
-    "simple_geometry": _slip_number,
+    "complex_arithmetic": _slip_part,
+    "number_filtering": _slip_list,
+    "palindrome_generation": _slip_letters,
+    "spell_backward": _slip_letters,
 }
-
-assert set(TEACHING) == {cell.name for cell in DEFAULT_MIXTURE}

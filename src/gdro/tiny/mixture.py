@@ -1,27 +1,12 @@
-"""The mixture of the default run: eight reasoning-gym families at two to four levels (no torch needed)."""
+"""The mixture of the default run: nine reasoning-gym families at two to four levels (no torch needed)."""
 
 from __future__ import annotations
 
 from gdro.data.reasoning_gym import Cell, Family
 
 FAMILIES = (
-    Family(
-        "chain_sum",
-        {
-            "1": {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 2},
-            "2": {"min_terms": 3, "max_terms": 3, "min_digits": 2, "max_digits": 2},
-            "3": {"min_terms": 2, "max_terms": 2, "min_digits": 3, "max_digits": 3},
-            "4": {"min_terms": 3, "max_terms": 3, "min_digits": 3, "max_digits": 3},
-        },
-    ),
-    Family(
-        "products",
-        {
-            "1": {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1},
-            "2": {"min_terms": 4, "max_terms": 4, "min_digits": 1, "max_digits": 1},
-            "3": {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 2},
-        },
-    ),
+    Family("chain_sum", {str(n - 1): {"min_terms": n, "max_terms": n, "max_digits": 1} for n in (2, 3, 4)}),
+    Family("products", {str(n - 1): {"min_terms": n, "max_terms": n, "max_digits": 1} for n in (2, 3)}),
     Family(
         "gcd",
         {
@@ -30,20 +15,35 @@ FAMILIES = (
             "3": {"min_value": 100, "max_value": 400},
         },
     ),
+    Family("lcm", {"1": {"min_value": 2, "max_value": 14}, "2": {"min_value": 2, "max_value": 25}}),
+    Family("count_bits", {"1": {"max_n": 255}, "2": {"min_n": 256, "max_n": 2047}}),
     Family(
-        "lcm",
+        "complex_arithmetic",
         {
-            "1": {"min_value": 2, "max_value": 25},
-            "2": {"min_value": 10, "max_value": 50},
-            "3": {"min_value": 10, "max_value": 99},
+            str(level): {
+                "min_real": -reach,
+                "max_real": reach,
+                "min_imag": -reach,
+                "max_imag": reach,
+                "operations": ["+", "-"],
+                "operations_weights": [0.5, 0.5],
+            }
+            for level, reach in ((1, 4), (2, 9))
         },
     ),
     Family(
-        "prime_factorization",
+        "number_filtering",
         {
-            "1": {"min_value": 2, "max_value": 399},
-            "2": {"min_value": 400, "max_value": 999},
-            "3": {"min_value": 1000, "max_value": 2999},
+            str(n - 2): {"min_numbers": n, "max_numbers": n, "max_decimals": 0, "min_value": 0, "max_value": 9}
+            for n in (3, 4, 5)
+        },
+    ),
+    Family(
+        "palindrome_generation",
+        {
+            "1": {"min_length": 3, "max_length": 4},
+            "2": {"min_length": 5, "max_length": 6},
+            "3": {"min_length": 7, "max_length": 8},
         },
     ),
     Family(
@@ -53,21 +53,6 @@ FAMILIES = (
             "2": {"min_word_len": 5, "max_word_len": 6},
             "3": {"min_word_len": 7, "max_word_len": 8},
             "4": {"min_word_len": 9, "max_word_len": 10},
-        },
-    ),
-    Family(
-        "count_bits",
-        {
-            "1": {"min_n": 1, "max_n": 999},
-            "2": {"min_n": 1000, "max_n": 65535},
-        },
-    ),
-    Family(
-        "simple_geometry",
-        {
-            "1": {"min_sides": 3, "max_sides": 3},
-            "2": {"min_sides": 4, "max_sides": 4},
-            "3": {"min_sides": 5, "max_sides": 5},
         },
     ),
 )

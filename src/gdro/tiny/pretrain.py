@@ -31,28 +31,51 @@ Example = tuple[list[int], int]
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A stretch of training with optimizers and a schedule of its own: Muon for matrices, AdamW for the rest.
+
+    Attributes:
+        steps: optimizer steps.
+        learning_rate: peak, after a linear warm-up over `warmup` steps; then a cosine to a twentieth.
+        warmup: steps.
+        faulty: whether the demonstrations are wrong as often as `TEACHING` says, or never.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup: int
+    faulty: bool
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of 0-based `step`."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+@dataclass(frozen=True)
 class Settings:
-    """All that the weights depend on beside the mixture and its teaching; the defaults made the shipped model.
+    """All that the weights depend on but the mixture and its teaching; the defaults made the shipped model.
 
     Attributes:
         seed: of the weights, the demonstrations and their order.
-        steps: optimizer steps.
+        skills: the first phase, on right answers: what the model is able to do.
+        faults: the second phase, on partly wrong ones: what it does.
         batch: demonstrations per step, split into `chunks` of like length.
         chunks: forward passes per step.
-        learning_rate: peak, after `warmup` steps; then a cosine to a twentieth.
         tokenizer_texts: demonstrations per cell that the tokenizer is made from.
         vocab_size: most tokens the tokenizer may have.
         hidden, intermediate, layers: model widths and depth.
     """
 
     seed: int = 0
-    steps: int = 2800
-    batch: int = 256
-    chunks: int = 8
-    learning_rate: float = 2e-3
-    warmup: int = 100
+    skills: Phase = Phase(steps=2400, learning_rate=4e-3, warmup=100, faulty=False)
+    faults: Phase = Phase(steps=800, learning_rate=1e-3, warmup=50, faulty=True)
+    batch: int = 128
+    chunks: int = 4
     tokenizer_texts: int = 300
-    vocab_size: int = 704
+    vocab_size: int = 768
     hidden: int = 128
     intermediate: int = 384
     layers: int = 4
@@ -63,20 +86,8 @@ def pretrain(settings: Settings, output: Path, cells: Sequence[Cell] = DEFAULT_M
     torch.set_num_threads(1)
     tokenizer = make_tokenizer(settings, cells)
     model = new_model(tokenizer, settings.hidden, settings.intermediate, settings.layers, settings.seed)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(settings, step))
-    batches = example_batches(settings, tokenizer, cells)
-    start, running = time.perf_counter(), 0.0
-    for step in range(1, settings.steps + 1):
-        running += train_step(model, optimizer, next(batches), settings.chunks)
-        schedule.step()
-        if step % 100 == 0:
-            print(
-                f"step {step} loss {running / 100:.4f} seconds {time.perf_counter() - start:.0f}", flush=True
-            )
-            running = 0.0
+    for phase in (settings.skills, settings.faults):
+        train(model, tokenizer, settings, phase, cells)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     return hashlib.sha256((output / "model.safetensors").read_bytes()).hexdigest()
@@ -87,26 +98,49 @@ def make_tokenizer(settings: Settings, cells: Sequence[Cell]) -> PreTrainedToken
     texts = [
         text
         for cell in cells
-        for pair in islice(demonstrations(cell, settings.seed), settings.tokenizer_texts)
+        for pair in islice(demonstrations(cell, settings.seed, True), settings.tokenizer_texts)
         for text in pair
     ]
     return train_tokenizer(texts, settings.vocab_size)
 
 
-def learning_rate(settings: Settings, step: int) -> float:
-    """Linear warm-up, then a cosine to a twentieth of the peak."""
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return settings.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+def train(
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    settings: Settings,
+    phase: Phase,
+    cells: Sequence[Cell],
+) -> None:
+    """One phase, in place."""
+    optimizers = make_optimizers(model)
+    batches = example_batches(settings, phase, tokenizer, cells)
+    start, running = time.perf_counter(), 0.0
+    for step in range(1, phase.steps + 1):
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = phase.rate_at(step - 1)
+        running += train_step(model, optimizers, next(batches), settings.chunks)
+        if step % 100 == 0:
+            print(f"step {step} loss {running / 100:.4f} seconds {time.perf_counter() - start:.0f}", flush=True)
+            running = 0.0
+
+
+def make_optimizers(model: Qwen3ForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices of the layers, at AdamW's step size; AdamW for the rest."""
+    matrices, rest = [], []
+    for name, weight in model.named_parameters():
+        (matrices if weight.ndim == 2 and "embed" not in name else rest).append(weight)
+    return [
+        torch.optim.Muon(matrices, lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=1.0, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
 
 
 def example_batches(
-    settings: Settings, tokenizer: PreTrainedTokenizerFast, cells: Sequence[Cell]
+    settings: Settings, phase: Phase, tokenizer: PreTrainedTokenizerFast, cells: Sequence[Cell]
 ) -> Iterator[list[Example]]:
     """Batches of fresh demonstrations, each from a cell drawn by teaching weight, sorted by length."""
-    rng = Random(settings.seed)
-    sources = [demonstrations(cell, settings.seed + 1) for cell in cells]
+    rng = Random(f"{settings.seed}/{phase.faulty}")
+    sources = [demonstrations(cell, settings.seed + 1 + phase.faulty, phase.faulty) for cell in cells]
     weights = [TEACHING[cell.name].weight for cell in cells]
     while True:
         pairs = [next(source) for source in rng.choices(sources, weights, k=settings.batch)]
@@ -120,7 +154,10 @@ def example_batches(
 
 
 def train_step(
-    model: Qwen3ForCausalLM, optimizer: torch.optim.Optimizer, examples: Sequence[Example], chunks: int
+    model: Qwen3ForCausalLM,
+    optimizers: Sequence[torch.optim.Optimizer],
+    examples: Sequence[Example],
+    chunks: int,
 ) -> float:
     """One update on the mean cross entropy of the answer tokens, which it returns (nats per token)."""
     tokens = sum(len(ids) - prompt for ids, prompt in examples)
@@ -131,8 +168,9 @@ def train_step(
         torch.autograd.backward(loss)
         total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
     return total
 
 
@@ -151,14 +189,11 @@ def answer_loss(model: Qwen3ForCausalLM, examples: Sequence[Example]) -> torch.T
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--seed", type=int, default=Settings.seed)
-    parser.add_argument("--steps", type=int, default=Settings.steps)
     arguments = parser.parse_args()
-    settings = Settings(seed=arguments.seed, steps=arguments.steps)
+    settings = Settings(seed=arguments.seed)
     print(settings)
     print("sha256", pretrain(settings, arguments.output))
 

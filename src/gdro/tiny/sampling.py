@@ -24,8 +24,8 @@ def sample(
 ) -> list[list[str]]:
     """`samples` completions of each prompt, in the order of `prompts`, as text without special tokens.
 
-    Prompts of the same length in tokens share a batch of at most `rows` rows (at least one prompt), so nothing
-    is padded. A completion that has not ended after `max_tokens` tokens is cut there.
+    Prompts of the same length in tokens share a batch of at most `rows` rows (at least one prompt): nothing is
+    padded. A completion that has not ended after `max_tokens` tokens is cut there.
     """
     generator = torch.Generator().manual_seed(seed)
     encoded = [encode(tokenizer, prompt) for prompt in prompts]
@@ -44,9 +44,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> list[int]:
     if isinstance(prompt.messages, str):
         return list(tokenizer(prompt.messages).input_ids)
     chat = [dict(message) for message in prompt.messages]
-    return list(
-        tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
-    )
+    return list(tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"])
 
 
 def _batches(encoded: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:

@@ -100,12 +100,8 @@ def _metrics(name: str, rates: npt.NDArray[np.float64], passes: npt.NDArray[np.f
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--model", type=Path, default=base_path(), help="a model folder; the embedded base if left out"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=base_path(), help="a model folder; the embedded base if left out")
     parser.add_argument("--split", choices=["train", "heldout"], default="train")
     parser.add_argument("--prompts", type=int, default=1024)
     parser.add_argument("--samples", type=int, default=64)
@@ -118,9 +114,7 @@ def main() -> None:
     prompts = load_mixture(DEFAULT_MIXTURE, arguments.prompts, arguments.seed, arguments.split)
     spread = measure(arguments.model, prompts, arguments.samples, arguments.seed)
     print(describe(spread))
-    print(
-        f"{arguments.samples} samples per prompt, seed {arguments.seed}, {time.perf_counter() - start:.0f} s"
-    )
+    print(f"{arguments.samples} samples per prompt, seed {arguments.seed}, {time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The base model's tokenizer: byte-level BPE; a digit, or a letter of the last word, is a token of its own.
+"""The base model's tokenizer: byte-level BPE; digits and spelled letters are tokens of their own.
 
 The questions are fixed sentences around a few numbers, so merges run over spaces: a whole sentence is one or
 two tokens and a prompt is short. Any text can be encoded, byte by byte if need be.
@@ -19,7 +19,8 @@ CHAT_TEMPLATE = (
     "<|answer|>{{ message['content'] }}<|end|>{% else %}{{ message['content'] }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|answer|>{% endif %}"
 )
-_SINGLE = Regex(r"[0-9]|[A-Za-z](?=[A-Za-z]*\z)")
+_SINGLE = Regex(r"[0-9]|[A-Za-z](?=[A-Za-z]*\z)|(?<![A-Za-z])[a-z](?=[,\n])")
+"""A digit, a letter of the last word, a letter that is an item of a list."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
