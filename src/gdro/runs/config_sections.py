@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -49,11 +49,15 @@ class VerifierConfig(Section):
         default=None,
         description="For kind python: `path/to/file.py:name`, imported from there and nowhere else.",
     )
-    workers: Count = Field(default=2, description="Number of worker processes that check answers.")
+    workers: Count | None = Field(
+        default=None, description="Worker processes that check answers; null is one a core, at most 8."
+    )
     deadline: Positive = Field(
         default=1.0, description="Seconds an answer may take; after that it is wrong and counted."
     )
-    memory_mb: Count = Field(default=512, description="Memory limit of a worker, in MiB.")
+    memory_mb: Annotated[int, Field(ge=64)] | None = Field(
+        default=None, description="Memory limit of a worker, in MiB; null is 512, or 4096 for kind python."
+    )
 
 
 class OptimisationConfig(Section):
