@@ -1,0 +1,127 @@
+"""The command line: train, evaluate, report, bench."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Sequence
+
+from gdro import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when it succeeded, 2 when something the user can mend is wrong."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if chosen.command is None:
+        parser.print_help()
+        return 2
+    try:
+        commands = {"train": _train, "evaluate": _evaluate, "report": _report, "bench": _bench}
+        return commands[chosen.command](chosen)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gdro", description="Group distributionally robust post-training.")
+    parser.add_argument("--version", action="version", version=f"gdro {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    train = commands.add_parser(
+        "train",
+        help="train a model (without arguments: the embedded default)",
+        add_help=False,
+        description="Train a model. Without arguments: the embedded tiny model on reasoning-gym tasks.",
+    )
+    train.add_argument("-h", "--help", action="store_true", help="show this help and every setting")
+    train.add_argument("recipe", nargs="?", help="a recipe's name or a YAML file (default: the recipe `default`)")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a setting"
+    )
+    train.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, from its folder")
+    train.add_argument("--check", action="store_true", help="load and check settings only, print them, train nothing")
+    train.set_defaults(parser=train)
+    evaluate = commands.add_parser("evaluate", help="mean@k and pass@k of a model on held-out prompts")
+    evaluate.add_argument("model", help="a Hugging Face folder or name, `tiny`, or the folder of a run")
+    evaluate.add_argument("recipe", nargs="?", help="settings that name the data and the verifier")
+    evaluate.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a setting"
+    )
+    evaluate.add_argument("--output", metavar="FILE", help="also write the figures as JSON")
+    report = commands.add_parser("report", help="write report.html from the record of a run")
+    report.add_argument("run", help="the run's folder")
+    bench = commands.add_parser("bench", help="measure what a controller costs")
+    bench.add_argument("arguments", nargs=argparse.REMAINDER, help="see `gdro bench --help`")
+    return parser
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    if chosen.help:
+        from gdro.runs.config_help import help_text
+
+        chosen.parser.print_help()
+        print("\n" + help_text())
+        return 0
+    from gdro.runs.config import load_config
+
+    if chosen.resume is not None and (chosen.recipe or chosen.overrides):
+        return _fail("--resume goes on with the settings of the run; leave recipe and --set out")
+    if chosen.check:
+        return _guarded(lambda: print(load_config(chosen.recipe, chosen.overrides).to_yaml(), end=""))
+
+    def run() -> None:
+        if chosen.resume is not None:
+            from gdro.runs.train import resume
+
+            resume(chosen.resume)
+            return
+        config = load_config(chosen.recipe, chosen.overrides)
+        from gdro.runs.train import train
+
+        train(config)
+
+    return _guarded(run)
+
+
+def _evaluate(chosen: argparse.Namespace) -> int:
+    from gdro.runs.evaluate import evaluate_model
+
+    return _guarded(lambda: evaluate_model(chosen.model, chosen.recipe, chosen.overrides, chosen.output))
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    from gdro.report.html import write_report
+
+    return _guarded(lambda: print(write_report(chosen.run)))
+
+
+def _bench(chosen: argparse.Namespace) -> int:
+    from gdro.lab.bench import main as bench
+
+    return bench(chosen.arguments)
+
+
+def _guarded(command: Callable[[], object]) -> int:
+    """Run a command; an error that the user can mend is one message, anything else a traceback."""
+    from gdro.core.errors import GDROError
+    from gdro.data.errors import DataError
+    from gdro.runs.config_base import ConfigError
+    from gdro.runs.errors import RunError
+    from gdro.verify import GoldError, VerifierError
+
+    try:
+        command()
+    except (RunError, ConfigError, DataError, GDROError, GoldError, VerifierError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        return _fail(f"{error}; what was written before is intact. Make room, then go on with: gdro train --resume RUN")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"gdro: {message}", file=sys.stderr)
+    return 2

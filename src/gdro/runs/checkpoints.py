@@ -1,0 +1,114 @@
+"""Checkpoints that are whole or not there: a seal with the checksum of every file, written last.
+
+A folder `checkpoint-N` without a matching seal is one that an interruption, a full disk or a bad block left behind. It
+is never resumed from; the one before it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from gdro.runs.errors import RunError
+
+SEAL = "seal.json"
+PREFIX = "checkpoint-"
+
+
+def seal(folder: Path) -> None:
+    """Flush every file of a finished checkpoint to disk and write its seal, atomically."""
+    files = {str(path.relative_to(folder)): _digest(path, flush=True) for path in _files(folder)}
+    temporary = folder / f".{SEAL}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump({"sha256": files}, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, folder / SEAL)
+    _flush_folder(folder)
+    _flush_folder(folder.parent)
+
+
+def fault(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, or None when every file is as it was sealed."""
+    path = folder / SEAL
+    if not path.is_file():
+        return "it was never finished"
+    try:
+        expected = json.loads(path.read_bytes())["sha256"]
+        for name, digest in expected.items():
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+            if _digest(folder / name) != digest:
+                return f"{name} is damaged (its checksum does not match)"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{SEAL} is damaged"
+    return None
+
+
+def step_of(folder: Path) -> int:
+    """The step of a checkpoint folder's name."""
+    return int(folder.name.removeprefix(PREFIX))
+
+
+def all_checkpoints(root: Path) -> list[Path]:
+    """Checkpoint folders, newest first."""
+    if not root.is_dir():
+        return []
+    found = [path for path in root.iterdir() if path.name.removeprefix(PREFIX).isdigit() and path.is_dir()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def newest_whole(root: Path, tell: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint whose seal holds; None when there is none at all.
+
+    A faulty newer one is told about and moved aside to `damaged-...`, so that nothing takes it for a checkpoint again.
+
+    Raises:
+        RunError: there are checkpoints, and every one of them is faulty.
+    """
+    checkpoints = all_checkpoints(root)
+    faults: list[str] = []
+    for folder in checkpoints:
+        wrong = fault(folder)
+        if wrong is None:
+            return folder
+        faults.append(f"{folder.name}: {wrong}")
+        aside = _free_name(folder.with_name(f"damaged-{folder.name}"))
+        tell(f"checkpoint {folder} cannot be used: {wrong}. Moved to {aside.name}; trying the one before it.")
+        os.replace(folder, aside)
+    if checkpoints and not all("never finished" in text for text in faults):
+        raise RunError(f"no checkpoint in {root} can be used ({'; '.join(faults)}); start the run anew")
+    return None
+
+
+def _free_name(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+
+
+def _digest(path: Path, *, flush: bool = False) -> str:
+    with path.open("rb") as file:
+        if flush:
+            os.fsync(file.fileno())
+        digest = sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

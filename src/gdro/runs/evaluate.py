@@ -1,0 +1,81 @@
+"""`gdro evaluate MODEL`: mean@k and pass@k of any model on the held-out prompts of any data section."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from gdro.runs import evaluation
+from gdro.runs.config import TrainConfig, load_config
+from gdro.runs.errors import RunError
+from gdro.runs.folder import RunFolder
+from gdro.runs.progress import Progress
+from gdro.runs.train import prepare
+
+
+def evaluate_model(model: str, recipe: str | None, overrides: Sequence[str], output: str | None) -> dict[str, Any]:
+    """Evaluate, print a table, and write the figures as JSON when asked to.
+
+    Args:
+        model: a Hugging Face folder or name, `tiny`, or the folder of a run (its trained model, with its settings).
+        recipe: settings whose `data`, `verifier`, `generation` and `evaluation` are used.
+
+    Raises:
+        RunError: nothing is held out, or there is no such model.
+    """
+    config = _settings(model, recipe, overrides)
+    progress = Progress(0, live=False)
+    prompts, policy, verifier = prepare(config, progress)
+    with closing(verifier):
+        if not prompts.heldout:
+            raise RunError(
+                "the settings hold no prompt out; set data.heldout_fraction, heldout_size or a held-out source"
+            )
+        result = evaluation.evaluate(
+            policy,
+            prompts.heldout,
+            verifier,
+            config.evaluation,
+            max_tokens=config.generation.max_completion_tokens,
+            threshold=config.correct_threshold,
+            seed=config.seed,
+            tell=progress.note,
+        )
+        counts = verifier.counts
+    fields = evaluation.event(result, result) | {"model": config.model, "verifier": counts}
+    Console().print(table(fields))
+    if output is not None:
+        Path(output).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+    return fields
+
+
+def table(fields: dict[str, Any]) -> Table:
+    """The figures by source, and overall."""
+    k = fields["k"]
+    shown = Table(title=f"{fields['model']}: {fields['prompts']} held-out prompts x {fields['samples']} samples")
+    for title in ("source", "prompts", f"mean@{k}", f"pass@{k}"):
+        shown.add_column(title, justify="left" if title == "source" else "right")
+    for name, row in fields["by_source"].items():
+        shown.add_row(name, str(row["prompts"]), _interval(row["mean_at_k"]), _interval(row["pass_at_k"]))
+    shown.add_section()
+    shown.add_row("all", str(fields["prompts"]), _interval(fields["mean_at_k"]), _interval(fields["pass_at_k"]))
+    return shown
+
+
+def _settings(model: str, recipe: str | None, overrides: Sequence[str]) -> TrainConfig:
+    run = RunFolder(Path(model))
+    if run.config.is_file():
+        if not run.model.is_dir():
+            raise RunError(f"{model} is a run without a trained model yet; finish it with: gdro train --resume {model}")
+        return load_config(recipe or run.config, [*overrides, f"model={run.model}"])
+    return load_config(recipe, [*overrides, f"model={model}"])
+
+
+def _interval(entry: dict[str, float]) -> str:
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"

@@ -1,0 +1,154 @@
+"""Held-out evaluation: mean@k and pass@k with intervals, overall, by difficulty bin, by source, and the worst bin.
+
+Difficulty bins are those of the base model's mean@k, fixed for the whole run, so that a bin holds the same prompts
+before and after.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gdro.core.difficulty import uniform_edges
+from gdro.core.passk import Interval, bootstrap, by_group, mean_at_k, pass_at_k
+from gdro.core.types import Ints
+from gdro.data.prompts import Prompt
+from gdro.engines.trl.evaluation import sample
+from gdro.engines.trl.generation import SamplingOptions
+from gdro.runs.config_sections import EvaluationConfig
+from gdro.runs.policy import Policy
+from gdro.verify import Verifier
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How often each of M held-out prompts was answered correctly in n samples.
+
+    Attributes:
+        prompts: the prompts.
+        correct: (M,) correct samples.
+        samples: n, the k of pass@k and mean@k.
+        seconds: what it took.
+    """
+
+    prompts: Sequence[Prompt]
+    correct: Ints
+    samples: int
+    seconds: float = field(compare=False)
+
+    def save(self, path: Path) -> None:
+        """One line a prompt: id, source, correct, samples."""
+        path.parent.mkdir(exist_ok=True)
+        lines = (
+            json.dumps({"id": p.id, "source": group_of(p), "correct": int(c), "samples": self.samples})
+            for p, c in zip(self.prompts, self.correct, strict=True)
+        )
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def evaluate(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    verifier: Verifier,
+    settings: EvaluationConfig,
+    *,
+    max_tokens: int,
+    threshold: float,
+    seed: int,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Evaluation:
+    """Sample and score `settings.samples` completions of every prompt."""
+    started = time.perf_counter()
+    tokenizer = policy.tokenizer
+    options = SamplingOptions(
+        max_tokens,
+        tuple({tokenizer.eos_token_id, *_extra_ends(policy)}),
+        tokenizer.pad_token_id,
+        settings.temperature,
+        settings.top_k,
+        settings.top_p,
+    )
+    tell(f"evaluating {len(prompts)} held-out prompts x {settings.samples} samples")
+    tokens = sample(policy.model, [policy.encode(prompt) for prompt in prompts], settings.samples, options, seed=seed)
+    texts = [tokenizer.decode(row, skip_special_tokens=True) for rows in tokens for row in rows]
+    rewards = verifier.score([prompt for prompt in prompts for _ in range(settings.samples)], texts)
+    correct = (np.array(rewards).reshape(len(prompts), settings.samples) >= threshold).sum(axis=1)
+    return Evaluation(prompts, correct, settings.samples, time.perf_counter() - started)
+
+
+def group_of(prompt: Prompt) -> str:
+    """The group a prompt is reported in: its source, with the task family where it has one."""
+    family = prompt.metadata.get("family")
+    return prompt.source if family is None else f"{prompt.source}/{family}"
+
+
+def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
+    """The fields of an `evaluation` event; `base` is the evaluation before training, which sets the bins."""
+    k = evaluation.samples
+    mean, passed = mean_at_k(np.full(len(evaluation.correct), k), evaluation.correct), _pass(evaluation)
+    base_mean = mean_at_k(np.full(len(base.correct), base.samples), base.correct)
+    bins = np.searchsorted(uniform_edges(BINS)[1:-1], base_mean, side="right").tolist()
+    groups = [group_of(prompt) for prompt in evaluation.prompts]
+    rows = [
+        {
+            "bin": b,
+            "prompts": interval.prompts,
+            "mean_at_k": _json(interval),
+            "pass_at_k": _json(by_group(passed, bins)[b]),
+        }
+        for b, interval in sorted(by_group(mean, bins).items(), key=lambda item: int(str(item[0])))
+    ]
+    sources = by_group(mean, groups)
+    passes = by_group(passed, groups)
+    return {
+        "k": k,
+        "samples": k,
+        "prompts": len(evaluation.prompts),
+        "mean_at_k": _json(bootstrap(mean)),
+        "pass_at_k": _json(bootstrap(passed)),
+        "by_bin": rows,
+        "by_source": {
+            str(name): {
+                "prompts": sources[name].prompts,
+                "mean_at_k": _json(sources[name]),
+                "pass_at_k": _json(passes[name]),
+            }
+            for name in sorted(sources, key=str)
+        },
+        "worst_bin": min(rows, key=lambda row: row["mean_at_k"]["value"]),
+        "change": {
+            "mean_at_k": _json(bootstrap(mean - base_mean)),
+            "pass_at_k": _json(bootstrap(passed - _pass(base))),
+        },
+        "seconds": round(evaluation.seconds, 3),
+    }
+
+
+def load_evaluation(path: Path, prompts: Sequence[Prompt]) -> Evaluation:
+    """Read what `Evaluation.save` wrote, for the prompts given."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    correct = {row["id"]: row["correct"] for row in rows}
+    return Evaluation(prompts, np.array([correct[p.id] for p in prompts]), int(rows[0]["samples"]), 0.0)
+
+
+def _pass(evaluation: Evaluation) -> np.ndarray:
+    k = evaluation.samples
+    return pass_at_k(np.full(len(evaluation.correct), k), evaluation.correct, k)
+
+
+def _json(interval: Interval) -> dict[str, float]:
+    fields = asdict(interval)
+    return {name: round(fields[name], 6) for name in ("value", "low", "high")}
+
+
+def _extra_ends(policy: Policy) -> list[int]:
+    ends = policy.model.generation_config.eos_token_id
+    return [] if ends is None else list(np.atleast_1d(ends).tolist())

@@ -1,0 +1,96 @@
+"""The one folder in which everything of a run lies.
+
+RUN/config.yaml       every setting, resolved
+RUN/metrics.jsonl     the record: one event a line
+RUN/evaluations/      correct samples of each held-out prompt, one file an evaluation
+RUN/checkpoints/      what a resume needs
+RUN/model/            the trained model, an ordinary Hugging Face folder
+RUN/report.html       what it all looked like
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gdro.runs.errors import RunError
+
+ROOT = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Names of everything inside a run's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """The record, one event a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evaluations(self) -> Path:
+        """The folder of evaluations."""
+        return self.path / "evaluations"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The trained model."""
+        return self.path / "model"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+
+def new_folder(output: str | None, name: str) -> RunFolder:
+    """Make the folder of a new run: `output`, or the first free of runs/NAME-001, runs/NAME-002, ...
+
+    Raises:
+        RunError: `output` exists and is not an empty folder; a run never writes over another.
+    """
+    if output is None:
+        return _first_free(name)
+    path = Path(output)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(
+            f"{path} is not empty; choose another --set output=DIR, or go on with that run: gdro train --resume {path}"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    return RunFolder(path)
+
+
+def old_folder(path: str | Path) -> RunFolder:
+    """The folder of a run to resume or report.
+
+    Raises:
+        RunError: it holds no run.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.config.is_file():
+        raise RunError(f"{path} holds no run (no config.yaml); give the folder that `gdro train` named")
+    return folder
+
+
+def _first_free(name: str) -> RunFolder:
+    ROOT.mkdir(exist_ok=True)
+    for number in range(1, 100_000):
+        path = ROOT / f"{name}-{number:03d}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return RunFolder(path)
+    raise RunError(f"{ROOT} holds 99,999 runs called {name}; choose another name with --set name=...")

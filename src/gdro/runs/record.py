@@ -1,0 +1,76 @@
+"""The record of a run: metrics.jsonl, one event a line, written at once; NaN becomes null.
+
+A resumed run first cuts the record back to its checkpoint, so that an interrupted run leaves the same lines as one that
+never stopped (but for `resume` events, times and seconds).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class RecordWriter:
+    """Appends events. Every event names its kind under "event" and, but for start, its step."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one event and hand it to the operating system."""
+        line = json.dumps({"event": event} | without_nan(fields), allow_nan=False, ensure_ascii=False)
+        self._file.write(line + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Flush to disk and close."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def without_nan(value: Any) -> Any:
+    """The value with every number that JSON does not know replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): without_nan(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(part) for part in value]
+    return value
+
+
+def cut_back(path: Path, step: int) -> list[Event]:
+    """Drop every event after `step`, and a line that an interruption left half written; the rest stays byte for byte.
+
+    Returns:
+        The events kept.
+    """
+    kept: list[tuple[bytes, Event]] = [
+        (line, event) for line, event in _lines(path) if event.get("step", 0) <= step and event["event"] != "end"
+    ]
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.writelines(line for line, _ in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    return [event for _, event in kept]
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, Event]]:
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield line, json.loads(line)
+        except ValueError:
+            return

@@ -1,0 +1,64 @@
+"""The verifier as a TRL reward function: completions are matched to their prompts by id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gdro.data.prompts import Prompt
+from gdro.runs.config_sections import VerifierConfig
+from gdro.verify import Verifier, make_verifier
+
+
+def verifier_of(settings: VerifierConfig) -> Verifier:
+    """The verifier that the settings name."""
+    kind = "function" if settings.kind == "python" else settings.kind
+    return make_verifier(
+        kind,
+        workers=settings.workers,
+        deadline=settings.deadline,
+        memory_mb=settings.memory_mb,
+        function=settings.function or "",
+    )
+
+
+@dataclass
+class Example:
+    """One scored completion, for the progress view."""
+
+    question: str = ""
+    completion: str = ""
+    reward: float = 0.0
+
+
+class VerifierReward:
+    """Called by TRL with a batch's completions and the columns of its rows."""
+
+    __name__ = "verifier"
+
+    def __init__(self, verifier: Verifier, prompts: Sequence[Prompt]) -> None:
+        self.verifier = verifier
+        self.by_id: Mapping[str, Prompt] = {prompt.id: prompt for prompt in prompts}
+        self.example = Example()
+        self._counted: dict[str, int] = {}
+
+    def __call__(self, *, completions: list[Any], id: list[str], **columns: Any) -> list[float]:
+        """One reward a completion."""
+        texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
+        prompts = [self.by_id[prompt_id] for prompt_id in id]
+        rewards = self.verifier.score(prompts, texts)
+        if rewards:
+            self.example = Example(_question(prompts[0]), texts[0], rewards[0])
+        return rewards
+
+    def new_counts(self) -> dict[str, int]:
+        """Answers by cause since the last call."""
+        now = self.verifier.counts
+        fresh = {cause: count - self._counted.get(cause, 0) for cause, count in now.items()}
+        self._counted = dict(now)
+        return {cause: count for cause, count in sorted(fresh.items()) if count}
+
+
+def _question(prompt: Prompt) -> str:
+    return prompt.messages if isinstance(prompt.messages, str) else str(prompt.messages[-1]["content"])

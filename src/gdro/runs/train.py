@@ -1,0 +1,340 @@
+"""One run from settings to report: load, evaluate, train, evaluate, save, report; or go on from a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from accelerate import PartialState
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+
+import gdro
+from gdro.controllers.base import Controller
+from gdro.data.lengths import check_lengths
+from gdro.data.split import choose
+from gdro.engines.trl import GDROTrainer
+from gdro.report.html import write_report
+from gdro.runs import checkpoints, evaluation
+from gdro.runs.config import TrainConfig, load_config
+from gdro.runs.config_data import ReasoningGymData
+from gdro.runs.config_prompts import RunPrompts, load_prompts
+from gdro.runs.errors import RunError
+from gdro.runs.folder import RunFolder, new_folder, old_folder
+from gdro.runs.policy import Policy, check_context, load_policy
+from gdro.runs.progress import Progress
+from gdro.runs.record import RecordWriter, cut_back
+from gdro.runs.rewards import VerifierReward, verifier_of
+from gdro.runs.trainer_args import controller_of, lora, trainer_args, training_set
+from gdro.verify import Verifier
+
+
+def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
+    """Start a run.
+
+    Raises:
+        RunError, DataError, GoldError: what stands in the way, found before training where it can be.
+    """
+    progress = Progress(config.steps, live=live)
+    prompts, policy, verifier = prepare(config, progress)
+    with _closing(verifier, progress):
+        folder = _shared_folder(config)
+        if PartialState().is_main_process:
+            folder.config.write_text(config.to_yaml(), encoding="utf-8")
+        return Run(config, folder, prompts, policy, verifier, progress).go(None)
+
+
+def resume(path: str | Path, *, live: bool | None = None) -> RunFolder:
+    """Continue a run from its newest whole checkpoint, as if it had never stopped.
+
+    Raises:
+        RunError: the folder holds no run, or the run is finished, or no checkpoint can be used.
+    """
+    folder = old_folder(path)
+    config = load_config(folder.config)
+    progress = Progress(config.steps, live=live)
+    newest = _newest(folder, progress)
+    prompts, policy, verifier = prepare(config, progress)
+    with _closing(verifier, progress):
+        return Run(config, folder, prompts, policy, verifier, progress).go(newest)
+
+
+def prepare(config: TrainConfig, progress: Progress) -> tuple[RunPrompts, Policy, Verifier]:
+    """Load everything a run needs and check it against each other, before anything is trained."""
+    transformers.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    transformers.logging.disable_progress_bar()
+    found = load_prompts(config.data)
+    policy = load_policy(config.model)
+    check_context(policy, config)
+    longest = config.generation.max_prompt_tokens
+    overlong = "error" if isinstance(config.data, ReasoningGymData) else config.data.overlong
+    train_set = check_lengths(found.train, policy.tokenizer, longest, overlong)
+    heldout_set = check_lengths(
+        choose(found.heldout, config.evaluation.prompts, "evaluation"), policy.tokenizer, longest, overlong
+    )
+    dropped = {"overlong": train_set.dropped + heldout_set.dropped}
+    for what, count in (found.counts | dropped).items():
+        if count:
+            progress.note(f"data: {count} prompts {what.replace('_', ' ')}")
+    if len(train_set.prompts) < config.prompts_per_step:
+        raise RunError(
+            f"there are {len(train_set.prompts)} training prompts, prompts_per_step is {config.prompts_per_step}; "
+            "a step takes distinct prompts, so lower it or add data"
+        )
+    verifier = verifier_of(config.verifier)
+    try:
+        verifier.check([*train_set.prompts, *heldout_set.prompts])
+    except BaseException:
+        verifier.close()
+        raise
+    return RunPrompts(train_set.prompts, heldout_set.prompts, found.counts | dropped), policy, verifier
+
+
+class Run:
+    """The parts of one run while it goes."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        prompts: RunPrompts,
+        policy: Policy,
+        verifier: Verifier,
+        progress: Progress,
+    ) -> None:
+        self.config, self.folder, self.prompts = config, folder, prompts
+        self.policy, self.verifier, self.progress = policy, verifier, progress
+        self.is_main = PartialState().is_main_process
+        self.controller: Controller = controller_of(config)
+        self.reward = VerifierReward(verifier, prompts.train)
+        self.started = time.monotonic()
+        self.interrupted = False
+        self.record: RecordWriter | None = None
+        self.base: evaluation.Evaluation | None = None
+
+    def go(self, checkpoint: Path | None) -> RunFolder:
+        """Train from the start or from a checkpoint, to the end or an interruption."""
+        done = 0 if checkpoint is None else checkpoints.step_of(checkpoint)
+        known = self._open_record(checkpoint, done)
+        trainer = self._trainer()
+        if 0 not in known:
+            self.evaluate(0)
+        elif self.is_main and self.prompts.heldout:
+            self.base = evaluation.load_evaluation(self._evaluation_file(0), self.prompts.heldout)
+        with self._signals():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        self.progress.close()
+        if self.interrupted:
+            self._stopped(trainer.state.global_step)
+        else:
+            self._finish(trainer)
+        return self.folder
+
+    def evaluate(self, step: int) -> None:
+        """Evaluate on the held-out prompts, on the main process; the others wait."""
+        if self.is_main and self.prompts.heldout:
+            result = evaluation.evaluate(
+                self.policy,
+                self.prompts.heldout,
+                self.verifier,
+                self.config.evaluation,
+                max_tokens=self.config.generation.max_completion_tokens,
+                threshold=self.config.correct_threshold,
+                seed=self.config.seed,
+                tell=self.progress.note,
+            )
+            result.save(self._evaluation_file(step))
+            self.base = self.base or result
+            fields = evaluation.event(result, self.base)
+            self._write("evaluation", step=step, **fields)
+            self.progress.evaluation(step, fields)
+            self.reward.new_counts()
+        PartialState().wait_for_everyone()
+
+    def on_step(self, step: dict[str, Any]) -> None:
+        """A step is done: record and show it."""
+        self._write("step", **step, verifier=self.reward.new_counts())
+        self.progress.example = self.reward.example
+        self.progress.step(step)
+
+    def on_checkpoint(self, step: int) -> None:
+        """A checkpoint is written: seal it."""
+        PartialState().wait_for_everyone()
+        if self.is_main:
+            path = self.folder.checkpoints / f"{checkpoints.PREFIX}{step}"
+            checkpoints.seal(path)
+            self._write("checkpoint", step=step, path=str(path.relative_to(self.folder.path)))
+
+    def _trainer(self) -> GDROTrainer:
+        self.policy.model.name_or_path = self.policy.path
+        trainer = GDROTrainer(
+            model=self.policy.model,
+            args=trainer_args(self.config, self.folder),
+            reward_funcs=self.reward,
+            train_dataset=training_set(self.prompts.train),
+            processing_class=self.policy.tokenizer,
+            controller=self.controller,
+            on_step=self.on_step,
+            peft_config=lora(self.config),
+            callbacks=[_Hooks(self)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _open_record(self, checkpoint: Path | None, done: int) -> set[int]:
+        """Open the record; the steps at which it already holds an evaluation."""
+        if not self.is_main:
+            return {0}
+        kept = cut_back(self.folder.record, done)
+        self.record = RecordWriter(self.folder.record)
+        if not any(event["event"] == "start" for event in kept):
+            self._write("start", **self._start())
+        if checkpoint is not None:
+            self._write("resume", step=done, time=_now())
+        return {event["step"] for event in kept if event["event"] == "evaluation"}
+
+    def _start(self) -> dict[str, Any]:
+        return {
+            "time": _now(),
+            "version": gdro.__version__,
+            "config": json.loads(self.config.model_dump_json()),
+            "bins": self.controller.bins,
+            "edges": self.controller.edges.tolist(),
+            "machine": machine(),
+            "train_prompts": len(self.prompts.train),
+            "heldout_prompts": len(self.prompts.heldout),
+            "data": self.prompts.counts,
+        }
+
+    def _finish(self, trainer: GDROTrainer) -> None:
+        if self.config.steps != self._evaluated_last():
+            self.evaluate(self.config.steps)
+        trainer.save_model(str(self.folder.model))
+        if not self.is_main:
+            return
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        seconds = round(time.monotonic() - self.started, 3)
+        self._write("end", step=self.config.steps, seconds=seconds, peak_memory_mb=round(peak, 1))
+        self._close_record()
+        write_report(self.folder.path)
+        self.progress.note(f"model: {self.folder.model}")
+        self.progress.note(f"report: {self.folder.report}")
+
+    def _evaluated_last(self) -> int | None:
+        every = self.config.evaluation.every
+        return self.config.steps if every and self.config.steps % every == 0 else None
+
+    def _stopped(self, step: int) -> None:
+        self._close_record()
+        self.progress.note(
+            f"stopped after step {step}; nothing is lost. Go on with: gdro train --resume {self.folder.path}"
+        )
+
+    def _evaluation_file(self, step: int) -> Path:
+        return self.folder.evaluations / f"step-{step:06d}.jsonl"
+
+    def _write(self, event: str, **fields: Any) -> None:
+        if self.record is not None:
+            self.record.write(event, **fields)
+
+    def _close_record(self) -> None:
+        if self.record is not None:
+            self.record.close()
+            self.record = None
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """First Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one: stop at once."""
+
+        def stop(number: int, frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            self.progress.note("stopping after this step, with a checkpoint; once more to stop at once")
+
+        old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+class _Hooks(TrainerCallback):  # type: ignore[misc]
+    """The trainer's call-backs, handed to the run. It keeps no state of its own, so a resume has none to restore."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        every = self.run.config.evaluation.every
+        if every and state.global_step % every == 0:
+            self.run.evaluate(state.global_step)
+        if self.run.interrupted:
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.run.on_checkpoint(state.global_step)
+
+
+def machine() -> dict[str, Any]:
+    """What the run ran on, without names."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processes": PartialState().num_processes,
+        "gpu": gpu,
+    }
+
+
+def _newest(folder: RunFolder, progress: Progress) -> Path | None:
+    """The checkpoint to go on from; the same on every process."""
+    if folder.report.is_file() and folder.model.is_dir():
+        raise RunError(f"{folder.path} is finished; its report is {folder.report}")
+    if PartialState().is_main_process:
+        found = checkpoints.newest_whole(folder.checkpoints, progress.note)
+    PartialState().wait_for_everyone()
+    if not PartialState().is_main_process:
+        found = checkpoints.newest_whole(folder.checkpoints, lambda text: None)
+    progress.note(f"resuming {folder.path} from {'the start' if found is None else found.name}")
+    return found
+
+
+def _shared_folder(config: TrainConfig) -> RunFolder:
+    """The run's folder, made by the main process."""
+    if PartialState().num_processes > 1 and config.output is None:
+        raise RunError("with several processes the folder must be named: --set output=DIR")
+    if PartialState().is_main_process:
+        folder = new_folder(config.output, config.name)
+    PartialState().wait_for_everyone()
+    return folder if PartialState().is_main_process else RunFolder(Path(str(config.output)))
+
+
+@contextmanager
+def _closing(verifier: Verifier, progress: Progress) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        progress.close()
+        verifier.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,125 @@
+"""A run's settings as the arguments of the TRL engine, and its prompts as the engine's data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from peft import LoraConfig
+
+from gdro.controllers.base import Controller
+from gdro.controllers.registry import controller_options, make_controller
+from gdro.data.prompts import Prompt
+from gdro.engines.trl import GDROConfig
+from gdro.runs.config import TrainConfig
+from gdro.runs.errors import RunError
+from gdro.runs.folder import RunFolder
+
+
+def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
+    """Arguments of `GDROTrainer`.
+
+    Raises:
+        RunError: the rollouts of a step cannot be split evenly over processes and micro-batches.
+    """
+    update, sampling = config.optimisation, config.generation
+    rows, accumulation = _batch_shape(config)
+    on_gpu = torch.cuda.is_available()
+    return GDROConfig(
+        output_dir=str(folder.checkpoints),
+        seed=config.seed,
+        max_steps=config.steps,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=accumulation,
+        steps_per_generation=accumulation,
+        num_generations=config.mean_rollouts,
+        num_iterations=update.num_iterations,
+        learning_rate=update.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if update.schedule == "constant" else update.schedule,
+        warmup_steps=update.warmup,
+        weight_decay=update.weight_decay,
+        max_grad_norm=update.max_grad_norm,
+        beta=update.beta_kl,
+        epsilon=update.clip_low,
+        epsilon_high=update.clip_high,
+        loss_type="dapo",
+        advantage=update.advantage,
+        advantage_clip=update.advantage_clip,
+        weighting=update.weighting,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_completion_length=sampling.max_completion_tokens,
+        fast_generation=sampling.fast,
+        gradient_checkpointing=update.gradient_checkpointing,
+        bf16=config.dtype == "bfloat16",
+        use_cpu=not on_gpu,
+        dataloader_pin_memory=on_gpu,
+        save_strategy="steps",
+        save_steps=config.checkpoint.every,
+        save_total_limit=max(config.checkpoint.keep, 2),
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=list(config.report_to) or "none",
+        run_name=folder.path.name,
+        disable_tqdm=True,
+        log_completions=False,
+    )
+
+
+def _batch_shape(config: TrainConfig) -> tuple[int, int]:
+    """(rows of one pass on one process, passes an update)."""
+    total = config.prompts_per_step * config.mean_rollouts
+    processes = PartialState().num_processes
+    if total % processes:
+        raise RunError(f"prompts_per_step * mean_rollouts = {total} rollouts do not divide over {processes} processes")
+    share = total // processes
+    rows = config.optimisation.micro_batch or share
+    if share % rows:
+        raise RunError(
+            f"optimisation.micro_batch={rows} does not divide the {share} rollouts of a step on each process; "
+            f"choose a divisor of {share}"
+        )
+    return rows, share // rows
+
+
+def controller_of(config: TrainConfig) -> Controller:
+    """The run's controller: what the controller section says, and the run's budget, seed and threshold."""
+    shared: dict[str, Any] = {
+        "mean_rollouts": config.mean_rollouts,
+        "min_rollouts": config.min_rollouts,
+        "max_rollouts": config.max_rollouts,
+        "correct_threshold": config.correct_threshold,
+        "seed": config.seed,
+    }
+    known = controller_options(config.controller.name)
+    if "horizon" in known:
+        shared["horizon"] = config.steps
+    return make_controller(config.controller.name, **(shared | config.controller.options))
+
+
+def training_set(prompts: Sequence[Prompt]) -> Dataset:
+    """The engine's data set: the stable id and the prompt; everything else is looked up by id."""
+    return Dataset.from_list(
+        [
+            {"id": p.id, "prompt": p.messages if isinstance(p.messages, str) else [dict(m) for m in p.messages]}
+            for p in prompts
+        ]
+    )
+
+
+def lora(config: TrainConfig) -> LoraConfig | None:
+    """The adapter's settings, or None to train all weights."""
+    if config.lora is None:
+        return None
+    targets = list(config.lora.target_modules)
+    return LoraConfig(
+        r=config.lora.r,
+        lora_alpha=config.lora.alpha,
+        lora_dropout=config.lora.dropout,
+        target_modules=targets[0] if targets == ["all-linear"] else targets,
+        task_type="CAUSAL_LM",
+    )
