@@ -195,8 +195,8 @@ def before_after(record: Record) -> Figure | Missing:
     caption = (
         "Hollow: the base model; filled: the last checkpoint. Bins come from the base model's own "
         "answers, so even without training the low bins would rise a little and the high ones fall a "
-        "little: chance put some prompts there. For the same reason the base's pass rate is 1 in every "
-        "bin above the lowest."
+        "little: chance put some prompts there. By the same choice the base's pass@k is 1 in every bin "
+        "above the lowest."
     )
     return Figure("before-after", title, caption, panels, full=True)
 

@@ -55,6 +55,7 @@ def write_report(run: Path | str) -> Path:
         temporary.write_text(page(record), encoding="utf-8", newline="\n")
         os.replace(temporary, path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
     return path
 

@@ -209,13 +209,15 @@ class _Story:
             where = ", ".join(str(step) for step in self.resumed)
             self.notes.append(f"The run was interrupted and resumed at step {where}.")
         if self.repeated:
-            self.notes.append(f"{self.repeated} steps occur twice in the record; the last one counts.")
+            what = "1 step occurs" if self.repeated == 1 else f"{self.repeated} steps occur"
+            self.notes.append(f"{what} twice in the record; the last one counts.")
         if not rows:
             self.notes.append("No training step is recorded yet.")
         elif self.end is None:
             self.notes.append("The record has no end: the run is going on or was interrupted.")
         for kind, count in sorted(self.unknown.items()):
-            self.notes.append(f"{count} events of the unknown kind {kind!r} were left out.")
+            what = "1 event" if count == 1 else f"{count} events"
+            self.notes.append(f"{what} of the unknown kind {kind!r} left out.")
 
 
 def _columns(path: Path, rows: list[Event], bins: int) -> tuple[dict[str, Floats], dict[str, Floats]]:

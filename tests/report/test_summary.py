@@ -1,0 +1,53 @@
+"""The sentence and the table."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from fake_record import FakeRun, write
+
+from gdro.report import read_record, summary
+from gdro.report.summary import Change
+
+NAN = math.nan
+
+
+def test_the_interval_of_a_change_by_hand():
+    change = Change((0.30, 0.27, 0.34), (0.40, 0.37, 0.43))
+    value, low, high = change.gain
+    assert value == pytest.approx(0.10)
+    assert low == pytest.approx(0.10 - math.hypot(0.03, 0.04))
+    assert high == pytest.approx(0.10 + math.hypot(0.03, 0.03))
+    assert change.verdict == "rose"
+
+
+def test_verdicts():
+    wide = (0.5, 0.4, 0.6)
+    assert Change(wide, wide).verdict == "no clear change"
+    assert Change((0.9, 0.88, 0.92), wide).verdict == "fell"
+    assert Change(wide, (NAN, NAN, NAN)).verdict == "no clear change"
+
+
+def test_signs():
+    assert [summary.signed(v) for v in (0.051, -0.2, -0.001, 0.0, NAN)] == ["+0.05", "−0.20", "0.00", "0.00", "–"]
+
+
+def test_headline(run):
+    text = summary.headline(read_record(run)).replace("\u00a0", " ")
+    assert text.startswith("mean@8 0.")
+    assert ", pass@8 0." in text
+    assert text.endswith("in 60 steps, 15,360 rollouts, 23 s")
+
+
+def test_the_table_has_every_bin_and_source(run):
+    rows = summary.table(read_record(run))
+    names = [row.name for row in rows]
+    assert names[0] == "All prompts"
+    assert "bin 0" in names
+    assert names[-4:] == ["chain_sum", "letter_counting", "number_sorting", "spell_backward"]
+    assert rows[0].prompts == "256"
+
+
+def test_a_signal_without_information_names_the_setting(tmp_path):
+    assert "controller.signal=failure" in summary.inert_signal(read_record(write(tmp_path, FakeRun(8, informative=0))))
