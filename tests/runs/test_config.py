@@ -63,6 +63,12 @@ def test_config_makes_its_controller() -> None:
     assert (controller.mean_rollouts, controller.correct_threshold) == (4, 1.0)
 
 
+def test_the_horizon_is_the_length_of_the_run() -> None:
+    assert load_config(None, ["steps=77"]).controller.options["horizon"] == 77
+    assert load_config(None, ["steps=77", "controller.horizon=9"]).controller.options["horizon"] == 9
+    assert TrainConfig().controller.options["horizon"] == TrainConfig().steps
+
+
 @pytest.mark.parametrize("name", gdro.controller_names())
 def test_every_controller_is_a_setting_with_all_options_written_out(name: str) -> None:
     config = TrainConfig(controller=name)
@@ -82,6 +88,7 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"steps": "4"}, "steps = '4': must be whole number >= 1"),
     ({"steps": 4.0}, "steps = 4.0: must be whole number >= 1"),
     ({"steps": True}, "steps = True: must be whole number >= 1"),
+    ({"max_rollouts": 10**9}, "max_rollouts = 1000000000: must be whole number >= 1 and <= 4096"),
     ({"name": "a/b"}, "name = 'a/b': must be text"),
     ({"dtype": "int8"}, "dtype = 'int8': must be float32 | bfloat16"),
     ({"lora": 3}, "lora = 3: must be a section of `key: value` lines"),
@@ -92,7 +99,7 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"zzz": 8}, "zzz: unknown key; `gdro train --help` lists all keys"),
     ({"data": {"kind": "jsonl"}}, "data.path: missing; give list of text"),
     ({"data": {"kind": "csv"}}, "data.kind = 'csv': must be reasoning_gym | parquet | jsonl | hub"),
-    ({"data": {"path": "x"}}, "data.kind = None: must be reasoning_gym | parquet | jsonl | hub"),
+    ({"data": {"path": "x"}}, "data.kind (not given): must be reasoning_gym | parquet | jsonl | hub"),
     (
         {"data": {"kind": "hub", "path": "x", "heldout_path": "y"}},
         "data.heldout_path: unknown key for data.kind hub; it belongs to parquet | jsonl",
@@ -100,9 +107,9 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"report_to": ["x"]}, "report_to = ['x']: must be list of tensorboard | wandb | trackio"),
     (
         {"min_rollouts": 5},
-        "mean_rollouts = None: must be from min_rollouts (5) to max_rollouts (12); change one of the three",
+        "mean_rollouts (not given): must be from min_rollouts (5) to max_rollouts (12); change one of the three",
     ),
-    ({"verifier": {"kind": "python"}}, "verifier.function = None: kind python needs one: path/to/file.py:name"),
+    ({"verifier": {"kind": "python"}}, "verifier.function (not given): kind python needs one: path/to/file.py:name"),
     (
         {"verifier": {"function": "f.py:f"}},
         "verifier.function = 'f.py:f': only for verifier.kind python, which is reasoning_gym here",

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from gdro.runs.config_base import ConfigError, Count, Section, Seed, SettingError, Text, one_as_tuple
+from gdro.runs.config_base import ConfigError, Count, Rollouts, Section, Seed, SettingError, Text, one_as_tuple
 from gdro.runs.config_controller import check_controller, controller_arguments, resolved_options
 from gdro.runs.config_data import DataConfig, ReasoningGymData
 from gdro.runs.config_explain import explained
@@ -39,6 +39,7 @@ __all__ = ["DEFAULT_RECIPE", "ConfigError", "TrainConfig", "load_config", "recip
 
 DEFAULT_RECIPE = "default"
 DEFAULT_CONTROLLER = "joint"
+DEFAULT_STEPS = 1000
 
 
 class TrainConfig(Section):
@@ -56,7 +57,7 @@ class TrainConfig(Section):
         description="Folder of the run; null is the first free of runs/NAME-001, runs/NAME-002, ...",
     )
     seed: Seed = Field(default=0, description="Seed of prompt order, sampling and controller.")
-    steps: Count = Field(default=1000, description="Number of training steps.")
+    steps: Count = Field(default=DEFAULT_STEPS, description="Number of training steps.")
     model: Text = Field(
         default="tiny",
         description="Hugging Face name or folder of a causal language model; `tiny` is the embedded one.",
@@ -65,12 +66,12 @@ class TrainConfig(Section):
         default="bfloat16", description="Number format of weights and arithmetic."
     )
     prompts_per_step: Count = Field(default=64, description="Number of prompts in a step.")
-    mean_rollouts: Count = Field(
+    mean_rollouts: Rollouts = Field(
         default=4,
         description="Rollouts per prompt on average; every step spends exactly prompts_per_step times this.",
     )
-    min_rollouts: Count = Field(default=2, description="Fewest rollouts a controller may give a prompt.")
-    max_rollouts: Count = Field(default=12, description="Most rollouts a controller may give a prompt.")
+    min_rollouts: Rollouts = Field(default=2, description="Fewest rollouts a controller may give a prompt.")
+    max_rollouts: Rollouts = Field(default=12, description="Most rollouts a controller may give a prompt.")
     correct_threshold: float = Field(
         default=1.0, description="A completion whose reward is at or above this counts as correct."
     )
@@ -139,11 +140,11 @@ def _completed(values: Any) -> Any:
     kind = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
     if isinstance(verifier, dict) and "kind" not in verifier:
         values["verifier"] = {"kind": "reasoning_gym" if kind == "reasoning_gym" else "math", **verifier}
-    values["controller"] = _completed_controller(values.get("controller", {}))
+    values["controller"] = _completed_controller(values.get("controller", {}), values.get("steps", DEFAULT_STEPS))
     return values
 
 
-def _completed_controller(given: Any) -> Any:
+def _completed_controller(given: Any, steps: Any) -> Any:
     """`joint` and `{name: joint}` as `{name: joint, ...}` with every option."""
     if isinstance(given, ControllerConfig):
         given = given.model_dump()
@@ -151,7 +152,7 @@ def _completed_controller(given: Any) -> Any:
     if not isinstance(mapping, dict) or not isinstance(name := mapping.get("name", DEFAULT_CONTROLLER), str):
         return given
     options = {key: value for key, value in mapping.items() if key != "name"}
-    return {"name": name, **resolved_options(name, options)}
+    return {"name": name, **resolved_options(name, options, steps if type(steps) is int else None)}
 
 
 def recipe_names() -> list[str]:

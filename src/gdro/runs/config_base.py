@@ -45,6 +45,7 @@ def one_as_tuple(value: Any) -> Any:
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(one_as_tuple)]
 Count = Annotated[int, Field(ge=1)]
+Rollouts = Annotated[int, Field(ge=1, le=4096)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

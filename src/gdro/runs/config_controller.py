@@ -23,9 +23,14 @@ def controller_keys() -> list[str]:
     return ["controller.name", *(f"controller.{option}" for option in options)]
 
 
-def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` with that controller's defaults for the others, as YAML values; as given for an unknown name."""
+def resolved_options(name: str, options: Mapping[str, Any], steps: int | None = None) -> dict[str, Any]:
+    """`options` with that controller's defaults for the others, as YAML values; as given for an unknown name.
+
+    An adversary that must know its horizon plays for the run's `steps`.
+    """
     defaults = _own(name) if name in controller_names() else {}
+    if "horizon" in defaults and steps is not None:
+        defaults["horizon"] = steps
     return {**{key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}, **options}
 
 

@@ -31,6 +31,8 @@ ELSEWHERE = {
 }
 """What other trainers call some of our keys."""
 
+_ABSENT = object()
+
 
 def explained(error: ValidationError, root: type[BaseModel], settings: Settings) -> ConfigError:
     """The ConfigError that says what `error` found in `settings` under the schema `root`."""
@@ -39,7 +41,8 @@ def explained(error: ValidationError, root: type[BaseModel], settings: Settings)
 
 
 def _line(detail: ErrorDetails, root: type[BaseModel], settings: Settings) -> str:
-    data_kind = str(_at(settings.values, ("data", "kind")) or "reasoning_gym")
+    given_kind = _at(settings.values, ("data", "kind"))
+    data_kind = "reasoning_gym" if given_kind is _ABSENT else str(given_kind)
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{_told('data.kind', settings)}: must be {' | '.join(DATA_KINDS)}"
     cause = detail.get("ctx", {}).get("error")
@@ -61,9 +64,12 @@ def _line(detail: ErrorDetails, root: type[BaseModel], settings: Settings) -> st
 
 
 def _told(name: str, settings: Settings) -> str:
-    """`steps = -1 (run.yaml, line 3)`."""
+    """`steps = -1 (run.yaml, line 3)`, or `steps (not given)`."""
     path = tuple(name.split("."))
-    text = repr(_at(settings.values, path))
+    value = _at(settings.values, path)
+    if value is _ABSENT:
+        return f"{name} (not given)"
+    text = repr(value)
     return f"{name} = {text if len(text) <= 80 else text[:77] + '...'}{_place(path, settings)}"
 
 
@@ -93,9 +99,9 @@ def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 
 def _at(values: Any, path: tuple[str, ...]) -> Any:
-    """The value at `path`, through mappings and already built sections; None where there is none."""
+    """The value at `path`, through mappings and already built sections; _ABSENT where there is none."""
     for key in path:
         if isinstance(values, BaseModel):
             values = values.model_dump()
-        values = values.get(key) if isinstance(values, dict) else None
+        values = values.get(key, _ABSENT) if isinstance(values, dict) else _ABSENT
     return values
