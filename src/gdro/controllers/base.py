@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gdro.controllers.metrics import batch_metrics
+from gdro.controllers.options import check_types
 from gdro.core import signals
 from gdro.core.difficulty import DifficultyClassifier, Statistic
 from gdro.core.errors import OptionError, PlanError, RewardError, StateError
 from gdro.core.hashing import Keys, step_keys
 from gdro.core.outcome import Outcome, Pending, count_correct
 from gdro.core.prompts import check_ids
-from gdro.core.ragged import Ragged, from_rewards
-from gdro.core.types import Feedback, Floats, Ints, Metric, Plan, Rewards
+from gdro.core.ragged import Ragged, flat_numbers, from_rewards
+from gdro.core.state import ANY, State, read_array, read_int, read_state, read_states
+from gdro.core.types import UNSEEN, Feedback, Floats, Ints, Metric, Plan, Rewards
 
 STATE_FORMAT = 1
 
@@ -67,14 +69,10 @@ class Controller:
     name: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:
-        inner = None if self.inner_edges is None else list(self.inner_edges)
+        check_types(self)
+        edges = self.bins if self.inner_edges is None else list(self.inner_edges)
         self.classifier = DifficultyClassifier(
-            self.bins if inner is None else inner,
-            self.statistic,
-            self.window,
-            self.discount,
-            self.k,
-            self.hysteresis,
+            edges, self.statistic, self.window, self.discount, self.k, self.hysteresis
         )
         self.bins = self.classifier.bins
         self._check_options()
@@ -121,11 +119,16 @@ class Controller:
         Raises:
             PlanError: no such plan is outstanding.
         """
-        place, _ = _find(self._outstanding, check_ids(plan.prompt_ids), "plan")
-        del self._outstanding[place]
+        for place, pending in enumerate(self._outstanding):
+            if pending.prompt_ids == plan.prompt_ids and np.array_equal(pending.rollouts, plan.rollouts):
+                del self._outstanding[place]
+                return
+        raise PlanError(f"no such plan of {len(plan.prompt_ids)} prompts is outstanding; cancel a plan at most once")
 
     def observe(self, prompt_ids: Sequence[str], rewards: Rewards) -> Feedback:
         """Learn from the rewards of the oldest outstanding plan with these prompts, and weigh the prompts.
+
+        What is learned does not depend, to the last bit, on the order in which the prompts are given here.
 
         Args:
             prompt_ids: (M,) the prompts of one plan, in any order.
@@ -137,8 +140,8 @@ class Controller:
             RewardError: a reward is missing, too many, or not a finite number.
         """
         ids = check_ids(prompt_ids)
-        place, order = _find(self._outstanding, ids, "plan")
-        outcome = self._outcome(self._outstanding[place].take(order), from_rewards(ids, rewards))
+        place, order = _find(self._outstanding, ids, "outstanding plan", "call plan before observe")
+        outcome = self._outcome(self._outstanding[place], from_rewards(ids, rewards).take(np.argsort(order)))
         if self.needs_losses and len(self._awaiting_losses) >= self.max_outstanding:
             raise PlanError(
                 f"signal or utility 'surrogate' needs the engine's losses: call observe_losses after each update "
@@ -152,7 +155,7 @@ class Controller:
         self.classifier.record(outcome.plan.rows, outcome.visits)
         if self.needs_losses:
             self._awaiting_losses.append(outcome.plan)
-        return Feedback(ids, weights, outcome.bins)
+        return Feedback(ids, weights[order], outcome.bins[order])
 
     def observe_losses(self, prompt_ids: Sequence[str], losses: ArrayLike) -> None:
         """Learn from the surrogate losses of an observed batch; without effect where `needs_losses` is False.
@@ -166,21 +169,20 @@ class Controller:
             RewardError: a loss is missing or not a finite number.
         """
         ids = check_ids(prompt_ids)
-        values = np.asarray(losses)
-        if values.shape != (len(ids),) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        values = flat_numbers("the list of losses", losses).astype(np.float64)
+        if len(values) != len(ids) or not np.isfinite(values).all():
             raise RewardError(f"losses must be {len(ids)} finite numbers, one for each prompt id; got {losses!r:.80}")
         if not self.needs_losses:
             return
-        place, order = _find(self._awaiting_losses, ids, "observed batch")
-        batch = self._awaiting_losses[place].take(order)
-        del self._awaiting_losses[place]
-        self._learn_losses(batch, values.astype(np.float64))
+        hint = "call observe first, and observe_losses once for each batch"
+        place, order = _find(self._awaiting_losses, ids, "observed batch without losses", hint)
+        self._learn_losses(self._awaiting_losses.pop(place), values[np.argsort(order)])
 
     def metrics(self) -> dict[str, Metric]:
         """What the last observed step looked like; empty before the first. See docs/metrics.md for every key."""
-        return dict(self._metrics)
+        return {key: list(value) if isinstance(value, list) else value for key, value in self._metrics.items()}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Everything that the future depends on, as arrays, numbers, strings and lists."""
         return {
             "format": STATE_FORMAT,
@@ -195,27 +197,36 @@ class Controller:
             "method": self._state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Continue from a state as if nothing had happened.
 
         Raises:
-            StateError: another controller or another format saved it, an option differs, or it is damaged.
+            StateError: another controller or another format saved it, an option differs, or it is damaged; names the
+                key. The controller is then as it was before.
         """
+        loaded = type(self)(**{field.name: getattr(self, field.name) for field in fields(self)})
+        loaded._restore(state)
+        vars(self).update(vars(loaded))
+
+    def _restore(self, state: State) -> None:
         for key, mine in (("format", STATE_FORMAT), ("controller", self.name)):
-            if state.get(key) != mine:
-                raise StateError(f"the state has {key}={state.get(key)!r}, this controller {mine!r}")
-        for option, mine in self._options().items():
-            if state["options"].get(option) != mine:
+            if not isinstance(state, dict) or state.get(key) != mine:
+                raise StateError(f"the state is not this controller's: it lacks {key}={mine!r}")
+        saved, options = read_state(state, "options"), self._options()
+        for option in sorted(options.keys() | saved.keys()):
+            if option not in saved or option not in options or saved[option] != options[option]:
                 raise StateError(
-                    f"the state was saved with {option}={state['options'].get(option)!r}, this controller has {mine!r}"
+                    f"the state was saved with {option}={saved.get(option)!r}, "
+                    f"this controller has {options.get(option)!r}"
                 )
-        self.classifier.load_state_dict(state["prompts"])
+        self.classifier.load_state_dict(read_state(state, "prompts"))
         ids = self.classifier.table.ids
-        self.plans_made, self.steps_seen = int(state["plans_made"]), int(state["steps_seen"])
-        self._outstanding = [_unpack(packed, ids) for packed in state["outstanding"]]
-        self._awaiting_losses = [_unpack(packed, ids) for packed in state["awaiting_losses"]]
-        self._metrics = dict(state["metrics"])
-        self._load_state(state["method"])
+        self.plans_made, self.steps_seen = read_int(state, "plans_made"), read_int(state, "steps_seen")
+        self._outstanding = [_unpack(packed, ids, self.bins) for packed in read_states(state, "outstanding")]
+        self._awaiting_losses = [_unpack(packed, ids, self.bins) for packed in read_states(state, "awaiting_losses")]
+        self._metrics = read_state(state, "metrics")
+        self._metrics = self.metrics()
+        self._load_state(read_state(state, "method"))
 
     # What a method overrides.
 
@@ -236,29 +247,24 @@ class Controller:
     def _method_metrics(self) -> dict[str, Metric]:
         return {}
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> State:
         return {}
 
-    def _load_state(self, state: dict[str, Any]) -> None:
+    def _load_state(self, state: State) -> None:
         """Restore what `_state` gave."""
 
     # What they share.
 
     def _check_options(self) -> None:
-        for option in ("mean_rollouts", "min_rollouts", "max_rollouts", "max_outstanding", "seed"):
-            value = getattr(self, option)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise OptionError(f"{option}={value!r} must be a whole number")
         if not 1 <= self.min_rollouts <= self.mean_rollouts <= self.max_rollouts:
             raise OptionError(
                 f"rollouts must satisfy 1 <= min_rollouts <= mean_rollouts <= max_rollouts, not "
                 f"{self.min_rollouts} <= {self.mean_rollouts} <= {self.max_rollouts}"
             )
-        low, high = self.reward_range
-        if not (np.isfinite([low, high]).all() and low < high):
-            raise OptionError(f"reward_range={self.reward_range} must be two finite numbers, the lower first")
-        if not np.isfinite(self.correct_threshold):
-            raise OptionError(f"correct_threshold={self.correct_threshold} must be finite")
+        if len(self.reward_range) != 2 or not 1e-100 <= self.reward_range[1] - self.reward_range[0] <= 1e100:
+            raise OptionError(
+                f"reward_range={self.reward_range} must be two numbers, the lower first, 1e-100 to 1e100 apart"
+            )
         if self.max_outstanding < 1:
             raise OptionError(f"max_outstanding={self.max_outstanding} must be at least 1")
 
@@ -282,7 +288,7 @@ class Controller:
         return shared | self._method_metrics()
 
 
-def _find(batches: list[Pending], ids: tuple[str, ...], what: str) -> tuple[int, Ints]:
+def _find(batches: list[Pending], ids: tuple[str, ...], what: str, hint: str) -> tuple[int, Ints]:
     """The oldest batch with exactly these ids, and for each id its place in that batch."""
     for place, batch in enumerate(batches):
         if batch.prompt_ids == ids:
@@ -291,27 +297,32 @@ def _find(batches: list[Pending], ids: tuple[str, ...], what: str) -> tuple[int,
             index = {prompt_id: row for row, prompt_id in enumerate(batch.prompt_ids)}
             return place, np.fromiter((index[i] for i in ids), np.int64, len(ids))
     if not batches:
-        raise PlanError(f"no {what} is outstanding; call plan before observe, and observe once for each plan")
+        raise PlanError(f"there is no {what}; {hint}")
     oldest = set(batches[0].prompt_ids)
     missing, strange = sorted(oldest - set(ids)), sorted(set(ids) - oldest)
     raise PlanError(
-        f"these prompts are not those of any outstanding {what}; against the oldest one, "
+        f"these prompts are not those of any {what}; against the oldest one, "
         f"{len(missing)} are missing {missing[:3]} and {len(strange)} are unknown {strange[:3]}"
     )
 
 
-def _pack(pending: Pending) -> dict[str, Any]:
+def _pack(pending: Pending) -> State:
     return {
-        "rows": pending.rows,
-        "bins": pending.bins,
-        "rollouts": pending.rollouts,
-        "demand": pending.demand,
+        "rows": pending.rows.copy(),
+        "bins": pending.bins.copy(),
+        "rollouts": pending.rollouts.copy(),
+        "demand": pending.demand.copy(),
     }
 
 
-def _unpack(packed: dict[str, Any], ids: list[str]) -> Pending:
-    rows = np.array(packed["rows"])
-    if rows.size and not 0 <= rows.min() <= rows.max() < len(ids):
-        raise StateError("an outstanding plan of this state names prompts that its table lacks")
+def _unpack(packed: State, ids: list[str], count: int) -> Pending:
+    rows = read_array(packed, "rows", np.empty(0, np.int64), rows=ANY)
+    if not len(rows) or len(np.unique(rows)) != len(rows) or not 0 <= rows.min() <= rows.max() < len(ids):
+        raise StateError("state key 'rows': an outstanding plan names prompts that the table lacks, or one twice")
+    bins, rollouts = read_array(packed, "bins", rows), read_array(packed, "rollouts", rows)
+    if not UNSEEN <= bins.min() <= bins.max() < count or rollouts.min() < 1:
+        raise StateError(
+            "state key 'bins' or 'rollouts' of an outstanding plan is out of range; load an older checkpoint"
+        )
     names = tuple(ids[row] for row in rows.tolist())
-    return Pending(names, rows, np.array(packed["bins"]), np.array(packed["rollouts"]), np.array(packed["demand"]))
+    return Pending(names, rows, bins, rollouts, read_array(packed, "demand", np.empty(count)))
