@@ -1,0 +1,160 @@
+"""`trainer.v1.trainer_mode=gdro`: verl's synchronous V1 trainer with a gdro controller.
+
+Everything runs through super(): nothing of verl is copied or patched. A step: the prompts' plan goes out as
+`__rollout_n__`; the rewards come back and the advantages are multiplied by each prompt's weight; where the controller
+asks for losses, the workers send them; the state lies beside verl's own in every checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, OmegaConf
+from tensordict import TensorDict
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.debug import marked_timer
+
+from gdro.core.errors import OptionError, StateError
+from gdro.core.state import load_state, save_state
+from gdro.core.types import Floats
+from gdro.engines.verl.exchange import Exchange
+from gdro.engines.verl.ids import prompt_ids
+from gdro.engines.verl.losses import FACTOR, GROUP, ppo_loss_with_sums, take_sums
+from gdro.engines.verl.settings import build_controller, read_settings
+
+STATE_FILE = "gdro.npz"
+
+logger = logging.getLogger("verl.gdro")
+
+
+@register_trainer("gdro")  # type: ignore[untyped-decorator, unused-ignore]
+class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
+    """verl's sync trainer; the controller plans every batch and weighs every prompt.
+
+    Raises:
+        OptionError: a `gdro.*` key or a verl setting that does not go with it, before anything is started.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        plain = OmegaConf.to_container(config, resolve=True)
+        self.settings = read_settings(plain)
+        self.exchange = Exchange(build_controller(self.settings, plain), self.settings.weighting)
+        config.trainer.v1.trainer_mode = "sync"  # verl compares this string to know what kind of trainer it runs
+        super().__init__(config)
+        meaning = "a prompt counts once" if self.settings.weighting == "prompt" else "a prompt counts by its rollouts"
+        logger.info(
+            "gdro: controller %s, weighting %s (%s)", self.settings.controller, self.settings.weighting, meaning
+        )
+
+    def _setup(self) -> None:
+        super()._setup()
+        if self.exchange.controller.needs_losses:
+            actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
+            prompts = self.config.data.train_batch_size
+            self.actor_rollout_wg.set_loss_fn(partial(ppo_loss_with_sums, actor, prompts))
+
+    def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
+        batch = super()._next_train_batch(num_prompts)
+        with marked_timer("gdro_plan", self.timing_raw):
+            ids = prompt_ids(_column(batch, "data_source"), _column(batch, "extra_info"))
+            rollouts = self.exchange.plan(ids, _column(batch, "uid"))
+        batch["__rollout_n__"] = torch.from_numpy(rollouts.copy())
+        return batch
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+        batch = super()._compute_advantage(batch, metrics)
+        with marked_timer("gdro_observe", self.timing_raw):
+            fields = ["rm_scores", "advantages"]
+            data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+            scores_R = np.array([float(row.double().sum()) for row in data["rm_scores"].unbind()])
+            answer = self.exchange.observe(batch.keys, is_padding, scores_R)
+            metrics.update(self.exchange.metrics())
+            weighted = _scaled(data["advantages"], answer.factors_R)
+            fields_out = {"advantages": weighted}
+            if self.exchange.controller.needs_losses:
+                fields_out[GROUP] = torch.from_numpy(answer.rows.prompts_R)
+                fields_out[FACTOR] = torch.from_numpy(answer.factors_R).float()
+            # The meta that comes back names the new fields; the workers read only what it names.
+            return tq.kv_batch_put(
+                keys=batch.keys,
+                partition_id=batch.partition_id,
+                fields=TensorDict(fields_out, batch_size=len(batch)),
+            )
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        batch = super()._update_actor(batch, metrics)
+        if self.exchange.controller.needs_losses:
+            self.exchange.observe_losses(*take_sums(metrics, self.config.data.train_batch_size))
+        return batch
+
+    def _save_checkpoint(self) -> None:
+        folder = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_state(folder / STATE_FILE, self.exchange.state_dict())
+        super()._save_checkpoint()  # names this checkpoint the latest, so it comes last
+
+    def _load_checkpoint(self) -> None:
+        super()._load_checkpoint()
+        if self.global_steps == 0:
+            return
+        path = self._resumed_folder() / STATE_FILE
+        if path.exists():
+            self.exchange.load_state_dict(load_state(path))
+            logger.info("gdro: controller state restored from %s", path)
+        elif self.settings.fresh:
+            logger.warning("gdro: %s does not exist; the controller starts empty (gdro.fresh=true)", path)
+        else:
+            raise StateError(
+                f"{path} does not exist: this checkpoint was saved without gdro. Set +gdro.fresh=true to start the "
+                "controller empty, or trainer.resume_mode=disable to start over"
+            )
+
+    def _resumed_folder(self) -> Path:
+        if self.config.trainer.resume_mode == "resume_path":
+            return Path(self.config.trainer.resume_from_path)
+        return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+
+
+class _Refused(PPOTrainer):  # type: ignore[misc, unused-ignore]
+    """An asynchronous mode, which the plug-in does not have: says why."""
+
+    def __init__(self, config: DictConfig) -> None:
+        raise OptionError(
+            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode} is not supported: verl's asynchronous trainers "
+            "send prompts out one by one and train on whichever groups finish first, so no batch answers a plan "
+            "and no total is exact. Use trainer.v1.trainer_mode=gdro (synchronous)"
+        )
+
+    def on_step_end(self) -> None:
+        """Never reached."""
+
+    def on_sample_end(self) -> None:
+        """Never reached."""
+
+
+register_trainer("gdro_colocate_async")(type("GDROColocateAsync", (_Refused,), {}))
+register_trainer("gdro_separate_async")(type("GDROSeparateAsync", (_Refused,), {}))
+
+
+def _column(batch: TensorDict, name: str) -> list[Any]:
+    """A column of a batch as plain Python values, one a row."""
+    if name not in batch.keys():  # noqa: SIM118 - a TensorDict
+        raise OptionError(f"the training data has no column {name!r}; gdro names prompts by data_source and extra_info")
+    values: list[Any] = batch[name].tolist()
+    return values
+
+
+def _scaled(advantages: torch.Tensor, factors_R: Floats) -> torch.Tensor:
+    """The nested advantages with each row times its factor."""
+    rows = [row * float(factor) for row, factor in zip(advantages.unbind(), factors_R, strict=True)]
+    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
