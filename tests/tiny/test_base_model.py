@@ -16,9 +16,7 @@ from gdro.tiny.spread import Spread, count_correct, describe, measure
 
 @pytest.fixture(scope="module")
 def base():
-    return AutoModelForCausalLM.from_pretrained(base_path()).eval(), AutoTokenizer.from_pretrained(
-        base_path()
-    )
+    return AutoModelForCausalLM.from_pretrained(base_path()).eval(), AutoTokenizer.from_pretrained(base_path())
 
 
 def test_folder_is_small_and_complete(base):
@@ -69,9 +67,7 @@ def test_every_bin_of_difficulty_holds_prompts():
 
 def test_spread_counts_and_pass_at_k():
     prompts = load_mixture(DEFAULT_MIXTURE, 25, seed=0)[:3]
-    completions = [
-        [p.answer] * right + ["?"] * (8 - right) for p, right in zip(prompts, (0, 4, 8), strict=True)
-    ]
+    completions = [[p.answer] * right + ["?"] * (8 - right) for p, right in zip(prompts, (0, 4, 8), strict=True)]
     spread = Spread(prompts, count_correct(prompts, completions), samples=8)
     assert spread.correct.tolist() == [0, 4, 8]
     assert spread.bins().tolist() == [1, 0, 0, 0, 0, 1, 0, 0, 0, 1]

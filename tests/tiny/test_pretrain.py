@@ -8,8 +8,8 @@ from gdro.tiny.mixture import DEFAULT_MIXTURE
 from gdro.tiny.pretrain import Phase, Settings, make_tokenizer, pretrain
 
 SMALL = Settings(
-    skills=Phase(steps=4, learning_rate=1e-3, warmup=2, faulty=False),
-    faults=Phase(steps=3, learning_rate=1e-3, warmup=1, faulty=True),
+    skills=Phase(steps=4, learning_rate=1e-3, warmup=2, horizon=4, faulty=False),
+    faults=Phase(steps=3, learning_rate=1e-3, warmup=1, horizon=3, faulty=True),
     batch=16,
     chunks=2,
     tokenizer_texts=10,
@@ -25,13 +25,11 @@ def test_same_seed_same_bytes(tmp_path):
     first = pretrain(SMALL, tmp_path / "a", CELLS)
     assert first == pretrain(SMALL, tmp_path / "b", CELLS)
     assert first != pretrain(dataclasses.replace(SMALL, seed=1), tmp_path / "c", CELLS)
-    assert {weight.dtype.itemsize for weight in load_file(tmp_path / "a" / "model.safetensors").values()} == {
-        4
-    }
+    assert {weight.dtype.itemsize for weight in load_file(tmp_path / "a" / "model.safetensors").values()} == {4}
 
 
 def test_the_rate_warms_up_and_decays_to_a_twentieth():
-    phase = Phase(steps=100, learning_rate=1.0, warmup=10, faulty=False)
+    phase = Phase(steps=100, learning_rate=1.0, warmup=10, horizon=100, faulty=False)
     assert phase.rate_at(0) == 0.1
     assert phase.rate_at(9) == 1.0
     assert abs(phase.rate_at(100) - 0.05) < 1e-9

@@ -38,19 +38,21 @@ class Phase:
         steps: optimizer steps.
         learning_rate: peak, after a linear warm-up over `warmup` steps; then a cosine to a twentieth.
         warmup: steps.
+        horizon: steps that the schedule is made for; a phase that stops before it ends at a high rate.
         faulty: whether the demonstrations are wrong as often as `TEACHING` says, or never.
     """
 
     steps: int
     learning_rate: float
     warmup: int
+    horizon: int
     faulty: bool
 
     def rate_at(self, step: int) -> float:
         """The learning rate of 0-based `step`."""
         if step < self.warmup:
             return self.learning_rate * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        done = (step - self.warmup) / max(1, self.horizon - self.warmup)
         return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
@@ -70,8 +72,8 @@ class Settings:
     """
 
     seed: int = 0
-    skills: Phase = Phase(steps=2400, learning_rate=4e-3, warmup=100, faulty=False)
-    faults: Phase = Phase(steps=800, learning_rate=1e-3, warmup=50, faulty=True)
+    skills: Phase = Phase(steps=1000, learning_rate=4e-3, warmup=100, horizon=2400, faulty=False)
+    faults: Phase = Phase(steps=500, learning_rate=1e-3, warmup=50, horizon=500, faulty=True)
     batch: int = 128
     chunks: int = 4
     tokenizer_texts: int = 300
@@ -126,7 +128,8 @@ def train(
 
 def make_optimizers(model: Qwen3ForCausalLM) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the matrices of the layers, at AdamW's step size; AdamW for the rest."""
-    matrices, rest = [], []
+    matrices: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for name, weight in model.named_parameters():
         (matrices if weight.ndim == 2 and "embed" not in name else rest).append(weight)
     return [
