@@ -1,7 +1,8 @@
 """The one interface of every controller, and all that they share: prompts by id, bins, plans, checks, state.
 
-A method overrides up to three hooks: `_allocate` (how many rollouts), `_weigh` (what weight) and `_learn`, and says with
-`_state` what it must remember. Everything that can be refused is refused before a hook runs, so an error changes nothing.
+A method overrides a few hooks: `_allocate` (how many rollouts), `_weigh` (what weight), `_rank` (which prompts, if it
+selects them) and `_learn`, and says with `_state` what it must remember. Everything that can be refused is refused
+before a hook runs, so an error changes nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gdro.controllers.options import check_types
 from gdro.core import signals
 from gdro.core.difficulty import DifficultyClassifier, Statistic
 from gdro.core.errors import OptionError, PlanError, RewardError, StateError
-from gdro.core.hashing import Keys, step_keys
+from gdro.core.hashing import Keys, prompt_key, step_keys
 from gdro.core.outcome import Outcome, Pending, count_correct
 from gdro.core.prompts import check_ids
 from gdro.core.ragged import Ragged, flat_numbers, from_rewards
@@ -67,6 +68,8 @@ class Controller:
     seed: int = 0
 
     name: ClassVar[str] = "uniform"
+    selects: ClassVar[bool] = False
+    """Whether the method answers `select`."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -91,6 +94,26 @@ class Controller:
     def needs_losses(self) -> bool:
         """Whether the engine must report surrogate losses through `observe_losses` after each update."""
         return False
+
+    def select(self, candidate_ids: Sequence[str], m: int) -> list[str]:
+        """The m candidates to train on next, best first. Changes nothing: asked again before the next plan, it answers
+        the same, whatever the order of the candidates.
+
+        Raises:
+            OptionError: this method does not select (`selects` is False).
+            PromptIdError: as in `plan`.
+            PlanError: m is not a whole number from 1 to the number of candidates.
+        """
+        if not self.selects:
+            raise OptionError(f"controller {self.name!r} does not select prompts; draw the batch and call plan")
+        ids = check_ids(candidate_ids)
+        if isinstance(m, bool) or not isinstance(m, (int, np.integer)) or not 1 <= m <= len(ids):
+            raise PlanError(f"m={m!r} must be a whole number from 1 to the {len(ids)} candidates")
+        rows = self.classifier.table.known_rows(ids)
+        keys = np.array([prompt_key(prompt_id) for prompt_id in ids], np.uint64)
+        rank = self._rank(ids, rows, step_keys(keys, self.seed, -1 - self.plans_made))
+        order = np.lexsort((keys, rank))[:m]
+        return [ids[place] for place in order.tolist()]
 
     def plan(self, prompt_ids: Sequence[str]) -> Plan:
         """Decide the rollouts of a batch of M prompts.
@@ -233,6 +256,10 @@ class Controller:
     def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         """Rollouts (M,) with sum M * nbar, and the bins' demand (B,) before it was made exact. Changes nothing."""
         return np.full(len(rows), self.mean_rollouts), np.full(self.bins, float(self.mean_rollouts))
+
+    def _rank(self, ids: tuple[str, ...], rows: Ints, keys: Keys) -> Floats:
+        """(N,) rank of each candidate, the lowest first; rows are -1 for a prompt never planned. Changes nothing."""
+        raise NotImplementedError
 
     def _weigh(self, outcome: Outcome) -> Floats:
         """Weights (M,) of the prompts."""
