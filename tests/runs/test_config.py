@@ -124,7 +124,6 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
         "controller.et = 1: unknown option of joint; did you mean controller.eta?",
     ),
     ({"controller": {"name": "joint", "eta": "x"}}, "controller.eta = 'x': must be number"),
-    ({"controller": {"name": "joint", "eta": -1}}, "controller.eta = -1: eta=-1 must be positive and finite"),
     (
         {"controller": {"name": "joint", "signal": "x"}},
         "controller.signal = 'x': must be failure | variance | surrogate",
@@ -141,6 +140,11 @@ def test_wrong_settings_are_one_clear_line(values: dict[str, Any], message: str)
     with pytest.raises(ConfigError) as caught:
         TrainConfig(**values)
     assert str(caught.value) == message
+
+
+def test_a_value_that_the_controller_refuses_names_its_option() -> None:
+    with pytest.raises(ConfigError, match=r"^controller.eta = -1 \(--set controller.eta=-1\): eta=-1 must be "):
+        load_config(None, ["controller.eta=-1"])
 
 
 def test_unknown_controller_names_all_and_the_nearest() -> None:
