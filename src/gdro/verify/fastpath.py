@@ -56,7 +56,14 @@ def decide(answer: str, gold: str) -> bool | None:
     if answer == gold:
         return bool(gold) or None
     value = number(answer)
-    if value is None:
+    wanted = number(gold) if value is not None else None
+    if value is None or wanted is None:
         return None
-    wanted = number(gold)
-    return None if wanted is None else value == wanted
+    if value != wanted and ("." in answer or "." in gold) and not (_is_short(value) and _is_short(wanted)):
+        return None
+    return value == wanted
+
+
+def _is_short(value: Fraction) -> bool:
+    """At most six decimals. Other fractions equal a decimal when rounded (`1/3` and `0.333333`): not decided here."""
+    return 10**6 % value.denominator == 0

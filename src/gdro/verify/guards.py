@@ -1,8 +1,8 @@
 """Cheap checks that refuse an answer before a parser or sympy sees it. All linear in the text.
 
-They never raise. They refuse what costs more than a second or more than the memory limit by its very form: towers of powers,
-factorials of large numbers, sums with millions of terms, deep nesting. What they miss is still killed at the
-deadline; they are there so that common attacks cost microseconds and not a killed worker. The limits are far
+They never raise. They refuse what costs more than a second or more than the memory limit by its very form: towers
+of powers, factorials of large numbers, sums with millions of terms, deep nesting. What they miss is still killed at
+the deadline; they are there so that common attacks cost microseconds and not a killed worker. The limits are far
 outside ordinary answers: `2^{100}`, `7^{2023}`, `100!`, `2^{2^5}+1` and a 200-digit integer pass.
 """
 

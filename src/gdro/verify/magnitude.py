@@ -12,8 +12,11 @@ import re
 
 CEILING = 10.0**9
 _MAX_DEPTH = 24
-_TOKEN = re.compile(r"(\d[\d,]*\.?\d*|\.\d+)|(\\[a-zA-Z]+|[a-zA-Z])|(\*\*|[-+*/^!(){}\[\]])|\s+|.", re.DOTALL)
-_NUMBER = re.compile(r"\s*(\d[\d.,]*)")
+_DIGITS = frozenset("0123456789")
+_TOKEN = re.compile(
+    r"(\d[\d,]*\.?\d*|\.\d+)|(\\[a-zA-Z]+|[a-zA-Z])|(\*\*|[-+*/^!(){}\[\]])|\s+|.", re.DOTALL | re.ASCII
+)
+_NUMBER = re.compile(r"\s*(\d[\d.,]*)", re.ASCII)
 _NAME = re.compile(r"\s*(\\?[a-zA-Z]+)")
 _OPEN = {"(": ")", "{": "}", "[": "]"}
 _CLOSE = {")": "(", "}": "{", "]": "["}
@@ -169,8 +172,8 @@ class _Reader:
         if token in ("\\frac", "\\dfrac", "\\tfrac"):
             top, bottom = self._atom(depth + 1), self._atom(depth + 1)
             return clamp(top / bottom) if bottom else CEILING
-        if token[:1].isdigit() or token[:1] == ".":
-            return clamp(float(token.replace(",", "")[:32] or "0")) if token[:32].replace(",", "") != "." else 0.0
+        if token.lstrip(".")[:1] in _DIGITS:
+            return clamp(float(token.replace(",", "")[:32]))
         return 2.0 if token else 0.0
 
     def _peek(self) -> str:
@@ -184,7 +187,7 @@ def _power(base: float, exponent: float) -> float:
     """`base ** exponent`, saturated; a negative base counts by its size."""
     size = abs(base)
     if size < 1e-9:
-        return CEILING if exponent < 0.0 else 1.0
+        return CEILING if exponent < 0.0 else float(exponent == 0.0)
     if size <= 1.0 or exponent <= 0.0:
         return clamp(size ** max(exponent, -30.0))
     if exponent * math.log10(size) >= math.log10(CEILING):

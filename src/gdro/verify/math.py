@@ -46,18 +46,32 @@ def score(task: Task) -> Outcome:
     quick = decide(plain(answer.text), gold)
     if quick is not None:
         return _verdict(quick)
-    if answer.boxed and (cause := refusal(answer.text)) is not None:
+    return judge_box(answer.text, gold) if answer.boxed else judge_tail(answer.text, gold)
+
+
+@lru_cache(maxsize=16_384)
+def judge_box(text: str, gold: str) -> Outcome:
+    """The verdict on a box's content. Remembered: the rollouts of one prompt repeat each other's answers."""
+    if (cause := refusal(text)) is not None:
         return Outcome(0.0, cause)
-    golds = parse_gold(task.gold)
+    parsed = parse_answer(text)
+    if parsed and misleading(text, gold):
+        return Outcome(0.0, causes.WRONG, "says more than its last term")
+    return _compare(parsed, gold)
+
+
+def judge_tail(text: str, gold: str) -> Outcome:
+    """The verdict on free text."""
     try:
-        parsed = parse_answer(answer.text) if answer.boxed else parse_tail(answer.text)
+        return _compare(parse_tail(text), gold)
     except Refused as refused:
         return Outcome(0.0, refused.cause)
+
+
+def _compare(parsed: list[Any], gold: str) -> Outcome:
     if not parsed:
         return Outcome(0.0, causes.UNPARSABLE)
-    if answer.boxed and misleading(answer.text, gold):
-        return Outcome(0.0, causes.WRONG, "says more than its last term")
-    return _verdict(any(equal(one, other) for one in golds for other in parsed))
+    return _verdict(any(equal(one, other) for one in parse_gold(gold) for other in parsed))
 
 
 def check_gold(gold: str) -> None:
@@ -70,7 +84,7 @@ def check_gold(gold: str) -> None:
     cause = refusal(_gold_text(gold))
     if cause is not None:
         raise GoldError(f"the gold answer {_short(gold)} is refused ({cause})")
-    if not parse_gold(gold):
+    if not parse_gold(plain(_gold_text(gold))):
         raise GoldError(f"the gold answer {_short(gold)} cannot be read")
 
 
@@ -92,7 +106,7 @@ def parse_answer(text: str) -> list[Any]:
 @lru_cache(maxsize=8_192)
 def parse_gold(gold: str) -> tuple[Any, ...]:
     """The same for a gold answer, remembered: a prompt is scored many times."""
-    return tuple(parse_answer(_gold_text(gold)))
+    return tuple(parse_answer(gold))
 
 
 def parse_tail(text: str) -> list[Any]:

@@ -17,16 +17,7 @@ from typing import Any
 from gdro.data.prompts import Prompt
 from gdro.verify import causes
 from gdro.verify.types import GoldError, Outcome, RewardFunctionError, Scorer, ScorerSpec, Task, VerifierError
-
-_WARM_UP = (
-    r"\frac{1}{2}",
-    r"x=\sqrt{2}+1",
-    r"(1,2]",
-    r"\{1,2\}",
-    r"\begin{pmatrix}1\\2\end{pmatrix}",
-    r"2^{3}",
-    "x>3",
-)
+from gdro.verify.warmup import FORMS
 
 
 def preload(spec: ScorerSpec) -> None:
@@ -35,9 +26,10 @@ def preload(spec: ScorerSpec) -> None:
     A user's module is never loaded here: it may start threads, which do not survive a fork.
     """
     if spec.kind == "math":
-        scorer = load_scorer(spec)
-        for gold in _WARM_UP:
-            scorer(Task("", f"\\boxed{{{gold} }}", gold + " + 0"))
+        module = importlib.import_module("gdro.verify.math")
+        for form in FORMS:
+            module.parse_answer(form)
+        module.score(Task("", r"\boxed{\sqrt{2}+1}", "x + 1"))
     elif spec.kind == "reasoning_gym":
         importlib.import_module("gdro.data.reasoning_gym")
         importlib.import_module("reasoning_gym")
