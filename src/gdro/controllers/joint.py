@@ -15,9 +15,9 @@ class Joint(PromptGDRO, RolloutGDRO):
     """Prompt-GDRO and Rollout-GDRO together.
 
     Attributes:
-        coupled: when prompt i's gradient weighs w_i and one of its rollouts has variance v_i, the variance of a batch is
-            sum_i w_i^2 v_i / n_i, least at n_i proportional to w_i sqrt(v_i). True puts the weights into the compute
-            adversary's law; False runs the games side by side, as two separate controllers would.
+        coupled: when prompt i's gradient weighs w_i and one of its rollouts has variance v_i, the variance of a batch
+            is sum_i w_i^2 v_i / n_i, least at n_i proportional to w_i sqrt(v_i). True puts the weights into the
+            compute adversary's law; False runs the games side by side, as two separate controllers would.
     """
 
     coupled: bool = True

@@ -14,6 +14,7 @@ from gdro.core.types import UNSEEN, Floats, Metric
 def batch_metrics(outcome: Outcome, weights: Floats, classifier: DifficultyClassifier, step: int) -> dict[str, Metric]:
     """Metrics of one observed batch. Call it before the classifier takes the batch in."""
     bins, counts = outcome.bins, outcome.rewards.counts
+    binned = bins[bins != UNSEEN]
     count = classifier.bins
     share = signals.bin_shares(bins, count)
     seen = int(classifier.mass.sum())
@@ -33,9 +34,7 @@ def batch_metrics(outcome: Outcome, weights: Floats, classifier: DifficultyClass
         "zero_variance_share": float(1.0 - outcome.live.mean()),
         "weight_min": float(weights.min()),
         "weight_max": float(weights.max()),
-        "demand_mean": float(outcome.plan.demand[bins[bins != UNSEEN]].mean())
-        if seen and (bins != UNSEEN).any()
-        else float("nan"),
+        "demand_mean": float(outcome.plan.demand[binned].mean()) if binned.size else float("nan"),
         "wse": float(weighted_standard_error(share, variance, rollouts)),
         "wse_uniform": float(weighted_standard_error(share, variance, np.full(count, counts.mean()))),
         "out_of_range": outcome.out_of_range,
@@ -51,9 +50,9 @@ def batch_metrics(outcome: Outcome, weights: Floats, classifier: DifficultyClass
 
 
 def _pooled_variance(outcome: Outcome, count: int) -> Floats:
-    """(B,) unbiased within-prompt variance of the rescaled rewards, pooled over each bin's prompts; NaN if none shows."""
+    """(B,) unbiased within-prompt variance of the rescaled rewards, pooled over each bin; NaN where none shows."""
     seen = outcome.bins != UNSEEN
     bins, freedom = outcome.bins[seen], (outcome.unit.counts - 1)[seen]
     spare = np.bincount(bins, weights=freedom, minlength=count)
     squares = np.bincount(bins, weights=outcome.squares[seen], minlength=count)
-    return np.divide(squares, spare, out=np.full(count, np.nan), where=spare > 0)
+    return np.asarray(np.divide(squares, spare, out=np.full(count, np.nan), where=spare > 0))

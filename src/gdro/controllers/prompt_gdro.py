@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from gdro.controllers.base import Controller
 from gdro.core.adversaries import AdversaryName, EmaHedge, make_adversary
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.prompt_game import PromptGame, Weights
 from gdro.core.signals import Signal
+from gdro.core.state import State, read_state
 from gdro.core.types import Floats, Metric
 
 
@@ -70,9 +71,9 @@ class PromptGDRO(Controller):
         score: dict[str, Metric] = {"score": learner.score.tolist()} if isinstance(learner, EmaHedge) else {}
         return super()._method_metrics() | self.prompt_game.metrics() | score
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> State:
         return super()._state() | {"prompt_game": self.prompt_game.state_dict()}
 
-    def _load_state(self, state: dict[str, Any]) -> None:
+    def _load_state(self, state: State) -> None:
         super()._load_state(state)
-        self.prompt_game.load_state_dict(state["prompt_game"])
+        self.prompt_game.load_state_dict(read_state(state, "prompt_game"))

@@ -4,16 +4,17 @@ steered by a shadow price (arXiv 2601.19280, eqs. 17-21)."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from gdro.controllers.base import Controller
 from gdro.core.budget import exact_budget
-from gdro.core.hashing import Keys
+from gdro.core.hashing import Keys, uniforms
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.shadow_price import RolloutGame, Utility
 from gdro.core.signals import bin_shares
+from gdro.core.state import State, read_state
 from gdro.core.types import UNSEEN, Floats, Ints, Metric
 
 
@@ -26,7 +27,7 @@ class RolloutGDRO(Controller):
         arm_eta: rate of the exponential weights over the arms min_rollouts..max_rollouts.
         arm_gamma: uniform mixing over the arms.
         arm_ema: weight of the newest observation in the arms' estimates.
-        price_step: alpha_mu of eq. 21.
+        price_step: alpha_mu of eq. 21 at nbar = 4 (see gdro.core.shadow_price).
         price_limit: the price stays in [-price_limit, price_limit].
     """
 
@@ -63,8 +64,11 @@ class RolloutGDRO(Controller):
         return None
 
     def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
-        demand = self.rollout_game.demand(bin_shares(bins, self.bins), self._gradient_weights())
-        return spread_over_seen(demand, bins, keys, self.mean_rollouts, self.min_rollouts, self.max_rollouts), demand
+        share = bin_shares(bins, self.bins)
+        demand = asked = self.rollout_game.demand(share, self._gradient_weights())
+        if self.utility == "surrogate":
+            asked = self.rollout_game.draw(share, uniforms(self.bins, self.seed, self.plans_made))
+        return spread_over_seen(asked, bins, keys, self.mean_rollouts, self.min_rollouts, self.max_rollouts), demand
 
     def _learn(self, outcome: Outcome) -> None:
         super()._learn(outcome)
@@ -81,12 +85,12 @@ class RolloutGDRO(Controller):
     def _method_metrics(self) -> dict[str, Metric]:
         return super()._method_metrics() | {"shadow_price": self.rollout_game.price}
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> State:
         return super()._state() | {"rollout_game": self.rollout_game.state_dict()}
 
-    def _load_state(self, state: dict[str, Any]) -> None:
+    def _load_state(self, state: State) -> None:
         super()._load_state(state)
-        self.rollout_game.load_state_dict(state["rollout_game"])
+        self.rollout_game.load_state_dict(read_state(state, "rollout_game"))
 
 
 def spread_over_seen(demand: Floats, bins: Ints, keys: Keys, mean: int, low: int, high: int) -> Ints:

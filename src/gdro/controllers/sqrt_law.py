@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from gdro.controllers.base import Controller
 from gdro.controllers.rollout_gdro import spread_over_seen
 from gdro.core.budget import sqrt_law
+from gdro.core.errors import OptionError
 from gdro.core.hashing import Keys
 from gdro.core.outcome import Outcome
 from gdro.core.signals import bin_means, bin_shares
+from gdro.core.state import State, read_array
 from gdro.core.types import UNSEEN, Floats, Ints
 
 
@@ -30,12 +32,17 @@ class SqrtLaw(Controller):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0.0 < self.ema <= 1.0:
+            raise OptionError(f"ema={self.ema:g} must lie in (0, 1]; it is the weight of the newest variance")
         centre = (self.edges[1:] + self.edges[:-1]) / 2.0
         self.variance = centre * (1.0 - centre)
 
     def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         share = bin_shares(bins, self.bins)
-        demand = sqrt_law(share, self.variance, self.mean_rollouts) if share.any() else np.full(self.bins, 1.0)
+        if share.any():
+            demand = sqrt_law(share, self.variance, self.mean_rollouts)
+        else:
+            demand = np.full(self.bins, float(self.mean_rollouts))
         return spread_over_seen(demand, bins, keys, self.mean_rollouts, self.min_rollouts, self.max_rollouts), demand
 
     def _learn(self, outcome: Outcome) -> None:
@@ -45,8 +52,8 @@ class SqrtLaw(Controller):
         moved = (1.0 - self.ema) * self.variance + self.ema * mean_squares
         self.variance = np.where(np.isnan(mean_squares), self.variance, moved)
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> State:
         return {"variance": self.variance.copy()}
 
-    def _load_state(self, state: dict[str, Any]) -> None:
-        self.variance = np.array(state["variance"])
+    def _load_state(self, state: State) -> None:
+        self.variance = read_array(state, "variance", self.variance)

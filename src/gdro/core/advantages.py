@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gdro.core.errors import OptionError
-from gdro.core.ragged import Ragged, from_rewards
+from gdro.core.errors import OptionError, RewardError
+from gdro.core.ragged import Ragged, flat_numbers, from_rewards
 from gdro.core.types import Floats, Rewards
 
 AdvantageKind = Literal["grpo", "dr_grpo", "rloo"]
@@ -36,18 +36,18 @@ def group_advantages(
     Args:
         rewards: M sequences, the n_i rewards of each prompt.
         kind: `grpo`, `dr_grpo` or `rloo` (module docstring).
-        epsilon: added to the std of `grpo`.
+        epsilon: added to the std of `grpo`; finite and >= 0.
         ddof: 0 for the population std, 1 for the sample std.
-        clip: advantages are clipped to [-clip, clip] (the paper: 5).
+        clip: advantages are clipped to [-clip, clip] (the paper: 5); clipped groups need no longer sum to 0.
 
     Raises:
         RewardError: names the place of a group that is empty or holds something other than finite numbers.
-        OptionError: an unknown kind, or a clip that is not positive.
+        OptionError: an unknown kind, or an epsilon, ddof or clip out of range.
     """
     names = [f"number {place}" for place in range(len(rewards))]
-    groups = from_rewards(names, rewards) if names else None
-    if groups is None:
+    if not names:
         return []
+    groups = from_rewards(names, rewards)
     return groups.map(_advantages(groups, kind, epsilon, ddof, clip)).split()
 
 
@@ -69,17 +69,17 @@ def flat_advantages(
     Raises:
         RewardError, OptionError: as `group_advantages`.
     """
-    values = np.asarray(rewards, np.float64)
-    if values.shape != (len(prompt_ids),):
-        raise OptionError(f"{len(prompt_ids)} prompt ids for rewards of shape {values.shape}; give one id a row")
-    if not values.size:
-        return values.copy()
+    if not len(prompt_ids) and not np.size(rewards):
+        return np.empty(0)
+    values = flat_numbers("the list of rewards", rewards)
+    if len(values) != len(prompt_ids):
+        raise RewardError(f"{len(prompt_ids)} prompt ids for {len(values)} rewards; give one id a row")
     names, group = np.unique(np.asarray(prompt_ids), return_inverse=True)
     order = np.argsort(group, kind="stable")
     counts = np.bincount(group)
     rows = np.split(values[order], np.cumsum(counts)[:-1])
     groups = from_rewards([str(name) for name in names], rows)
-    result = np.empty_like(values)
+    result = np.empty(len(values))
     result[order] = _advantages(groups, kind, epsilon, ddof, clip)
     return result
 
@@ -89,11 +89,13 @@ def _advantages(groups: Ragged, kind: AdvantageKind, epsilon: float, ddof: int, 
         raise OptionError(f"advantage={kind!r} is none of {', '.join(ADVANTAGES)}")
     if clip is not None and not clip > 0.0:
         raise OptionError(f"advantage clip={clip} must be positive, or None for no clipping")
+    if not (epsilon >= 0.0 and np.isfinite(epsilon)) or ddof not in (0, 1):
+        raise OptionError(f"advantage epsilon={epsilon} must be finite and >= 0, ddof={ddof} 0 or 1")
     centred = np.where(groups.spread(groups.constant()) > 0, 0.0, groups.values - groups.spread(groups.mean()))
     if kind == "grpo":
         spare = np.maximum(groups.counts - ddof, 1)
-        deviation = np.sqrt(groups.sum_of_squares() / spare)
-        centred = centred / groups.spread(deviation + epsilon)
+        deviation = np.sqrt(groups.sum_of_squares() / spare) + epsilon
+        centred = centred / groups.spread(np.where(deviation > 0.0, deviation, 1.0))
     elif kind == "rloo":
         centred = centred * groups.spread(groups.counts / np.maximum(groups.counts - 1, 1))
     return centred if clip is None else np.clip(centred, -clip, clip)

@@ -10,6 +10,7 @@ from gdro.core.hashing import Keys
 from gdro.core.types import Floats, Ints
 
 FAINT = 1e-250
+HUGE = 1e200
 
 
 def exact_budget(demand: ArrayLike, total: int, low: int, high: int, keys: Keys | None = None) -> Ints:
@@ -36,6 +37,8 @@ def exact_budget(demand: ArrayLike, total: int, low: int, high: int, keys: Keys 
     plan = project(wanted, total, low, high)
     rollouts = np.floor(plan).astype(np.int64)
     remainder = plan - rollouts
+    if keys is not None and len(keys) != len(plan):
+        raise BudgetError(f"{len(keys)} keys for {len(plan)} prompts; give one key a prompt")
     ties = np.arange(len(plan)) if keys is None else keys
     by_remainder = np.lexsort((ties, -remainder))
     raised = by_remainder[rollouts[by_remainder] < high][: int(total) - int(rollouts.sum())]
@@ -72,29 +75,31 @@ def sqrt_law(share: ArrayLike, variance: ArrayLike, mean_rollouts: float) -> Flo
     """The square-root law (eqs. 28-31): the n_b that minimise sum_b share_b v_b / n_b under sum_b share_b n_b = nbar.
 
     Args:
-        share: (B,) fractions of the prompts, summing to 1.
+        share: (B,) fractions of the prompts; only their proportions count.
         variance: (B,) variance of one rollout in each bin, >= 0.
         mean_rollouts: nbar, the mean rollouts of a prompt.
 
     Returns:
-        (B,) n_b = nbar sqrt(v_b) / sum_j share_j sqrt(v_j); nbar everywhere when no bin varies.
+        (B,) n_b = nbar sqrt(v_b) / sum_j share_j sqrt(v_j); nbar everywhere when no bin with a share varies.
+
+    Raises:
+        BudgetError: shares and variances are not equally many finite numbers >= 0, or nbar is not positive.
     """
-    weights, deviation = np.asarray(share, np.float64), np.sqrt(np.asarray(variance, np.float64))
-    if (deviation == 0.0).all():
-        return np.full(len(deviation), float(mean_rollouts))
-    deviation = deviation / deviation.max()
-    return np.asarray(mean_rollouts * deviation / float(weights @ deviation))
+    weights, spread = _numbers("share", share), _numbers("variance", variance)
+    if len(weights) != len(spread) or not (mean_rollouts > 0.0 and np.isfinite(mean_rollouts)):
+        raise BudgetError(f"{len(weights)} shares for {len(spread)} variances and a mean of {mean_rollouts} rollouts")
+    live = spread[weights > 0.0]
+    if not live.any():
+        return np.full(len(spread), float(mean_rollouts))
+    with np.errstate(over="ignore"):
+        deviation = np.sqrt(np.minimum(spread / live.max(), HUGE))
+    return np.asarray(mean_rollouts * deviation * (weights.sum() / float(weights @ deviation)))
 
 
 def _check(demand: ArrayLike, total: int, low: int, high: int) -> Floats:
-    wanted = np.asarray(demand, np.float64)
-    if wanted.ndim != 1 or wanted.size == 0:
-        raise BudgetError(f"demand must be a non-empty list of numbers, not of shape {wanted.shape}")
-    if not np.isfinite(wanted).all() or (wanted < 0.0).any():
-        place = int(np.argmin(np.isfinite(wanted) & (wanted >= 0.0)))
-        raise BudgetError(f"demand number {place} is {wanted[place]}; demands are finite and not negative")
+    wanted = _numbers("demand", demand)
     for name, value in (("total", total), ("low", low), ("high", high)):
-        if isinstance(value, bool) or int(value) != value:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
             raise BudgetError(f"{name}={value!r} must be a whole number")
     if not 0 <= low <= high:
         raise BudgetError(f"bounds low={low}, high={high} must satisfy 0 <= low <= high")
@@ -104,3 +109,18 @@ def _check(demand: ArrayLike, total: int, low: int, high: int) -> Floats:
             f"({low * wanted.size} to {high * wanted.size}); change the mean or the bounds"
         )
     return wanted
+
+
+def _numbers(name: str, values: ArrayLike) -> Floats:
+    """(M,) finite numbers >= 0, or a BudgetError naming the first that is not."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise BudgetError(f"{name} must be a flat list of numbers: {error}") from None
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iuf":
+        raise BudgetError(f"{name} must be a non-empty flat list of numbers, not {array.dtype} of shape {array.shape}")
+    usable = np.isfinite(array) & (array >= 0.0)
+    if not usable.all():
+        place = int(np.argmin(usable))
+        raise BudgetError(f"{name} number {place} is {array[place]}; it must be finite and not negative")
+    return array.astype(np.float64)

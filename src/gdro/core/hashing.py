@@ -40,6 +40,11 @@ def uniform(seed: int, step: int, stream: int = 0) -> float:
     return float(to_unit(word)[0])
 
 
+def uniforms(count: int, seed: int, step: int) -> Floats:
+    """(count,) numbers in [0, 1) for this seed and step, apart from those of `uniform`'s first streams."""
+    return to_unit(step_keys(np.arange(count, dtype=np.uint64) + np.uint64(2**32), seed, step))
+
+
 def to_unit(words: Keys) -> Floats:
     """(M,) words as numbers in [0, 1)."""
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

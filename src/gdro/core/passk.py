@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gdro.core.errors import RewardError
+from gdro.core.errors import OptionError, RewardError
 from gdro.core.types import Floats
 
 
@@ -36,9 +36,11 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
         pass@k, same shape.
 
     Raises:
-        RewardError: k < 1, an n < k, or a c outside 0..n.
+        RewardError: k < 1, an n < k, a c outside 0..n, or any that is no whole number.
     """
     total, correct = np.broadcast_arrays(np.asarray(n, np.float64), np.asarray(c, np.float64))
+    if not (np.mod(total, 1.0) == 0.0).all() or not (np.mod(correct, 1.0) == 0.0).all() or k != int(k):
+        raise RewardError(f"pass@{k} is of whole numbers: rollouts n, correct ones c, and k")
     if k < 1 or (total < k).any():
         raise RewardError(
             f"pass@{k} needs k >= 1 and at least {k} rollouts of every prompt; the fewest is {total.min():g}"
@@ -53,28 +55,44 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
 
 
 def mean_at_k(n: ArrayLike, c: ArrayLike) -> Floats:
-    """Fraction of correct rollouts of each prompt (pass@1): c / n."""
-    return np.asarray(c, np.float64) / np.asarray(n, np.float64)
+    """Fraction of correct rollouts of each prompt (pass@1): c / n. Raises RewardError as `pass_at_k`."""
+    return pass_at_k(n, c, 1)
 
 
 def bootstrap(values: ArrayLike, *, resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
     """Mean over prompts with a percentile bootstrap interval; prompts are the resampled unit.
 
     Args:
-        values: (M,) one number a prompt; M = 0 gives NaN.
+        values: (M,) one finite number a prompt; M = 0 gives NaN.
+        resamples: at least 1.
+        level: of the interval, in (0, 1).
+
+    Raises:
+        RewardError: a value is not a finite number.
+        OptionError: resamples or level out of range.
     """
     sample = np.asarray(values, np.float64)
     if sample.size == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
+    if sample.ndim != 1 or not np.isfinite(sample).all():
+        raise RewardError("the bootstrap needs a flat list of finite numbers, one a prompt")
+    if resamples < 1 or not 0.0 < level < 1.0:
+        raise OptionError(f"resamples={resamples} must be at least 1, level={level} inside (0, 1)")
     generator = np.random.default_rng(seed)
-    draws = generator.integers(0, sample.size, size=(resamples, sample.size))
-    low, high = np.quantile(sample[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    means = np.empty(resamples)
+    block = max(1, 2**20 // sample.size)
+    for start in range(0, resamples, block):
+        draws = generator.integers(0, sample.size, size=(min(block, resamples - start), sample.size))
+        means[start : start + block] = sample[draws].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(sample.mean()), float(low), float(high), sample.size)
 
 
 def by_group(values: ArrayLike, groups: Sequence[Hashable], *, seed: int = 0) -> dict[Hashable, Interval]:
     """`bootstrap` of each group of prompts, in the order in which the groups first appear."""
     sample = np.asarray(values, np.float64)
+    if len(sample) != len(groups):
+        raise RewardError(f"{len(groups)} groups for {len(sample)} values; give one group a prompt")
     members: dict[Hashable, list[int]] = {}
     for place, group in enumerate(groups):
         members.setdefault(group, []).append(place)

@@ -21,6 +21,7 @@ from gdro.core.adversaries import Adversary, scale_gains
 from gdro.core.errors import OptionError
 from gdro.core.outcome import Outcome
 from gdro.core.regret import RegretMeter
+from gdro.core.state import State, read_int, read_state
 from gdro.core.types import UNSEEN, Bools, Floats, Ints
 
 Weights = Literal["omega", "mean_one", "mean_one_live"]
@@ -55,9 +56,9 @@ class PromptGame:
         if weights not in WEIGHTS:
             raise OptionError(f"weights={weights!r} is none of {', '.join(WEIGHTS)}")
         if not 0.0 < omega_max <= 1e100:
-            raise OptionError(f"omega_max={omega_max} must be positive and finite")
+            raise OptionError(f"omega_max={omega_max:g} must be positive and finite")
         if share_floor is not None and not 0.0 < share_floor <= 1.0:
-            raise OptionError(f"share_floor={share_floor} must lie in (0, 1], or be None for no share normalisation")
+            raise OptionError(f"share_floor={share_floor:g} must lie in (0, 1], or be None for no share normalisation")
         if share_floor is not None and not adversary.anticipates:
             raise OptionError("share_floor needs adversary=ema_hedge; the no-regret learners want gains in [0, 1]")
         self.bins, self.adversary, self.signal, self.kind = bins, adversary, signal, weights
@@ -91,8 +92,10 @@ class PromptGame:
         return np.where(seen, weights / weights[counted].mean(), 1.0)
 
     def learn(self, bins: Ints, values: Floats) -> None:
-        """Take in one signal a prompt (M,)."""
+        """Take in one signal a prompt (M,). A batch without any binned prompt is no round of the game."""
         gains = signals.bin_means(values, bins, self.bins)
+        if np.isnan(gains).all():
+            return
         unit, clipped = scale_gains(gains, *GAIN_RANGE[self.signal])
         self.clipped += clipped
         self.meter.record(self.adversary.probabilities(), unit)
@@ -115,7 +118,7 @@ class PromptGame:
             "signal_clipped": self.clipped,
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Adversary, meter and counter."""
         return {
             "adversary": self.adversary.state_dict(),
@@ -123,8 +126,8 @@ class PromptGame:
             "clipped": self.clipped,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave."""
-        self.adversary.load_state_dict(state["adversary"])
-        self.meter.load_state_dict(state["meter"])
-        self.clipped = int(state["clipped"])
+        self.adversary.load_state_dict(read_state(state, "adversary"))
+        self.meter.load_state_dict(read_state(state, "meter"))
+        self.clipped = read_int(state, "clipped")

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from gdro.core.errors import PromptIdError, StateError
 from gdro.core.hashing import prompt_key
+from gdro.core.state import ANY, State, read_array, read_state
 from gdro.core.types import Ints
 
 GROWTH = 1.25
@@ -63,12 +64,11 @@ class PromptTable:
     def rows(self, prompt_ids: Sequence[str]) -> Ints:
         """(M,) rows of prompts; a new prompt gets the next free row."""
         known = len(self._rows)
-        fresh = [i for i in prompt_ids if i not in self._rows]
-        for prompt_id in fresh:
-            self._rows[prompt_id] = len(self._rows)
+        fresh = list(dict.fromkeys(i for i in prompt_ids if i not in self._rows))
         if fresh:
-            self._grow(known, len(self._rows))
-            self._columns["key"][known : len(self._rows)] = [prompt_key(i) for i in self.ids[known:]]
+            self._grow(known, known + len(fresh))
+            self._rows.update(zip(fresh, range(known, known + len(fresh)), strict=True))
+            self._columns["key"][known : known + len(fresh)] = [prompt_key(i) for i in fresh]
         return self.known_rows(prompt_ids)
 
     def _grow(self, known: int, needed: int) -> None:
@@ -79,33 +79,39 @@ class PromptTable:
                 grown[:known] = column[:known]
                 self._columns[name] = grown
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Ids as one text with their lengths, and every column, cut to the rows in use."""
         lengths = np.fromiter(map(len, self._rows), np.int32, len(self._rows))
         text = "".join(self._rows).encode("utf-8", "surrogatepass")
         columns = {name: self.column(name).copy() for name in self._columns}
         return {"ids": np.frombuffer(text, np.uint8), "id_lengths": lengths, "columns": columns}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Replace the whole table.
 
         Raises:
             StateError: the columns are not this table's, or their lengths do not fit the ids.
         """
-        text = state["ids"].tobytes().decode("utf-8", "surrogatepass")
-        ends = np.cumsum(state["id_lengths"], dtype=np.int64).tolist()
-        starts = [0, *ends[:-1]]
-        ids = [text[start:end] for start, end in zip(starts, ends, strict=False)] if ends else []
-        rows = {prompt_id: row for row, prompt_id in enumerate(ids)}
-        if len(rows) != len(ids) or sum(map(len, ids)) != len(text):
-            raise StateError("the prompt ids of this state are damaged; load an older checkpoint")
-        columns = state["columns"]
-        for name, column in self._columns.items():
-            saved = columns.get(name)
-            if saved is None or saved.shape != (len(ids), *column.shape[1:]) or saved.dtype != column.dtype:
-                raise StateError(f"column {name!r} of this state does not fit; was it saved with other options?")
-        self._rows = rows
-        self._columns = {name: np.array(columns[name]) for name in self._columns}
+        ids = _split_ids(state)
+        saved = read_state(state, "columns")
+        columns = {name: read_array(saved, name, column, rows=len(ids)) for name, column in self._columns.items()}
+        self._rows = {prompt_id: row for row, prompt_id in enumerate(ids)}
+        self._columns = columns
+
+
+def _split_ids(state: State) -> list[str]:
+    """The ids of a saved table; raises StateError when text and lengths do not fit each other."""
+    packed = read_array(state, "ids", np.empty(0, np.uint8), rows=ANY)
+    lengths = read_array(state, "id_lengths", np.empty(0, np.int32), rows=ANY)
+    try:
+        text = packed.tobytes().decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise StateError(f"state key 'ids' is damaged ({error}); load an older checkpoint") from None
+    ends = np.cumsum(lengths, dtype=np.int64)
+    ids = [text[start:end] for start, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
+    if (lengths < 1).any() or int(lengths.sum(dtype=np.int64)) != len(text) or len(set(ids)) != len(ids):
+        raise StateError("state key 'id_lengths' does not fit 'ids'; load an older checkpoint")
+    return ids
 
 
 def check_ids(prompt_ids: Sequence[str]) -> tuple[str, ...]:
@@ -116,7 +122,10 @@ def check_ids(prompt_ids: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(prompt_ids, str):
         raise PromptIdError(f"prompt_ids is the single string {prompt_ids!r}; give a list of ids")
-    ids = tuple(prompt_ids)
+    try:
+        ids = tuple(prompt_ids)
+    except TypeError:
+        raise PromptIdError(f"prompt_ids is {prompt_ids!r}; give a list of ids") from None
     if not ids:
         raise PromptIdError("the batch holds no prompt id; plan at least one prompt")
     for place, prompt_id in enumerate(ids):

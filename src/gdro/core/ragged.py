@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gdro.core.errors import RewardError
-from gdro.core.types import Floats, Ints, Rewards
+from gdro.core.types import Bools, Floats, Ints, Rewards
 
 LARGEST = 1e150
 """Rewards and losses beyond +-1e150 count as +-1e150, so that their squares stay finite."""
@@ -50,10 +51,17 @@ class Ragged:
         squares = np.add.reduceat(centred * centred, self.starts)
         return np.where(self.constant(), 0.0, squares)
 
-    def constant(self) -> np.ndarray:
-        """(M,) bool: all values of the group are the same."""
+    def constant(self) -> Bools:
+        """(M,) all values of the group are the same."""
         starts = self.starts
-        return np.maximum.reduceat(self.values, starts) == np.minimum.reduceat(self.values, starts)
+        return np.equal(np.maximum.reduceat(self.values, starts), np.minimum.reduceat(self.values, starts))
+
+    def take(self, order: Ints) -> Ragged:
+        """The groups in another order (M,)."""
+        counts = self.counts[order]
+        ends = np.cumsum(counts)
+        shift = np.repeat(self.starts[order] - (ends - counts), counts)
+        return Ragged(self.values[np.arange(len(shift)) + shift], counts)
 
     def map(self, values: Floats) -> Ragged:
         """The same groups with other values (R,)."""
@@ -75,11 +83,17 @@ def from_rewards(prompt_ids: Sequence[str], rewards: Rewards) -> Ragged:
         RewardError: names the prompt whose rewards are missing, not numbers (None and bool included), NaN or
             infinite, and says what to do.
     """
-    if len(rewards) != len(prompt_ids):
+    try:
+        given = len(rewards)
+    except TypeError:
         raise RewardError(
-            f"got rewards of {len(rewards)} prompts for {len(prompt_ids)} prompt ids; give one sequence of rewards for each id"
+            f"rewards must be one sequence of numbers for each prompt, not {_describe(rewards)}"
+        ) from None
+    if given != len(prompt_ids):
+        raise RewardError(
+            f"got rewards of {given} prompts for {len(prompt_ids)} prompt ids; give one sequence for each id"
         )
-    groups = [_group(prompt_id, group) for prompt_id, group in zip(prompt_ids, rewards, strict=True)]
+    groups = [flat_numbers(f"prompt {i!r}", group) for i, group in zip(prompt_ids, rewards, strict=True)]
     counts = np.fromiter((len(group) for group in groups), np.int64, len(groups))
     values = np.concatenate(groups).astype(np.float64)
     finite = np.isfinite(values)
@@ -87,25 +101,25 @@ def from_rewards(prompt_ids: Sequence[str], rewards: Rewards) -> Ragged:
         row = int(np.argmin(finite))
         prompt = int(np.searchsorted(np.cumsum(counts), row, side="right"))
         raise RewardError(
-            f"prompt {prompt_ids[prompt]!r} has the reward {values[row]}; score it as a number or drop the prompt and cancel the plan"
+            f"prompt {prompt_ids[prompt]!r} has the reward {values[row]}; score it as a finite number, "
+            f"or drop the prompt and cancel the plan"
         )
     return Ragged(np.clip(values, -LARGEST, LARGEST), counts)
 
 
-def _group(prompt_id: str, rewards: ArrayLike) -> np.ndarray:
-    if isinstance(rewards, (list, tuple)) and not {bool, np.bool_}.isdisjoint(map(type, rewards)):
-        raise RewardError(f"prompt {prompt_id!r} has a bool among its rewards; convert it with float(...)")
+def flat_numbers(name: str, values: ArrayLike) -> NDArray[np.number[Any]]:
+    """The flat array behind `values`; raises RewardError naming whose they are."""
+    if isinstance(values, (list, tuple)) and not {bool, np.bool_}.isdisjoint(map(type, values)):
+        raise RewardError(f"{name} has a bool among its numbers; convert it with float(...)")
     try:
-        group = np.asarray(rewards)
-    except (ValueError, TypeError) as error:
-        raise RewardError(f"the rewards of prompt {prompt_id!r} are not a flat list of numbers: {error}") from None
-    if group.ndim != 1 or group.dtype.kind not in "iuf":
-        raise RewardError(
-            f"the rewards of prompt {prompt_id!r} must be a flat list of numbers, not {_describe(rewards)} (None and bool are not rewards)"
-        )
-    if group.size == 0:
-        raise RewardError(f"prompt {prompt_id!r} has no reward; every planned rollout needs one")
-    return group
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise RewardError(f"{name} does not have a flat list of numbers: {error}") from None
+    if array.ndim != 1 or array.dtype.kind not in "iuf":
+        raise RewardError(f"{name} must have a flat list of numbers, not {_describe(values)} (None and bool are none)")
+    if array.size == 0:
+        raise RewardError(f"{name} has no number; every planned rollout needs a reward")
+    return array
 
 
 def _describe(value: object) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from gdro.core.adversaries import fill_absent
+from gdro.core.state import State, read_array, read_int
 from gdro.core.types import Floats
 
 
 class RegretMeter:
     """Cumulative gain of every fixed bin minus that of the q that was played.
 
-    An absent bin is a sleeping expert: in that round it counts as gaining what the adversary gained.
+    An absent bin is a sleeping expert: in that round it counts as gaining what the adversary gained. So the regret
+    against a bin is over the rounds in which it was present.
     """
 
     def __init__(self, bins: int) -> None:
@@ -21,12 +20,10 @@ class RegretMeter:
         self.rounds = 0
 
     def record(self, q: Floats, gains: Floats) -> None:
-        """One round: q (B,) as played, gains (B,) in [0, 1] with NaN for an absent bin."""
+        """One round: q (B,) fixed before the gains (B,) in [0, 1], which are NaN for an absent bin, not for all."""
         present = ~np.isnan(gains)
-        if not present.any():
-            return
         own = float(q[present] @ gains[present]) / float(q[present].sum())
-        self.excess = self.excess + fill_absent(gains, q) - own
+        self.excess = self.excess + np.where(present, gains - own, 0.0)
         self.rounds += 1
 
     @property
@@ -34,10 +31,10 @@ class RegretMeter:
         """max_b sum_t (gain_t(b) - <q_t, gain_t>), in units of the gains."""
         return float(self.excess.max())
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The running sums."""
         return {"excess": self.excess.copy(), "rounds": self.rounds}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore the running sums."""
-        self.excess, self.rounds = np.array(state["excess"]), int(state["rounds"])
+        self.excess, self.rounds = read_array(state, "excess", self.excess), read_int(state, "rounds")

@@ -1,17 +1,19 @@
 """Rollout-GDRO's game (eqs. 17-21): one exponential-weights learner per bin over the arms n_min..n_max, one price.
 
     arm loss      L_b(n) = -J_b(n) + mu n                                                   (20)
-    price         mu <- clip(mu + alpha (demand - nbar), -mu_max, mu_max)                   (21)
+    price         mu <- clip(mu + alpha (4 / nbar)^2 (demand - nbar), -mu_max, mu_max)      (21)
 
-with demand = sum_b share_b E_{p_b}[n], taken BEFORE the plan is made exact: the plan always meets the budget, so a price
-driven by what was realised would never move.
+with demand = sum_b share_b E_{p_b}[n], taken BEFORE the plan is made exact: the plan always meets the budget, so a
+price driven by what was realised would never move. At the paper's nbar = 4 this is its step. The demand answers the
+price with a slope of -nbar^2 / 2 (eq. 31 at mu = 1 / nbar), so without the factor the price would swing from end to end
+at nbar = 16.
 
 Utilities J_b(n):
 
 - `variance`: J_b(n) = -v_b / n, with v_b estimated online. Every arm's value is known after one visit. In units of
   the batch's mean variance, (v_b / vbar) nbar / n, so that a price of 1 / nbar makes identical bins demand nbar.
 - `surrogate`: J_b(n) = minus the mean surrogate loss of the prompts of bin b that got n rollouts (18): only the arms
-  that were played are updated.
+  that were played are updated. So that every arm is tried, each bin asks for an arm drawn from p_b, not for its mean.
 
 With the utility `variance` the learners are smoothed best responses: p_b(n) ~ exp(-eta L_b(n)) is close to a normal
 distribution around sqrt(v_b / mu), the shadow-price form of the square-root law (eq. 31).
@@ -20,14 +22,21 @@ distribution around sqrt(v_b / mu), the shadow-price form of the square-root law
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from gdro.core.adversaries import LARGEST_EXPONENT
 from gdro.core.errors import OptionError
 from gdro.core.signals import bin_means
+from gdro.core.state import State, read_array, read_float
 from gdro.core.types import UNSEEN, Floats, Ints
+
+REFERENCE_ROLLOUTS = 4.0
+"""The mean rollouts at which `price_step` is the alpha of eq. 21 (the paper's setting)."""
+
+LARGEST_RELATIVE = 1e6
+"""A bin absent from the batch may vary far more than the batch's mean; beyond this it wants the largest arm anyway."""
 
 Utility = Literal["variance", "surrogate"]
 UTILITIES: tuple[Utility, ...] = ("variance", "surrogate")
@@ -41,7 +50,7 @@ class RolloutGame:
         arm_eta: rate of the exponential weights over arms.
         arm_gamma: uniform mixing over arms.
         arm_ema: weight of the newest observation in the estimates.
-        price_step: alpha of eq. 21.
+        price_step: alpha of eq. 21 at nbar = 4.
         price_limit: mu_max.
 
     Raises:
@@ -76,10 +85,10 @@ class RolloutGame:
             raise OptionError(f"utility={self.utility!r} is none of {', '.join(UTILITIES)}")
         for name, low, high in (("arm_gamma", 0.0, 1.0), ("arm_ema", 0.0, 1.0)):
             if not low <= getattr(self, name) <= high:
-                raise OptionError(f"{name}={getattr(self, name)} must lie in [{low:g}, {high:g}]")
+                raise OptionError(f"{name}={getattr(self, name):g} must lie in [{low:g}, {high:g}]")
         for name in ("arm_eta", "price_step", "price_limit"):
             if not (getattr(self, name) > 0.0 and math.isfinite(getattr(self, name))):
-                raise OptionError(f"{name}={getattr(self, name)} must be positive and finite")
+                raise OptionError(f"{name}={getattr(self, name):g} must be positive and finite")
 
     def arm_losses(self, share: Floats, weights: Floats | None = None) -> Floats:
         """(B, A) L_b(n) of eq. 20. With weights (B,) the variance counts w_b^2-fold (coupled games)."""
@@ -87,23 +96,31 @@ class RolloutGame:
             return -self.arm_utility + self.price * self.arms
         noise = self.variance if weights is None else self.variance * weights**2
         mean = float(share @ noise) / max(float(share.sum()), 1e-300)
-        relative = noise / mean if mean > 0.0 else np.ones_like(noise)
+        with np.errstate(over="ignore"):
+            relative = np.minimum(noise / mean, LARGEST_RELATIVE) if mean > 0.0 else np.ones_like(noise)
         return np.outer(relative, self.mean_rollouts / self.arms) + self.price * self.arms
 
     def arm_probabilities(self, losses: Floats) -> Floats:
         """(B, A) p_b(n) = (1 - gamma) softmax(-eta L_b) + gamma / A."""
         above = losses - losses.min(axis=1, keepdims=True)
-        weights = np.exp(-np.minimum(self.arm_eta * above, LARGEST_EXPONENT))
+        weights: Floats = np.exp(-np.minimum(self.arm_eta * above, LARGEST_EXPONENT))
         weights /= weights.sum(axis=1, keepdims=True)
-        return (1.0 - self.arm_gamma) * weights + self.arm_gamma / len(self.arms)
+        mixed: Floats = (1.0 - self.arm_gamma) * weights + self.arm_gamma / len(self.arms)
+        return mixed
 
     def demand(self, share: Floats, weights: Floats | None = None) -> Floats:
         """(B,) E_{p_b}[n], the rollouts a prompt of each bin asks for at today's price."""
         return self.arm_probabilities(self.arm_losses(share, weights)) @ self.arms
 
+    def draw(self, share: Floats, points: Floats) -> Floats:
+        """(B,) an arm of each bin, drawn from p_b by the uniform numbers `points` (B,) in [0, 1)."""
+        reached = np.cumsum(self.arm_probabilities(self.arm_losses(share)), axis=1) <= points[:, None]
+        return np.asarray(self.arms[np.minimum(reached.sum(axis=1), len(self.arms) - 1)])
+
     def move_price(self, demand: float) -> None:
         """Dual ascent on the demand of a batch, mean rollouts per prompt before projection (eq. 21)."""
-        moved = self.price + self.price_step * (demand - self.mean_rollouts)
+        step = self.price_step * (REFERENCE_ROLLOUTS / self.mean_rollouts) ** 2
+        moved = self.price + step * (demand - self.mean_rollouts)
         self.price = min(max(moved, -self.price_limit), self.price_limit)
 
     def observe_variance(self, bins: Ints, squares: Floats, counts: Ints) -> None:
@@ -129,11 +146,12 @@ class RolloutGame:
         moved = (1.0 - self.arm_ema) * self.arm_utility + self.arm_ema * newest
         self.arm_utility = np.where(np.isnan(newest), self.arm_utility, moved)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Price and estimates."""
         return {"price": self.price, "variance": self.variance.copy(), "arm_utility": self.arm_utility.copy()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore price and estimates."""
-        self.price = float(state["price"])
-        self.variance, self.arm_utility = np.array(state["variance"]), np.array(state["arm_utility"])
+        self.price = read_float(state, "price")
+        self.variance = read_array(state, "variance", self.variance)
+        self.arm_utility = read_array(state, "arm_utility", self.arm_utility)

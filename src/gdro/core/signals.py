@@ -25,7 +25,8 @@ INFORMATIVE_SPREAD = 0.01
 
 def rescale(rewards: Ragged, low: float, high: float) -> tuple[Ragged, int]:
     """Rewards mapped from [low, high] to [0, 1], and how many lay outside and were moved to the nearer end."""
-    unit = (rewards.values - low) / (high - low)
+    with np.errstate(over="ignore"):
+        unit = (rewards.values - low) / (high - low)
     outside = int(((unit < 0.0) | (unit > 1.0)).sum())
     return rewards.map(np.clip(unit, 0.0, 1.0)), outside
 
@@ -52,7 +53,8 @@ def bin_means(values: ArrayLike, bins: Ints, count: int) -> Floats:
     sample, bins = np.clip(sample[use], -LARGEST, LARGEST), bins[use]
     size = np.bincount(bins, minlength=count)
     share = np.divide(1.0, size, out=np.full(count, np.nan), where=size > 0)
-    return np.bincount(bins, weights=sample * share[bins], minlength=count) + 0.0 * share
+    means = np.bincount(bins, weights=sample * share[bins], minlength=count)
+    return np.where(size > 0, means, np.nan)
 
 
 def bin_shares(bins: Ints, count: int) -> Floats:
