@@ -93,6 +93,7 @@ class FakeRun:
             "prompts": 256,
             "by_bin": by_bin,
             "by_source": {name: part(family == i) for i, name in enumerate(SOURCES)},
+            "change": {"mean_at_k": ci(mean - self.base), "pass_at_k": ci(best - (self.base > 0))},
             "worst_bin": by_bin[int(np.argmin([row["mean_at_k"]["value"] for row in by_bin]))],
             "seconds": 2.1,
         }
@@ -129,6 +130,8 @@ class FakeRun:
             "any_correct": float((1 - (1 - p) ** 4).mean()),
             "zero_variance_share": float(((1 - p) ** 4 + p**4).mean()),
             "out_of_range": 0,
+            "weight": np.where(counts > 0, 1.0, np.nan),
+            "rollouts": np.where(counts > 0, 4.0, np.nan),
         }
         if self.controller in ("joint", "prompt_gdro"):
             prob = np.exp(3 * (1 - centre) * (1 if self.informative else 1e-4))
@@ -186,7 +189,7 @@ def ci(values):
     """Mean with a normal interval."""
     half = 1.96 * values.std() / max(1, len(values)) ** 0.5
     mean = values.mean()
-    return {"value": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+    return {"value": mean, "low": mean - half, "high": mean + half}
 
 
 def lines(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from xml.etree import ElementTree
 
 import pytest
@@ -126,6 +127,24 @@ def test_steps_of_nothing_but_numbers_that_are_missing(tmp_path):
     empty = {"share": [None] * 10, "weight": [None] * 10, "mass": [None] * 10, "regret": None}
     events = [start, *({"event": "step", "step": n, "loss": None, "controller": empty} for n in (1, 2))]
     assert figures(with_events(tmp_path, events)) == []
+
+
+@pytest.mark.parametrize("unseen", [10, 30])
+def test_a_first_epoch_in_which_no_prompt_has_a_bin(tmp_path, unseen):
+    events = list(FakeRun(30).events())
+    for event in events:
+        if event["event"] == "step" and event["step"] <= unseen:
+            lists = {key: [None] * 10 for key in ("reward", "pass_rate", "variance", "rollouts", "weight")}
+            event["controller"] |= {**lists, "share": [0.0] * 10, "mass": [0.0] * 10, "wse": None, "wse_uniform": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = with_events(tmp_path, events)
+    assert not re.search(r"\bnan\b", page, flags=re.I)
+    if unseen == 10:
+        assert set(figures(page)) == EVERY_FIGURE
+        assert "Start: steps 11–" in page
+    else:
+        assert "wave" not in figures(page)
 
 
 def test_names_from_the_record_cannot_break_the_page(tmp_path):

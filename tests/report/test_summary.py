@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
-from fake_record import FakeRun, write
+from fake_record import FakeRun, clean, write
 
 from gdro.report import read_record, summary
 from gdro.report.summary import Change
@@ -20,6 +21,22 @@ def test_the_interval_of_a_change_by_hand():
     assert low == pytest.approx(0.10 - math.hypot(0.03, 0.04))
     assert high == pytest.approx(0.10 + math.hypot(0.03, 0.03))
     assert change.verdict == "rose"
+
+
+def test_the_paired_interval_of_the_record_counts(run):
+    last = read_record(run).evaluations[-1]
+    overall = summary.table(read_record(run))[0].mean
+    assert overall.gain[1] == last["change"]["mean_at_k"]["low"]
+    assert summary.change({}, {}, "mean_at_k").paired is None
+
+
+def test_a_resumed_run_says_what_its_seconds_cover(tmp_path):
+    events = list(FakeRun(6).events())
+    folder = tmp_path / "run"
+    folder.mkdir()
+    events = [*events[:-1], {"event": "resume", "step": 6}, events[-1]]
+    (folder / "metrics.jsonl").write_text("\n".join(json.dumps(clean(event)) for event in events))
+    assert summary.headline(read_record(folder)).endswith("2 s since it was resumed")
 
 
 def test_verdicts():
@@ -51,3 +68,28 @@ def test_the_table_has_every_bin_and_source(run):
 
 def test_a_signal_without_information_names_the_setting(tmp_path):
     assert "controller.signal=failure" in summary.inert_signal(read_record(write(tmp_path, FakeRun(8, informative=0))))
+
+
+def test_a_first_epoch_of_unseen_prompts_raises_no_alarm(tmp_path):
+    events = list(FakeRun(4, informative=0).events())
+    for event in events:
+        if event["event"] == "step":
+            event["controller"]["share"] = [0.0] * 10
+    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(clean(event)) for event in events))
+    assert summary.inert_signal(read_record(tmp_path)) == ""
+
+
+def test_what_was_cut_clipped_or_dropped_is_said(tmp_path):
+    events = list(FakeRun(4).events())
+    events[0]["data"] = {"duplicates": 3, "contradictions": 0}
+    for event in events:
+        if event["event"] == "step":
+            event["completions_cut"] = 0.25
+            event["controller"]["out_of_range"] = 2
+    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(clean(event)) for event in events))
+    assert summary.counted(read_record(tmp_path)) == [
+        "25.0% of the completions were cut off at the token limit.",
+        "Clipped: 8 rewards outside the declared range.",
+        "Data: 3 prompts occurred twice and were dropped.",
+    ]
+    assert summary.counted(read_record(write(tmp_path, FakeRun(4)))) == []

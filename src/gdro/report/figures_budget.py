@@ -9,13 +9,13 @@ from gdro.report.chart import SERIES, Chart, short
 from gdro.report.panels import Blocks, Figure, Missing, bin_ticks, heat, last_known, lines
 from gdro.report.read import Record
 
-UNIFORM = "this controller gives every prompt the same number of rollouts."
+UNIFORM = "every prompt of this run got the same number of rollouts."
 
 
 def frontier(record: Record) -> Figure | Missing:
     """Rollouts per prompt by bin over time (the budget frontier)."""
     title = "Rollouts per prompt"
-    if not _adapts(record):
+    if not record.varies("rollouts"):
         return Missing(title, UNIFORM)
     blocks = Blocks.of(record.steps)
     chart = heat(
@@ -34,13 +34,6 @@ def frontier(record: Record) -> Figure | Missing:
     return Figure("frontier", title, caption, (chart.svg("frontier-heat"),))
 
 
-def _adapts(record: Record) -> bool:
-    """Whether the rollouts ever differ between bins."""
-    rollouts = record.per_bin("rollouts")
-    known = rollouts[np.isfinite(rollouts)]
-    return bool(known.size and known.max() - known.min() > 1e-9)
-
-
 def mean_rollouts(record: Record) -> float:
     """nbar: rollouts per prompt over the whole batch, from the record's counts."""
     prompts, rollouts = record.scalar("batch_prompts"), record.scalar("batch_rollouts")
@@ -50,7 +43,7 @@ def mean_rollouts(record: Record) -> float:
 def shares(record: Record) -> Figure | Missing:
     """Share of data against share of budget per bin, over the whole run."""
     title = "Share of data, share of budget"
-    if not _adapts(record) or not record.has_bins("share"):
+    if not record.varies("rollouts") or not record.has_bins("share"):
         return Missing(title, UNIFORM)
     share, rollouts = record.per_bin("share"), record.per_bin("rollouts")
     data = diagnostics.normalized(diagnostics.nan_mean(np.nan_to_num(share)))
@@ -84,7 +77,7 @@ def _legend(chart: Chart, entries: tuple[tuple[str, str], ...]) -> None:
 def wse(record: Record) -> Figure | Missing:
     """Weighted standard error (33) against the uniform plan."""
     title = "Standard error against uniform rollouts"
-    if not _adapts(record):
+    if not record.varies("rollouts"):
         return Missing(title, UNIFORM)
     if record.has("wse", "wse_uniform"):
         adapted, uniform = record.scalar("wse"), record.scalar("wse_uniform")
@@ -95,10 +88,12 @@ def wse(record: Record) -> Figure | Missing:
     else:
         return Missing(title, "the record holds no reward variances.")
     change = np.divide(adapted, uniform, out=np.full_like(adapted, np.nan), where=uniform > 0) - 1
+    if not np.isfinite(change).any():
+        return Missing(title, "no reward has varied yet.")
     blocks = Blocks.of(record.steps)
     percent = {"change": 100 * change}
-    chart = lines(blocks, percent, "Percent of the uniform plan's", "WSE change over steps.", zero=True)
-    chart.rule_at(0.0, "every prompt the same number of rollouts")
+    chart = lines(blocks, percent, "Percent above or below uniform rollouts", "WSE change over steps.", zero=True)
+    chart.rule_at(0.0)
     mean = float(diagnostics.nan_mean(change))
     word = "smaller" if mean < 0 else "larger"
     caption = (

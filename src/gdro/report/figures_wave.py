@@ -10,7 +10,8 @@ from gdro.report.chart import INK, MUTED, SERIES, Chart, short
 from gdro.report.panels import Blocks, Figure, Missing, bin_ticks, first_known, heat, last_known, lines
 from gdro.report.read import Record
 
-BLANK = " Blank cells: no prompt of that bin in the batch."
+NO_BINS = "no prompt has been trained on a second time yet, so none had a bin."
+BLANK = " Blank cells: no prompt of that bin in the batch (a prompt has no bin before its second visit)."
 
 
 def wave_source(record: Record) -> tuple[str, str]:
@@ -43,14 +44,14 @@ def wave(record: Record) -> Figure | Missing:
     title = "The travelling wave of difficulty"
     name, what = wave_source(record)
     if not record.has_bins(name):
-        return Missing(title, "the record holds no shares per bin.")
+        return Missing(title, NO_BINS)
     middle = diagnostics.mean_bin(record.per_bin(name))
     first, last = first_known(middle), last_known(middle)
     moved = "rose" if last > first else "fell"
     caption = (
         f"Each column is a moment of training and shows how {what} spread over the difficulty bins, the "
         "hardest (lowest pass rate) at the bottom; the stronger the colour, the more "
-        "prompts. As the model learns, prompts leave the hard bins and the ridge travels upwards. The "
+        "prompts. When the model learns, prompts leave the hard bins and the ridge travels upwards. The "
         f"line is the mean bin: it {moved} from {short(first)} to {short(last)} of {record.bins - 1}."
     )
     big = wave_chart(record, 880, 330, "Share of prompts per bin").svg("wave-wide")
@@ -62,7 +63,7 @@ def triptych(record: Record) -> Figure | Missing:
     """Prompt share, adversary weight and mean reward per bin over time."""
     title = "Prompts, weights and rewards"
     if not record.has_bins("share"):
-        return Missing(title, "the record holds no shares per bin.")
+        return Missing(title, NO_BINS)
     wanted = {
         "share": ("Share of the batch", "Share of the batch's prompts per bin over steps.", 0.0),
         "weight": ("Weight of a prompt", "Mean weight of a bin's prompts over steps.", None),
@@ -72,12 +73,12 @@ def triptych(record: Record) -> Figure | Missing:
     panels = tuple(
         heat(blocks, record.per_bin(name), head, about, low=low, width=320).svg(f"triptych-{name}")
         for name, (head, about, low) in wanted.items()
-        if record.has_bins(name)
+        if record.has_bins(name) and (name != "weight" or record.varies(name))
     )
     weights = (
         "“Weight of a prompt” how much the data adversary makes each of their answers count"
-        if record.has_bins("weight")
-        else "there is no panel of weights, because this controller weighs all prompts alike"
+        if record.varies("weight")
+        else "there is no panel of weights, because all prompts weighed alike"
     )
     caption = (
         f"“Share of the batch” shows where the prompts stand; {weights}; “Mean reward” what the model earns there. "
@@ -91,7 +92,7 @@ def indices(record: Record) -> Figure | Missing:
     title = "The wave in three numbers"
     name, what = wave_source(record)
     if not record.has_bins(name):
-        return Missing(title, "the record holds no shares per bin.")
+        return Missing(title, NO_BINS)
     values, blocks, first = record.per_bin(name), Blocks.of(record.steps), high_bins(record.bins)
     weighed = weighed_share(record, name)
     both = {
@@ -121,7 +122,7 @@ def high_bins(bins: int) -> int:
 
 def weighed_share(record: Record, name: str) -> Floats | None:
     """(T, B) the shares as the adversary weighs them; its last weight stands in while a bin is absent."""
-    if not record.has_bins("weight"):
+    if not record.varies("weight"):
         return None
     return diagnostics.weighted_share(record.per_bin(name), held(record.per_bin("weight")))
 
@@ -138,8 +139,8 @@ def held(
 def lead_lag(record: Record) -> Figure | Missing:
     """Lead-lag (32)."""
     title = "Does the adversary lead or lag the wave?"
-    if not record.has_bins("share", "weight"):
-        return Missing(title, "this controller gives no weights, so there is nothing to lead or lag.")
+    if not record.has_bins("share") or not record.varies("weight"):
+        return Missing(title, "all prompts of this run weighed alike, so nothing leads or lags.")
     gap = diagnostics.lead_lag(record.per_bin("share"), record.per_bin("weight"))
     blocks = Blocks.of(record.steps)
     chart = lines(blocks, {"gap": gap}, "Mean bin by weight minus by prompts", "Lead-lag over steps.", zero=True)
@@ -157,16 +158,16 @@ def snapshots(record: Record) -> Figure | Missing:
     """The distribution over bins at four moments."""
     title = "Four moments of the run"
     if not record.has_bins("share"):
-        return Missing(title, "the record holds no shares per bin.")
-    share = record.per_bin("share")
-    weighed = weighed_share(record, "share")
-    span = max(1, min(20, len(record.steps) // 8))
-    moments = diagnostics.snapshots(share, span)
-    lifted = diagnostics.snapshots(weighed, span) if weighed is not None else ()
+        return Missing(title, NO_BINS)
+    share, weighed = record.per_bin("share"), weighed_share(record, "share")
+    rows = np.flatnonzero(np.nansum(share, axis=1) > 0)
+    span = max(1, min(20, len(rows) // 8))
+    moments = diagnostics.snapshots(share[rows], span)
+    lifted = diagnostics.snapshots(weighed[rows], span) if weighed is not None else ()
     top = max(float(np.nanmax(s.values)) for s in (*moments, *lifted)) * 1.1
     panels = []
     for index, moment in enumerate(moments):
-        first, last = record.steps[moment.first], record.steps[moment.last]
+        first, last = record.steps[rows[moment.first]], record.steps[rows[moment.last]]
         head = f"{moment.name.capitalize()}: steps {first}–{last}"
         chart = Chart((-0.6, record.bins - 0.4), (0.0, top), head, "Share per bin.", width=230, height=170)
         chart.y_axis(at=None)

@@ -92,7 +92,7 @@ def _name(record: Record) -> str:
 def _alerts(record: Record) -> str:
     inert = summary.inert_signal(record)
     alert = f'<p class="alert" role="alert"><strong>Look here.</strong> {escape(inert)}</p>' if inert else ""
-    notes = "".join(f"<li>{escape(note)}</li>" for note in record.notes)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in (*record.notes, *summary.counted(record)))
     return alert + (f'<ul class="notes" aria-label="Notes on the record">{notes}</ul>' if notes else "")
 
 
@@ -104,8 +104,8 @@ def _table(rows: list[summary.Row], k: int) -> str:
         f'<table><thead><tr><th scope="col">Held-out prompts</th><th scope="col" class="n">Number</th>'
         f'<th scope="col">mean@{k}</th><th scope="col">pass@{k}</th></tr></thead><tbody>{body}</tbody></table>'
         '<p class="small">Bins 0 (hardest) and up come from the base model’s own answers. In brackets: the change '
-        "with a 95% interval that treats before and after as independent, so it is on the wide side. A "
-        "filled triangle marks a change whose interval leaves 0 out.</p>"
+        "with a 95% interval; for single bins and sources it treats before and after as independent, so it is on "
+        "the wide side. A triangle marks a change whose interval leaves 0 out.</p>"
     )
 
 
@@ -113,7 +113,7 @@ def _table_row(row: summary.Row) -> str:
     if row.mean is None or row.best is None:
         return f'<tr class="group"><th scope="rowgroup" colspan="4">{escape(row.name)}</th></tr>'
     cells = "".join(f"<td>{_cell(pair)}</td>" for pair in (row.mean, row.best))
-    name = escape(row.name).replace("_", "_<wbr>")
+    name = escape(row.name).replace("_", "_<wbr>").replace("/", "/<wbr>")
     return f'<tr><th scope="row" data-n="{row.prompts}">{name}</th><td class="n">{row.prompts}</td>{cells}</tr>'
 
 

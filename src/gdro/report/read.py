@@ -21,6 +21,8 @@ from gdro.core.errors import GDROError
 from gdro.core.types import Floats, Ints
 
 RECORD = "metrics.jsonl"
+DISTRIBUTIONS = {"share", "mass"}
+"""Lists that sum to more than 0 once any prompt has a bin; a row of zeros says nothing and is read as absent."""
 EVENTS = ("start", "evaluation", "step", "checkpoint", "resume", "end")
 
 Event = dict[str, object]
@@ -45,6 +47,7 @@ class Record:
         evaluations: evaluation events in order of their step, each step once.
         bins: B, or 0 when the record never says.
         notes: sentences about what was odd in the file, for the reader of the report.
+        resumed: the steps at which the run was taken up again.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class Record:
     evaluations: tuple[Event, ...]
     bins: int
     notes: tuple[str, ...]
+    resumed: tuple[int, ...] = ()
 
     def scalar(self, name: str) -> Floats:
         """(T,) values of a scalar, all NaN when no step has it."""
@@ -72,6 +76,12 @@ class Record:
     def has_bins(self, *names: str) -> bool:
         """Whether each of these per-bin lists has at least one number."""
         return all(bool(np.isfinite(self.per_bin(name)).any()) for name in names)
+
+    def varies(self, name: str) -> bool:
+        """Whether a per-bin list ever holds two different numbers: a constant one shows no decision."""
+        values = self.per_bin(name)
+        known = values[np.isfinite(values)]
+        return bool(known.size) and float(np.ptp(known)) > 1e-9
 
     @property
     def config(self) -> Mapping[str, object]:
@@ -191,6 +201,7 @@ class _Story:
             evaluations=tuple(self.evaluations[at] for at in sorted(self.evaluations)),
             bins=bins,
             notes=tuple(self.notes),
+            resumed=tuple(self.resumed),
         )
 
     def _bins(self, rows: list[Event]) -> int:
@@ -233,6 +244,8 @@ def _columns(path: Path, rows: list[Event], bins: int) -> tuple[dict[str, Floats
                 by_bin.setdefault(name, np.full((len(rows), bins), np.nan))[index] = [*map(number, value)]
             elif value is None or isinstance(value, int | float):
                 scalars.setdefault(name, np.full(len(rows), np.nan))[index] = number(value)
+    for name in DISTRIBUTIONS & by_bin.keys():
+        by_bin[name][np.nansum(by_bin[name], axis=1) == 0] = np.nan
     return scalars, by_bin
 
 

@@ -76,7 +76,7 @@ def _games(record: Record) -> list[Callable[[int], Chart]]:
         values = record.per_bin(name)
         return lambda width: heat(blocks, values, title, f"{title} per bin.", low=None, width=width, height=244)
 
-    return [drawn(name, title) for name, title in wanted if record.has_bins(name)]
+    return [drawn(name, title) for name, title in wanted if record.varies(name)]
 
 
 def _results(record: Record) -> list[Callable[[int], Chart]]:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from gdro.core.diagnostics import interval
 from gdro.report.figures_training import bin_groups, rank, source_groups
 from gdro.report.panels import last_known
 from gdro.report.read import Record, mapping, number
+
+DATA_COUNTS = {
+    "duplicates": "prompts occurred twice and were dropped",
+    "contradictions": "of the prompts dropped as duplicates had another text or answer",
+    "heldout_text_seen": "held-out prompts have a text that is trained on too",
+    "beyond_limit": "prompts lie beyond the limit and are not used",
+    "overlong": "prompts are too long and were dropped",
+}
+"""What the counts in the start event mean."""
 
 Triple = tuple[float, float, float]
 
@@ -19,15 +31,18 @@ class Change:
 
     Attributes:
         before, after: (value, low, high).
-        gain: after - before with an interval that treats the two as independent. They share their prompts, so the
-            truth is narrower: an interval that leaves 0 out can be relied on.
+        paired: (value, low, high) of after - before over the same prompts, where the record has it.
     """
 
     before: Triple
     after: Triple
+    paired: Triple | None = None
 
     @property
     def gain(self) -> Triple:
+        """after - before. Without a paired interval, one that treats the two as independent: too wide, so safe."""
+        if self.paired is not None:
+            return self.paired
         (b, b_low, b_high), (a, a_low, a_high) = self.before, self.after
         value = a - b
         return value, value - math.hypot(a - a_low, b_high - b), value + math.hypot(a_high - a, b - b_low)
@@ -50,8 +65,10 @@ class Row:
 
 
 def change(first: object, last: object, key: str) -> Change:
-    """A quantity of two evaluation entries."""
-    return Change(interval(mapping(first).get(key)), interval(mapping(last).get(key)))
+    """A quantity of two evaluation entries; the paired interval is in the later one, measured against the first."""
+    paired = mapping(mapping(last).get("change")).get(key)
+    triple = interval(paired) if isinstance(paired, Mapping) else None
+    return Change(interval(mapping(first).get(key)), interval(mapping(last).get(key)), triple)
 
 
 def headline(record: Record) -> str:
@@ -83,7 +100,7 @@ def cost(record: Record) -> str:
         parts.append(f"{int(last_known(record.scalar('rollouts_total'))):,} rollouts")
     seconds = number(record.end.get("seconds")) if record.end else math.nan
     if math.isfinite(seconds):
-        parts.append(f"{seconds:,.0f} s")
+        parts.append(f"{seconds:,.0f} s" + (" since it was resumed" if record.resumed else ""))
     return ", ".join(parts)
 
 
@@ -143,8 +160,8 @@ def gain(pair: Change) -> str:
 
 def inert_signal(record: Record) -> str:
     """Why the data adversary does nothing in this run and what to do; empty when it does something."""
-    informative = record.scalar("signal_informative")
-    known = informative[informative == informative]
+    informative = record.scalar("signal_informative")[np.nansum(record.per_bin("share"), axis=1) > 0]
+    known = informative[np.isfinite(informative)]
     if not known.size or known.mean() > 0.5:
         return ""
     spread = last_known(record.scalar("signal_spread"))
@@ -156,3 +173,20 @@ def inert_signal(record: Record) -> str:
         f"weigh alike and the run is plain GRPO in this respect.{seen} Train with --set "
         "controller.signal=failure (where the model fails) or variance (where a gradient exists)."
     )
+
+
+def counted(record: Record) -> list[str]:
+    """Sentences about what the run cut, clipped or met twice: nothing of that kind is silent."""
+    notes = []
+    cut = record.scalar("completions_cut")
+    if np.nansum(cut) > 0:
+        notes.append(f"{np.nanmean(cut):.1%} of the completions were cut off at the token limit.")
+    outside, clipped = np.nansum(record.scalar("out_of_range")), last_known(record.scalar("signal_clipped"))
+    if outside > 0:
+        notes.append(f"Clipped: {int(outside):,} rewards outside the declared range.")
+    if clipped > 0:
+        notes.append(f"Clipped: {int(clipped):,} values of the adversary's signal.")
+    for key, value in mapping(record.start.get("data")).items():
+        if number(value) > 0:
+            notes.append(f"Data: {int(number(value)):,} {DATA_COUNTS.get(key, str(key).replace('_', ' '))}.")
+    return notes
