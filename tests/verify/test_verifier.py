@@ -8,6 +8,7 @@ import pytest
 from hostile import HOSTILE
 
 from gdro.data.prompts import Prompt
+from gdro.data.reasoning_gym import Cell, load_mixture, score
 from gdro.verify import GoldError, MathVerifier, SourceVerifier, Task, VerifierError, causes, make_verifier
 from gdro.verify.exact import normalise, written_answer
 
@@ -86,6 +87,23 @@ def test_exact_through_the_pool() -> None:
         assert verifier.counts == {causes.CORRECT: 1, causes.WRONG: 1, causes.UNPARSABLE: 1}
         with pytest.raises(GoldError, match="prompt 'd': the gold answer is empty"):
             verifier.check([Prompt("d", "?", " ", "a")])
+
+
+def test_reasoning_gym_through_the_pool() -> None:
+    prompts = load_mixture([Cell("chain_sum"), Cell("spell_backward")], 12, seed=0)
+    with make_verifier("reasoning_gym", workers=1) as verifier:
+        verifier.check(prompts)
+        answers = [prompt.answer for prompt in prompts]
+        assert verifier.score(prompts, answers) == [1.0] * 12
+        wrong = verifier.score(prompts, ["no idea"] * 12)
+        assert wrong == [score(prompt, "no idea") for prompt in prompts]
+        assert verifier.counts[causes.CORRECT] == 12
+        assert sum(verifier.counts.values()) == 24
+
+
+def test_a_prompt_that_is_not_json_is_named() -> None:
+    with make_verifier("reasoning_gym", workers=1) as verifier, pytest.raises(VerifierError, match=r"'odd'.*JSON"):
+        verifier.score([Prompt("odd", "?", "1", "s", {"set": {1, 2}})], ["1"])
 
 
 def test_sources_go_to_their_verifiers() -> None:

@@ -193,7 +193,16 @@ class WorkerPool:
             share = math.ceil(len(job.todo) / (4 * len(self._slots)))
             taken = job.take(min(_MAX_BATCH, max(1, share)))
             if taken:
-                slot.worker.send(taken, [job.tasks[index] for index in taken])
+                self._send(slot.worker, taken, job.tasks)
+
+    def _send(self, worker: Worker, taken: list[int], tasks: Sequence[Task]) -> None:
+        try:
+            worker.send(taken, [tasks[index] for index in taken])
+        except TypeError as error:
+            raise VerifierError(
+                f"one of the prompts {[tasks[index].id for index in taken][:3]} ... cannot go to a worker: "
+                f"its fields must be JSON values ({error})"
+            ) from error
 
     # Processes.
 

@@ -48,10 +48,15 @@ class Worker:
         return self._sock.fileno()
 
     def send(self, indices: list[int], tasks: list[Any]) -> None:
-        """Give it a batch. A dead worker takes it silently: the end of file shows in `receive`."""
+        """Give it a batch. A dead worker takes it silently: the end of file shows in `receive`.
+
+        Raises:
+            TypeError: a task holds something that is not JSON.
+        """
+        message = encode(tasks)
         self.batch.extend(indices)
         with contextlib.suppress(OSError):
-            self._sock.sendall(encode(tasks))
+            self._sock.sendall(message)
         self.heard = time.monotonic()
 
     def receive(self) -> tuple[list[Any], bool]:
