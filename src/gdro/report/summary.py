@@ -167,11 +167,16 @@ def inert_signal(record: Record) -> str:
     spread = last_known(record.scalar("signal_spread"))
     seen = f" The largest bin weight is only {spread:.2%} above the smallest." if math.isfinite(spread) else ""
     settings = mapping(record.config.get("controller"))
-    name = f"`{settings['signal']}` " if isinstance(settings.get("signal"), str) else ""
+    signal = settings.get("signal")
+    name = f"`{signal}` " if isinstance(signal, str) else ""
+    advice = (
+        "Raise controller.eta, which turns differences between bins into weights."
+        if signal in ("failure", "variance")
+        else "Train with --set controller.signal=failure (where the model fails) or variance (where a gradient exists)."
+    )
     return (
-        f"The adversary's {name}signal carries no information: it is the same in all bins, so all prompts "
-        f"weigh alike and the run is plain GRPO in this respect.{seen} Train with --set "
-        "controller.signal=failure (where the model fails) or variance (where a gradient exists)."
+        f"The adversary's {name}signal carries no information: it is as good as the same in all bins, so all prompts "
+        f"weigh alike and the run is plain GRPO in this respect.{seen} {advice}"
     )
 
 
