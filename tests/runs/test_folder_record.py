@@ -1,0 +1,79 @@
+"""The run's folder and its record: nothing overwritten, nothing half read, cut back to a checkpoint byte for byte."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdro.runs.errors import RunError
+from gdro.runs.folder import RunFolder, new_folder, old_folder
+from gdro.runs.record import RecordWriter, cut_back, without_nan
+
+
+def test_first_free_folder_is_taken_in_turn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [str(new_folder(None, "default").path) for _ in range(3)] == [f"runs/default-00{n}" for n in (1, 2, 3)]
+
+
+def test_a_named_folder_may_exist_only_empty(tmp_path):
+    assert new_folder(str(tmp_path), "x").path == tmp_path
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(RunError, match="--resume"):
+        new_folder(str(tmp_path), "x")
+    assert old_folder(tmp_path) == RunFolder(tmp_path)
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(RunError, match="holds no run"):
+        old_folder(tmp_path / "nowhere")
+
+
+def _write(path, steps):
+    writer = RecordWriter(path)
+    writer.write("start", bins=3)
+    for step in steps:
+        writer.write("step", step=step, reward=step / 7, controller={"share": [math.nan, 1.0]})
+        if step % 2 == 0:
+            writer.write("checkpoint", step=step)
+    writer.close()
+
+
+def test_record_is_json_with_null_for_nan(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    _write(path, [1])
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [event["event"] for event in events] == ["start", "step"]
+    assert events[1]["controller"]["share"] == [None, 1.0]
+
+
+@given(st.integers(0, 9), st.integers(0, 40))
+def test_cut_back_leaves_what_a_shorter_run_would_have_written(tmp_path_factory, step, torn):
+    folder = tmp_path_factory.mktemp("record")
+    long, short = folder / "long.jsonl", folder / "short.jsonl"
+    _write(long, range(1, 10))
+    _write(short, range(1, step + 1))
+    with long.open("ab") as file:
+        file.write(b'{"event": "step", "step": 10, "reward": 0.123456789}'[:torn])
+    kept = cut_back(long, step)
+    assert long.read_bytes() == short.read_bytes()
+    assert [event["event"] for event in kept].count("step") == step
+
+
+def test_cut_back_drops_the_end_and_needs_no_record(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert cut_back(path, 5) == []
+    writer = RecordWriter(path)
+    writer.write("end", step=5)
+    writer.close()
+    assert cut_back(path, 5) == []
+
+
+@given(
+    st.recursive(
+        st.none() | st.floats() | st.text() | st.integers(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_without_nan_always_gives_strict_json(value):
+    json.dumps(without_nan(value), allow_nan=False)
