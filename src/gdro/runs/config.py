@@ -63,7 +63,7 @@ class TrainConfig(Section):
         description="Hugging Face name or folder of a causal language model; `tiny` is the embedded one.",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
-        default="bfloat16", description="Number format of weights and arithmetic."
+        default="bfloat16", description="Number format of the arithmetic; weights and optimiser stay float32."
     )
     prompts_per_step: Count = Field(default=64, description="Number of prompts in a step.")
     mean_rollouts: Rollouts = Field(

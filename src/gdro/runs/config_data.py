@@ -11,7 +11,16 @@ from gdro.runs.config_base import Count, CountOrZero, Fraction, Section, Seed, T
 Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 
 
-class ReasoningGymData(Section):
+class _Data(Section):
+    """What every source shares."""
+
+    overlong: Literal["error", "drop"] = Field(
+        default="error",
+        description="A prompt above generation.max_prompt_tokens: stop, or drop and count it.",
+    )
+
+
+class ReasoningGymData(_Data):
     """Tasks made by reasoning-gym, from a mixture of families and levels."""
 
     kind: Literal["reasoning_gym"] = Field(default="reasoning_gym", description="Which kind of source this is.")
@@ -27,7 +36,7 @@ class ReasoningGymData(Section):
     )
 
 
-class _RowData(Section):
+class _RowData(_Data):
     """What every source of ready-made rows shares."""
 
     heldout_fraction: Fraction = Field(
@@ -44,10 +53,6 @@ class _RowData(Section):
     duplicates: Literal["error", "keep_first"] = Field(
         default="error",
         description="What to do when two rows have one id: stop, or keep the first and count the rest.",
-    )
-    overlong: Literal["error", "drop"] = Field(
-        default="error",
-        description="A prompt above generation.max_prompt_tokens: stop, or drop and count it.",
     )
     metadata_columns: Texts = Field(
         default=(), description="Further columns handed to a Python reward function with the prompt."

@@ -79,6 +79,10 @@ class OptimisationConfig(Section):
         default="grpo",
         description="Group advantage: divided by the standard deviation, mean only, or leave-one-out.",
     )
+    advantage_ddof: Literal[0, 1] = Field(
+        default=0,
+        description="Standard deviation of a group: 0 is the population's (the paper), 1 the sample's (TRL, verl).",
+    )
     advantage_clip: Positive | None = Field(
         default=5.0, description="Advantages are clipped to +- this, before weighting."
     )

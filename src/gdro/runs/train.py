@@ -28,7 +28,6 @@ from gdro.engines.trl import GDROTrainer
 from gdro.report.html import write_report
 from gdro.runs import checkpoints, evaluation
 from gdro.runs.config import TrainConfig, load_config
-from gdro.runs.config_data import ReasoningGymData
 from gdro.runs.config_prompts import RunPrompts, load_prompts
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, new_folder, old_folder
@@ -79,7 +78,7 @@ def prepare(config: TrainConfig, progress: Progress) -> tuple[RunPrompts, Policy
     policy = load_policy(config.model)
     check_context(policy, config)
     longest = config.generation.max_prompt_tokens
-    overlong = "error" if isinstance(config.data, ReasoningGymData) else config.data.overlong
+    overlong = config.data.overlong
     train_set = check_lengths(found.train, policy.tokenizer, longest, overlong)
     heldout_set = check_lengths(
         choose(found.heldout, config.evaluation.prompts, "evaluation"), policy.tokenizer, longest, overlong

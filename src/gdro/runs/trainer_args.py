@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -11,7 +10,7 @@ from datasets import Dataset
 from peft import LoraConfig
 
 from gdro.controllers.base import Controller
-from gdro.controllers.registry import controller_options, make_controller
+from gdro.controllers.registry import make_controller
 from gdro.data.prompts import Prompt
 from gdro.engines.trl import GDROConfig
 from gdro.runs.config import TrainConfig
@@ -47,6 +46,7 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         epsilon_high=update.clip_high,
         loss_type="dapo",
         advantage=update.advantage,
+        advantage_ddof=update.advantage_ddof,
         advantage_clip=update.advantage_clip,
         weighting=update.weighting,
         temperature=sampling.temperature,
@@ -88,17 +88,7 @@ def _batch_shape(config: TrainConfig) -> tuple[int, int]:
 
 def controller_of(config: TrainConfig) -> Controller:
     """The run's controller: what the controller section says, and the run's budget, seed and threshold."""
-    shared: dict[str, Any] = {
-        "mean_rollouts": config.mean_rollouts,
-        "min_rollouts": config.min_rollouts,
-        "max_rollouts": config.max_rollouts,
-        "correct_threshold": config.correct_threshold,
-        "seed": config.seed,
-    }
-    known = controller_options(config.controller.name)
-    if "horizon" in known:
-        shared["horizon"] = config.steps
-    return make_controller(config.controller.name, **(shared | config.controller.options))
+    return make_controller(config.controller.name, **config.controller_arguments())
 
 
 def training_set(prompts: Sequence[Prompt]) -> Dataset:
