@@ -10,6 +10,17 @@ from typing import Any
 
 from gdro.controllers.base import Controller
 from gdro.controllers.joint import Joint
+from gdro.controllers.peers.adarft import AdaRFT
+from gdro.controllers.peers.daro import DARO
+from gdro.controllers.peers.dump import DUMP
+from gdro.controllers.peers.greso import GRESO
+from gdro.controllers.peers.knapsack import Knapsack
+from gdro.controllers.peers.maxrl import MaxRL
+from gdro.controllers.peers.mopps import MoPPS
+from gdro.controllers.peers.neyman import Neyman
+from gdro.controllers.peers.random_ragged import RandomRagged
+from gdro.controllers.peers.sec import SEC
+from gdro.controllers.peers.vip import VIP
 from gdro.controllers.prompt_gdro import PromptGDRO
 from gdro.controllers.rollout_gdro import RolloutGDRO
 from gdro.controllers.sqrt_law import SqrtLaw
@@ -57,6 +68,17 @@ REGISTRY: dict[str, Entry] = {
     ),
     "paper_prompt": Entry(PromptGDRO, "Prompt-GDRO with the values of arXiv 2601.19280", _PAPER_PROMPT),
     "paper_rollout": Entry(RolloutGDRO, "Rollout-GDRO with the values of arXiv 2601.19280", _PAPER_ROLLOUT),
+    "neyman": Entry(Neyman, "rollouts by the square root of each prompt's own variance"),
+    "knapsack": Entry(Knapsack, "rollouts by Knapsack RL, arXiv 2509.25849"),
+    "vip": Entry(VIP, "rollouts by VIP's gradient variance, arXiv 2602.01601"),
+    "greso": Entry(GRESO, "selects: skips prompts that gave no gradient, arXiv 2506.02177"),
+    "mopps": Entry(MoPPS, "selects: success rates near one half by Thompson sampling, arXiv 2507.04632"),
+    "sec": Entry(SEC, "selects: a bandit over categories, arXiv 2505.14970"),
+    "dump": Entry(DUMP, "selects: upper confidence bounds over categories, arXiv 2504.09710"),
+    "adarft": Entry(AdaRFT, "selects: a moving target difficulty, arXiv 2504.05520"),
+    "daro": Entry(DARO, "weights that equalise groups of like success rate, arXiv 2510.09001"),
+    "maxrl": Entry(MaxRL, "weights that make the advantage (r - mean) / mean, arXiv 2602.02710"),
+    "random_ragged": Entry(RandomRagged, "control: random ragged rollouts with the exact total"),
 }
 
 

@@ -1,0 +1,48 @@
+"""Knapsack RL: rollouts as a knapsack, each prompt's value being the chance of a gradient times what it teaches.
+
+Source: Li et al., arXiv 2509.25849; value function read in the released code. It maximises sum_i v(n_i, p_i) with
+
+    v(n, p) = (1 - p^n - (1-p)^n) * p (1-p)^2
+
+by dynamic programming. v is concave in n: its gain v(n+1) - v(n) = p (1-p)^2 (p^n (1-p) + (1-p)^n p) falls with n. So
+the greedy choice is optimal (proof in greedy.py), at the cost of one sort.
+
+Differences: p is the mean of the prompt's posterior instead of its last success rate, so that it never is exactly 0
+or 1 and no rule for worthless prompts is needed; bounds and total are those of every controller here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.controllers.peers.greedy import greedy_allocation
+from gdro.controllers.peers.posterior import PosteriorController, bin_demand, seen_places
+from gdro.core.hashing import Keys
+from gdro.core.types import Floats, Ints
+
+
+@dataclass(kw_only=True, eq=False)
+class Knapsack(PosteriorController):
+    """The plan with the largest total value among all with the exact total."""
+
+    name: ClassVar[str] = "knapsack"
+
+    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+        seen = seen_places(bins)
+        rollouts = np.full(len(bins), self.mean_rollouts)
+        if seen.size:
+            a, b = self.posterior(rows[seen])
+            gains = knapsack_gains(a / (a + b), self.min_rollouts, self.max_rollouts)
+            spare = (self.mean_rollouts - self.min_rollouts) * seen.size
+            rollouts[seen] = self.min_rollouts + greedy_allocation(gains, spare, keys[seen])
+        return rollouts, bin_demand(rollouts, bins, self.bins, self.mean_rollouts)
+
+
+def knapsack_gains(p: Floats, low: int, high: int) -> Floats:
+    """(M, high - low) v(n+1, p) - v(n, p) for n = low .. high - 1."""
+    n = np.arange(low, high)
+    hit, miss = p[:, None], 1.0 - p[:, None]
+    return hit * miss**2 * (hit**n * miss + miss**n * hit)

@@ -1,0 +1,34 @@
+"""Negative control: a random ragged plan with the exact total. What beats uniform must beat this too.
+
+Demands are independent exponential variables of (seed, step, prompt id), i.e. the budget is cut at uniformly random
+places before the bounds apply; they know nothing of the prompts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.controllers.base import Controller
+from gdro.controllers.peers.posterior import bin_demand, seen_places
+from gdro.core.budget import exact_budget
+from gdro.core.hashing import Keys, step_keys, to_unit
+from gdro.core.types import Floats, Ints
+
+
+@dataclass(kw_only=True, eq=False)
+class RandomRagged(Controller):
+    """Ragged like the informed methods, informed of nothing."""
+
+    name: ClassVar[str] = "random_ragged"
+
+    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+        seen = seen_places(bins)
+        rollouts = np.full(len(bins), self.mean_rollouts)
+        if seen.size:
+            wanted = -np.log1p(-to_unit(step_keys(keys[seen], self.seed, 1)))
+            total = self.mean_rollouts * seen.size
+            rollouts[seen] = exact_budget(wanted, total, self.min_rollouts, self.max_rollouts, keys[seen])
+        return rollouts, bin_demand(rollouts, bins, self.bins, self.mean_rollouts)
