@@ -1,7 +1,9 @@
-"""Neyman allocation by prompt: rollouts proportional to the standard deviation of each prompt's own reward.
+"""Neyman allocation by prompt: rollouts by the standard deviation of each prompt's own reward.
 
 Source: Neyman (1934); the square-root law of arXiv 2601.19280 (eqs. 28-31) without bins. The binned form is `sqrt_law`.
-Minimises sum_i v_i / n_i under the exact total, v_i the posterior expectation of p_i (1 - p_i).
+Minimises sum_i v_i / n_i under bounds and the exact total, v_i the posterior expectation of p_i (1 - p_i). Over real
+numbers the answer is n_i proportional to sqrt(v_i); over whole ones v / n is convex, so the greedy choice of the largest
+fall v_i / (n (n + 1)) is the exact optimum (proof in greedy.py; Wright, 2012).
 """
 
 from __future__ import annotations
@@ -11,15 +13,15 @@ from typing import ClassVar
 
 import numpy as np
 
+from gdro.controllers.peers.greedy import greedy_allocation
 from gdro.controllers.peers.posterior import PosteriorController, bin_demand, expected_variance, seen_places
-from gdro.core.budget import exact_budget
 from gdro.core.hashing import Keys
 from gdro.core.types import Floats, Ints
 
 
 @dataclass(kw_only=True, eq=False)
 class Neyman(PosteriorController):
-    """n_i proportional to sqrt(E[p_i (1 - p_i)]), within the bounds, with the exact total."""
+    """The plan with the least variance of the batch's mean reward, among all with the exact total."""
 
     name: ClassVar[str] = "neyman"
 
@@ -27,7 +29,9 @@ class Neyman(PosteriorController):
         seen = seen_places(bins)
         rollouts = np.full(len(bins), self.mean_rollouts)
         if seen.size:
-            wanted = np.sqrt(expected_variance(*self.posterior(rows[seen])))
-            total = self.mean_rollouts * seen.size
-            rollouts[seen] = exact_budget(wanted, total, self.min_rollouts, self.max_rollouts, keys[seen])
+            variance = expected_variance(*self.posterior(rows[seen]))
+            n = np.arange(self.min_rollouts, self.max_rollouts)
+            spare = (self.mean_rollouts - self.min_rollouts) * seen.size
+            gains = np.outer(variance, 1.0 / (n * (n + 1.0)))
+            rollouts[seen] = self.min_rollouts + greedy_allocation(gains, spare, keys[seen])
         return rollouts, bin_demand(rollouts, bins, self.bins, self.mean_rollouts)
