@@ -72,8 +72,8 @@ class Settings:
     """
 
     seed: int = 0
-    skills: Phase = Phase(steps=1000, learning_rate=4e-3, warmup=100, horizon=2400, faulty=False)
-    faults: Phase = Phase(steps=500, learning_rate=1e-3, warmup=50, horizon=500, faulty=True)
+    skills: Phase = Phase(steps=800, learning_rate=4e-3, warmup=100, horizon=2400, faulty=False)
+    faults: Phase = Phase(steps=400, learning_rate=1e-3, warmup=50, horizon=400, faulty=True)
     batch: int = 128
     chunks: int = 4
     tokenizer_texts: int = 300
