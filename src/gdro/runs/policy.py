@@ -53,10 +53,14 @@ def load_policy(name: str) -> Policy:
         RunError: the folder or hub name has no such model, or no tokenizer.
     """
     path = model_path(name)
+    if path[0] in "./~" and not Path(path).is_dir():
+        raise RunError(f"model={name}: there is no such folder")
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise RunError(f"model={name}: the folder has no config.json; give a Hugging Face model folder")
     tokenizer = _load(AutoTokenizer, name, path, "tokenizer")
     model = _load(AutoModelForCausalLM, name, path, "causal language model", dtype=torch.float32)
+    if not tokenizer("1 + 1 = 2")["input_ids"]:
+        raise RunError(f"model={name}: found no tokenizer there (an empty one loads, which encodes nothing)")
     if tokenizer.eos_token_id is None:
         raise RunError(f"model={name}: its tokenizer has no end token, so no completion could end; set eos_token")
     if tokenizer.pad_token_id is None:

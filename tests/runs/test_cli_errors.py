@@ -1,0 +1,119 @@
+"""What can be known to be wrong is said before anything is trained: one message, exit code 2, no traceback."""
+
+import json
+
+import pytest
+
+from gdro.cli import main
+
+
+def _refused(capsys, *arguments):
+    assert main(list(arguments)) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+def _sets(*settings):
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    path = tmp_path / "tasks.jsonl"
+    rows = [{"id": f"t{i}", "prompt": f"{i} + 1 =", "answer": str(i + 1)} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_misspelt_key_names_the_nearest(capsys):
+    said = _refused(capsys, "train", *_sets("optimisation.learning_rat=1e-4"))
+    assert "learning_rate" in said
+
+
+def test_an_unknown_recipe_or_file_lists_the_recipes(capsys):
+    assert "default" in _refused(capsys, "train", "nowhere.yaml")
+
+
+def test_resume_of_no_run(capsys, tmp_path):
+    assert "holds no run" in _refused(capsys, "train", "--resume", str(tmp_path))
+
+
+def test_resume_takes_no_settings(capsys, tmp_path):
+    assert "--set" in _refused(capsys, "train", "--resume", str(tmp_path), "--set", "steps=3")
+
+
+def test_report_of_no_run(capsys, tmp_path):
+    assert "metrics.jsonl" in _refused(capsys, "report", str(tmp_path))
+
+
+def test_a_model_that_is_not_there(capsys, tmp_path):
+    assert "no tokenizer" in _refused(capsys, "train", *_sets("model=no/such-model", f"output={tmp_path}/run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_folder_without_tokenizer(capsys, tmp_path):
+    from gdro.tiny import base_path
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).symlink_to(base_path() / name)
+    assert "tokenizer" in _refused(capsys, "train", *_sets(f"model={folder}", f"output={tmp_path}/run"))
+
+
+def test_a_folder_that_is_no_model(capsys, tmp_path):
+    assert "config.json" in _refused(capsys, "train", *_sets(f"model={tmp_path}", f"output={tmp_path}/run"))
+
+
+def test_prompts_and_completions_must_fit_the_context(capsys, tmp_path):
+    said = _refused(capsys, "train", *_sets("generation.max_completion_tokens=100000", f"output={tmp_path}/run"))
+    assert "positions" in said
+
+
+def test_a_prompt_that_is_too_long_is_named(capsys, tmp_path, tasks):
+    settings = _sets("data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", "generation.max_prompt_tokens=1")
+    assert "tasks" in _refused(capsys, "train", *settings, "--set", f"output={tmp_path}/run")
+
+
+def test_fewer_prompts_than_a_step_takes(capsys, tmp_path, tasks):
+    settings = _sets("data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", f"output={tmp_path}/run")
+    assert "prompts_per_step" in _refused(capsys, "train", *settings)
+
+
+def test_a_full_folder_is_never_written_over(capsys, tmp_path, tasks):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "notes.txt").touch()
+    settings = ["data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", "prompts_per_step=8"]
+    assert "is not empty" in _refused(capsys, "train", *_sets(*settings, f"output={tmp_path}/old"))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("raise RuntimeError('boom')", "boom"),
+        ("return [float('nan')]", "nan"),
+        ("return [1.0, 2.0]", "2"),
+        ("return None", "None"),
+    ],
+)
+def test_a_faulty_reward_function_is_named(capsys, tmp_path, tasks, body, expected):
+    code = tmp_path / "reward.py"
+    code.write_text(f"def reward(completions, prompts):\n    {body}\n")
+    settings = ["data.kind=jsonl", f"data.path={tasks}", "verifier.kind=python", f"verifier.function={code}:reward"]
+    small = ["prompts_per_step=8", "steps=1", f"output={tmp_path}/run"]
+    said = _refused(capsys, "train", *_sets(*settings, *small))
+    assert "reward" in said
+    assert expected in said
+
+
+def test_check_prints_the_resolved_settings(capsys):
+    assert main(["train", "--check", "--set", "steps=7"]) == 0
+    assert "steps: 7" in capsys.readouterr().out
+
+
+def test_help_explains_every_setting(capsys):
+    assert main(["train", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "optimisation.learning_rate" in said or "learning_rate" in said
+    assert "prompts_per_step" in said
