@@ -5,6 +5,7 @@ Numpy only: the trainer brings keys, tags and numbers, and this class decides. T
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,8 +109,10 @@ class Exchange:
             return
         prompt_ids, batch = self._answered
         self._answered = None
-        share = np.bincount(batch.prompts_R[batch.prompts_R >= 0], minlength=len(prompt_ids)) / batch.real
-        self.controller.observe_losses(prompt_ids, sums_M / (rows * share))
+        rows_M = np.bincount(batch.prompts_R[batch.prompts_R >= 0], minlength=len(prompt_ids))
+        losses_M = sums_M / (rows / batch.real) / rows_M
+        logger.debug("%s", json.dumps(dict(zip(prompt_ids, losses_M.tolist(), strict=True))))
+        self.controller.observe_losses(prompt_ids, losses_M)
 
     def metrics(self) -> dict[str, float]:
         """The controller's metrics as numbers by flat names; values that do not exist (NaN) are left out."""

@@ -24,7 +24,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.debug import marked_timer
 
 from gdro.core.errors import OptionError, StateError
-from gdro.core.state import load_state, save_state
+from gdro.core.state import load_state, save_state, state_hash
 from gdro.core.types import Floats
 from gdro.engines.verl.exchange import Exchange
 from gdro.engines.verl.ids import prompt_ids
@@ -110,7 +110,7 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
         path = self._resumed_folder() / STATE_FILE
         if path.exists():
             self.exchange.load_state_dict(load_state(path))
-            logger.info("gdro: controller state restored from %s", path)
+            logger.info("gdro: restored %s, state %s", path, state_hash(self.exchange.state_dict()))
         elif self.settings.fresh:
             logger.warning("gdro: %s does not exist; the controller starts empty (gdro.fresh=true)", path)
         else:

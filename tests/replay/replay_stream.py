@@ -1,0 +1,116 @@
+"""One recorded stream of rewards, and what every adapter must make of it.
+
+`stream.json` holds, for each step, the batch's prompt ids and for each prompt as many rewards as any plan asks for: a
+`stream.json` holds, for each step, the prompt ids of the batch and for each prompt more rewards than a plan asks for: a
+`python tests/replay/replay_stream.py` writes both files again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import gdro
+
+HERE = Path(__file__).parent
+CONTROLLERS: dict[str, dict[str, Any]] = {
+    "uniform": {},
+    "prompt_gdro": {"adversary": "exp3p"},
+    "rollout_gdro": {},
+    "joint": {},
+    "sqrt_law": {},
+    "paper": {},
+}
+MEAN_ROLLOUTS, MAX_ROLLOUTS, DIGITS = 4, 12, 8
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch: prompt ids, rewards[i] of at least MAX_ROLLOUTS, and a surrogate loss a prompt."""
+
+    prompt_ids: list[str]
+    rewards: list[list[float]]
+    losses: list[float]
+
+
+@dataclass
+class Replay:
+    """What came out: rollouts and weights of each step, and the hash of the final state."""
+
+    rollouts: list[list[int]] = field(default_factory=list)
+    weights: list[list[float]] = field(default_factory=list)
+    state: str = ""
+
+    def digest(self) -> str:
+        """Of plans exactly and weights to DIGITS significant digits (exp may differ in the last bit between CPUs)."""
+        rounded = [[f"{weight:.{DIGITS - 1}e}" for weight in step] for step in self.weights]
+        return sha256(json.dumps([self.rollouts, rounded]).encode()).hexdigest()
+
+
+def make(name: str) -> gdro.Controller:
+    """The controller under replay."""
+    return gdro.make_controller(
+        name, mean_rollouts=MEAN_ROLLOUTS, max_rollouts=MAX_ROLLOUTS, seed=7, **CONTROLLERS[name]
+    )
+
+
+def load_stream() -> list[Step]:
+    """The recorded steps."""
+    return [Step(**step) for step in json.loads((HERE / "stream.json").read_text())]
+
+
+def expected(name: str) -> str:
+    """Digest that the bare core gave when the stream was recorded."""
+    digest: str = json.loads((HERE / "expected.json").read_text())[name]
+    return digest
+
+
+Answer = Callable[[Sequence[str], list[np.ndarray]], Sequence[float]]
+
+
+def bare_core(name: str, steps: list[Step]) -> Replay:
+    """The stream through the controller itself."""
+    controller, out = make(name), Replay()
+    for step in steps:
+        plan = controller.plan(step.prompt_ids)
+        rewards = [np.array(row[:n]) for row, n in zip(step.rewards, plan.rollouts, strict=True)]
+        out.rollouts.append(plan.rollouts.tolist())
+        out.weights.append(controller.observe(step.prompt_ids, rewards).weights.tolist())
+        if controller.needs_losses:
+            controller.observe_losses(step.prompt_ids, step.losses)
+    out.state = gdro.state_hash(controller.state_dict())
+    return out
+
+
+def _record() -> list[dict[str, Any]]:
+    """40 prompts of all difficulties that slowly get easier, 16 a step for 24 steps, rewards 0 and 1."""
+    random = np.random.default_rng(20261123)
+    ability = random.uniform(0.0, 1.0, 40)
+    steps = []
+    for _ in range(24):
+        chosen = random.permutation(40)[:16]
+        rewards = (random.random((16, MAX_ROLLOUTS)) < ability[chosen, None]).astype(float)
+        losses = np.round(random.normal(0.0, 0.1, 16) * 1024.0) / 1024.0  # exact in every sum and quotient
+        ids = [f"recorded/{place}" for place in chosen.tolist()]
+        steps.append({"prompt_ids": ids, "rewards": rewards.tolist(), "losses": losses.tolist()})
+        ability[chosen] += 0.05 * (1.0 - ability[chosen])
+    return steps
+
+
+def main() -> None:
+    """Write stream.json and expected.json."""
+    lines = ",\n".join(json.dumps(step) for step in _record())
+    (HERE / "stream.json").write_text(f"[{lines}]\n")
+    steps = load_stream()
+    digests = {name: bare_core(name, steps).digest() for name in CONTROLLERS}
+    (HERE / "expected.json").write_text(json.dumps(digests, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

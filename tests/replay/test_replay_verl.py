@@ -1,0 +1,75 @@
+"""The recorded stream through the verl adapter's own code (numpy only), against the bare core: bit for bit the same.
+
+What comes from verl is imitated in its own forms: fresh uids, keys `<uid>_<session>_<output>`, rows shuffled over
+workers, padding rows, several outputs in one session, and loss sums scaled by workers and mini-batches.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from replay_stream import CONTROLLERS, MEAN_ROLLOUTS, Replay, Step, bare_core, expected, load_stream, make
+
+import gdro
+from gdro.engines.verl.exchange import Exchange
+
+
+def rows_of(step: Step, uids: list[str], rollouts: np.ndarray, random: np.random.Generator):
+    """Keys, padding flags and scores of a batch as verl's trainer sees it."""
+    keys, scores = [], []
+    for uid, rewards, count in zip(uids, step.rewards, rollouts, strict=True):
+        for session in range(count):
+            outputs = 1 + session % 2  # an agent loop with two outputs: the last one has the session's reward
+            keys += [f"{uid}_{session}_{output}" for output in range(outputs)]
+            scores += [-7.0] * (outputs - 1) + [rewards[session]]
+    keys, scores = [*keys, "pad0_0_0", "pad0_1_0"], [*scores, 0.0, 0.0]
+    order = random.permutation(len(keys))
+    keys = [keys[row] for row in order]
+    return keys, [key.startswith("pad") for key in keys], np.array(scores)[order]
+
+
+def through_adapter(name: str, steps: list[Step], weighting: str = "row", restart_at: int | None = None) -> Replay:
+    random = np.random.default_rng(1)
+    exchange, out = Exchange(make(name), weighting), Replay()
+    for number, step in enumerate(steps):
+        if number == restart_at:
+            state = exchange.state_dict()
+            exchange = Exchange(make(name), weighting)
+            exchange.load_state_dict(state)
+        uids = [f"{number:04d}-{place:04d}" for place in range(len(step.prompt_ids))]
+        rollouts = exchange.plan(step.prompt_ids, uids)
+        answer = exchange.observe(*rows_of(step, uids, rollouts, random))
+        rows = answer.rows
+        assert (answer.factors_R[rows.prompts_R < 0] == 1.0).all()
+        out.rollouts.append(rollouts.tolist())
+        firsts = [int(np.flatnonzero(rows.prompts_R == place)[0]) for place in range(len(uids))]
+        factors = answer.factors_R[firsts]
+        assert (answer.factors_R[rows.prompts_R >= 0] == factors[rows.prompts_R[rows.prompts_R >= 0]]).all()
+        out.weights.append((factors * rollouts / MEAN_ROLLOUTS if weighting == "prompt" else factors).tolist())
+        if exchange.controller.needs_losses:
+            counts = np.bincount(rows.prompts_R[rows.prompts_R >= 0])
+            exchange.observe_losses(np.array(step.losses) * counts / 4.0, rows.real / 4.0)
+    out.state = gdro.state_hash(exchange.controller.state_dict())
+    return out
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_the_adapter_decides_as_the_core(name: str) -> None:
+    steps = load_stream()
+    core, adapter = bare_core(name, steps), through_adapter(name, steps)
+    assert adapter.rollouts == core.rollouts
+    assert adapter.weights == core.weights
+    assert adapter.digest() == expected(name)
+    assert adapter.state == core.state
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_a_restart_changes_nothing(name: str) -> None:
+    steps = load_stream()
+    assert through_adapter(name, steps, restart_at=11) == through_adapter(name, steps)
+
+
+def test_prompt_weighting_takes_the_rollouts_out_of_the_factor() -> None:
+    steps = load_stream()
+    by_prompt, by_row = through_adapter("joint", steps, "prompt"), through_adapter("joint", steps)
+    np.testing.assert_allclose(np.concatenate(by_prompt.weights), np.concatenate(by_row.weights), rtol=1e-12)
