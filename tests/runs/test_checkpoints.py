@@ -66,3 +66,19 @@ def test_none_at_all_means_start_anew_but_damage_everywhere_is_an_error(tmp_path
 def test_only_unfinished_ones_mean_start_anew(tmp_path):
     _checkpoint(tmp_path, 10, sealed=False)
     assert checkpoints.newest_whole(tmp_path, lambda text: None) is None
+
+
+def test_moved_aside_ones_do_not_pile_up(tmp_path):
+    _checkpoint(tmp_path, 10)
+    for _ in range(3):
+        _checkpoint(tmp_path, 20, sealed=False)
+        assert checkpoints.newest_whole(tmp_path, lambda text: None).name == "checkpoint-10"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "damaged-checkpoint-20"]
+
+
+def test_rotation_keeps_the_newest_by_step_and_clears_what_an_interruption_left(tmp_path):
+    for step in (100, 9, 20):
+        _checkpoint(tmp_path, step)
+    (tmp_path / ".removed-checkpoint-8").mkdir()
+    checkpoints.rotate(tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-20"]

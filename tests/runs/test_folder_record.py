@@ -70,6 +70,15 @@ def test_cut_back_drops_the_end_and_needs_no_record(tmp_path):
     assert cut_back(path, 5) == []
 
 
+def test_what_followed_the_checkpoint_of_the_step_is_written_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    writer = RecordWriter(path)
+    for event in ("evaluation", "step", "checkpoint", "resume", "evaluation", "end"):
+        writer.write(event, step=5)
+    writer.close()
+    assert [event["event"] for event in cut_back(path, 5)] == ["evaluation", "step", "checkpoint", "resume"]
+
+
 @given(
     st.recursive(
         st.none() | st.floats() | st.text() | st.integers(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)

@@ -1,13 +1,14 @@
 """Checkpoints that are whole or not there: a seal with the checksum of every file, written last.
 
 A folder `checkpoint-N` without a matching seal is one that an interruption, a full disk or a bad block left behind. It
-is never resumed from; the one before it is.
+is never resumed from; the one before it is. Old ones are removed only after the seal of a newer one is on disk.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,8 @@ from gdro.runs.errors import RunError
 
 SEAL = "seal.json"
 PREFIX = "checkpoint-"
+DAMAGED = "damaged-"
+REMOVED = ".removed-"
 
 
 def seal(folder: Path) -> None:
@@ -48,6 +51,14 @@ def fault(folder: Path) -> str | None:
     return None
 
 
+def rotate(root: Path, keep: int) -> None:
+    """Remove all but the `keep` newest checkpoints, by step. One is renamed first, so that half of one never shows."""
+    for folder in all_checkpoints(root)[keep:]:
+        os.replace(folder, _free_name(folder.with_name(f"{REMOVED}{folder.name}")))
+    for leftover in root.glob(f"{REMOVED}*"):
+        shutil.rmtree(leftover)
+
+
 def step_of(folder: Path) -> int:
     """The step of a checkpoint folder's name."""
     return int(folder.name.removeprefix(PREFIX))
@@ -65,20 +76,24 @@ def newest_whole(root: Path, tell: Callable[[str], None]) -> Path | None:
     """The newest checkpoint whose seal holds; None when there is none at all.
 
     A faulty newer one is told about and moved aside to `damaged-...`, so that nothing takes it for a checkpoint again.
+    Those that an earlier resume moved aside are removed then, so that they do not pile up.
 
     Raises:
         RunError: there are checkpoints, and every one of them is faulty.
     """
     checkpoints = all_checkpoints(root)
+    earlier = list(root.glob(f"{DAMAGED}{PREFIX}*"))
     faults: list[str] = []
     for folder in checkpoints:
         wrong = fault(folder)
         if wrong is None:
             return folder
         faults.append(f"{folder.name}: {wrong}")
-        aside = _free_name(folder.with_name(f"damaged-{folder.name}"))
+        aside = _free_name(folder.with_name(f"{DAMAGED}{folder.name}"))
         tell(f"checkpoint {folder} cannot be used: {wrong}. Moved to {aside.name}; trying the one before it.")
         os.replace(folder, aside)
+        while earlier:
+            shutil.rmtree(earlier.pop())
     if checkpoints and not all("never finished" in text for text in faults):
         raise RunError(f"no checkpoint in {root} can be used ({'; '.join(faults)}); start the run anew")
     return None

@@ -10,6 +10,7 @@ RUN/report.html       what it all looked like
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,15 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved settings."""
         return self.path / "config.yaml"
+
+    def write_config(self, text: str) -> None:
+        """Write the settings, all or nothing: a resume from half of them would be another run."""
+        temporary = self.config.with_name(f".{self.config.name}.tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.config)
 
     @property
     def record(self) -> Path:

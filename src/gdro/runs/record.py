@@ -28,10 +28,13 @@ class RecordWriter:
         self._file.write(line + "\n")
         self._file.flush()
 
+    def flush_to_disk(self) -> None:
+        """Make sure that what is written survives a power failure."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Flush to disk and close."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self.flush_to_disk()
         self._file.close()
 
 
@@ -47,14 +50,17 @@ def without_nan(value: Any) -> Any:
 
 
 def cut_back(path: Path, step: int) -> list[Event]:
-    """Drop every event after `step`, and a line that an interruption left half written; the rest stays byte for byte.
+    """Drop what came after the checkpoint of `step`, and a line left half written; the rest stays byte for byte.
 
     Returns:
         The events kept.
     """
-    kept: list[tuple[bytes, Event]] = [
-        (line, event) for line, event in _lines(path) if event.get("step", 0) <= step and event["event"] != "end"
-    ]
+    kept: list[tuple[bytes, Event]] = []
+    sealed = False
+    for line, event in _lines(path):
+        if event.get("step", 0) <= step and (event["event"] == "resume" or not (sealed or event["event"] == "end")):
+            kept.append((line, event))
+            sealed = sealed or (event["event"] == "checkpoint" and event["step"] == step)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         file.writelines(line for line, _ in kept)

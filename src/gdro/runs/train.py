@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import transformers
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
@@ -33,7 +34,7 @@ from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, new_folder, old_folder
 from gdro.runs.policy import Policy, check_context, load_policy
 from gdro.runs.progress import Progress
-from gdro.runs.record import RecordWriter, cut_back
+from gdro.runs.record import Event, RecordWriter, cut_back
 from gdro.runs.rewards import VerifierReward, verifier_of
 from gdro.runs.trainer_args import controller_of, lora, trainer_args, training_set
 from gdro.verify import Verifier
@@ -50,7 +51,7 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
     with _closing(verifier, progress):
         folder = _shared_folder(config)
         if PartialState().is_main_process:
-            folder.config.write_text(config.to_yaml(), encoding="utf-8")
+            folder.write_config(config.to_yaml())
         return Run(config, folder, prompts, policy, verifier, progress).go(None)
 
 
@@ -133,7 +134,10 @@ class Run:
         elif self.is_main and self.prompts.heldout:
             self.base = evaluation.load_evaluation(self._evaluation_file(0), self.prompts.heldout)
         with self._signals():
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            if done < self.config.steps:
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            else:  # only what follows the last step is missing; TRL would train one step too many
+                trainer._load_from_checkpoint(str(checkpoint))
         self.progress.close()
         if self.interrupted:
             self._stopped(trainer.state.global_step)
@@ -172,9 +176,11 @@ class Run:
         """A checkpoint is written: seal it."""
         PartialState().wait_for_everyone()
         if self.is_main:
-            path = self.folder.checkpoints / f"{checkpoints.PREFIX}{step}"
-            checkpoints.seal(path)
-            self._write("checkpoint", step=step, path=str(path.relative_to(self.folder.path)))
+            if self.record is not None:
+                self.record.flush_to_disk()
+            checkpoints.seal(self._checkpoint(step))
+            self._write_checkpoint(step)
+            checkpoints.rotate(self.folder.checkpoints, max(self.config.checkpoint.keep, 2))
 
     def _trainer(self) -> GDROTrainer:
         self.policy.model.name_or_path = self.policy.path
@@ -193,16 +199,21 @@ class Run:
         return trainer
 
     def _open_record(self, checkpoint: Path | None, done: int) -> set[int]:
-        """Open the record; the steps at which it already holds an evaluation."""
-        if not self.is_main:
-            return {0}
+        """Open the record, on the main process; the steps at which it already holds an evaluation, on all."""
+        kept = self._cut_record(checkpoint, done) if self.is_main else []
+        known = {event["step"] for event in kept if event["event"] == "evaluation"}
+        return set(broadcast_object_list([known])[0])
+
+    def _cut_record(self, checkpoint: Path | None, done: int) -> list[Event]:
         kept = cut_back(self.folder.record, done)
         self.record = RecordWriter(self.folder.record)
         if not any(event["event"] == "start" for event in kept):
             self._write("start", **self._start())
         if checkpoint is not None:
+            if not any(event["event"] == "checkpoint" and event["step"] == done for event in kept):
+                self._write_checkpoint(done)
             self._write("resume", step=done, time=_now())
-        return {event["step"] for event in kept if event["event"] == "evaluation"}
+        return kept
 
     def _start(self) -> dict[str, Any]:
         return {
@@ -240,6 +251,12 @@ class Run:
         self.progress.note(
             f"stopped after step {step}; nothing is lost. Go on with: gdro train --resume {self.folder.path}"
         )
+
+    def _checkpoint(self, step: int) -> Path:
+        return self.folder.checkpoints / f"{checkpoints.PREFIX}{step}"
+
+    def _write_checkpoint(self, step: int) -> None:
+        self._write("checkpoint", step=step, path=str(self._checkpoint(step).relative_to(self.folder.path)))
 
     def _evaluation_file(self, step: int) -> Path:
         return self.folder.evaluations / f"step-{step:06d}.jsonl"
@@ -281,9 +298,14 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         every = self.run.config.evaluation.every
         if every and state.global_step % every == 0:
             self.run.evaluate(state.global_step)
-        if self.run.interrupted:
+        if any(gather_object([self.run.interrupted])):
+            self.run.interrupted = True
             control.should_save = True
             control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Empty TRL's own history: metrics.jsonl holds it, and in each checkpoint it would grow with every step."""
+        state.log_history.clear()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.run.on_checkpoint(state.global_step)

@@ -60,7 +60,7 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         dataloader_pin_memory=on_gpu,
         save_strategy="steps",
         save_steps=config.checkpoint.every,
-        save_total_limit=max(config.checkpoint.keep, 2),
+        save_total_limit=None,  # TRL removes by time stamp, before the new one is sealed: see checkpoints.rotate
         logging_steps=1,
         logging_nan_inf_filter=False,
         report_to=list(config.report_to) or "none",
