@@ -108,12 +108,13 @@ def test_a_worker_killed_while_idle_costs_nothing() -> None:
 
 
 def test_a_killed_nursery_is_replaced() -> None:
-    with verifier(workers=1) as one:
-        score(one, "fine")
+    with verifier(workers=2) as one:
+        score(one, *["nap"] * 40)
         assert one.pool._nursery is not None
+        assert len(one.pool.pids) == 2
         os.kill(one.pool._nursery.pid, signal.SIGKILL)
-        time.sleep(0.2)
-        assert score(one, "fine", "fine") == ([1.0, 1.0], {causes.SCORED: 2})
+        time.sleep(0.5)
+        assert score(one, *["nap"] * 40) == ([1.0] * 40, {causes.SCORED: 40})
 
 
 @pytest.mark.parametrize(

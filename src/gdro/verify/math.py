@@ -9,7 +9,6 @@ hold together. `\boxed{4=3}` is not 3, `\boxed{2x=3}` neither, `\boxed{x=3}` and
 from __future__ import annotations
 
 import logging
-import re
 from functools import lru_cache
 from typing import Any
 
@@ -18,25 +17,20 @@ import math_verify.parser as mv_parser
 from latex2sympy2_extended import is_expr_of_only_symbols
 from latex2sympy2_extended.logic import And
 from math_verify import ExprExtractionConfig, LatexExtractionConfig
-from sympy import Basic, Eq, Set, Tuple
+from sympy import Basic, Eq, MatrixBase, Set, Tuple
 from sympy.core.relational import Relational
 
 from gdro.verify import causes
 from gdro.verify.extract import find_answer
 from gdro.verify.fastpath import decide, plain
 from gdro.verify.guards import refusal
+from gdro.verify.ignored import has_ignored_number, has_ignored_sign
 from gdro.verify.types import GoldError, Outcome, Task
 
 for _name in ("math_verify.parser", "math_verify.grader", "math_verify.utils"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 _CONFIG = (LatexExtractionConfig(), ExprExtractionConfig())
-_MISLEADING = re.compile(
-    r"\\(?:neq?|implies|impliedby|iff|(?:long)?(?:left)?rightarrow|(?:Long)?(?:left)?[Rr]ightarrow|not)(?![a-zA-Z])"
-    r"|(?<!\\lim_\{)\\to(?![a-zA-Z])|[≠→⇒⟹⇔↔]"
-)
-"""Signs that math-verify drops or steps over: it reads `\\neq 3`, `4 \\to 3` and `5 \\implies 3` as 3."""
-_LIMIT = re.compile(r"\\lim\s*_\s*\{[^{}]{0,40}\}")
 
 
 def score(task: Task) -> Outcome:
@@ -55,8 +49,8 @@ def judge_box(text: str, gold: str) -> Outcome:
     if (cause := refusal(text)) is not None:
         return Outcome(0.0, cause)
     parsed = parse_answer(text)
-    if parsed and misleading(text, gold):
-        return Outcome(0.0, causes.WRONG, "says more than its last term")
+    if parsed and (has_ignored_sign(text, gold) or has_ignored_number(parsed)):
+        return Outcome(0.0, causes.WRONG, "says more than what math-verify reads in it")
     return _compare(parsed, gold)
 
 
@@ -143,11 +137,6 @@ def parse_tail(text: str) -> list[Any]:
     return []
 
 
-def misleading(answer: str, gold: str) -> bool:
-    """Whether the answer has a sign that math-verify ignores and the gold has none."""
-    return _MISLEADING.search(_LIMIT.sub("", answer)) is not None and _MISLEADING.search(gold) is None
-
-
 def equal(gold: Any, answer: Any) -> bool:
     """math-verify's comparison of two readings, and `coherent`."""
     same = math_verify.verify(gold, answer, timeout_seconds=None)
@@ -181,7 +170,9 @@ def has_relation(expression: Any) -> bool:
 def _relations(expression: Any) -> list[Any]:
     if isinstance(expression, Relational | And):
         return [expression]
-    return [found for part in getattr(expression, "args", ()) for found in _relations(part)]
+    parts = expression.flat() if isinstance(expression, MatrixBase) else ()
+    parts = expression.args if isinstance(expression, Basic) else parts
+    return [found for part in parts for found in _relations(part)]
 
 
 def _names_its_value(part: Any) -> bool:

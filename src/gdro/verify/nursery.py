@@ -48,7 +48,7 @@ def main(fd: int) -> None:
                 return
             command = json.loads(message)
             if "bury" in command:
-                reply = bury(command["bury"])
+                reply = bury(command["bury"]) if command["bury"] in children else {}
                 children.discard(command["bury"])
             else:
                 reply = {"pid": fork_worker(fds[0], control, settings)}
