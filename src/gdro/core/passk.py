@@ -38,15 +38,7 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
     Raises:
         RewardError: k < 1, an n < k, a c outside 0..n, or any that is no whole number.
     """
-    total, correct = np.broadcast_arrays(np.asarray(n, np.float64), np.asarray(c, np.float64))
-    if not (np.mod(total, 1.0) == 0.0).all() or not (np.mod(correct, 1.0) == 0.0).all() or k != int(k):
-        raise RewardError(f"pass@{k} is of whole numbers: rollouts n, correct ones c, and k")
-    if k < 1 or (total < k).any():
-        raise RewardError(
-            f"pass@{k} needs k >= 1 and at least {k} rollouts of every prompt; the fewest is {total.min():g}"
-        )
-    if (correct < 0).any() or (correct > total).any():
-        raise RewardError("the number of correct rollouts must lie between 0 and n")
+    total, correct = _counts(n, c, k)
     surely = total - correct < k
     offsets = np.arange(k, dtype=np.float64)
     remaining = total[..., None] - offsets
@@ -56,7 +48,22 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
 
 def mean_at_k(n: ArrayLike, c: ArrayLike) -> Floats:
     """Fraction of correct rollouts of each prompt (pass@1): c / n. Raises RewardError as `pass_at_k`."""
-    return pass_at_k(n, c, 1)
+    total, correct = _counts(n, c, 1)
+    return np.asarray(correct / total)
+
+
+def _counts(n: ArrayLike, c: ArrayLike, k: int) -> tuple[Floats, Floats]:
+    """n and c as arrays of one shape, checked for pass@k."""
+    total, correct = np.broadcast_arrays(np.asarray(n, np.float64), np.asarray(c, np.float64))
+    if not (np.mod(total, 1.0) == 0.0).all() or not (np.mod(correct, 1.0) == 0.0).all() or k != int(k):
+        raise RewardError(f"pass@{k} is of whole numbers: rollouts n, correct ones c, and k")
+    if k < 1 or (total < k).any():
+        raise RewardError(
+            f"pass@{k} needs k >= 1 and at least {k} rollouts of every prompt; the fewest is {total.min():g}"
+        )
+    if (correct < 0).any() or (correct > total).any():
+        raise RewardError("the number of correct rollouts must lie between 0 and n")
+    return total, correct
 
 
 def bootstrap(values: ArrayLike, *, resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:

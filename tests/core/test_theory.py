@@ -1,0 +1,93 @@
+"""Lemma 4.1 and the duality gap, numerically."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gdro.core.adversaries import EmaHedge, Hedge
+from gdro.core.errors import OptionError
+from gdro.core.regret import RegretMeter
+from gdro.core.theory import duality_gap_bound, entropic_maximiser, entropic_risk, entropic_value
+
+LOSSES = st.lists(st.floats(-50, 50), min_size=1, max_size=10)
+ETA = st.floats(0.01, 50)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LOSSES, ETA)
+def test_the_risk_lies_between_the_worst_bin_and_log_b_over_eta_above(losses, eta):
+    risk = entropic_risk(losses, eta)
+    assert max(losses) - 1e-9 <= risk <= max(losses) + math.log(len(losses)) / eta + 1e-9
+
+
+@settings(max_examples=100, deadline=None)
+@given(LOSSES, ETA, st.integers(0, 10**6))
+def test_the_maximiser_attains_it_and_nothing_exceeds_it(losses, eta, seed):
+    q, risk = entropic_maximiser(losses, eta), entropic_risk(losses, eta)
+    assert entropic_value(q, losses, eta) == pytest.approx(risk, abs=1e-8)
+    for other in np.random.default_rng(seed).dirichlet(np.ones(len(losses)), 50):
+        assert entropic_value(other, losses, eta) <= risk + 1e-9
+
+
+def test_the_gradient_is_the_weighted_sum_of_gradients():
+    """Eq. 26 through a model: L_b(theta) = |theta - c_b|^2, against central differences."""
+    rng = np.random.default_rng(0)
+    centres, theta, eta = rng.normal(size=(4, 3)), rng.normal(size=3), 2.0
+
+    def risk(at: np.ndarray) -> float:
+        return entropic_risk(((at - centres) ** 2).sum(axis=1), eta)
+
+    q = entropic_maximiser(((theta - centres) ** 2).sum(axis=1), eta)
+    numeric = [(risk(theta + h) - risk(theta - h)) / 2e-6 for h in np.eye(3) * 1e-6]
+    np.testing.assert_allclose(q @ (2 * (theta - centres)), numeric, atol=1e-7)
+
+
+def test_the_ends_of_the_dial():
+    losses = np.array([0.1, 0.9, 0.4])
+    assert entropic_risk(losses, 1e4) == pytest.approx(0.9, abs=1e-3)
+    assert entropic_risk(losses, 1e-6) - math.log(3) / 1e-6 == pytest.approx(losses.mean(), abs=1e-4)
+    assert entropic_risk([1e300, -1e300], 1.0) == 1e300
+
+
+def test_the_paper_s_learner_plays_the_maximiser():
+    learner = EmaHedge(3, eta=2.0, gamma=0.0, beta=1.0)
+    losses = np.array([0.1, 0.9, 0.4])
+    learner.update(losses)
+    np.testing.assert_allclose(learner.probabilities(), entropic_maximiser(losses, 2.0))
+
+
+def test_the_gap_of_averaged_iterates_is_below_the_regrets_over_t():
+    """Eq. 27 on the convex game min_theta max_b |theta - c_b|: gradient descent against Hedge, gap by grid search."""
+    centres, theta, rounds = np.array([0.0, 0.3, 1.0]), 0.9, 400
+    learner, meter = Hedge(3), RegretMeter(3)
+    thetas, paid, qs = [], [], []
+    for t in range(rounds):
+        q, losses = learner.probabilities(), np.abs(theta - centres)
+        thetas.append(theta)
+        qs.append(q)
+        paid.append(float(q @ losses))
+        meter.record(q, losses)
+        learner.update(losses)
+        theta = float(np.clip(theta - 0.5 / math.sqrt(t + 1) * (q @ np.sign(theta - centres)), 0.0, 1.0))
+    grid = np.linspace(0, 1, 1001)
+    all_losses = np.abs(grid[:, None] - centres)
+    regret_policy = sum(paid) - (all_losses @ np.sum(qs, axis=0)).min()
+    gap = np.abs(np.mean(thetas) - centres).max() - (all_losses @ np.mean(qs, axis=0)).min()
+    assert 0.0 <= gap <= duality_gap_bound(regret_policy, meter.regret, rounds) + 1e-9
+    assert gap < 0.1
+
+
+def test_bad_arguments_are_named():
+    for call in (
+        lambda: entropic_risk([], 1.0),
+        lambda: entropic_risk([math.nan], 1.0),
+        lambda: entropic_risk([1.0], 0.0),
+        lambda: duality_gap_bound(1.0, 1.0, 0),
+    ):
+        with pytest.raises(OptionError):
+            call()
