@@ -1,0 +1,139 @@
+"""The fast sampler against `model.generate`, and sampling for evaluation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from transformers import BloomConfig, BloomForCausalLM, GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM
+from trl_bench import tiny_model
+
+from gdro.core.errors import OptionError
+from gdro.engines.trl import SamplingOptions, sample
+from gdro.engines.trl.fast_path import why_not_fast, why_not_options
+from gdro.engines.trl.generation import left_pad, sample_rows
+
+PROMPTS = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16, 17]]
+ROWS = [0, 0, 0, 1, 2, 2, 2, 2, 2, 1, 0, 2]
+
+
+def generated(model, options, rows=ROWS):
+    ids, mask = left_pad([PROMPTS[place] for place in rows], options.pad_id, torch.device("cpu"))
+    output = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        do_sample=True,
+        max_new_tokens=options.max_new_tokens,
+        eos_token_id=list(options.eos_ids),
+        pad_token_id=options.pad_id,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+    )
+    rows_of_tokens = output[:, ids.shape[1] :].tolist()
+    ends = [next((i + 1 for i, t in enumerate(r) if t in options.eos_ids), len(r)) for r in rows_of_tokens]
+    return [row[:end] for row, end in zip(rows_of_tokens, ends, strict=True)]
+
+
+def small(config_class, model_class, **changes):
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    return model_class(config_class(**(sizes | changes)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"temperature": 0.6},
+        {"top_k": 5},
+        {"top_p": 0.7},
+        {"min_p": 0.2},
+        {"temperature": 0.8, "top_p": 0.8, "top_k": 9},
+    ],
+    ids=str,
+)
+def test_same_seed_same_tokens_as_generate(changes):
+    """Same random numbers as generate, rows leaving the batch or not, and the generator left in the same state."""
+    model = tiny_model()
+    options = SamplingOptions(max_new_tokens=12, eos_ids=tuple(range(1, 42, 5)), pad_id=0, **changes)
+    torch.manual_seed(5)
+    expected, state = generated(model, options), torch.get_rng_state()
+    torch.manual_seed(5)
+    found = sample_rows(model, PROMPTS, ROWS, options)
+    assert found == expected
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len({len(row) for row in found}) > 1, "rows should end at different steps"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        tiny_model(attn_implementation="eager"),
+        small(LlamaConfig, LlamaForCausalLM),
+        small(GemmaConfig, GemmaForCausalLM),
+        get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)),
+    ],
+    ids=["eager", "llama", "gemma", "lora"],
+)
+def test_other_models(model):
+    assert why_not_fast(model) is None
+    options = SamplingOptions(max_new_tokens=8, eos_ids=(1, 4), pad_id=0)
+    torch.manual_seed(2)
+    expected = generated(model, options)
+    torch.manual_seed(2)
+    assert sample_rows(model, PROMPTS, ROWS, options) == expected
+
+
+def test_reasons():
+    plain = {"do_sample": True, "repetition_penalty": 1.0, "cache_implementation": None, "temperature": 0.7}
+    assert why_not_options(plain, {"eos_token_id": 1, "output_scores": False}) is None
+    assert "no_repeat_ngram_size=3" in str(why_not_options(plain | {"no_repeat_ngram_size": 3}, {}))
+    assert "suppress_tokens" in str(why_not_options(plain, {"suppress_tokens": [4]}))
+    assert "repetition_penalty" in str(why_not_options(plain | {"repetition_penalty": 1.2}, {}))
+    assert "cache_implementation" in str(why_not_options(plain | {"cache_implementation": "static"}, {}))
+    assert "do_sample" in str(why_not_options(plain | {"do_sample": False}, {}))
+    assert "sliding" in str(why_not_fast(tiny_model(use_sliding_window=True, sliding_window=4, max_window_layers=0)))
+    assert "position_ids" in str(
+        why_not_fast(BloomForCausalLM(BloomConfig(vocab_size=40, hidden_size=16, n_layer=1, n_head=2)))
+    )
+    prefix = get_peft_model(tiny_model(), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
+    assert "virtual tokens" in str(why_not_fast(prefix))
+
+
+def test_evaluation_samples():
+    """Ragged counts in the order of the prompts, whatever the batches; the global generator is left alone."""
+    model = tiny_model().train()
+    options = SamplingOptions(max_new_tokens=6, eos_ids=(1,), pad_id=0)
+    before = torch.get_rng_state()
+    found = sample(model, PROMPTS, [3, 1, 4], options, seed=7, rows_per_batch=3)
+    assert [len(group) for group in found] == [3, 1, 4]
+    assert found == sample(model, PROMPTS, [3, 1, 4], options, seed=7, rows_per_batch=3)
+    assert found != sample(model, PROMPTS, [3, 1, 4], options, seed=8, rows_per_batch=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+    sharp = SamplingOptions(max_new_tokens=6, eos_ids=(1,), pad_id=0, top_k=1)
+    greedy = sample(model, PROMPTS, 2, sharp, seed=0, rows_per_batch=2)
+    alone = [sample(model, [prompt], 1, sharp, seed=1)[0][0] for prompt in PROMPTS]
+    assert greedy == [[row, row] for row in alone]
+
+
+def test_evaluation_of_a_model_without_fast_path():
+    torch.manual_seed(0)
+    model = BloomForCausalLM(BloomConfig(vocab_size=40, hidden_size=16, n_layer=1, n_head=2))
+    options = SamplingOptions(max_new_tokens=5, eos_ids=(1, 3, 7), pad_id=0)
+    found = sample(model, PROMPTS, 2, options, seed=7)
+    assert found == sample(model, PROMPTS, 2, options, seed=7)
+    assert all(1 <= len(row) <= 5 and not set(row[:-1]) & {1, 3, 7} for group in found for row in group)
+
+
+def test_evaluation_bad_input():
+    options = SamplingOptions(max_new_tokens=5, eos_ids=(1,), pad_id=0)
+    with pytest.raises(OptionError, match="2 counts for 3 prompts"):
+        sample(tiny_model(), PROMPTS, [1, 2], options, seed=0)
+    with pytest.raises(OptionError, match="prompt 1 has 0 tokens"):
+        sample(tiny_model(), [[3], []], 1, options, seed=0)
+    with pytest.raises(OptionError, match="temperature"):
+        SamplingOptions(max_new_tokens=5, eos_ids=(1,), pad_id=0, temperature=0.0)
