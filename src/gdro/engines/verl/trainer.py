@@ -150,8 +150,7 @@ def _column(batch: TensorDict, name: str) -> list[Any]:
     """A column of a batch as plain Python values, one a row."""
     if name not in batch.keys():  # noqa: SIM118 - a TensorDict
         raise OptionError(f"the training data has no column {name!r}; gdro names prompts by data_source and extra_info")
-    values: list[Any] = batch[name].tolist()
-    return values
+    return list(batch[name])
 
 
 def _scaled(advantages: torch.Tensor, factors_R: Floats) -> torch.Tensor:

@@ -1,0 +1,10 @@
+"""These tests need verl, which cannot share an environment with TRL: `make test-verl` runs them in their own.
+
+Elsewhere pytest does not collect this folder at all, as docs/verl.md says; nothing in it is skipped.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+collect_ignore_glob = [] if find_spec("verl") else ["*"]

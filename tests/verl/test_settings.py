@@ -1,0 +1,81 @@
+"""The `gdro.*` keys, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from gdro.core.errors import OptionError
+from gdro.engines.verl.settings import build_controller, read_settings
+
+
+def stock(*overrides: str) -> dict:
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", ["actor_rollout_ref.rollout.n=4", *overrides])
+    return OmegaConf.to_container(config)
+
+
+STOCK = stock()
+
+
+def changed(key: str, value: object) -> dict:
+    config = copy.deepcopy(STOCK)
+    *path, last = key.split(".")
+    node = config
+    for part in path:
+        node = node.setdefault(part, {})
+    node[last] = value
+    return config
+
+
+def build(config: dict):
+    return build_controller(read_settings(config), config)
+
+
+def test_stock_verl_with_no_gdro_keys_is_joint_with_verls_n() -> None:
+    controller = build(STOCK)
+    assert (controller.name, controller.mean_rollouts) == ("joint", 4)
+    assert read_settings(STOCK).weighting == "prompt"
+
+
+def test_hydra_overrides_reach_the_controller() -> None:
+    config = stock("+gdro.controller=prompt_gdro", "+gdro.eta=5", "+gdro.reward_range=[-1,1]", "+gdro.weighting=row")
+    controller = build(config)
+    assert (controller.name, controller.eta, controller.reward_range) == ("prompt_gdro", 5, (-1, 1))
+    assert read_settings(config).weighting == "row"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("gdro.controller", "jiont", "did you mean 'joint'"),
+        ("gdro.controler", "joint", "has no option 'controler'; did you mean"),
+        ("gdro.eta", -1.0, "eta"),
+        ("gdro.weighting", "token", "must be prompt or row"),
+        ("gdro.fresh", "yes", "must be true or false"),
+        ("gdro", 3, "must hold keys"),
+        ("gdro.mean_rollouts", 8, "actor_rollout_ref.rollout.n; remove it"),
+        ("gdro.min_rollouts", 1, "raw reward as advantage"),
+        ("actor_rollout_ref.rollout.n", 1, "at least 2"),
+        ("data.gen_batch_size", 3, "data.gen_batch_size=3"),
+        ("algorithm.filter_groups.enable", True, "filter_groups"),
+        ("trainer.v1.sampler.sync_refill_failed_groups", True, "sync_refill_failed_groups"),
+        ("trainer.v1.sampler.custom_sampler.path", "x.py", "custom_sampler"),
+        ("skip.rollout_tq.enable", True, "replays old rollouts"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(key: str, value: object, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        build(changed(key, value))
+
+
+@pytest.mark.parametrize("key", ["trainer.critic_warmup", "distillation.enabled"])
+def test_the_surrogate_needs_a_policy_loss_in_every_step(key: str) -> None:
+    config = changed(key, 1)
+    build(config)
+    config["gdro"] = {"controller": "paper"}
+    with pytest.raises(OptionError, match="surrogate"):
+        build(config)
