@@ -129,7 +129,7 @@ def main() -> None:
             train(name, options.model, prompts, reward, options.steps, traces[name])
     stock = traces["stock"]
     print(
-        f"dead groups {statistics.mean(stock.dead):.0%}, completion length {statistics.mean(stock.lengths):.1f} tokens, "
+        f"dead groups {statistics.mean(stock.dead):.0%}, completions of {statistics.mean(stock.lengths):.1f} tokens, "
         f"{options.rounds} rounds of {options.steps} steps"
     )
     table = {}

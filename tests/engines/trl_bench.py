@@ -86,7 +86,7 @@ def config(folder: Any, **changes: Any) -> GDROConfig:
 
 
 class Ragged:
-    """A controller of the tests' own: moves rollouts between neighbours and weighs prompts by their id and visits."""
+    """A controller of the tests' own: moves rollouts between prompts and weighs prompts by their id and visits."""
 
     def __init__(self, mean_rollouts: int = 4, needs_losses: bool = False) -> None:
         self.mean_rollouts = mean_rollouts
@@ -99,10 +99,10 @@ class Ragged:
     def plan(self, prompt_ids: Any) -> Plan:
         ids = tuple(prompt_ids)
         rollouts = np.full(len(ids), self.mean_rollouts)
-        for i in range(0, len(ids) - 1, 2):
+        for i in range(len(ids) // 2):
             shift = (zlib.crc32(ids[i].encode()) + self.visits.get(ids[i], 0)) % self.mean_rollouts
             rollouts[i] -= shift
-            rollouts[i + 1] += shift
+            rollouts[-1 - i] += shift
         plan = Plan(ids, rollouts, np.zeros(len(ids), dtype=np.int64))
         self.outstanding.append(plan)
         return plan

@@ -87,7 +87,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             )
         self.on_step = on_step
         self.place = checkpoint.Place(processes=PartialState().num_processes)
-        self._stopwatch = records.Stopwatch()
+        self.stopwatch = records.Stopwatch()
         self._ledger = LossLedger()
         self._gathered_rewards: torch.Tensor | None = None
         self._forward_logps: torch.Tensor | None = None
@@ -95,8 +95,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **trl_arguments)
         self._require_full_batch()
         self._generate_every = self.args.steps_per_generation * self.num_iterations
-        self._weights_rows = dropping.why_not_drop(self.args, self.aux_loss_enabled)
-        self._drop = self.args.drop_dead_rows and self._weights_rows is None
+        self._why_not_drop = dropping.why_not_drop(self.args, self.aux_loss_enabled)
+        self._drop = self.args.drop_dead_rows and self._why_not_drop is None
         self._sampling = self._fast_sampling()
         self.add_callback(_EpochAndClock(self))
 
@@ -290,11 +290,10 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """TRL's; after the last pass over a generation batch, its losses go to the controller."""
-        with self._timed("step"):
-            loss: torch.Tensor = super().training_step(*args, **kwargs)
-            if self.controller.needs_losses and self._step % self._generate_every == 0:
-                packed = self.accelerator.gather(self._ledger.packed().to(self.accelerator.device)[None])
-                self.controller.observe_losses(self._ledger.prompt_ids, mean_losses(packed))
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if self.controller.needs_losses and self._step % self._generate_every == 0:
+            packed = self.accelerator.gather(self._ledger.packed().to(self.accelerator.device)[None])
+            self.controller.observe_losses(self._ledger.prompt_ids, mean_losses(packed))
         return loss
 
     # --- logs -----------------------------------------------------------------------------------------------------
@@ -302,7 +301,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's logs with the seconds of each phase; the record of the step goes to `on_step`."""
         is_step = self.model.training and "loss" in logs
-        seconds = self._stopwatch.read() if is_step else {}
+        seconds = self.stopwatch.read() if is_step else {}
         for phase, value in seconds.items():
             self._metrics["train"][f"gdro/seconds/{phase}"].append(value)
         super().log(logs, start_time)
@@ -324,7 +323,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         start = time.perf_counter()
         yield
         if self.model.training:
-            self._stopwatch.add(phase, time.perf_counter() - start)
+            self.stopwatch.add(phase, time.perf_counter() - start)
 
     # --- order of prompts and checkpoints ---------------------------------------------------------------------------
 
@@ -383,14 +382,23 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
 
 
 class _EpochAndClock(TrainerCallback):  # type: ignore[misc]
-    """Stateless: starts the sampler's epoch."""
+    """Starts the sampler's epoch and times whole steps. Holds nothing that a checkpoint would need."""
 
     def __init__(self, trainer: GDROTrainer) -> None:
         self.trainer = trainer
+        self.began = 0.0
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the epoch's data loader is iterated."""
         self.trainer.start_epoch()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before the first pass of a step."""
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After the optimizer."""
+        self.trainer.stopwatch.add("step", time.perf_counter() - self.began)
 
 
 def default_controller(args: GDROConfig) -> Controller:

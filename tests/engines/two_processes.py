@@ -1,0 +1,64 @@
+"""Run by test_trl_two_processes.py under torchrun: train, resume, and print what each process holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
+
+from gdro.engines.trl import GDROTrainer
+
+
+class Whole(Ragged):
+    """Keeps every plan, to show that groups straddle the processes."""
+
+
+def run(folder: Path, resume: Path | None) -> dict[str, object]:
+    controller = Whole(needs_losses=True)
+    args = config(
+        folder,
+        per_device_train_batch_size=4,
+        steps_per_generation=2,
+        max_steps=6,
+        save_strategy="steps" if resume is None else "no",
+        save_steps=1,
+        ddp_backend="gloo",
+    )
+    trainer = GDROTrainer(
+        model=tiny_model(),
+        reward_funcs=has_even_digit,
+        args=args,
+        train_dataset=sums(8),
+        processing_class=character_tokenizer(),
+        controller=controller,
+    )
+    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    weights = b"".join(p.detach().numpy().tobytes() for p in trainer.model.parameters())
+    return {
+        "rank": trainer.accelerator.process_index,
+        "processes": trainer.accelerator.num_processes,
+        "visits": controller.visits,
+        "log": controller.log,
+        "losses": [values.tolist() for _, values in controller.losses],
+        "weights": hashlib.sha256(weights).hexdigest(),
+        "tokens": trainer.place.tokens_total,
+    }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    results = {"whole": run(folder / "run", None)}
+    for stop in (2, 3):
+        results[f"from {stop}"] = run(folder / "again", folder / "run" / f"checkpoint-{stop}")
+    (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(results))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
