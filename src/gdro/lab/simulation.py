@@ -95,7 +95,7 @@ def simulate(method: str, seed: int, settings: Settings) -> Trace:
         rows = _candidates(controller, prompts, settings, rng)
         plan = controller.plan([prompts.ids[row] for row in rows.tolist()])
         rates = prompts.rates(learner.theta, rows)
-        trace.add(**_against_truth(controller, plan, rates, settings.mean_rollouts))
+        trace.add(**_against_truth(controller, plan, rates))
         waiting.append((plan, rows, _rollouts(plan, rates, rng)))
         if len(waiting) > settings.delay:
             _train(controller, learner, prompts, *waiting.popleft(), trace, rng)
@@ -177,9 +177,9 @@ def _train(
     )
 
 
-def _against_truth(controller: Controller, plan: Plan, rates: Floats, mean: int) -> dict[str, float]:
+def _against_truth(controller: Controller, plan: Plan, rates: Floats) -> dict[str, float]:
     """A plan against the true rates: distance from the law, variance of the batch, error of the estimates."""
-    variance = rates * (1.0 - rates)
+    variance, mean = rates * (1.0 - rates), controller.mean_rollouts
     seen = plan.bins != UNSEEN
     table = controller.classifier.table
     rows = table.known_rows(plan.prompt_ids)[seen]

@@ -1,0 +1,149 @@
+"""Simulated runs: reproducible, fair between methods, late feedback, and the theory where it makes a prediction."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import gdro
+from gdro.controllers.registry import controller_names
+from gdro.lab.learner import Learning
+from gdro.lab.population import World
+from gdro.lab.simulate import main
+from gdro.lab.simulate_summary import interval, markdown, summarize
+from gdro.lab.simulation import Settings, controller_of, simulate
+
+SMALL = Settings(steps=60, batch=24, every=20, held_out=300, world=World(prompts=200))
+STILL = dataclasses.replace(SMALL, steps=200, learning=Learning(rate=0.0, forgetting=0.0))
+
+
+def late(values: list[float]) -> float:
+    return float(np.nanmean(values[len(values) // 2 :]))
+
+
+@pytest.mark.parametrize("method", ["joint", "mopps"])
+def test_the_same_seed_gives_the_same_run(method):
+    one, two = simulate(method, 3, SMALL), simulate(method, 3, SMALL)
+    assert one.evaluations == two.evaluations
+    assert all(np.array_equal(one.steps[name], two.steps[name], equal_nan=True) for name in one.steps)
+    assert simulate(method, 4, SMALL).evaluations != one.evaluations
+
+
+@pytest.mark.parametrize("method", controller_names())
+def test_every_controller_can_be_simulated(method):
+    trace = simulate(method, 0, dataclasses.replace(SMALL, steps=8, every=4))
+    assert trace.evaluations["step"] == [0.0, 4.0, 8.0]
+    assert all(0.0 <= value <= 1.0 for value in trace.evaluations["pass_at_k"])
+    assert len(trace.steps["live_groups"]) == 8
+
+
+def test_all_methods_start_from_the_same_place():
+    first = [
+        simulate(m, 2, dataclasses.replace(SMALL, steps=1)).evaluations["mean_at_k"][0] for m in ("uniform", "sec")
+    ]
+    assert first[0] == first[1]
+
+
+def test_late_feedback_teaches_late():
+    late_run = simulate("joint", 0, dataclasses.replace(SMALL, delay=20))
+    scores = late_run.evaluations["mean_at_k"]
+    assert scores[0] == scores[1] != scores[2]  # evaluations at 0, 20 and 40; the first rewards come at step 21
+    assert len(late_run.steps["live_groups"]) == 40
+    assert len(late_run.steps["law_distance"]) == 60
+
+
+def test_uniform_is_its_own_yardstick():
+    trace = simulate("uniform", 0, SMALL)
+    assert max(map(abs, trace.steps["variance_change"])) < 1e-12
+    assert late(trace.steps["wse_change"]) == pytest.approx(0.0)
+
+
+def test_the_square_root_law_is_reached_when_nothing_moves():
+    distance = {m: late(simulate(m, 1, STILL).steps["law_distance"]) for m in ("uniform", "sqrt_law", "rollout_gdro")}
+    assert distance["sqrt_law"] < 0.4 * distance["uniform"]
+    assert distance["rollout_gdro"] < 0.5 * distance["uniform"]
+
+
+def test_allocation_by_variance_lowers_the_true_variance_and_chance_raises_it():
+    change = {m: late(simulate(m, 1, STILL).steps["variance_change"]) for m in ("sqrt_law", "neyman", "random_ragged")}
+    assert change["neyman"] < -0.02
+    assert change["sqrt_law"] < 0.0
+    assert change["random_ragged"] > 0.1
+
+
+@pytest.mark.parametrize("adversary", ["hedge", "exp3p", "tsallis_inf"])
+def test_regret_stays_below_its_bound(adversary):
+    trace = simulate(f"prompt_gdro:adversary={adversary},horizon=60", 0, SMALL)
+    assert (np.array(trace.steps["regret"]) <= np.array(trace.steps["regret_bound"])).all()
+
+
+def test_selection_finds_more_live_groups():
+    live = {m: late(simulate(m, 1, STILL).steps["live_groups"]) for m in ("uniform", "mopps", "greso")}
+    assert live["mopps"] > live["uniform"] + 0.05
+    assert live["greso"] > live["uniform"] + 0.05
+
+
+def test_methods_take_options():
+    controller = controller_of("prompt_gdro:adversary=hedge,eta=2.5,gamma=0.02", seed=1)
+    assert (controller.adversary, controller.eta, controller.gamma) == ("hedge", 2.5, 0.02)
+    with pytest.raises(gdro.OptionError, match="must read option=value"):
+        controller_of("joint:eta")
+    with pytest.raises(gdro.OptionError, match="no option 'etta'; did you mean 'eta'"):
+        controller_of("joint:etta=1")
+
+
+def test_interval_is_students():
+    entry = interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert entry["mean"] == 3.0
+    assert entry["high"] - 3.0 == pytest.approx(2.776 * np.sqrt(2.5) / np.sqrt(5))
+    assert np.isnan(interval([1.0])["low"])
+
+
+def test_differences_are_paired_by_seed():
+    traces = [simulate(m, s, dataclasses.replace(SMALL, steps=10)) for m in ("uniform", "joint") for s in (0, 1)]
+    summary = summarize(traces)
+    gaps = [
+        b.evaluations["pass_at_k"][-1] - a.evaluations["pass_at_k"][-1]
+        for a, b in zip(traces[:2], traces[2:], strict=True)
+    ]
+    assert summary["methods"]["joint"]["pass_at_k"]["difference"]["mean"] == pytest.approx(np.mean(gaps))
+    assert "difference" not in summary["methods"]["uniform"]["pass_at_k"]
+    assert "| `joint` |" in markdown(summary)
+
+
+def test_the_command_writes_the_same_bytes_twice(tmp_path, capsys):
+    arguments = ["uniform", "joint", "--seeds", "2", "--steps", "12", "--batch", "16", "--prompts", "100"]
+    arguments += ["--held-out", "100", "--every", "6", "--delay", "2"]
+    for name in ("one", "two"):
+        assert main([*arguments, "--output", str(tmp_path / name)]) == 0
+    assert "before training" in capsys.readouterr().out
+    for name in ("results.json", "table.md", "figure.svg"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    record = json.loads((tmp_path / "one" / "results.json").read_text(), parse_constant=refuse)
+    assert record["settings"]["delay"] == 2
+    assert {run["method"] for run in record["runs"]} == {"uniform", "joint"}
+    assert (tmp_path / "one" / "figure.svg").read_text().lstrip().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["unifrom"], "did you mean 'uniform'"),
+        (["uniform", "--batch", "50", "--prompts", "20"], "must not exceed the 20 prompts"),
+        (["uniform", "--delay", "64"], "delay=64 must be below 64"),
+        (["uniform", "--steps", "0"], "steps=0 must be at least 1"),
+        (["uniform", "--seeds", "0"], "--seeds must be at least 1"),
+        (["uniform", "--mean-rollouts", "13"], "min_rollouts <= mean_rollouts <= max_rollouts"),
+    ],
+)
+def test_wrong_arguments_are_one_message(arguments, message, tmp_path, capsys):
+    assert main([*arguments, "--output", str(tmp_path / "none")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
