@@ -40,7 +40,7 @@ def write_model(folder: Path) -> None:
     """A random two-layer model over 16 words, as a Hugging Face folder."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from transformers import PreTrainedTokenizerFast, LlamaConfig, LlamaForCausalLM
 
     vocabulary = {f"w{place}": place for place in range(WORDS)} | {"<pad>": 16, "<eos>": 17, "<unk>": 18, "<user>": 19}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -51,6 +51,6 @@ def write_model(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 256}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
-    config = Qwen2Config(vocab_size=20, eos_token_id=17, pad_token_id=16, tie_word_embeddings=False, **sizes, **heads)
+    config = LlamaConfig(vocab_size=20, eos_token_id=17, pad_token_id=16, tie_word_embeddings=False, **sizes, **heads)
     torch.manual_seed(0)
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config).save_pretrained(folder)
