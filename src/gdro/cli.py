@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output", metavar="FILE", help="also write the figures as JSON")
     report = commands.add_parser("report", help="write report.html from the record of a run")
     report.add_argument("run", help="the run's folder")
+    report.add_argument(
+        "--picture", metavar="FILE.svg", help="write one compact picture instead, for a README or slide"
+    )
     bench = commands.add_parser("bench", help="measure what a controller costs")
     bench.add_argument("arguments", nargs=argparse.REMAINDER, help="see `gdro bench --help`")
     return parser
@@ -92,8 +95,10 @@ def _evaluate(chosen: argparse.Namespace) -> int:
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    from gdro.report.html import write_report
+    from gdro.report import picture, write_report
 
+    if chosen.picture is not None:
+        return _guarded(lambda: print(picture(chosen.run, chosen.picture)))
     return _guarded(lambda: print(write_report(chosen.run)))
 
 
