@@ -183,7 +183,7 @@ def test_sec_value_follows_its_recursion():
         exact(controller, {"x/1": [1.0, 0.0, 0.0, 0.0], "x/2": [0.0] * 4, "y/1": [1.0, 1.0, 0.0, 0.0]})
     mean_x = 2 * math.sqrt(0.25 * 0.75) / 2  # |A| averages 2 sqrt(p (1-p)); half of x's rollouts have none
     assert controller.value[:2] == pytest.approx([mean_x * (1 - 0.5**3), 1.0 - 0.5**3])
-    assert controller.metrics()["category_score"] == pytest.approx(controller.value[:2].tolist())
+    assert controller.metrics()["categories"] == 2
 
 
 def test_sec_draws_categories_by_softmax():
@@ -204,7 +204,7 @@ def test_dump_score_is_window_mean_plus_bonus():
     exact(controller, {"x/1": [0.0] * 4})
     # x: four |A| of 1, then four of 0, of which six are kept; y: four of 0
     bonus = [math.sqrt(2 * math.log(13) / 9), math.sqrt(2 * math.log(13) / 5)]
-    assert controller.metrics()["category_score"] == pytest.approx([2 / 6 + bonus[0], bonus[1]])
+    assert controller._scores()[:2] == pytest.approx([2 / 6 + bonus[0], bonus[1]])
 
 
 def test_dump_window_takes_more_than_it_holds():
@@ -213,6 +213,14 @@ def test_dump_window_takes_more_than_it_holds():
         exact(controller, {"x/1": [1.0, 1.0, 0.0, 0.0], "x/2": [1.0, 1.0, 0.0, 0.0]})
     assert controller.recent[0].tolist() == [1.0, 1.0, 1.0]
     assert controller.tried[0] == 40
+
+
+def test_bins_are_categories_and_unseen_prompts_one_more():
+    controller = trained("sec")
+    scores = controller.metrics()["category_score"]
+    assert len(scores) == controller.bins
+    assert controller.metrics()["category_score_unseen"] == controller.value[-1] > 0.0
+    assert scores == controller.value[:-1].tolist()
 
 
 def test_too_many_prefixes_are_an_error_that_changes_nothing():

@@ -92,8 +92,10 @@ class CategoryController(Controller):
         return category
 
     def _method_metrics(self) -> dict[str, Metric]:
-        used = len(self.prefixes) if self.category == "prefix" else self.categories
-        return {"category_score": self._scores()[:used].tolist()}
+        if self.category == "prefix":
+            return {"categories": len(self.prefixes)}
+        scores = self._scores()
+        return {"category_score": scores[:-1].tolist(), "category_score_unseen": float(scores[-1])}
 
     def _state(self) -> State:
         return {"prefixes": sorted(self.prefixes, key=self.prefixes.__getitem__)}
