@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdro.runs.errors import RunError
-from gdro.runs.folder import RunFolder, new_folder, old_folder
+from gdro.runs.folder import RunFolder, held, new_folder, old_folder
 from gdro.runs.record import RecordWriter, cut_back, without_nan
 
 
@@ -28,6 +28,21 @@ def test_a_named_folder_may_exist_only_empty(tmp_path):
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         old_folder(tmp_path / "nowhere")
+
+
+def test_a_start_killed_before_it_wrote_its_settings_left_an_empty_folder(tmp_path):
+    RunFolder(tmp_path).config_draft.write_text("steps: 1")
+    assert new_folder(str(tmp_path), "x").path == tmp_path
+
+
+def test_one_process_at_a_time_writes_a_run(tmp_path):
+    (tmp_path / ".report.123.tmp").touch()
+    with held(RunFolder(tmp_path)):
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(RunError, match="another process"), held(RunFolder(tmp_path)):
+            pass
+    with held(RunFolder(tmp_path)):
+        pass
 
 
 def _write(path, steps):

@@ -10,13 +10,19 @@ RUN/report.html       what it all looked like
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gdro.runs.errors import RunError
 
 ROOT = Path("runs")
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system without locks answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +36,14 @@ class RunFolder:
         """The resolved settings."""
         return self.path / "config.yaml"
 
+    @property
+    def config_draft(self) -> Path:
+        """The settings while they are written."""
+        return self.path / ".config.yaml.tmp"
+
     def write_config(self, text: str) -> None:
         """Write the settings, all or nothing: a resume from half of them would be another run."""
-        temporary = self.config.with_name(f".{self.config.name}.tmp")
+        temporary = self.config_draft
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -74,7 +85,8 @@ def new_folder(output: str | None, name: str) -> RunFolder:
     if output is None:
         return _first_free(name)
     path = Path(output)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    draft = RunFolder(path).config_draft
+    if path.exists() and (not path.is_dir() or any(inside != draft for inside in path.iterdir())):
         raise RunError(
             f"{path} is not empty; choose another --set output=DIR, or go on with that run: gdro train --resume {path}"
         )
@@ -92,6 +104,29 @@ def old_folder(path: str | Path) -> RunFolder:
     if not folder.config.is_file():
         raise RunError(f"{path} holds no run (no config.yaml); give the folder that `gdro train` named")
     return folder
+
+
+@contextmanager
+def held(folder: RunFolder) -> Iterator[None]:
+    """Keep other processes off a run while this one writes it. The system lets go when it ends, however it ends.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    handle = os.open(folder.path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{folder.path} is being written by another process; wait for it or stop it") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        for leftover in folder.path.glob(".report.*.tmp"):
+            leftover.unlink()
+        yield
+    finally:
+        os.close(handle)
 
 
 def _first_free(name: str) -> RunFolder:

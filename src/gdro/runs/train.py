@@ -9,7 +9,7 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from gdro.runs import checkpoints, evaluation
 from gdro.runs.config import TrainConfig, load_config
 from gdro.runs.config_prompts import RunPrompts, load_prompts
 from gdro.runs.errors import RunError
-from gdro.runs.folder import RunFolder, new_folder, old_folder
+from gdro.runs.folder import RunFolder, held, new_folder, old_folder
 from gdro.runs.policy import Policy, check_context, load_policy
 from gdro.runs.progress import Progress
 from gdro.runs.record import Event, RecordWriter, cut_back
@@ -50,9 +50,10 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
     prompts, policy, verifier = prepare(config, progress)
     with _closing(verifier, progress):
         folder = _shared_folder(config)
-        if PartialState().is_main_process:
-            folder.write_config(config.to_yaml())
-        return Run(config, folder, prompts, policy, verifier, progress).go(None)
+        with _held(folder):
+            if PartialState().is_main_process:
+                folder.write_config(config.to_yaml())
+            return Run(config, folder, prompts, policy, verifier, progress).go(None)
 
 
 def resume(path: str | Path, *, live: bool | None = None) -> RunFolder:
@@ -64,10 +65,11 @@ def resume(path: str | Path, *, live: bool | None = None) -> RunFolder:
     folder = old_folder(path)
     config = load_config(folder.config)
     progress = Progress(config.steps, live=live)
-    newest = _newest(folder, progress)
-    prompts, policy, verifier = prepare(config, progress)
-    with _closing(verifier, progress):
-        return Run(config, folder, prompts, policy, verifier, progress).go(newest)
+    with _held(folder):
+        newest = _newest(folder, progress)
+        prompts, policy, verifier = prepare(config, progress)
+        with _closing(verifier, progress):
+            return Run(config, folder, prompts, policy, verifier, progress).go(newest)
 
 
 def prepare(config: TrainConfig, progress: Progress) -> tuple[RunPrompts, Policy, Verifier]:
@@ -346,6 +348,10 @@ def _shared_folder(config: TrainConfig) -> RunFolder:
         folder = new_folder(config.output, config.name)
     PartialState().wait_for_everyone()
     return folder if PartialState().is_main_process else RunFolder(Path(str(config.output)))
+
+
+def _held(folder: RunFolder) -> AbstractContextManager[None]:
+    return held(folder) if PartialState().is_main_process else nullcontext()
 
 
 @contextmanager
