@@ -222,5 +222,5 @@ def _edges(bins: int | list[float]) -> Floats:
     except (TypeError, ValueError):
         raise OptionError(f"bins={bins!r} must be a number of bins from 1 to 1000, or a list of inner edges") from None
     if not (np.diff(edges) > 0).all():
-        raise OptionError(f"bins={bins!r}: inner edges must rise strictly inside (0, 1)")
+        raise OptionError(f"inner_edges={bins!r}: the inner edges of bins must rise strictly inside (0, 1)")
     return edges

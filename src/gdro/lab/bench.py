@@ -1,0 +1,252 @@
+"""`gdro bench`: what a controller costs on the machine at hand, all of plan + observe on one core.
+
+gdro bench controllers                 every controller at 256 x 4 and 1,024 x 16 (prompts x mean rollouts)
+gdro bench million                     one million prompts: memory, state size, seconds for a checkpoint
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gdro.controllers.base import Controller
+from gdro.controllers.registry import controller_names, make_controller
+from gdro.core.state import load_state, save_state, state_hash
+from gdro.core.types import Floats
+
+LIMITS_MS = {(256, 4): 2.0, (1024, 16): 10.0}
+"""(prompts, mean rollouts) -> milliseconds that plan + observe may take."""
+
+BYTES_PER_ID = 60
+"""A Python string of about 10 characters; plan and observe each read every id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Cost of one controller at one batch size.
+
+    Attributes:
+        median_ms, p95_ms: of plan + observe (+ observe_losses where needed), over all timed steps.
+        floor_ms: the time in which memory delivers the bytes that a step must touch: rewards, ids, table rows.
+        calls: Python and C function calls of one step; at this size their overhead is the cost, not memory.
+        limit_ms: what the project allows; None where it says nothing.
+    """
+
+    controller: str
+    prompts: int
+    mean_rollouts: int
+    steps: int
+    median_ms: float
+    p95_ms: float
+    floor_ms: float
+    calls: int
+    limit_ms: float | None
+
+
+class Workload:
+    """Batches of a pool of prompts with known pass rates; rewards as an engine gives them, one array a prompt."""
+
+    def __init__(self, pool: int, seed: int) -> None:
+        self.generator = np.random.default_rng(seed)
+        self.ids = np.array([f"prompt/{i}" for i in range(pool)], dtype=object)
+        self.rates = self.generator.beta(0.6, 0.6, pool)
+
+    def batch(self, prompts: int) -> tuple[list[str], Floats]:
+        """Ids and pass rates of a random batch."""
+        chosen = self.generator.choice(len(self.ids), prompts, replace=False)
+        return self.ids[chosen].tolist(), self.rates[chosen]
+
+    def rewards(self, rates: Floats, rollouts: np.ndarray) -> list[np.ndarray]:
+        """0/1 rewards of a plan."""
+        flat = (self.generator.random(int(rollouts.sum())) < np.repeat(rates, rollouts)).astype(np.float64)
+        return np.split(flat, np.cumsum(rollouts)[:-1])
+
+
+def controller_cost(
+    name: str, prompts: int, mean_rollouts: int, steps: int = 200, seed: int = 0, warm_up: int = 20, **options: Any
+) -> Cost:
+    """Time plan + observe over varying batches from a pool of 4 batches' prompts.
+
+    Args:
+        name: of the controller; `options` are its own.
+        prompts: M, prompts of a batch.
+        mean_rollouts: nbar; arms reach to 3 nbar.
+        steps: timed steps, after `warm_up` others.
+    """
+    controller = make_controller(name, mean_rollouts=mean_rollouts, max_rollouts=3 * mean_rollouts, **options)
+    workload = Workload(4 * prompts, seed)
+    seconds = [_step(controller, workload, prompts) for _ in range(warm_up + steps)][warm_up:]
+    median, high = np.quantile(seconds, [0.5, 0.95]) * 1e3
+    traffic = prompts * (8 * mean_rollouts + 2 * BYTES_PER_ID + 2 * controller.classifier.table.bytes_per_prompt)
+    return Cost(
+        name,
+        prompts,
+        mean_rollouts,
+        steps,
+        float(median),
+        float(high),
+        traffic / _bandwidth() * 1e3,
+        _count_calls(controller, workload, prompts),
+        LIMITS_MS.get((prompts, mean_rollouts)),
+    )
+
+
+def _step(controller: Controller, workload: Workload, prompts: int) -> float:
+    """One step; only the controller's own time, in seconds."""
+    ids, rates = workload.batch(prompts)
+    start = time.perf_counter()
+    plan = controller.plan(ids)
+    taken = time.perf_counter() - start
+    rewards, losses = workload.rewards(rates, plan.rollouts), np.zeros(prompts)
+    start = time.perf_counter()
+    controller.observe(ids, rewards)
+    if controller.needs_losses:
+        controller.observe_losses(ids, losses)
+    return taken + time.perf_counter() - start
+
+
+def _count_calls(controller: Controller, workload: Workload, prompts: int) -> int:
+    """Function calls, Python's and C's, inside plan and observe of one step."""
+    ids, rates = workload.batch(prompts)
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        plan = controller.plan(ids)
+        sys.setprofile(None)
+        rewards = workload.rewards(rates, plan.rollouts)
+        sys.setprofile(count)
+        controller.observe(ids, rewards)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def _bandwidth() -> float:
+    """Bytes a second that one core copies (read + written), best of five 64 MB copies."""
+    source = np.ones(8 * 2**20)
+    target = np.empty_like(source)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        np.copyto(target, source)
+        best = min(best, time.perf_counter() - start)
+    return 2 * source.nbytes / best
+
+
+@dataclass(frozen=True, slots=True)
+class Million:
+    """What many prompts cost.
+
+    Attributes:
+        step_ms_first, step_ms_last: median step over the first and the last hundred steps.
+        state_mb: size of the saved state; save_s, load_s: seconds to write it (fsync included) and read it.
+        rss_mb_early, rss_mb_late: resident memory after a tenth of the steps and after all.
+    """
+
+    controller: str
+    prompts: int
+    steps: int
+    step_ms_first: float
+    step_ms_last: float
+    state_mb: float
+    save_s: float
+    load_s: float
+    bytes_per_prompt: int
+    rss_mb_early: float
+    rss_mb_late: float
+
+
+def million_prompts(name: str = "joint", prompts: int = 1_000_000, steps: int = 1000, batch: int = 1024) -> Million:
+    """Visit every prompt of a large pool about once, save and load the state, and check that it came back whole."""
+    controller, workload = make_controller(name), Workload(prompts, 0)
+    controller.classifier.table.rows(workload.ids.tolist())
+    seconds, resident = [], []
+    for step in range(steps):
+        seconds.append(_step(controller, workload, batch))
+        if step + 1 in (max(steps // 10, 1), steps):
+            resident.append(_resident_mb())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state.npz"
+        start = time.perf_counter()
+        save_state(path, controller.state_dict())
+        saved = time.perf_counter()
+        other = make_controller(name)
+        other.load_state_dict(load_state(path))
+        loaded = time.perf_counter()
+        size = path.stat().st_size
+    if state_hash(other.state_dict()) != state_hash(controller.state_dict()):
+        raise RuntimeError("the state did not come back as it was saved")
+    window = min(100, steps)
+    return Million(
+        name,
+        prompts,
+        steps,
+        float(np.median(seconds[:window])) * 1e3,
+        float(np.median(seconds[-window:])) * 1e3,
+        size / 1e6,
+        saved - start,
+        loaded - saved,
+        controller.classifier.table.bytes_per_prompt,
+        resident[0],
+        resident[-1],
+    )
+
+
+def _resident_mb() -> float:
+    """Resident memory now where the system tells it (Linux), else its peak."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def cost_table(costs: Sequence[Cost]) -> str:
+    """The costs as lines of text."""
+    lines = [f"{'controller':<15}{'batch':>10}{'median ms':>11}{'p95 ms':>9}{'limit':>7}{'floor us':>10}{'calls':>7}"]
+    for cost in costs:
+        limit = "" if cost.limit_ms is None else f"{cost.limit_ms:g}"
+        lines.append(
+            f"{cost.controller:<15}{f'{cost.prompts}x{cost.mean_rollouts}':>10}{cost.median_ms:>11.2f}"
+            f"{cost.p95_ms:>9.2f}{limit:>7}{cost.floor_ms * 1e3:>10.1f}{cost.calls:>7}"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line of `gdro bench`; 1 when a median lies above its limit."""
+    parser = argparse.ArgumentParser(prog="gdro bench", description="What a controller costs on this machine.")
+    parser.add_argument("what", nargs="?", choices=("controllers", "million"), default="controllers")
+    parser.add_argument("--names", nargs="+", default=controller_names(), metavar="NAME", help="controllers to time")
+    parser.add_argument("--steps", type=int, default=None, help="timed steps (controllers: 200, million: 1000)")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="also write the figures there")
+    chosen = parser.parse_args(list(argv))
+    if chosen.what == "million":
+        figures: list[Any] = [million_prompts(steps=chosen.steps or 1000)]
+        print("\n".join(f"{key:<18}{value}" for key, value in asdict(figures[0]).items()))
+    else:
+        figures = [
+            controller_cost(name, prompts, mean, chosen.steps or 200)
+            for prompts, mean in LIMITS_MS
+            for name in chosen.names
+        ]
+        print(cost_table(figures))
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps([asdict(entry) for entry in figures], indent=1) + "\n")
+    late = [cost for cost in figures if isinstance(cost, Cost) and cost.limit_ms and cost.median_ms > cost.limit_ms]
+    return 1 if late else 0
