@@ -55,8 +55,7 @@ def rotate(root: Path, keep: int) -> None:
     """Remove all but the `keep` newest checkpoints, by step. One is renamed first, so that half of one never shows."""
     for folder in all_checkpoints(root)[keep:]:
         os.replace(folder, _free_name(folder.with_name(f"{REMOVED}{folder.name}")))
-    for leftover in root.glob(f"{REMOVED}*"):
-        shutil.rmtree(leftover)
+    _clear(root)
 
 
 def step_of(folder: Path) -> int:
@@ -81,6 +80,7 @@ def newest_whole(root: Path, tell: Callable[[str], None]) -> Path | None:
     Raises:
         RunError: there are checkpoints, and every one of them is faulty.
     """
+    _clear(root)
     checkpoints = all_checkpoints(root)
     earlier = list(root.glob(f"{DAMAGED}{PREFIX}*"))
     faults: list[str] = []
@@ -97,6 +97,12 @@ def newest_whole(root: Path, tell: Callable[[str], None]) -> Path | None:
     if checkpoints and not all("never finished" in text for text in faults):
         raise RunError(f"no checkpoint in {root} can be used ({'; '.join(faults)}); start the run anew")
     return None
+
+
+def _clear(root: Path) -> None:
+    """Finish removals that an interruption left half done."""
+    for leftover in root.glob(f"{REMOVED}*"):
+        shutil.rmtree(leftover)
 
 
 def _free_name(path: Path) -> Path:
