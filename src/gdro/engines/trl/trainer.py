@@ -35,6 +35,7 @@ from gdro.engines.interface import Controller
 from gdro.engines.torch_advantages import flat_advantages
 from gdro.engines.trl import checkpoint, dropping, fast_path, records
 from gdro.engines.trl.batch import PromptBatch, Row
+from gdro.engines.trl.buckets import length_buckets, restore
 from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.generation import SamplingOptions, sample_rows
 from gdro.engines.trl.ids import require_ids
@@ -97,6 +98,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         self._generate_every = self.args.steps_per_generation * self.num_iterations
         self._why_not_drop = dropping.why_not_drop(self.args, self.aux_loss_enabled)
         self._drop = self.args.drop_dead_rows and self._why_not_drop is None
+        self._buckets = self._bucket_count()
         self._sampling = self._fast_sampling()
         self.add_callback(_EpochAndClock(self))
 
@@ -281,12 +283,28 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             return inputs
         return dropping.drop_rows(inputs, dropping.rows_to_keep(advantages, most), self.loss_type)
 
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        """TRL's; the log-probabilities of a training forward pass are kept for the surrogate losses."""
-        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        """TRL's; a training pass goes bucket by bucket and is kept for the surrogate losses."""
+        if not torch.is_grad_enabled() or self._buckets == 1 or kwargs.get("pixel_values") is not None:
+            result = super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, *args, **kwargs)
+        else:
+            split = length_buckets(attention_mask, self._buckets)
+            forward = super()._get_per_token_logps_and_entropies
+            parts = [forward(model, input_ids[r, c:], attention_mask[r, c:], *args, **kwargs) for r, c in split]
+            rows = [r for r, _ in split]
+            result = (restore([part[0] for part in parts], rows), restore([part[1] for part in parts], rows), None)
         if self.controller.needs_losses and torch.is_grad_enabled():
             self._forward_logps = result[0].detach()
         return result
+
+    def _bucket_count(self) -> int:
+        """Several forward passes a backward pass: on one process, without an auxiliary loss over the whole batch."""
+        if self.accelerator.num_processes > 1 or self.aux_loss_enabled:
+            return 1
+        automatic = 4 if self.accelerator.device.type == "cpu" else 1
+        return automatic if self.args.length_buckets is None else int(self.args.length_buckets)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """TRL's; after the last pass over a generation batch, its losses go to the controller."""
