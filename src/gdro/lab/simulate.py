@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -60,19 +61,29 @@ def default_methods() -> list[str]:
 
 
 def run(methods: Sequence[str], seeds: Sequence[int], settings: Settings) -> tuple[list[Trace], dict[str, Any]]:
-    """All traces, and for each method the steps a second and the seconds of all its seeds."""
+    """All traces; and for each method seconds, steps a second, and the process's peak memory so far."""
     traces, timing = [], {}
     for method in dict.fromkeys(methods):
         began = time.perf_counter()
         traces += [simulate(method, seed, settings) for seed in seeds]
         seconds = time.perf_counter() - began
-        timing[method] = {"seconds": seconds, "steps_per_second": settings.steps * len(seeds) / seconds}
+        timing[method] = {
+            "seconds": seconds,
+            "steps_per_second": settings.steps * len(seeds) / seconds,
+            "peak_memory_mb": peak_memory_mb(),
+        }
         last = traces[-1].evaluations
         print(
             f"{method:32} {seconds:6.1f} s   mean@8 {last['mean_at_k'][-1]:.3f}   pass@8 {last['pass_at_k'][-1]:.3f}",
             flush=True,
         )
     return traces, timing
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far."""
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def write(traces: Sequence[Trace], timing: dict[str, Any], settings: Settings, output: Path) -> None:
