@@ -25,26 +25,27 @@ class Server:
         self.model.load_state_dict(state)
         self.global_steps = global_steps
 
-    @torch.no_grad()
     async def generate(self, prompt_ids, sampling_params, request_id, **kwargs) -> SimpleNamespace:
-        ids, logps = list(prompt_ids), []
-        for _ in range(self.response_length):
-            logits = self.model(torch.tensor([ids])).logits[0, -1].float()
-            logp = torch.log_softmax(logits / max(sampling_params["temperature"], 1e-4), -1)
-            token = int(torch.multinomial(logp.exp(), 1, generator=self.random))
-            ids.append(token)
-            logps.append(float(logp[token]))
-            if token == self.end:
-                break
+        tokens, logps = self._sample(list(prompt_ids), max(sampling_params["temperature"], 1e-4))
         await asyncio.sleep(0)
         return SimpleNamespace(
-            token_ids=ids[len(prompt_ids) :],
+            token_ids=tokens,
             log_probs=logps,
             routed_experts=None,
             stop_reason="completed",
             num_preempted=None,
             extra_fields={"global_steps": self.global_steps},
         )
+
+    @torch.no_grad()
+    def _sample(self, prompt_ids: list[int], temperature: float) -> tuple[list[int], list[float]]:
+        tokens, logps = [], []
+        while len(tokens) < self.response_length and self.end not in tokens:
+            logits = self.model(torch.tensor([prompt_ids + tokens])).logits[0, -1].float()
+            logp = torch.log_softmax(logits / temperature, -1)
+            tokens.append(int(torch.multinomial(logp.exp(), 1, generator=self.random)))
+            logps.append(float(logp[tokens[-1]]))
+        return tokens, logps
 
     async def sleep(self, *args, **kwargs) -> None:
         pass

@@ -48,7 +48,7 @@ def overrides(folder: Path, steps: int) -> list[str]:
         "actor_rollout_ref.rollout.name=testcpu",
         f"actor_rollout_ref.rollout.n={MEAN_ROLLOUTS}",
         "actor_rollout_ref.rollout.tensor_model_parallel_size=1",
-        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=8",
+        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=4",
         "actor_rollout_ref.rollout.agent.num_workers=1",
         "reward.num_workers=1",
         f"reward.custom_reward_function.path={HERE}/toy_task.py",

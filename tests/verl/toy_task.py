@@ -12,8 +12,8 @@ WORDS = 16
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
     """Reward of one completion; every call is written down, so that a test can replay it."""
-    words = solution_str.split()
-    score = float(bool(words) and int(words[0][1:]) < int(ground_truth))
+    good = [f"w{place}" for place in range(int(ground_truth))]
+    score = float(solution_str.split()[:1] in [[word] for word in good])
     line = json.dumps({"id": f"{data_source}/{extra_info['index']}", "score": score}) + "\n"
     with open(os.environ[REWARD_LOG], "a") as log:
         log.write(line)
@@ -40,7 +40,7 @@ def write_model(folder: Path) -> None:
     """A random two-layer model over 16 words, as a Hugging Face folder."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     vocabulary = {f"w{place}": place for place in range(WORDS)} | {"<pad>": 16, "<eos>": 17, "<unk>": 18, "<user>": 19}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
