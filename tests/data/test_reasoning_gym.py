@@ -45,9 +45,7 @@ def test_splits_are_disjoint_by_id_and_question():
 def test_questions_and_answers_are_reasoning_gyms_own():
     for prompt in load_mixture(DEFAULT_MIXTURE, 100, seed=5):
         cell = next(
-            c
-            for c in DEFAULT_MIXTURE
-            if c.family == prompt.metadata["family"] and c.level == prompt.metadata["level"]
+            c for c in DEFAULT_MIXTURE if c.family == prompt.metadata["family"] and c.level == prompt.metadata["level"]
         )
         index = int(prompt.id.rsplit("-", 1)[1])
         found = _entry_with_question(cell, index, prompt.messages)
@@ -58,18 +56,14 @@ def test_questions_and_answers_are_reasoning_gyms_own():
 def _entry_with_question(cell, index, question):
     from gdro.data.reasoning_gym import _block_seed
 
-    dataset = reasoning_gym.create_dataset(
-        cell.family, seed=_block_seed(cell, 5, 0), size=BLOCK, **cell.config
-    )
+    dataset = reasoning_gym.create_dataset(cell.family, seed=_block_seed(cell, 5, 0), size=BLOCK, **cell.config)
     entry = dataset[index]
     assert entry["question"] == question
     return entry
 
 
 def test_every_gold_answer_scores_one_and_wrong_ones_less():
-    for prompt in load_mixture(DEFAULT_MIXTURE, 1024, seed=0) + load_mixture(
-        DEFAULT_MIXTURE, 256, 0, "heldout"
-    ):
+    for prompt in load_mixture(DEFAULT_MIXTURE, 1024, seed=0) + load_mixture(DEFAULT_MIXTURE, 256, 0, "heldout"):
         assert score(prompt, prompt.answer) == 1.0
         assert score(prompt, f" {prompt.answer}\n") == 1.0
         assert score(prompt, f"I think 7. <answer>{prompt.answer}</answer>") == 1.0
