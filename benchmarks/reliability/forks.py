@@ -150,9 +150,9 @@ def _fork(arguments: list[str], log: Path, environment: dict[str, str], setup: S
         if setup is not None:
             setup()
         code = gdro.cli.main(arguments)
-    except BaseException:
-        traceback.print_exc()
     finally:
+        if sys.exc_info()[0] is not None:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

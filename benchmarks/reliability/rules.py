@@ -91,7 +91,7 @@ class AtOperation(Rule):
 
 @dataclass
 class InsideCheckpoint(Rule):
-    """The process dies `seconds` after the folder of its `checkpoint`-th checkpoint is made, wherever it then stands."""
+    """The process dies `seconds` after it makes the folder of its `checkpoint`-th checkpoint, wherever it then is."""
 
     seconds: float
     checkpoint: int = 1

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from gdro.runs.errors import RunError
 
@@ -19,6 +22,8 @@ SEAL = "seal.json"
 PREFIX = "checkpoint-"
 DAMAGED = "damaged-"
 REMOVED = ".removed-"
+FAILED_WRITE = ("No space left", "os error 28", "quota exceeded", "inline_container.cc", "PytorchStreamWriter")
+"""What safetensors and torch.save say of a disk that takes no more; the latter does not give the reason."""
 
 
 def seal(folder: Path) -> None:
@@ -32,6 +37,25 @@ def seal(folder: Path) -> None:
     os.replace(temporary, folder / SEAL)
     _flush_folder(folder)
     _flush_folder(folder.parent)
+
+
+@contextmanager
+def writing(run: Path) -> Iterator[None]:
+    """Give the errors of a failed write one form, and say how to go on.
+
+    Raises:
+        RunError: instead of safetensors' and torch.save's own errors of a full disk.
+    """
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if not any(mark in str(error) for mark in FAILED_WRITE):
+            raise
+        free = shutil.disk_usage(run).free / 2**20
+        raise RunError(
+            f"{run}: a file could not be written, {free:.1f} MiB are free there ({str(error).splitlines()[0]}). The "
+            f"checkpoints before are intact: make room, then go on with: gdro train --resume {run}"
+        ) from error
 
 
 def fault(folder: Path) -> str | None:
