@@ -5,6 +5,7 @@ Elsewhere pytest does not collect this folder at all, as docs/verl.md says; noth
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import metadata
 
-collect_ignore_glob = [] if find_spec("verl") else ["*"]
+# By distribution, not by module: this folder itself is called verl.
+collect_ignore_glob = [] if list(metadata.distributions(name="verl")) else ["*"]

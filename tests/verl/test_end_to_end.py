@@ -40,11 +40,17 @@ def lines(path: Path, count: int) -> list[dict]:
     return [json.loads(row) for row in rows]
 
 
-def replay(core: gdro.Controller, folder: Path, name: str, steps: range) -> list[list[int]]:
-    """Play a run's rewards and losses through the bare core; its plans come back."""
+def replay(
+    core: gdro.Controller, folder: Path, name: str, steps: range
+) -> tuple[list[list[int]], list[float], list[float]]:
+    """Play a run's rewards and losses through the bare core.
+
+    Returns each step's plan, and the largest and smallest advantage that verl must have trained on: its own GRPO
+    advantage times the prompt's weight and mean rollouts / its rollouts.
+    """
     rewards = lines(folder / f"{name}-rewards.jsonl", ROWS * len(steps))
     losses = lines(folder / f"{name}-losses.jsonl", len(steps))
-    plans = []
+    plans, highs, lows = [], [], []
     for place, step in enumerate(steps):
         start = step * launch.BATCH % launch.PROMPTS  # the data is not shuffled
         ids = SOURCE[start : start + launch.BATCH]
@@ -52,11 +58,21 @@ def replay(core: gdro.Controller, folder: Path, name: str, steps: range) -> list
         by_id = defaultdict(list)
         for row in rewards[place * ROWS : (place + 1) * ROWS]:
             by_id[row["id"]].append(row["score"])
-        core.observe(ids, [by_id[prompt_id] for prompt_id in ids])
+        weights = core.observe(ids, [by_id[prompt_id] for prompt_id in ids]).weights
+        advantages = [
+            weight
+            * launch.MEAN_ROLLOUTS
+            / len(by_id[i])
+            * (np.array(by_id[i]) - np.mean(by_id[i]))
+            / (np.std(by_id[i], ddof=1) + 1e-6)
+            for i, weight in zip(ids, weights, strict=True)
+        ]
+        highs.append(float(np.concatenate(advantages).max()))
+        lows.append(float(np.concatenate(advantages).min()))
         assert list(losses[place]) == ids
         assert np.isfinite(list(losses[place].values())).all()
         core.observe_losses(ids, list(losses[place].values()))
-    return plans
+    return plans, highs, lows
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +104,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
 def test_state_survives_the_kill_and_equals_the_bare_core(runs: tuple[Path, int]) -> None:
     folder, killed_at = runs
     core = gdro.make_controller("joint", bins=4, utility="surrogate", mean_rollouts=launch.MEAN_ROLLOUTS)
-    plans = replay(core, folder, "first", range(killed_at))
+    plans, _, _ = replay(core, folder, "first", range(killed_at))
     saved = state(folder, killed_at)
     assert gdro.state_hash(core.state_dict()) == gdro.state_hash(saved["controller"])
     assert gdro.state_hash(saved) in (folder / "second.log").read_text(), "the resumed run names the state it restored"
-    plans += replay(core, folder, "second", range(killed_at, killed_at + MORE))
+    later, highs, lows = replay(core, folder, "second", range(killed_at, killed_at + MORE))
+    plans += later
+    trained_on = [json.loads(line)["data"] for line in (folder / "second-metrics.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose([data["critic/advantages/max"] for data in trained_on], highs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose([data["critic/advantages/min"] for data in trained_on], lows, rtol=1e-5, atol=1e-6)
     final = state(folder, killed_at + MORE)
     assert gdro.state_hash(core.state_dict()) == gdro.state_hash(final["controller"])
     assert final["controller"]["steps_seen"] == killed_at + MORE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import metadata, util
+from importlib import metadata
 
 GROUP = "verl.plugins"
 
@@ -18,11 +18,15 @@ def problems() -> list[str]:
     policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")
     if policy != "auto" and "gdro" not in [name.strip() for name in policy.split(",")]:
         found.append(f"VERL_USE_EXTERNAL_PLUGINS={policy} keeps the plug-in out: unset it, or add gdro to it")
-    if util.find_spec("trl") is not None:
+    if _installed("trl"):
         found.append("TRL is installed here and breaks verl 0.9: use an environment of its own")
-    if util.find_spec("verl") is None:
+    if not _installed("verl"):
         return [*found, "verl is not installed: pip install 'gdro[verl]' -c constraints-verl.txt"]
     return found + _registration()
+
+
+def _installed(name: str) -> bool:
+    return bool(list(metadata.distributions(name=name)))
 
 
 def _registration() -> list[str]:

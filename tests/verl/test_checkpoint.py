@@ -1,0 +1,72 @@
+"""The state beside verl's checkpoint: where it lies, what happens when it is missing or damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+
+import gdro
+from gdro.core.errors import StateError
+from gdro.engines.verl.exchange import Exchange
+from gdro.engines.verl.settings import Settings
+from gdro.engines.verl.trainer import GDROTrainer
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Makes trainers at step 7 without a cluster: verl's own saving and loading do nothing."""
+    monkeypatch.setattr(PPOTrainerSync, "_save_checkpoint", lambda self: None)
+    monkeypatch.setattr(PPOTrainerSync, "_load_checkpoint", lambda self: None)
+
+    def make(step: int = 7, fresh: bool = False, **trainer_config: object) -> GDROTrainer:
+        one = object.__new__(GDROTrainer)
+        one.settings = Settings(fresh=fresh)
+        one.exchange = Exchange(gdro.make_controller("joint", mean_rollouts=4), "prompt")
+        keys = {"default_local_dir": str(tmp_path), "resume_mode": "auto", "resume_from_path": None}
+        one.config = OmegaConf.create({"trainer": keys | trainer_config})
+        one.global_steps = step
+        return one
+
+    return make
+
+
+def used(one: GDROTrainer) -> GDROTrainer:
+    ids = ["toy/0", "toy/1"]
+    rollouts = one.exchange.plan(ids, "ab")
+    keys = [f"{uid}_{session}_0" for uid, n in zip("ab", rollouts, strict=True) for session in range(n)]
+    one.exchange.observe(keys, [False] * 8, np.array([0.0, 1.0] * 4))
+    return one
+
+
+def test_a_state_comes_back(trainer, tmp_path: Path) -> None:
+    first = used(trainer())
+    first._save_checkpoint()
+    assert (tmp_path / "global_step_7" / "gdro.npz").exists()
+    second = trainer()
+    second._load_checkpoint()
+    assert gdro.state_hash(second.exchange.state_dict()) == gdro.state_hash(first.exchange.state_dict())
+    third = trainer(resume_mode="resume_path", resume_from_path=str(tmp_path / "global_step_7"))
+    third._load_checkpoint()
+    assert third.exchange.controller.steps_seen == 1
+
+
+def test_training_from_scratch_looks_for_nothing(trainer) -> None:
+    trainer(step=0)._load_checkpoint()
+
+
+def test_a_stock_checkpoint_is_refused_unless_told(trainer) -> None:
+    with pytest.raises(StateError, match=r"saved without gdro. Set \+gdro.fresh=true"):
+        trainer()._load_checkpoint()
+    trainer(fresh=True)._load_checkpoint()
+
+
+def test_a_damaged_state_is_refused(trainer, tmp_path: Path) -> None:
+    used(trainer())._save_checkpoint()
+    path = tmp_path / "global_step_7" / "gdro.npz"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(StateError, match=r"gdro.npz"):
+        trainer(fresh=True)._load_checkpoint()
