@@ -59,16 +59,18 @@ class PromptTable:
     def known_rows(self, prompt_ids: Sequence[str]) -> Ints:
         """(M,) rows of prompts; -1 for one that has none. Changes nothing."""
         find = self._rows.get
-        return np.fromiter((find(i, -1) for i in prompt_ids), np.int64, len(prompt_ids))
+        return np.array([find(prompt_id, -1) for prompt_id in prompt_ids], np.int64)
 
     def rows(self, prompt_ids: Sequence[str]) -> Ints:
         """(M,) rows of prompts; a new prompt gets the next free row."""
+        rows = self.known_rows(prompt_ids)
+        if (rows >= 0).all():
+            return rows
         known = len(self._rows)
         fresh = list(dict.fromkeys(i for i in prompt_ids if i not in self._rows))
-        if fresh:
-            self._grow(known, known + len(fresh))
-            self._rows.update(zip(fresh, range(known, known + len(fresh)), strict=True))
-            self._columns["key"][known : known + len(fresh)] = [prompt_key(i) for i in fresh]
+        self._grow(known, known + len(fresh))
+        self._rows.update(zip(fresh, range(known, known + len(fresh)), strict=True))
+        self._columns["key"][known : known + len(fresh)] = [prompt_key(i) for i in fresh]
         return self.known_rows(prompt_ids)
 
     def _grow(self, known: int, needed: int) -> None:
@@ -128,9 +130,10 @@ def check_ids(prompt_ids: Sequence[str]) -> tuple[str, ...]:
         raise PromptIdError(f"prompt_ids is {prompt_ids!r}; give a list of ids") from None
     if not ids:
         raise PromptIdError("the batch holds no prompt id; plan at least one prompt")
-    for place, prompt_id in enumerate(ids):
-        if not isinstance(prompt_id, str) or not prompt_id:
-            raise PromptIdError(f"prompt id number {place} is {prompt_id!r}; ids are non-empty strings")
+    if set(map(type, ids)) != {str} or not all(ids):
+        for place, prompt_id in enumerate(ids):
+            if not isinstance(prompt_id, str) or not prompt_id:
+                raise PromptIdError(f"prompt id number {place} is {prompt_id!r}; ids are non-empty strings")
     if len(set(ids)) != len(ids):
         seen: set[str] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
