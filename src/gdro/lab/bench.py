@@ -222,7 +222,6 @@ def _resident_mb() -> float:
 def cost_table(costs: Sequence[Cost]) -> str:
     """The costs as lines of text."""
     lines = [
-    lines = [
         f"{'controller':<15}{'batch':>10}{'quiet ms':>10}{'median ms':>11}{'p95 ms':>9}{'limit':>7}"
         f"{'floor us':>10}{'calls':>7}"
     ]
