@@ -29,6 +29,8 @@ class MoPPS(PosteriorController):
         target: the success rate to be near to.
     """
 
+    prior: float = 1.0
+    decay: float = 0.5
     target: float = 0.5
 
     name: ClassVar[str] = "mopps"
