@@ -31,9 +31,9 @@ from gdro.tiny.mixture import DEFAULT_MIXTURE
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "stock": {},
-    "gdro, TRL's generation, all rows": {"fast_generation": False, "drop_dead_rows": False, "length_buckets": 1},
+    "gdro, TRL's generation, all rows": {"fast_generation": False, "drop_dead_rows": False, "shared_prefix": False},
     "gdro, TRL's generation": {"fast_generation": False},
-    "gdro, one bucket": {"length_buckets": 1},
+    "gdro, prompts read for every rollout": {"shared_prefix": False},
     "gdro, all rows": {"drop_dead_rows": False},
     "gdro": {},
 }

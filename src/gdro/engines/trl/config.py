@@ -58,11 +58,10 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         default=True,
         metadata={"help": "Leave rollouts with zero advantage out of the training forward pass, where exact."},
     )
-    length_buckets: int | None = field(
+    shared_prefix: bool | None = field(
         default=None,
         metadata={
-            "help": "Split a training forward pass into so many parts by prompt length, which saves padding. Default: "
-            "4 on a CPU, else 1. Only with one process."
+            "help": "Read a prompt once for all its rollouts in the training pass, where exact. Default: on a CPU only."
         },
     )
     id_column: str = field(
@@ -76,8 +75,6 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             raise OptionError(f"advantage={self.advantage!r}: choose one of {', '.join(KINDS)}")
         if self.weighting not in WEIGHTINGS:
             raise OptionError(f"weighting={self.weighting!r}: choose one of {', '.join(WEIGHTINGS)}")
-        if self.length_buckets is not None and self.length_buckets < 1:
-            raise OptionError(f"length_buckets={self.length_buckets}: it must be at least 1")
         if self.advantage_ddof not in (0, 1):
             raise OptionError(f"advantage_ddof={self.advantage_ddof}: it must be 0 or 1")
         if self.advantage_clip is not None and not self.advantage_clip > 0:

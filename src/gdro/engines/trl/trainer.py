@@ -33,9 +33,8 @@ from gdro.core.errors import OptionError
 from gdro.core.types import Floats, Metrics
 from gdro.engines.interface import Controller
 from gdro.engines.torch_advantages import flat_advantages
-from gdro.engines.trl import checkpoint, dropping, fast_path, records
+from gdro.engines.trl import checkpoint, dropping, fast_path, records, shared_prefix
 from gdro.engines.trl.batch import PromptBatch, Row
-from gdro.engines.trl.buckets import length_buckets, restore
 from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.generation import SamplingOptions, sample_rows
 from gdro.engines.trl.ids import require_ids
@@ -98,7 +97,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         self._generate_every = self.args.steps_per_generation * self.num_iterations
         self._why_not_drop = dropping.why_not_drop(self.args, self.aux_loss_enabled)
         self._drop = self.args.drop_dead_rows and self._why_not_drop is None
-        self._buckets = self._bucket_count()
+        self._shares_prefix = self._can_share_prefix()
         self._sampling = self._fast_sampling()
         self.add_callback(_EpochAndClock(self))
 
@@ -284,27 +283,38 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         return dropping.drop_rows(inputs, dropping.rows_to_keep(advantages, most), self.loss_type)
 
     def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *args: Any, **kwargs: Any
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """TRL's; a training pass goes bucket by bucket and is kept for the surrogate losses."""
-        if not torch.is_grad_enabled() or self._buckets == 1 or kwargs.get("pixel_values") is not None:
-            result = super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, *args, **kwargs)
+        """TRL's, or the same from prompts read once; those of a training pass are kept for the surrogate losses."""
+        whole = batch_size is None or batch_size >= len(input_ids)
+        if self._shares_prefix and whole and kwargs.get("pixel_values") is None:
+            packed = shared_prefix.pack(input_ids, attention_mask, logits_to_keep)
+            config = self.accelerator.unwrap_model(model).config
+            with self.accelerator.autocast():
+                output = model(**packed.model_inputs(config._attn_implementation, self.model.dtype), fused_lm_head=True)
+            entropy = packed.unpack(output.entropy) if kwargs.get("compute_entropy") else None
+            result = (packed.unpack(output.log_probs), entropy, None)
         else:
-            split = length_buckets(attention_mask, self._buckets)
-            forward = super()._get_per_token_logps_and_entropies
-            parts = [forward(model, input_ids[r, c:], attention_mask[r, c:], *args, **kwargs) for r, c in split]
-            rows = [r for r, _ in split]
-            result = (restore([part[0] for part in parts], rows), restore([part[1] for part in parts], rows), None)
+            result = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs
+            )
         if self.controller.needs_losses and torch.is_grad_enabled():
             self._forward_logps = result[0].detach()
         return result
 
-    def _bucket_count(self) -> int:
-        """Several forward passes a backward pass: on one process, without an auxiliary loss over the whole batch."""
-        if self.accelerator.num_processes > 1 or self.aux_loss_enabled:
-            return 1
-        automatic = 4 if self.accelerator.device.type == "cpu" else 1
-        return automatic if self.args.length_buckets is None else int(self.args.length_buckets)
+    def _can_share_prefix(self) -> bool:
+        """On a CPU unless told otherwise; a GPU's attention kernels want no mask of their own."""
+        wanted = self.args.shared_prefix
+        if wanted is None:
+            wanted = self.accelerator.device.type == "cpu"
+        model = self.accelerator.unwrap_model(self.model)
+        return bool(wanted) and not self.aux_loss_enabled and fast_path.why_not_fast(model) is None
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """TRL's; after the last pass over a generation batch, its losses go to the controller."""
