@@ -225,7 +225,6 @@ def cost_table(costs: Sequence[Cost]) -> str:
         f"{'controller':<15}{'batch':>10}{'quiet ms':>10}{'median ms':>11}{'p95 ms':>9}{'limit':>7}"
         f"{'floor us':>10}{'calls':>7}"
     ]
-    ]
     for cost in costs:
         limit = "" if cost.limit_ms is None else f"{cost.limit_ms:g}"
         lines.append(
