@@ -139,6 +139,7 @@ def test_the_command_writes_the_same_bytes_twice(tmp_path, capsys):
         (["uniform", "--batch", "50", "--prompts", "20"], "must not exceed the 20 prompts"),
         (["uniform", "--delay", "64"], "delay=64 must be below 64"),
         (["uniform", "--steps", "0"], "steps=0 must be at least 1"),
+        (["uniform", "--draw", "joint"], "--draw names 'joint'"),
         (["uniform", "--seeds", "0"], "--seeds must be at least 1"),
         (["uniform", "--mean-rollouts", "13"], "min_rollouts <= mean_rollouts <= max_rollouts"),
     ],

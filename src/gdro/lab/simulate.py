@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_settings(settings)
         if chosen.seeds < 1 or chosen.first_seed < 0:
             raise GDROError("--seeds must be at least 1 and --first-seed at least 0")
+        strange = sorted(set(chosen.draw or ()) - set(methods))
+        if strange:
+            raise GDROError(f"--draw names {strange[0]!r}, which is not simulated")
         for method in methods:
             controller_of(method, mean_rollouts=settings.mean_rollouts)
     except GDROError as error:
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
     traces, timing = run(methods, seeds, settings)
     output = Path(chosen.output)
-    write(traces, timing, settings, output)
+    write(traces, timing, settings, output, chosen.draw)
     print(f"\n{(output / 'table.md').read_text(encoding='utf-8')}\nwritten to {output}")
     return 0
 
@@ -86,8 +89,18 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def write(traces: Sequence[Trace], timing: dict[str, Any], settings: Settings, output: Path) -> None:
-    """table.md, results.json and figure.svg, which depend on seeds and settings alone; timing.json, which does not."""
+def write(
+    traces: Sequence[Trace],
+    timing: dict[str, Any],
+    settings: Settings,
+    output: Path,
+    draw: Sequence[str] | None = None,
+) -> None:
+    """table.md, results.json and figure.svg, which depend on seeds and settings alone; timing.json, which does not.
+
+    Args:
+        draw: methods of the figure; None for all.
+    """
     output.mkdir(parents=True, exist_ok=True)
     summary = summarize(traces)
     record = {
@@ -98,7 +111,7 @@ def write(traces: Sequence[Trace], timing: dict[str, Any], settings: Settings, o
     (output / "results.json").write_text(json.dumps(_null(record), indent=1) + "\n", encoding="utf-8")
     (output / "timing.json").write_text(json.dumps(timing, indent=1) + "\n", encoding="utf-8")
     (output / "table.md").write_text(markdown(summary), encoding="utf-8")
-    draw_figure(traces, output / "figure.svg")
+    draw_figure([trace for trace in traces if draw is None or trace.method in draw], output / "figure.svg")
 
 
 def _null(node: Any) -> Any:
@@ -147,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, kind, default, meaning in numbers:
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{meaning} ({default})")
     parser.add_argument("--average", choices=("prompts", "rows"), default=LEARNING.average, help="of the batch's loss")
+    parser.add_argument("--draw", nargs="+", metavar="METHOD", help="methods of the figure (default: all)")
     parser.add_argument("--output", default="runs/simulate", metavar="FOLDER", help="where to write (runs/simulate)")
     return parser
 
