@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,15 +41,23 @@ def seal(folder: Path) -> None:
 
 
 @contextmanager
-def writing(run: Path) -> Iterator[None]:
-    """Give the errors of a failed write one form, and say how to go on.
+def guarded(run: Path) -> Iterator[None]:
+    """Give the errors of reading and writing checkpoints one form, and say how to go on.
 
     Raises:
-        RunError: instead of safetensors' and torch.save's own errors of a full disk.
+        RunError: instead of safetensors' and torch.save's own errors of a full disk, and of torch.load's refusal of a
+            file with more than plain data in it (it loads with `weights_only`, so nothing in the file has run).
     """
     try:
         yield
+    except pickle.UnpicklingError as error:
+        raise RunError(
+            f"{run}: a file of the checkpoint holds more than plain data; it was refused and nothing in it was run. "
+            "Do not trust this run: start anew"
+        ) from error
     except (SafetensorError, RuntimeError) as error:
+        if "deserializing" in str(error):
+            raise RunError(f"{run}: a safetensors file is damaged ({error}); start anew") from error
         if not any(mark in str(error) for mark in FAILED_WRITE):
             raise
         free = shutil.disk_usage(run).free / 2**20
@@ -70,8 +79,10 @@ def fault(folder: Path) -> str | None:
                 return f"{name} is missing"
             if _digest(folder / name) != digest:
                 return f"{name} is damaged (its checksum does not match)"
+            if name.endswith(".json"):
+                json.loads((folder / name).read_bytes())
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{SEAL} is damaged"
+        return f"{SEAL}, or a file of JSON that it names, is damaged"
     return None
 
 

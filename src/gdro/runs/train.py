@@ -50,7 +50,7 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
     prompts, policy, verifier = prepare(config, progress)
     with _closing(verifier, progress):
         folder = _shared_folder(config)
-        with _held(folder), checkpoints.writing(folder.path):
+        with _held(folder), checkpoints.guarded(folder.path):
             if PartialState().is_main_process:
                 folder.write_config(config.to_yaml())
             return Run(config, folder, prompts, policy, verifier, progress).go(None)
@@ -65,7 +65,7 @@ def resume(path: str | Path, *, live: bool | None = None) -> RunFolder:
     folder = old_folder(path)
     config = load_config(folder.config)
     progress = Progress(config.steps, live=live)
-    with _held(folder), checkpoints.writing(folder.path):
+    with _held(folder), checkpoints.guarded(folder.path):
         newest = _newest(folder, progress)
         prompts, policy, verifier = prepare(config, progress)
         with _closing(verifier, progress):
