@@ -77,10 +77,10 @@ class DynamicSampling:
             raise PlanError(f"prompt {again[0]!r} was already kept in this step; draw other prompts")
         self.rounds += 1
         self.rollouts += int(groups.counts.sum())
-        live = keep(groups)
+        live, values = keep(groups), groups.split()
         self.dropped += int(len(ids) - live.sum())
         for place in np.flatnonzero(live)[: self.missing].tolist():
-            self._kept[ids[place]] = groups.split()[place]
+            self._kept[ids[place]] = values[place]
 
     def kept(self) -> tuple[list[str], list[Floats]]:
         """The prompts to train on and their rewards, in order of generation; too few when the rounds ran out."""
