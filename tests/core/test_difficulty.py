@@ -36,7 +36,7 @@ def reference(statistic: str, history: list[tuple[int, int, float]], window: int
         values, weights = values[-window:], [1.0] * min(window, len(values))
     top = sum(w * v for w, (v, _) in zip(weights, values, strict=True))
     bottom = sum(w * u for w, (_, u) in zip(weights, values, strict=True))
-    return (top + 0.5) / (bottom + 1.0) if statistic == "beta" else top / bottom
+    return (top + 0.25) / (bottom + 0.5) if statistic == "beta" else top / bottom
 
 
 @pytest.mark.parametrize("window", [None, 1, 3, 8, 13])

@@ -9,7 +9,6 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from gdro.engines.trl.shared_prefix import NO_LABEL, pack
 
 PAD = 0
-# Qwen3 normalises in float32, whatever its weights are: hence the tolerances.
 
 
 def _model(attention):
@@ -24,7 +23,7 @@ def _model(attention):
         head_dim=8,
         attn_implementation=attention,
     )
-    return Qwen3ForCausalLM(config).double()
+    return Qwen3ForCausalLM(config)
 
 
 MODELS = {kind: _model(kind) for kind in ("sdpa", "eager")}
@@ -49,7 +48,7 @@ def _one_by_one(model, ids, mask, columns):
 
 def _packed(model, ids, mask, columns, attention):
     packed = pack(ids, mask, columns)
-    inputs = packed.model_inputs(attention, torch.float64)
+    inputs = packed.model_inputs(attention, torch.float32)
     labels = inputs.pop("shift_labels")
     logps = model(**inputs).logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[:, :, None])[:, :, 0]
     return packed.unpack(logps)
@@ -70,20 +69,20 @@ def test_same_log_probabilities_in_any_order_of_rows(attention, groups, seed):
     with torch.no_grad():
         expected = _one_by_one(model, ids, mask, columns)
         actual = _packed(model, ids, mask, columns, attention)
-    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_same_gradient():
     ids, mask, columns = _batch([([3, 4, 5], [[6, 7], [8], [9, 10, 11]]), ([12], [[13, 14], [15]])])
     model = MODELS["sdpa"]
-    weights = torch.linspace(-1, 1, len(ids) * columns, dtype=torch.float64).reshape(len(ids), columns)
+    weights = torch.linspace(-1, 1, len(ids) * columns, dtype=torch.float32).reshape(len(ids), columns)
     gradients = []
     for logps in (_one_by_one(model, ids, mask, columns), _packed(model, ids, mask, columns, "sdpa")):
         model.zero_grad()
         (logps * weights).sum().backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
     for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
 @given(groups=GROUPS)
