@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
+VERL   := .venv-verl
+PIP     = $(BIN)/pip install --quiet --disable-pip-version-check
 TORCH  := torch==2.13.0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -13,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint types format env clean
+.PHONY: help train test test-verl lint types format env clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -23,6 +24,9 @@ train: $(VENV)/.installed  ## environment + the main job: train the embedded mod
 
 test: $(VENV)/.installed  ## environment + all tests
 	$(BIN)/pytest -n 2 --dist loadfile
+
+test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in against the real verl, on CPU
+	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest tests/verl tests/replay
 
 lint: $(VENV)/.installed  ## ruff: style and format
 	$(BIN)/ruff check .
@@ -42,6 +46,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# verl and TRL cannot share an environment.
+$(VERL)/.installed: pyproject.toml constraints-verl.txt
+	@test -x $(VERL)/bin/python || $(PYTHON) -m venv $(VERL)
+	@$(VERL)/bin/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch BIN=$(VERL)/bin
+	$(VERL)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-verl.txt --editable '.[verl]' pytest hypothesis
 	@touch $@
 
 # Without a GPU: the CPU build, from where pip already looks, else from PyTorch's own index, else whatever there is.

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from gdro.engines.trl.shared_prefix import NO_LABEL, pack
+from gdro.engines.trl.shared_prefix import pack
 
 PAD = 0
 

@@ -97,6 +97,7 @@ def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
     base_mean = mean_at_k(np.full(len(base.correct), base.samples), base.correct)
     bins = np.searchsorted(uniform_edges(BINS)[1:-1], base_mean, side="right").tolist()
     groups = [group_of(prompt) for prompt in evaluation.prompts]
+    bins_in_order = sorted(by_group(mean, bins).items(), key=lambda item: int(str(item[0])))
     rows = [
         {
             "bin": b,
@@ -104,7 +105,7 @@ def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
             "mean_at_k": _json(interval),
             "pass_at_k": _json(by_group(passed, bins)[b]),
         }
-        for b, interval in sorted(by_group(mean, bins).items(), key=lambda item: int(str(item[0])))
+        for b, interval in bins_in_order
     ]
     sources = by_group(mean, groups)
     passes = by_group(passed, groups)
@@ -123,7 +124,7 @@ def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
             }
             for name in sorted(sources, key=str)
         },
-        "worst_bin": min(rows, key=lambda row: row["mean_at_k"]["value"]),
+        "worst_bin": rows[int(np.argmin([interval.value for _, interval in bins_in_order]))],
         "change": {
             "mean_at_k": _json(bootstrap(mean - base_mean)),
             "pass_at_k": _json(bootstrap(passed - _pass(base))),

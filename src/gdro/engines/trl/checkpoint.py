@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-import gdro
 from gdro.core.errors import StateError
+from gdro.core.state import load_state, save_state
 from gdro.engines.trl.losses import LossLedger
 
 STATE_FILE = "gdro_state.npz"
@@ -52,7 +52,7 @@ def buffer_file(folder: Path, process: int) -> Path:
 def save_place(folder: Path, place: Place, controller_state: dict[str, Any]) -> None:
     """Write `gdro_state.npz`, atomically."""
     state = {"format": FORMAT, "place": asdict(place), "controller": controller_state}
-    gdro.save_state(folder / STATE_FILE, state)
+    save_state(folder / STATE_FILE, state)
 
 
 def load_place(folder: Path, processes: int) -> tuple[Place, dict[str, Any]]:
@@ -68,7 +68,7 @@ def load_place(folder: Path, processes: int) -> tuple[Place, dict[str, Any]]:
             f"{path} is missing: the checkpoint was not written by GDROTrainer or is incomplete. Resume from another "
             "checkpoint, or start a new run from its model"
         )
-    state = gdro.load_state(path)
+    state = load_state(path)
     if state.get("format") != FORMAT:
         raise StateError(f"{path} has format {state.get('format')!r}; this version reads {FORMAT}")
     place = Place(**state["place"])

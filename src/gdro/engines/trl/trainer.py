@@ -6,16 +6,15 @@ Everything goes through `super()`; nothing of TRL is copied or patched. What is 
   and the advantages are taken by prompt id and weighted;
 - `_compute_loss`: rollouts without a gradient are left out when that is exact;
 - `_generate_single_turn`: the fast sampler, where it applies;
-- `_get_train_sampler`, `_save_checkpoint`, `_load_optimizer_and_scheduler`: a resumed run continues bit for bit.
+- `_get_per_token_logps_and_entropies`: a prompt is read once for all its rollouts, where that pays;
+- what a resume needs: see `resumable.py`.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -25,10 +24,9 @@ from accelerate.logging import get_logger
 from accelerate.utils import gather_object
 from peft import PeftModel
 from transformers import TrainerCallback
-from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 
-import gdro
+from gdro.controllers.registry import make_controller
 from gdro.core.errors import OptionError
 from gdro.core.types import Floats, Metrics
 from gdro.engines.interface import Controller
@@ -39,16 +37,15 @@ from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.generation import SamplingOptions, sample_rows
 from gdro.engines.trl.ids import require_ids
 from gdro.engines.trl.losses import LossLedger, SurrogateTerms, mean_losses, surrogate_losses
-from gdro.engines.trl.sampler import EpochSampler
+from gdro.engines.trl.resumable import ResumableTrainer
 
 logger = get_logger(__name__)
 
 GROUP = "gdro_group"
 ADVANTAGE = "gdro_advantage"
-CHECKPOINT_PREFIX = "checkpoint"
 
 
-class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
+class GDROTrainer(ResumableTrainer):
     """`GRPOTrainer` with group DRO. The arguments are TRL's; `args` is a `GDROConfig`, and there are two more.
 
     Args:
@@ -91,10 +88,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         self._ledger = LossLedger()
         self._gathered_rewards: torch.Tensor | None = None
         self._forward_logps: torch.Tensor | None = None
-        self._sampler: EpochSampler | None = None
         super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **trl_arguments)
         self._require_full_batch()
-        self._generate_every = self.args.steps_per_generation * self.num_iterations
         self._why_not_drop = dropping.why_not_drop(self.args, self.aux_loss_enabled)
         self._drop = self.args.drop_dead_rows and self._why_not_drop is None
         self._shares_prefix = self._can_share_prefix()
@@ -353,61 +348,6 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         if self.model.training:
             self.stopwatch.add(phase, time.perf_counter() - start)
 
-    # --- order of prompts and checkpoints ---------------------------------------------------------------------------
-
-    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
-        """TRL's order of prompts, epoch by epoch."""
-        self._sampler = EpochSampler(
-            data_source=self.train_dataset if dataset is None else dataset,
-            mini_repeat_count=self.num_generations,
-            batch_size=self.args.generation_batch_size // self.num_generations,
-            repeat_count=self.num_iterations * self.args.steps_per_generation,
-            shuffle=self.shuffle_dataset,
-            seed=self.args.seed,
-        )
-        return self._sampler
-
-    def start_epoch(self) -> None:
-        """Tell the sampler which epoch the run stands in. Called at the start of each."""
-        if self._sampler is not None:
-            self._sampler.set_epoch(math.floor(self.state.epoch or 0.0))
-
-    def _require_full_batch(self) -> None:
-        prompts = self.args.generation_batch_size // self.num_generations
-        if len(self.train_dataset) < prompts:
-            raise OptionError(
-                f"the training set has {len(self.train_dataset)} prompts, one generation batch takes {prompts} "
-                f"distinct ones (generation_batch_size {self.args.generation_batch_size} / num_generations "
-                f"{self.num_generations}); lower the batch size or add prompts"
-            )
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """The controller's state first, so that a checkpoint which TRL finished writing is whole."""
-        folder = Path(self._get_output_dir(trial=trial)) / f"{CHECKPOINT_PREFIX}-{self.state.global_step}"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.place.micro_step = self._step
-        self.place.buffered = self._step % self._generate_every != 0
-        if self.place.buffered:
-            path = checkpoint.buffer_file(folder, self.accelerator.process_index)
-            checkpoint.save_buffer(path, self._buffered_inputs, self._ledger)
-        if self.args.should_save:
-            checkpoint.save_place(folder, self.place, self.controller.state_dict())
-        super()._save_checkpoint(model, trial)
-
-    def _load_optimizer_and_scheduler(self, checkpoint_folder: str | None) -> None:
-        """TRL's, then the controller's state and the place in the generation batch."""
-        super()._load_optimizer_and_scheduler(checkpoint_folder)
-        if checkpoint_folder is None:
-            return
-        folder = Path(checkpoint_folder)
-        self.place, state = checkpoint.load_place(folder, self.accelerator.num_processes)
-        self.controller.load_state_dict(state)
-        self._step = self.place.micro_step
-        self.place.processes = self.accelerator.num_processes
-        if self.place.buffered:
-            path = checkpoint.buffer_file(folder, self.accelerator.process_index)
-            self._buffered_inputs = checkpoint.load_buffer(path, self._ledger, self.accelerator.device)
-
 
 class _EpochAndClock(TrainerCallback):  # type: ignore[misc]
     """Starts the sampler's epoch and times whole steps. Holds nothing that a checkpoint would need."""
@@ -433,5 +373,5 @@ def default_controller(args: GDROConfig) -> Controller:
     """The controller that a config names, seeded with the run's seed."""
     options: dict[str, Any] = {"mean_rollouts": args.num_generations, "seed": args.seed}
     options |= cast(dict[str, Any], args.controller_options or {})
-    controller: Controller = gdro.make_controller(args.controller, **options)
+    controller: Controller = make_controller(args.controller, **options)
     return controller
