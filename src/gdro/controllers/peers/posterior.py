@@ -6,8 +6,8 @@ The update of MoPPS (arXiv 2507.04632; read in its release): with decay 1 it is 
 visits the posterior stays at the prior. The expected variance of one binary reward is E[p (1-p)] = a b / ((a+b)
 (a+b+1)).
 
-The defaults are Jeffreys' prior and slow forgetting. MoPPS's own (prior 1, decay 0.5) forget so much that Neyman's plans
-by them lower the true variance of a simulated batch half as much (docs/simulation.md).
+The defaults are Jeffreys' prior and slow forgetting. MoPPS's own (prior 1, decay 0.5) forget so much that Neyman's
+plans by them lower the true variance of a simulated batch half as much (docs/simulation.md).
 """
 
 from __future__ import annotations
