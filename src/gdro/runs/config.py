@@ -156,9 +156,9 @@ def _completed_controller(given: Any, steps: Any) -> Any:
 
 
 def recipe_names() -> list[str]:
-    """The recipes inside the package, e.g. `default`."""
-    folder = resources.files("gdro") / "recipes"
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    """The recipes inside the package, e.g. `default` and `paper/qwen3_1.7b`."""
+    folder = Path(str(resources.files("gdro") / "recipes"))
+    return sorted(path.relative_to(folder).as_posix().removesuffix(".yaml") for path in folder.rglob("*.yaml"))
 
 
 def load_config(recipe_or_path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
