@@ -1,0 +1,133 @@
+"""The statistics of a comparison: hand cases, symmetry, and how often the interval covers the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gdro.lab import stats
+
+RATES = st.lists(st.integers(0, 8).map(lambda c: c / 8), min_size=1, max_size=60)
+
+
+def test_a_difference_without_spread_is_exact():
+    baseline = np.tile([0.0, 0.25, 0.5, 1.0], (3, 1))
+    estimate = stats.paired_interval(baseline + 0.125, baseline)
+    assert estimate.value == pytest.approx(0.125, abs=1e-15)
+    assert (estimate.low, estimate.high) == pytest.approx((0.125, 0.125), abs=1e-12)
+    assert estimate.clear
+
+
+def test_seeds_alone_give_students_interval():
+    """All prompts alike: only seeds vary, so the interval must be the paired t interval."""
+    gaps = np.array([0.1, 0.3, 0.2, 0.4, 0.25])
+    estimate = stats.paired_interval(np.repeat(gaps[:, None], 40, axis=1), np.zeros((5, 40)))
+    half = 2.776 * gaps.std(ddof=1) / np.sqrt(5)
+    assert estimate.value == pytest.approx(gaps.mean())
+    assert estimate.high - estimate.value == pytest.approx(half, rel=0.08)
+    assert stats.seed_interval(gaps).high == pytest.approx(gaps.mean() + half)
+
+
+def test_one_seed_knows_the_prompts_only():
+    gaps = np.random.default_rng(0).normal(0.1, 1.0, (1, 400))
+    estimate = stats.paired_interval(gaps, np.zeros((1, 400)))
+    assert estimate.high - estimate.value == pytest.approx(1.97 * gaps.std() / 20, rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("seed_sd", "prompt_sd", "noise"), [(0.05, 0.3, 0.3), (0.2, 0.0, 0.3), (0.0, 0.5, 0.1), (0.0, 0.0, 1.0)]
+)
+def test_the_interval_covers_the_truth(seed_sd, prompt_sd, noise):
+    """Of 300 simulated comparisons with 5 seeds, about 95 % must cover the true difference."""
+    rng = np.random.default_rng(1)
+    covered, widths = 0, []
+    for _ in range(300):
+        a, b = rng.normal(0, seed_sd, (5, 1)), rng.normal(0, prompt_sd, (1, 50))
+        baseline = rng.normal(0.3, 0.2, (5, 50))
+        estimate = stats.paired_interval(baseline + 0.1 + a + b + rng.normal(0, noise, (5, 50)), baseline)
+        covered += estimate.low <= 0.1 <= estimate.high
+        widths.append((estimate.high - estimate.low) / 2)
+    truth = np.sqrt(seed_sd**2 / 5 + prompt_sd**2 / 50 + noise**2 / 250)
+    assert covered >= 0.92 * 300
+    assert np.median(widths) < 3.0 * truth
+
+
+def test_the_worst_bin_covers_too():
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.eye(4), 25, axis=1)
+    levels = np.repeat([0.1, 0.4, 0.6, 0.8], 25)
+    covered = 0
+    for _ in range(100):
+        baseline = rng.binomial(8, levels, (5, 100)) / 8
+        method = rng.binomial(8, np.where(levels == 0.1, 0.2, levels), (5, 100)) / 8
+        estimate = stats.paired_interval(method, baseline, groups)
+        covered += estimate.low <= 0.1 <= estimate.high
+    assert covered >= 90
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_swapping_the_methods_turns_the_interval_round(seed):
+    rng = np.random.default_rng(seed)
+    one, other = rng.binomial(8, 0.4, (2, 3, 20)) / 8
+    there, back = stats.paired_interval(one, other), stats.paired_interval(other, one)
+    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-12)
+    assert there == stats.paired_interval(one, other)
+
+
+def test_the_worst_group_is_the_lowest_mean():
+    scores = np.array([[0.0, 1.0, 0.2, 0.4], [0.0, 0.0, 0.2, 0.4]])
+    groups = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    assert stats.paired_interval(scores, None, groups).value == pytest.approx(0.25)
+
+
+@given(RATES, st.sampled_from([0.1, 0.2, 0.5, 1.0]))
+def test_the_hardest_share_has_its_size_and_is_the_hardest(rates, share):
+    weights = stats.hardest_share(rates, share)
+    assert weights.sum() == pytest.approx(share * len(rates))
+    assert ((weights >= 0) & (weights <= 1 + 1e-12)).all()
+    chosen = weights @ np.array(rates) / weights.sum()
+    whole = np.sort(rates)
+    count = int(share * len(rates))
+    assert chosen <= whole.mean() + 1e-12
+    if count and share * len(rates) == count:
+        assert chosen == pytest.approx(whole[:count].mean())
+
+
+@given(RATES)
+def test_bins_are_disjoint_and_never_small(rates):
+    numbers, members = stats.base_bins(rates, fewest=3)
+    assert numbers == sorted(set(numbers))
+    assert (members.sum(axis=0) <= 1).all()
+    assert numbers == [-1] or (members.sum(axis=1) >= 3).all()
+    for number, row in zip(numbers, members, strict=True):
+        if number >= 0:
+            inside = np.array(rates)[row > 0]
+            assert (inside >= number / 10 - 1e-9).all()
+            assert (inside <= (number + 1) / 10 + 1e-9).all()
+
+
+def test_area_and_reach_by_hand():
+    assert stats.area([0, 1, 3], [0.0, 1.0, 1.0]) == pytest.approx(2.5 / 3)
+    assert stats.area([0, 2], np.array([[0.0, 1.0], [1.0, 1.0]])).tolist() == [0.5, 1.0]
+    assert stats.first_reach([0, 10, 20], [0.1, 0.3, 0.2], 0.2) == pytest.approx(5.0)
+    assert stats.first_reach([0, 10], [0.5, 0.6], 0.4) == 0.0
+    assert stats.first_reach([0, 10], [0.1, 0.2], 0.3) == np.inf
+
+
+def test_students_t_between_the_tabled_values():
+    assert stats.student_975(4) == 2.776
+    assert stats.student_975(1e9) == pytest.approx(1.96, abs=1e-3)
+    assert 2.776 < stats.student_975(3.5) < 3.182
+    assert stats.student_975(24) == pytest.approx(2.064, abs=3e-3)
+
+
+def test_what_cannot_be_compared_is_named():
+    with pytest.raises(stats.StatisticsError, match="pair the same seeds"):
+        stats.paired_interval(np.zeros((2, 3)), np.zeros((3, 3)))
+    with pytest.raises(stats.StatisticsError, match="finite numbers"):
+        stats.paired_interval(np.full((2, 3), np.nan))
+    with pytest.raises(stats.StatisticsError, match="each with a prompt"):
+        stats.paired_interval(np.zeros((2, 3)), None, np.zeros((1, 3)))
