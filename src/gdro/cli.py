@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, report, bench."""
+"""The command line: train, evaluate, prepare, report, bench."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        commands = {"train": _train, "evaluate": _evaluate, "report": _report, "bench": _bench}
+        commands = {
+            "train": _train,
+            "evaluate": _evaluate,
+            "prepare": _prepare,
+            "report": _report,
+            "bench": _bench,
+        }
         return commands[chosen.command](chosen)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -42,6 +48,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, from its folder")
     train.add_argument("--check", action="store_true", help="load and check settings only, print them, train nothing")
+    train.add_argument(
+        "--dry-run", action="store_true", help="check settings and data, estimate memory and cost, train nothing"
+    )
+    train.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="KEY=NUMBER",
+        help="an assumption of --dry-run, which prints them all",
+    )
     train.set_defaults(parser=train)
     evaluate = commands.add_parser("evaluate", help="mean@k and pass@k of a model on held-out prompts")
     evaluate.add_argument("model", help="a Hugging Face folder or name, `tiny`, or the folder of a run")
@@ -50,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a setting"
     )
     evaluate.add_argument("--output", metavar="FILE", help="also write the figures as JSON")
+    _add_suites(evaluate)
+    prepare = commands.add_parser("prepare", help="make a training file from a public data set")
+    prepare.add_argument("dataset", choices=["dapo-math"], help="DAPO-Math-17k-Processed, the English part")
+    prepare.add_argument("--source", metavar="PATH", help="a file, a folder, or a name on the hub (default: the hub)")
+    prepare.add_argument("--output", metavar="FILE", default="dapo-math-en.parquet", help="default: %(default)s")
     report = commands.add_parser("report", help="write report.html from the record of a run")
     report.add_argument("run", help="the run's folder")
     report.add_argument(
@@ -58,6 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure what a controller costs")
     bench.add_argument("arguments", nargs=argparse.REMAINDER, help="see `gdro bench --help`")
     return parser
+
+
+def _add_suites(evaluate: argparse.ArgumentParser) -> None:
+    """The options of `gdro evaluate --suite`."""
+    evaluate.add_argument("--suite", metavar="NAME[,NAME]", help="the paper's test sets instead of held-out prompts")
+    evaluate.add_argument("--suite-path", metavar="DIR", help="local copies: DIR/NAME, DIR/NAME.parquet or .jsonl")
+    evaluate.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="what samples")
+    evaluate.add_argument("--limit", type=int, metavar="N", help="at most N problems of each suite, by hash of the id")
 
 
 def _train(chosen: argparse.Namespace) -> int:
@@ -73,6 +102,12 @@ def _train(chosen: argparse.Namespace) -> int:
         return _fail("--resume goes on with the settings of the run; leave recipe and --set out")
     if chosen.check:
         return _guarded(lambda: print(load_config(chosen.recipe, chosen.overrides).to_yaml(), end=""))
+    if chosen.dry_run:
+        from gdro.runs.dry_run import dry_run
+
+        return _guarded(lambda: print(dry_run(load_config(chosen.recipe, chosen.overrides), chosen.assume)))
+    if chosen.assume:
+        return _fail("--assume belongs to --dry-run")
 
     def run() -> None:
         if chosen.resume is not None:
@@ -89,9 +124,34 @@ def _train(chosen: argparse.Namespace) -> int:
 
 
 def _evaluate(chosen: argparse.Namespace) -> int:
+    if chosen.suite is not None:
+        from gdro.runs.evaluate_suites import evaluate_suites
+
+        return _guarded(
+            lambda: evaluate_suites(
+                chosen.model,
+                chosen.suite,
+                recipe=chosen.recipe,
+                overrides=chosen.overrides,
+                copies=chosen.suite_path,
+                engine=chosen.engine,
+                limit=chosen.limit,
+                output=chosen.output,
+            )
+        )
     from gdro.runs.evaluate import evaluate_model
 
     return _guarded(lambda: evaluate_model(chosen.model, chosen.recipe, chosen.overrides, chosen.output))
+
+
+def _prepare(chosen: argparse.Namespace) -> int:
+    from gdro.data.prepare_dapo import HUB, prepare_dapo
+
+    def run() -> None:
+        prepared = prepare_dapo(HUB if chosen.source is None else chosen.source, chosen.output)
+        print(f"{chosen.output}: {prepared.summary()}")
+
+    return _guarded(run)
 
 
 def _report(chosen: argparse.Namespace) -> int:

@@ -35,7 +35,7 @@ def read_hub(
     columns, shape = columns or Columns(), shape or Shape()
     source = Path(path).name if source is None else source
     where = f"dataset {path}{f' ({name})' if name else ''}, split {split}"
-    dataset = _load(path, name, split, where)
+    dataset = load_split(path, name, split, where)
     needed = _top_columns(dataset.column_names, columns, where)
     if len(dataset) == 0:
         raise DataError(f"{where}: has no rows; choose another split")
@@ -43,7 +43,8 @@ def read_hub(
         yield number, to_prompt(row, columns, shape, source, f"{where}, row {number}")
 
 
-def _load(path: str, name: str | None, split: str, where: str) -> Any:
+def load_split(path: str, name: str | None, split: str, where: str) -> Any:
+    """One split as a `datasets.Dataset`; `where` names it in errors. Raises DataError as `read_hub`."""
     import datasets
     from datasets.exceptions import DatasetsError
 

@@ -37,7 +37,7 @@ def read_jsonl(
     free = [name for name, given in (("id", columns.id), ("source", columns.source)) if given is None]
     first, absent = True, list[str]()
     with open_file(path) as file:
-        for number, row in _objects(file, path):
+        for number, row in objects(file, path):
             place = f"{path}, row {number}"
             if first:
                 present = [name for name in free if name in row]
@@ -75,7 +75,8 @@ def _check_absent(row: Mapping[str, Any], absent: list[str], place: str) -> None
             raise DataError(f"{place}: has {name!r}, but the first row has none; give it to every row or to none")
 
 
-def _objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The line number and object of every line; a DataError names the first bad line."""
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1

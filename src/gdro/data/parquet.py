@@ -32,14 +32,15 @@ def read_parquet(
     path = Path(path)
     shape, source = shape or Shape(), path.stem if source is None else source
     number = 0
-    for row in _rows(path, columns):
+    for row in parquet_rows(path, columns):
         number += 1
         yield number, to_prompt(row, columns, shape, source, f"{path}, row {number}")
     if number == 0:
         raise DataError(f"{path}: the file has no rows; give a file with prompts")
 
 
-def _rows(path: Path, columns: Columns) -> Iterator[dict[str, Any]]:
+def parquet_rows(path: Path, columns: Columns | None = None) -> Iterator[dict[str, Any]]:
+    """Every row with the columns needed, or with all of them; raises DataError as `read_parquet`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -47,7 +48,7 @@ def _rows(path: Path, columns: Columns) -> Iterator[dict[str, Any]]:
     with open_file(path) as file:
         try:
             table = pq.ParquetFile(file)
-            names = _top_columns(table.schema_arrow, columns, path)
+            names = None if columns is None else _top_columns(table.schema_arrow, columns, path)
             for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=names):
                 rows = batch.to_pylist()
                 yield from rows
