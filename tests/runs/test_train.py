@@ -11,7 +11,7 @@ import time
 import pytest
 from safetensors import safe_open
 
-SMALL = ["steps=4", "prompts_per_step=16", "data.size=64", "data.heldout_size=16", "checkpoint.every=1"]
+SMALL = ["steps=4", "prompts_per_step=16", "data.size=64", "data.heldout_size=24", "checkpoint.every=1"]
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
