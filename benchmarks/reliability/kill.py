@@ -1,6 +1,6 @@
 """Kill runs, resume them, and compare with runs that nobody killed.
 
-python benchmarks/reliability/kill.py [--series NAME ...] [--short] [--seed 0] [--output FILE.json]
+python benchmarks/reliability/kill.py [--series NAME ...] [--setting NAME ...] [--short] [--seed 0] [--output FILE.json]
 
 Prints a Markdown table; exit status 1 when anything differed.
 """
@@ -45,7 +45,22 @@ def inside_checkpoints(run: Chain, whole: Reference, draw: random.Random, trials
 
 
 def every_operation(run: Chain, whole: Reference, draw: random.Random, trials: int) -> Tally:
-    """Death just before the first change to the folder after a launch, the second, the third, ..."""
+    """Death just before the n-th change to the folder of a new run, for every n until one ends without it.
+
+    Its resume dies as well, at a drawn one of its first changes; the next one goes on to the end.
+    """
+    for number in range(1, trials + 1):
+        if run.one(AtOperation(number)):
+            break
+        if run.one(AtOperation(draw.randint(1, 25))):
+            continue
+        while not run.one(Rule()):
+            pass
+    return run.tally
+
+
+def operations_of_resumes(run: Chain, whole: Reference, draw: random.Random, trials: int) -> Tally:
+    """Death just before the first change to the folder after a launch; of its resume, the second; and so on."""
     return run.go([AtOperation(number) for number in range(1, trials + 1)])
 
 
@@ -58,7 +73,8 @@ SERIES: dict[str, tuple[Series, tuple[settings.Setting, ...], int]] = {
     "every step": (every_step, (settings.DEFAULT,), 0),
     "random moments": (random_moments, (settings.DEFAULT,), 100),
     "inside checkpoints": (inside_checkpoints, (settings.VARIANTS[0],), 100),
-    "every file operation": (every_operation, (settings.VARIANTS[0],), 80),
+    "every file operation of a run": (every_operation, (replace(settings.VARIANTS[0], steps=3),), 1000),
+    "file operations of resumes": (operations_of_resumes, (settings.VARIANTS[0],), 80),
     "damaged checkpoints": (damaged, (settings.VARIANTS[0],), 1000),
     "variants": (every_step, settings.VARIANTS[1:], 0),
 }
@@ -75,23 +91,23 @@ def _until(run: Chain, trials: int, rule: Callable[[], Rule]) -> Iterator[Rule]:
         yield rule()
 
 
-def measure(names: list[str], seed: int, *, short: bool, work: Path) -> list[dict[str, Any]]:
-    """Every series on every setting it is for."""
+def measure(names: list[str], only: list[str], seed: int, *, short: bool, work: Path) -> list[dict[str, Any]]:
+    """Every series on every setting it is for, or on those named alone."""
     rows = []
-    known: dict[str, Reference] = {}
+    known: dict[settings.Setting, Reference] = {}
     for name in names:
         series, chosen, trials = SERIES[name]
         if short:
             chosen, trials = (replace(settings.VARIANTS[0], steps=3),), SHORT[name]
-        for setting in chosen:
+        for setting in (one for one in chosen if not only or one.name in only):
             started = time.monotonic()
             place = work / setting.name.replace(" ", "_")
-            if setting.name not in known:
+            if setting not in known:
                 shutil.rmtree(place, ignore_errors=True)
                 place.mkdir(parents=True)
-                known[setting.name] = chain.reference(setting, place)
-            run = Chain(setting, known[setting.name], place, tell)
-            tally = series(run, known[setting.name], random.Random(f"{seed} {name} {setting.name}"), trials)
+                known[setting] = chain.reference(setting, place)
+            run = Chain(setting, known[setting], place, tell)
+            tally = series(run, known[setting], random.Random(f"{seed} {name} {setting.name}"), trials)
             row = {"series": name, "steps": setting.steps, **tally.as_row(), "seed": seed}
             rows.append(row | {"seconds": round(time.monotonic() - started)})
             tell(json.dumps(rows[-1]))
@@ -122,13 +138,14 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", action="append", choices=sorted(SERIES), help="default: all")
+    parser.add_argument("--setting", action="append", default=[], help="only this one of the series' settings")
     parser.add_argument("--short", action="store_true", help="a few kills of a small run, under a minute")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="also write the rows as JSON")
     chosen = parser.parse_args()
     names = chosen.series or list(SHORT if chosen.short else SERIES)
     with tempfile.TemporaryDirectory(prefix="gdro-kill-") as work:
-        rows = measure(names, chosen.seed, short=chosen.short, work=Path(work))
+        rows = measure(names, chosen.setting, chosen.seed, short=chosen.short, work=Path(work))
     if chosen.output is not None:
         chosen.output.write_text(json.dumps(rows, indent=1) + "\n")
     print(table(rows))

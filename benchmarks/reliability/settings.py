@@ -43,8 +43,9 @@ VARIANTS = (
     Setting("second epoch", 8, (*SMALL, "data.size=24")),
     Setting("two updates on the same rollouts", 6, (*SMALL, "optimisation.num_iterations=2")),
     Setting("losses as the signal", 6, (*SMALL, "controller.signal=surrogate", "optimisation.num_iterations=2")),
-    Setting("dropped into the middle of an epoch, evaluated on the way", 6, (*SMALL, "evaluation.every=2")),
+    Setting("evaluated on the way", 6, (*SMALL, "evaluation.every=2")),
     Setting("LoRA", 6, (*SMALL, "lora.r=4", "lora.dropout=0.1")),
     Setting("uniform (plain GRPO)", 6, (*SMALL, "controller.name=uniform")),
     Setting("two processes", 6, (*SMALL, "optimisation.micro_batch=8"), processes=2),
+    Setting("two processes, two updates", 6, (*SMALL, "optimisation.num_iterations=2"), processes=2),
 )

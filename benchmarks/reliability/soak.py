@@ -79,7 +79,7 @@ class Soak:
 
     def go(self) -> None:
         """From the first launch to the end of the run."""
-        stops = sorted(self.draw.sample(range(self.steps // 2, self.steps - 20), STOPS))
+        stops = sorted(self.draw.sample(range(self.steps // 2, self.steps - 20), min(STOPS, self.steps // 50)))
         while True:
             started = self._start()
             stop = next((step for step in stops if step > self._step() + 1), None)
@@ -164,7 +164,7 @@ def verdict(soak: Soak) -> dict[str, Any]:
     """Figures of the whole."""
     events = [json.loads(line) for line in (soak.run / "metrics.jsonl").read_text().splitlines()]
     steps = [event["step"] for event in events if event["event"] == "step"]
-    first = [sample for sample in soak.samples if sample.launch == 1 and sample.step >= 100]
+    first = [sample for sample in soak.samples if sample.launch == 1 and sample.step >= soak.steps // 20]
     later = [sample for sample in soak.samples if sample.launch > 1]
     causes: Counter[str] = Counter()
     for event in events:

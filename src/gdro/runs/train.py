@@ -46,6 +46,7 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
     Raises:
         RunError, DataError, GoldError: what stands in the way, found before training where it can be.
     """
+    _join_processes()
     progress = Progress(config.steps, live=live)
     prompts, policy, verifier = prepare(config, progress)
     with _closing(verifier, progress):
@@ -62,6 +63,7 @@ def resume(path: str | Path, *, live: bool | None = None) -> RunFolder:
     Raises:
         RunError: the folder holds no run, or the run is finished, or no checkpoint can be used.
     """
+    _join_processes()
     folder = old_folder(path)
     config = load_config(folder.config)
     progress = Progress(config.steps, live=live)
@@ -348,6 +350,11 @@ def _shared_folder(config: TrainConfig) -> RunFolder:
         folder = new_folder(config.output, config.name)
     PartialState().wait_for_everyone()
     return folder if PartialState().is_main_process else RunFolder(Path(str(config.output)))
+
+
+def _join_processes() -> None:
+    """Meet the other processes of a launch (torchrun): accelerate does so on a CPU only when told."""
+    PartialState(cpu=not torch.cuda.is_available())
 
 
 def _held(folder: RunFolder) -> AbstractContextManager[None]:

@@ -95,7 +95,8 @@ def save_buffer(path: Path, batches: list[dict[str, Any]], ledger: LossLedger) -
             tensors[f"{index}/{key}"] = value.detach().contiguous().cpu().clone()
     tensors["ledger/sums"] = torch.from_numpy(ledger.sums.copy())
     tensors["ledger/rows"] = torch.from_numpy(ledger.rows.copy())
-    metadata = {"batches": str(len(batches)), "prompt_ids": json.dumps(list(ledger.prompt_ids))}
+    # one entry: the file holds several in no fixed order, and equal states should be equal bytes
+    metadata = {"buffer": json.dumps({"batches": len(batches), "prompt_ids": list(ledger.prompt_ids)})}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata=metadata)
     partial.replace(path)
@@ -109,14 +110,14 @@ def load_buffer(path: Path, ledger: LossLedger, device: torch.device) -> list[di
     """
     try:
         with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata()
+            metadata = json.loads(stored.metadata()["buffer"])
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
     except (FileNotFoundError, SafetensorError) as error:
         raise StateError(f"{path} is missing or damaged ({error}); resume from another checkpoint") from error
-    ledger.start(tuple(json.loads(metadata["prompt_ids"])))
+    ledger.start(tuple(metadata["prompt_ids"]))
     ledger.sums = np.asarray(tensors.pop("ledger/sums").numpy())
     ledger.rows = np.asarray(tensors.pop("ledger/rows").numpy())
-    batches: list[dict[str, Any]] = [{} for _ in range(int(metadata["batches"]))]
+    batches: list[dict[str, Any]] = [{} for _ in range(metadata["batches"])]
     for name, tensor in tensors.items():
         index, key = name.split("/", 1)
         batches[int(index)][key] = tensor.to(device)
