@@ -18,11 +18,13 @@ class Lengths:
         prompts: those of at most the length allowed, in order.
         dropped: number of longer ones left out.
         longest: tokens of the longest prompt seen, dropped ones included; 0 for no prompts.
+        tokens: of the prompts kept, together.
     """
 
     prompts: list[Prompt]
     dropped: int
     longest: int
+    tokens: int
 
 
 def check_lengths(
@@ -54,7 +56,7 @@ def check_lengths(
             f"is {first!r}, the longest has {longest}; raise generation.max_prompt_tokens "
             "or set data.overlong to drop"
         )
-    return Lengths(fits, dropped, longest)
+    return Lengths(fits, dropped, longest, sum(count for count in counts if count <= max_prompt_tokens))
 
 
 def _tokens(prompt: Prompt, tokenizer: Any) -> int:

@@ -13,8 +13,8 @@ from gdro.controllers.base import Controller
 from gdro.controllers.registry import make_controller
 from gdro.data.prompts import Prompt
 from gdro.engines.trl import GDROConfig
+from gdro.runs.batch_shape import batch_shape
 from gdro.runs.config import TrainConfig
-from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
 
 
@@ -25,7 +25,7 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         RunError: the rollouts of a step cannot be split evenly over processes and micro-batches.
     """
     update, sampling = config.optimisation, config.generation
-    rows, accumulation = _batch_shape(config)
+    rows, accumulation = batch_shape(config, PartialState().num_processes)
     on_gpu = torch.cuda.is_available()
     return GDROConfig(
         output_dir=str(folder.checkpoints),
@@ -68,22 +68,6 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         disable_tqdm=True,
         log_completions=False,
     )
-
-
-def _batch_shape(config: TrainConfig) -> tuple[int, int]:
-    """(rows of one pass on one process, passes an update)."""
-    total = config.prompts_per_step * config.mean_rollouts
-    processes = PartialState().num_processes
-    if total % processes:
-        raise RunError(f"prompts_per_step * mean_rollouts = {total} rollouts do not divide over {processes} processes")
-    share = total // processes
-    rows = config.optimisation.micro_batch or share
-    if share % rows:
-        raise RunError(
-            f"optimisation.micro_batch={rows} does not divide the {share} rollouts of a step on each process; "
-            f"choose a divisor of {share}"
-        )
-    return rows, share // rows
 
 
 def controller_of(config: TrainConfig) -> Controller:

@@ -1,0 +1,25 @@
+"""How the rollouts of a step split over processes and micro-batches."""
+
+from __future__ import annotations
+
+from gdro.runs.config import TrainConfig
+from gdro.runs.errors import RunError
+
+
+def batch_shape(config: TrainConfig, processes: int) -> tuple[int, int]:
+    """(rows of one pass on one process, passes an update).
+
+    Raises:
+        RunError: the rollouts of a step cannot be split evenly.
+    """
+    total = config.prompts_per_step * config.mean_rollouts
+    if total % processes:
+        raise RunError(f"prompts_per_step * mean_rollouts = {total} rollouts do not divide over {processes} processes")
+    share = total // processes
+    rows = config.optimisation.micro_batch or share
+    if share % rows:
+        raise RunError(
+            f"optimisation.micro_batch={rows} does not divide the {share} rollouts of a step on each process; "
+            f"choose a divisor of {share}"
+        )
+    return rows, share // rows

@@ -1,0 +1,198 @@
+"""`gdro train RECIPE --dry-run`: what can be checked without a GPU or weights, and what a run takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gdro.data.lengths import check_lengths
+from gdro.data.prompts import Prompt
+from gdro.data.split import choose
+from gdro.runs.batch_shape import batch_shape
+from gdro.runs.config import TrainConfig
+from gdro.runs.config_prompts import RunPrompts, load_prompts
+from gdro.runs.errors import RunError
+from gdro.runs.estimate import (
+    Architecture,
+    Assumptions,
+    Hours,
+    Memory,
+    Work,
+    assumptions,
+    gpu_hours,
+    memory,
+    work,
+)
+from gdro.runs.model_size import model_size
+from gdro.runs.policy import model_path
+from gdro.runs.rewards import verifier_of
+from gdro.runs.trainer_args import controller_of
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a dry run found. `str` of it is the page that the command prints."""
+
+    config: TrainConfig
+    given: Assumptions
+    model: Architecture
+    origin: str
+    prompts: RunPrompts
+    prompt_tokens: float
+    measured: bool
+    shape: tuple[int, int]
+    work: Work
+    hours: Hours
+    memory: Memory
+
+    @property
+    def fits(self) -> bool:
+        """Whether the worst case fits the GPU assumed (as far as the sizes are known)."""
+        return self.memory.peak <= self.given.device_gb * GB
+
+    def __str__(self) -> str:
+        parts = [self._checked(), self._batch(), self._memory(), self._cost(), self._assumed()]
+        return "\n\n".join(parts)
+
+    def _checked(self) -> str:
+        counts = {what: count for what, count in self.prompts.counts.items() if count}
+        odd = "".join(f"; {count} {what.replace('_', ' ')}" for what, count in counts.items())
+        length = f"{self.prompt_tokens:.1f} tokens on average" + (
+            "" if self.measured else " ASSUMED: no tokenizer here"
+        )
+        return (
+            f"settings    ok: {self.config.name}, controller {self.config.controller.name}\n"
+            f"data        ok: {len(self.prompts.train)} training prompts, {len(self.prompts.heldout)} held out{odd}\n"
+            f"prompts     {length}; every gold answer was read by the verifier ({self.config.verifier.kind})\n"
+            f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}"
+        )
+
+    def _batch(self) -> str:
+        config, (rows, passes) = self.config, self.shape
+        total = config.prompts_per_step * config.mean_rollouts
+        epochs = config.steps * config.prompts_per_step / len(self.prompts.train)
+        return (
+            f"step        {config.prompts_per_step} prompts x {config.mean_rollouts} rollouts = {total} exactly "
+            f"({config.min_rollouts} to {config.max_rollouts} a prompt)\n"
+            f"            {self.given.processes:.0f} processes x {passes} passes x {rows} rows\n"
+            f"run         {config.steps} steps, {epochs:.2f} epochs"
+        )
+
+    def _memory(self) -> str:
+        lines = [f"memory      on each GPU at worst, in GB; fixed {self.memory.fixed / GB:.1f}, and one at a time"]
+        for name in ("sampling", "evaluating", "updating"):
+            size = getattr(self.memory, name)
+            lines.append(
+                f"            {name:<11}{'unknown without config.json' if size is None else f'{size / GB:.1f}'}"
+            )
+        verdict = "fits" if self.fits else "does NOT fit: more processes, shorter completions or a smaller micro_batch"
+        lines.append(f"            peak {self.memory.peak / GB:.1f} of {self.given.device_gb:.0f}: {verdict}")
+        return "\n".join(lines)
+
+    def _cost(self) -> str:
+        done, hours = self.work, self.hours
+        return (
+            f"rollouts    {done.rollouts:,}\n"
+            f"tokens      {done.generated:.3g} sampled, {done.prefilled:.3g} prompts read for it, "
+            f"{done.trained:.3g} trained, {done.scored:.3g} scored, {done.evaluated:.3g} evaluated\n"
+            f"GPU-hours   {hours.total:.3g}: sampling {hours.generate:.3g}, update {hours.update:.3g}, "
+            f"reference {hours.score:.3g}, evaluation {hours.evaluate:.3g}\n"
+            f"            about {hours.total / self.given.processes:.3g} hours on {self.given.processes:.0f} GPUs"
+        )
+
+    def _assumed(self) -> str:
+        values = "\n".join(f"            {key}={value:g}" for key, value in asdict(self.given).items())
+        return f"assumed     change with --assume KEY=NUMBER; the formulas are in docs/paper.md\n{values}"
+
+
+def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
+    """Check a run and estimate it.
+
+    Raises:
+        ConfigError, DataError, GoldError, RunError: whatever would stop the run, as far as it shows without weights.
+    """
+    given = assumptions(list(settings))
+    shape = batch_shape(config, int(given.processes))
+    controller_of(config)
+    model, origin = model_size(config.model, given.parameters)
+    prompts, prompt_tokens, measured = _prompts(config, given)
+    done = _work(config, len(prompts.heldout), prompt_tokens, given.completion_fraction)
+    update, sampling = config.optimisation, config.generation
+    return DryRun(
+        config,
+        given,
+        model,
+        origin,
+        prompts,
+        prompt_tokens,
+        measured,
+        shape,
+        done,
+        gpu_hours(done, model.parameters, given, checkpointing=update.gradient_checkpointing),
+        memory(
+            model,
+            rows_sampled=shape[0] * shape[1],
+            rows_updated=shape[0],
+            prompt_tokens=sampling.max_prompt_tokens,
+            completion_tokens=sampling.max_completion_tokens,
+            half=config.dtype == "bfloat16",
+            reference=update.beta_kl > 0,
+            adapters=config.lora is not None,
+            checkpointing=update.gradient_checkpointing,
+        ),
+    )
+
+
+def _prompts(config: TrainConfig, given: Assumptions) -> tuple[RunPrompts, float, bool]:
+    """(prompts that the run would use, mean tokens of one, whether that was measured)."""
+    found = load_prompts(config.data)
+    train, heldout = found.train, choose(found.heldout, config.evaluation.prompts, "evaluation")
+    tokenizer = _tokenizer(config.model)
+    tokens, counts = given.prompt_tokens, dict(found.counts)
+    if tokenizer is not None:
+        longest, overlong = config.generation.max_prompt_tokens, config.data.overlong
+        kept = check_lengths(train, tokenizer, longest, overlong)
+        apart = check_lengths(heldout, tokenizer, longest, overlong)
+        counts["overlong"] = kept.dropped + apart.dropped
+        train, heldout, tokens = kept.prompts, apart.prompts, kept.tokens / max(1, len(kept.prompts))
+    if len(train) < config.prompts_per_step:
+        raise RunError(
+            f"there are {len(train)} training prompts, prompts_per_step is {config.prompts_per_step}; "
+            "a step takes distinct prompts, so lower it or add data"
+        )
+    _check_golds(config, [*train, *heldout])
+    return RunPrompts(train, heldout, counts), tokens, tokenizer is not None
+
+
+def _check_golds(config: TrainConfig, prompts: Sequence[Prompt]) -> None:
+    with closing(verifier_of(config.verifier)) as verifier:
+        verifier.check(prompts)
+
+
+def _tokenizer(name: str) -> Any:
+    """The model's tokenizer, or None where there is none to be had; the page then says so."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model_path(name))
+    except (OSError, ValueError):
+        return None
+
+
+def _work(config: TrainConfig, heldout: int, prompt_tokens: float, fraction: float) -> Work:
+    every, update = config.evaluation.every, config.optimisation
+    evaluations = 1 + (-(-config.steps // every) if every else 1)
+    return work(
+        steps=config.steps,
+        prompts=config.prompts_per_step,
+        mean_rollouts=config.mean_rollouts,
+        iterations=update.num_iterations,
+        forward_passes=(update.beta_kl > 0) + (update.num_iterations > 1),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=fraction * config.generation.max_completion_tokens,
+        evaluation_completions=evaluations * heldout * config.evaluation.samples,
+    )

@@ -1,0 +1,222 @@
+"""What a run would take: tokens, arithmetic, GPU-hours and memory, by formulas that fit on a page (docs/paper.md).
+
+Everything here is pure arithmetic on numbers given; `dry_run.py` gathers the numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from gdro.runs.config_base import ConfigError
+
+EVALUATION_ROWS = 512
+"""Completions sampled together in an evaluation (`gdro.engines.trl.evaluation.sample`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What an estimate cannot know. Each is set by `--assume KEY=NUMBER`.
+
+    Attributes:
+        processes: GPUs, one process each, every one with a whole copy of the model (data parallel).
+        device_gb: memory of a GPU, in 10^9 bytes.
+        peak_tflops: 10^12 operations a second of a GPU at its best (989: H100, dense bf16, the vendor's figure).
+        train_utilisation: share of that reached in passes forward and backward.
+        generate_utilisation: share of that reached while sampling.
+        completion_fraction: mean length of a completion over the longest allowed.
+        prompt_tokens: mean prompt, used only where no tokenizer is at hand.
+        parameters: of the model, in 10^9; 0 takes the model's own.
+    """
+
+    processes: float = 8
+    device_gb: float = 80.0
+    peak_tflops: float = 989.0
+    train_utilisation: float = 0.35
+    generate_utilisation: float = 0.1
+    completion_fraction: float = 0.25
+    prompt_tokens: float = 150.0
+    parameters: float = 0.0
+
+
+def assumptions(settings: list[str]) -> Assumptions:
+    """The defaults with `key=number` texts laid over them.
+
+    Raises:
+        ConfigError: an unknown key, or no positive number.
+    """
+    known = [field.name for field in fields(Assumptions)]
+    given = Assumptions()
+    for text in settings:
+        key, _, value = text.partition("=")
+        if key not in known:
+            raise ConfigError(f"--assume {text}: unknown; there are {', '.join(known)}")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 < number < 1e12 or (key in ("completion_fraction", *known[3:5]) and number > 1):
+            raise ConfigError(f"--assume {text}: must be a positive number, a share at most 1")
+        if key == "processes" and number != int(number):
+            raise ConfigError(f"--assume {text}: must be a whole number")
+        given = replace(given, **{key: number})
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The sizes of a decoder that matter here; as many as are known.
+
+    Attributes:
+        parameters: all of them, N.
+        layers, hidden, kv_heads, head_dim, vocabulary: from the model's config.json; all None without one.
+    """
+
+    parameters: int
+    layers: int | None = None
+    hidden: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    vocabulary: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run does, counted.
+
+    Attributes:
+        rollouts: sampled and trained on.
+        generated: tokens sampled in training.
+        prefilled: prompt tokens read to sample them, each prompt once a step.
+        trained: tokens through the update, prompt and completion of every rollout, every iteration.
+        scored: tokens through a further pass forward (reference model; old policy with several iterations).
+        evaluated: tokens sampled in evaluations.
+    """
+
+    rollouts: int
+    generated: float
+    prefilled: float
+    trained: float
+    scored: float
+    evaluated: float
+
+
+def work(
+    *,
+    steps: int,
+    prompts: int,
+    mean_rollouts: int,
+    iterations: int,
+    forward_passes: int,
+    prompt_tokens: float,
+    completion_tokens: float,
+    evaluation_completions: int,
+) -> Work:
+    """Count a run of `steps` steps of `prompts` prompts; `forward_passes` are those beside the update."""
+    rollouts = steps * prompts * mean_rollouts
+    read = rollouts * (prompt_tokens + completion_tokens)
+    return Work(
+        rollouts=rollouts,
+        generated=rollouts * completion_tokens,
+        prefilled=steps * prompts * prompt_tokens,
+        trained=read * iterations,
+        scored=read * forward_passes,
+        evaluated=evaluation_completions * completion_tokens,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """GPU-hours by activity."""
+
+    generate: float
+    update: float
+    score: float
+    evaluate: float
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.generate + self.update + self.score + self.evaluate
+
+
+def gpu_hours(done: Work, parameters: int, given: Assumptions, *, checkpointing: bool) -> Hours:
+    """2 N operations a token forward, 4 N backward, and 2 N more where gradient checkpointing goes forward twice.
+
+    Attention over the context (small beside N for a few thousand tokens), scoring of answers, loading of weights and
+    waiting are left out.
+    """
+    peak = given.peak_tflops * 1e12 * 3600
+    sample = 2 * parameters / (peak * given.generate_utilisation)
+    forward = 2 * parameters / (peak * given.train_utilisation)
+    return Hours(
+        generate=(done.generated + done.prefilled) * sample,
+        update=done.trained * forward * (4 if checkpointing else 3),
+        score=done.scored * forward,
+        evaluate=done.evaluated * sample,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on one GPU; the parts after `fixed` are not there at the same time. None: the sizes are not known.
+
+    Attributes:
+        fixed: weights, gradients, Adam's moments, reference model.
+        sampling: keys and values of the rollouts of a step, all of them at their longest.
+        evaluating: the same for an evaluation's batch.
+        updating: activations and logits of one micro-batch, all rows at their longest.
+    """
+
+    fixed: int
+    sampling: int | None = None
+    evaluating: int | None = None
+    updating: int | None = None
+
+    @property
+    def peak(self) -> int:
+        """The largest sum."""
+        return self.fixed + max(self.sampling or 0, self.evaluating or 0, self.updating or 0)
+
+
+def memory(
+    model: Architecture,
+    *,
+    rows_sampled: int,
+    rows_updated: int,
+    prompt_tokens: int,
+    completion_tokens: int,
+    half: bool,
+    reference: bool,
+    adapters: bool,
+    checkpointing: bool,
+) -> Memory:
+    """Bytes on one GPU at worst, for `gdro train` on TRL.
+
+    Fixed: float32 weights 4 N, gradients 4 N, two moments 8 N (adapters: the weights only); 2 N for the half-precision
+    copy of autocast; 4 N for a reference model, which adapters do not need. Keys and values: 2 * layers * kv_heads *
+    head_dim numbers a token. Activations: 34 * hidden bytes a token and layer in half precision, without attention
+    scores (Korthikanti et al. 2022); with checkpointing one layer of that, and 2 * hidden bytes for each layer's
+    input. Logits: float32, with their gradient.
+    """
+    n = model.parameters
+    fixed = n * (4 if adapters else 16) + (2 * n if half else 0) + (4 * n if reference and not adapters else 0)
+    if (
+        model.layers is None
+        or model.hidden is None
+        or model.kv_heads is None
+        or model.head_dim is None
+        or model.vocabulary is None
+    ):
+        return Memory(fixed)
+    width = 2 if half else 4
+    longest = prompt_tokens + completion_tokens
+    token = 2 * model.layers * model.kv_heads * model.head_dim * width
+    layer = 17 * width * model.hidden
+    kept = layer + width * model.hidden * model.layers if checkpointing else layer * model.layers
+    logits = rows_updated * completion_tokens * model.vocabulary * 8
+    return Memory(
+        fixed,
+        sampling=rows_sampled * longest * token,
+        evaluating=EVALUATION_ROWS * longest * token,
+        updating=rows_updated * longest * kept + logits,
+    )

@@ -1,0 +1,109 @@
+"""A dry run checks what a run would check, counts what it would do, and loads no weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gdro.cli import main
+from gdro.runs.config import load_config
+from gdro.runs.dry_run import dry_run
+from gdro.runs.errors import RunError
+from gdro.runs.model_size import model_size
+from gdro.tiny import base_path
+
+SMALL = ["data.size=80", "data.heldout_size=40", "steps=10", "prompts_per_step=16"]
+
+
+def test_the_default_recipe_is_counted() -> None:
+    found = dry_run(load_config("default", SMALL), ["processes=2", "completion_fraction=0.5"])
+    assert found.work.rollouts == 10 * 16 * 4
+    assert found.work.generated == 640 * 12
+    assert found.work.scored == 0
+    assert found.work.evaluated == 2 * 40 * 8 * 12
+    assert found.shape == (32, 1)
+    assert found.measured
+    assert 1 < found.prompt_tokens < 64
+    assert found.fits
+
+
+def test_parameters_are_those_of_the_weights() -> None:
+    from safetensors import safe_open
+
+    with safe_open(str(base_path() / "model.safetensors"), "pt") as file:
+        names = [name for name in file.keys() if "lm_head" not in name]  # noqa: SIM118
+        stored = sum(file.get_tensor(name).numel() for name in names)
+    model, origin = model_size("tiny")
+    assert origin == "config.json"
+    assert model.parameters == stored or model.parameters - stored == model.vocabulary * model.hidden
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("no/Such-1.7B-Base", 1_700_000_000), ("no/such-350m", 350_000_000), ("no/Such3-8B", 8_000_000_000)],
+)
+def test_a_model_that_is_not_here_is_sized_by_its_name(name: str, parameters: int) -> None:
+    model, origin = model_size(name)
+    assert model.parameters == parameters
+    assert model.layers is None
+    assert "name" in origin
+
+
+def test_a_name_without_a_size() -> None:
+    with pytest.raises(RunError, match="--assume parameters"):
+        model_size("no/such-model")
+    assert model_size("no/such-model", 0.5)[0].parameters == 500_000_000
+
+
+def test_qwen3_from_its_config_alone(tmp_path: Path) -> None:
+    """Published sizes of Qwen3-1.7B: 28 layers, 2048 wide, 16 heads over 8 of keys and values, tied embeddings."""
+    sizes = {
+        "model_type": "qwen3",
+        "architectures": ["Qwen3ForCausalLM"],
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    model, _ = model_size(str(tmp_path))
+    attention = 2048 * 16 * 128 * 2 + 2048 * 8 * 128 * 2 + 2 * 128
+    layer = attention + 3 * 2048 * 6144 + 2 * 2048
+    assert model.parameters == 28 * layer + 151936 * 2048 + 2048
+    assert (model.layers, model.kv_heads, model.head_dim) == (28, 8, 128)
+
+
+def test_the_paper_s_recipe_on_a_small_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"prompt": f"What is ${i}+1$?", "solution": str(i + 1)} for i in range(300)]
+    (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepared = str(tmp_path / "dapo.parquet")
+    assert main(["prepare", "dapo-math", "--source", str(tmp_path / "raw.jsonl"), "--output", prepared]) == 0
+    command = ["train", "paper/qwen3_1.7b", "--dry-run", "--set", f"data.path={prepared}"]
+    assert main(command) == 0
+    page = capsys.readouterr().out
+    assert "1,024,000" in page
+    assert "ASSUMED: no tokenizer" in page
+    assert "256 prompts x 4 rollouts = 1024 exactly (2 to 12 a prompt)" in page
+    assert "8 processes x 32 passes x 4 rows" in page
+    assert main([*command, "--assume", "processes=7"]) == 2
+    assert "do not divide over 7" in capsys.readouterr().err
+    assert main([*command, "--set", "prompts_per_step=512"]) == 2
+    assert "training prompts, prompts_per_step is 512" in capsys.readouterr().err
+
+
+def test_bad_golds_stop_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tasks.jsonl"
+    rows = [{"id": str(i), "prompt": f"{i}?", "answer": "10^{10^{10}}" if i == 3 else str(i)} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sets = ["data.kind=jsonl", f"data.path={path}", "prompts_per_step=16"]
+    assert main(["train", "--dry-run", *(part for text in sets for part in ("--set", text))]) == 2
+    assert "/3'" in capsys.readouterr().err
+
+
+def test_assume_belongs_to_the_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--assume", "processes=2"]) == 2
+    assert "--dry-run" in capsys.readouterr().err
