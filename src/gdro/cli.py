@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, prepare, report, bench."""
+"""The command line: train, evaluate, prepare, report, compare, simulate, bench."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from gdro import __version__
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 when it succeeded, 2 when something the user can mend is wrong."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
-    if chosen.command is None:
-        parser.print_help()
-        return 2
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        if words and words[0] in LABORATORY:
+            return LABORATORY[words[0]](words[1:])
+        parser = _parser()
+        chosen = parser.parse_args(words)
+        if chosen.command is None:
+            parser.print_help()
+            return 2
         commands = {
             "train": _train,
             "evaluate": _evaluate,
             "prepare": _prepare,
             "report": _report,
-            "bench": _bench,
         }
         return commands[chosen.command](chosen)
     except KeyboardInterrupt:
@@ -76,8 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--picture", metavar="FILE.svg", help="write one compact picture instead, for a README or slide"
     )
-    bench = commands.add_parser("bench", help="measure what a controller costs")
-    bench.add_argument("arguments", nargs=argparse.REMAINDER, help="see `gdro bench --help`")
+    for name, meaning in (
+        ("compare", "methods x seeds on real training: one table, one figure, one page"),
+        ("simulate", "controllers on a simulated population, in seconds"),
+        ("bench", "measure what a controller costs"),
+    ):
+        commands.add_parser(name, help=meaning, add_help=False)  # reads its own arguments, see LABORATORY
     return parser
 
 
@@ -162,10 +168,27 @@ def _report(chosen: argparse.Namespace) -> int:
     return _guarded(lambda: print(write_report(chosen.run)))
 
 
-def _bench(chosen: argparse.Namespace) -> int:
+def _compare(words: Sequence[str]) -> int:
+    from gdro.lab.compare import main as compare
+
+    status: list[int] = []
+    return _guarded(lambda: status.append(compare(words))) or status[0]
+
+
+def _simulate(words: Sequence[str]) -> int:
+    from gdro.lab.simulate import main as simulate
+
+    return simulate(words)
+
+
+def _bench(words: Sequence[str]) -> int:
     from gdro.lab.bench import main as bench
 
-    return bench(chosen.arguments)
+    return bench(words)
+
+
+LABORATORY = {"compare": _compare, "simulate": _simulate, "bench": _bench}
+"""Commands that read their own arguments."""
 
 
 def _guarded(command: Callable[[], object]) -> int:

@@ -1,0 +1,190 @@
+"""The runs of a comparison as processes of `gdro train`, side by side, one core each.
+
+A run's state is read off its folder, so whatever stopped a comparison, the same command goes on with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from gdro.lab.compare_plan import Job
+from gdro.runs.config import TrainConfig, load_config
+from gdro.runs.errors import RunError
+from gdro.runs.folder import RunFolder, held
+
+State = Literal["waiting", "interrupted", "busy", "failed", "done"]
+Tell = Callable[[str], None]
+GDRO = (sys.executable, "-c", "from gdro.cli import main; raise SystemExit(main())")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+POLL = 0.1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job's files lie: COMPARE/method/seed-0/ and, beside it, seed-0.yaml, seed-0.log and seed-0.failed."""
+
+    root: Path
+    job: Job
+
+    @property
+    def run(self) -> RunFolder:
+        """The run's folder, an ordinary one."""
+        return RunFolder(self.root / self.job.method / f"seed-{self.job.seed}")
+
+    def beside(self, ending: str) -> Path:
+        """A file beside the folder: settings (yaml), output (log), why it failed (failed)."""
+        return self.root / self.job.method / f"seed-{self.job.seed}.{ending}"
+
+    def state(self) -> State:
+        """What the files say."""
+        if self.run.report.is_file() and self.run.model.is_dir():
+            return "done"
+        if self.beside("failed").is_file():
+            return "failed"
+        if not self.run.config.is_file():
+            return "waiting"
+        try:
+            with held(self.run):
+                return "interrupted"
+        except RunError:
+            return "busy"
+
+    def check(self) -> None:
+        """Raises RunError when the folder holds a run of other settings than the plan's."""
+        if self.run.config.is_file():
+            different = sorted(_differences(load_config(self.run.config), self.job.config))
+            if different:
+                raise RunError(
+                    f"{self.run.path} was trained with other settings than the plan's: {', '.join(different)}. Put the "
+                    "plan back, or move the run away"
+                )
+
+    def command(self) -> list[str]:
+        """Start the run, or go on with it; the settings are written beside it first."""
+        if self.run.config.is_file():
+            return [*GDRO, "train", "--resume", str(self.run.path)]
+        self.run.path.parent.mkdir(parents=True, exist_ok=True)
+        self.beside("yaml").write_text(self.job.config.to_yaml(), encoding="utf-8")
+        return [*GDRO, "train", str(self.beside("yaml")), "--set", f"output={self.run.path}"]
+
+
+@dataclass
+class _Going:
+    """A process and its output."""
+
+    place: Place
+    process: subprocess.Popen[bytes]
+    log: TextIO
+    began: float
+
+
+@dataclass
+class Pool:
+    """Runs jobs, at most `at_once` of them at a time.
+
+    Attributes:
+        at_once: processes side by side.
+        tell: where to say what happens.
+        stopping: whether a signal asked to stop: nothing new starts, and each run stops at a checkpoint.
+    """
+
+    at_once: int
+    tell: Tell
+    stopping: bool = False
+    _going: list[_Going] = field(default_factory=list)
+
+    def go(self, places: Sequence[Place]) -> None:
+        """Run them all, in their order; returns when all have ended, well or not."""
+        queue, total = list(places), len(places)
+        with self._signals():
+            while self._going or (queue and not self.stopping):
+                while queue and len(self._going) < self.at_once and not self.stopping:
+                    self._start(queue.pop(0))
+                time.sleep(POLL)
+                for going in [going for going in self._going if going.process.poll() is not None]:
+                    self._going.remove(going)
+                    left = len(queue) + len(self._going)
+                    self.tell(f"{self._ended(going)}; {total - left} of {total}")
+
+    def _start(self, place: Place) -> None:
+        verb = "goes on" if place.run.config.is_file() else "starts"
+        command = place.command()
+        log = place.beside("log").open("a", encoding="utf-8")
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | dict.fromkeys(THREADS, "1") | {"TOKENIZERS_PARALLELISM": "false"},
+            start_new_session=True,  # Ctrl-C reaches the runs once, from here
+        )
+        self._going.append(_Going(place, process, log, time.monotonic()))
+        self.tell(f"{place.job.title}: {verb}")
+
+    def _ended(self, going: _Going) -> str:
+        """Say how a run ended; a failure is marked, so that it is not tried again unasked."""
+        going.log.close()
+        code, place = going.process.returncode, going.place
+        title, seconds = place.job.title, time.monotonic() - going.began
+        if place.state() == "done":
+            return f"{title}: done in {seconds:.0f} s"
+        if code > 0:
+            why = _last_line(place.beside("log"))
+            place.beside("failed").write_text(f"exit status {code}: {why}\n", encoding="utf-8")
+            return f"{title}: failed ({why}), see {place.beside('log')}"
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else "stopped"
+        return f"{title}: {how}; the same command goes on with it"
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """First Ctrl-C or SIGTERM: every run stops at a checkpoint. A second one: at once."""
+
+        def stop(number: int, frame: Any) -> None:
+            self.tell("stopping the runs, each with a checkpoint; once more to stop at once")
+            self.stopping = True
+            for going in self._going:
+                going.process.terminate()
+
+        old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+            for going in self._going:  # only when something went wrong here
+                going.process.terminate()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _differences(old: TrainConfig, new: TrainConfig) -> Iterator[str]:
+    """Settings that differ, but for those that leave the result as it is."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    for key in before.keys() | after.keys():
+        if key not in ("output", "verifier.workers", "report_to") and before.get(key) != after.get(key):
+            yield f"{key} {before.get(key)!r}, planned {after.get(key)!r}"
+
+
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return flat
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1] if said else "it said nothing"

@@ -1,0 +1,245 @@
+"""A comparison as files: table.md, results.json, figure.svg and report.html, one self-contained page."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import gdro
+from gdro.lab.compare_table import SCORES, SHOWN, caption, cost_cells, markdown, titles
+from gdro.lab.stats import Estimate
+from gdro.report.chart import SERIES, Chart, extent
+from gdro.report.palette import fixed, theme_css
+from gdro.report.read import RecordError
+from gdro.runs.record import without_nan
+
+FOREST = ("pass_at_k", "mean_at_k", "worst_bin", "hardest_fifth")
+CURVES = ("pass_at_k", "mean_at_k")
+WIDTH, EDGE, GAP = 960, 28, 24
+
+
+def write_page(root: Path, summary: Mapping[str, Any]) -> None:
+    """Write all four files into the comparison's folder; the same record gives the same bytes.
+
+    Raises:
+        RecordError: a file cannot be written.
+    """
+    contents = {
+        "table.md": markdown(summary),
+        "results.json": json.dumps(without_nan(dict(summary)), indent=1, ensure_ascii=False) + "\n",
+        "figure.svg": fixed(figure(summary)),
+        "report.html": page(summary),
+    }
+    for name, text in contents.items():
+        draft = root / f".{name}.{os.getpid()}.tmp"
+        try:
+            draft.write_text(text, encoding="utf-8", newline="\n")
+            os.replace(draft, root / name)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise RecordError(f"{root / name}: cannot be written ({error.strerror})") from error
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """What came out, in one sentence that claims no more than the intervals do."""
+    k, against = summary["k"], summary["baseline"]
+    gaps = {m: entry["scores"]["pass_at_k"].get("difference") for m, entry in summary["methods"].items()}
+    known = {method: gap for method, gap in gaps.items() if gap}
+    if not known:
+        return f"{against} alone: nothing to compare it with yet"
+    best = max(known, key=lambda method: float(known[method]["value"]))
+    gap = known[best]
+    clear = _estimate(gap).clear
+    moved = f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
+    if gap["value"] > 0 and clear:
+        return f"{best} has the highest pass@{k}: {moved} against {against}"
+    if gap["value"] > 0:
+        return f"No method is clearly ahead of {against} in pass@{k}; the highest is {best}, {moved}"
+    return f"No method is ahead of {against} in pass@{k}; the nearest is {best}, {moved}"
+
+
+def page(summary: Mapping[str, Any]) -> str:
+    """The page as one string: no link or request leaves it."""
+    folder = files("gdro.report")
+    runs = sum(len(entry["seeds"]) for entry in summary["methods"].values())
+    spent = next(iter(summary["methods"].values()))["rollouts"]
+    template = Template((folder / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        style=theme_css() + (folder / "report.css").read_text(encoding="utf-8"),
+        name=escape(f"comparison · {summary['name']}"),
+        headline=escape(headline(summary)),
+        results=escape(headline(summary)),
+        cost=escape(f"{len(summary['methods'])} methods, {runs} runs of {spent:,.0f} rollouts each"),
+        words=escape(summary["about"] or ""),
+        alerts=_notes(summary),
+        table=_score_table(summary),
+        figures=_figures(summary),
+        settings=_details(summary),
+        source="the records of its runs",
+        version=escape(gdro.__version__),
+    )
+
+
+def forest(summary: Mapping[str, Any], name: str, width: int = 440) -> Chart:
+    """One row a method: its difference from the baseline with the interval."""
+    rows = [
+        (method, _estimate(entry["scores"][name]["difference"]))
+        for method, entry in summary["methods"].items()
+        if "difference" in entry["scores"][name]
+    ]
+    title = titles(summary["k"])[name]
+    left = 16 + 7 * max((len(method) for method, _ in rows), default=8)
+    chart = Chart(
+        extent([0.0], *([gap.low, gap.high, gap.value] for _, gap in rows)),
+        (-0.6, max(len(rows), 1) - 0.4),
+        f"{title}, difference from {summary['baseline']}",
+        f"{title}: " + "; ".join(f"{method} {gap.value:+.3f}" for method, gap in rows),
+        width=width,
+        height=70 + 22 * max(len(rows), 1),
+        left=left,
+    )
+    chart.x_axis("")
+    chart.segment(0.0, chart.y[0], 0.0, chart.y[1])
+    for place, (method, gap) in enumerate(reversed(rows)):
+        chart.text(chart.x0 - 8, chart.py(place) + 4, method, anchor="end")
+        chart.segment(gap.low, place, gap.high, place, SERIES[0])
+        chart.dot(gap.value, place, 0, hollow=not gap.clear)
+    return chart
+
+
+def curves(summary: Mapping[str, Any], name: str, width: int = 440) -> Chart:
+    """The baseline and the three methods with the largest area, over rollouts."""
+    methods, against = summary["methods"], summary["baseline"]
+    others = sorted(
+        (method for method in methods if method != against),
+        key=lambda method: -float(methods[method]["scores"]["area_pass"]["value"]),
+    )
+    drawn = [against, *others[: len(SERIES) - 1]]
+    lines = [(method, methods[method]["curve"]["rollouts"], methods[method]["curve"][name]) for method in drawn]
+    title = f"{titles(summary['k'])[name]} over rollouts"
+    chart = Chart(
+        (0.0, max(xs[-1] for _, xs, _ in lines)),
+        extent(*(ys for _, _, ys in lines)),
+        title,
+        f"{title}: " + "; ".join(f"{method} ends at {ys[-1]:.3f}" for method, _, ys in lines),
+        width=width,
+        height=250,
+        right=18 + 7 * max(map(len, drawn)),
+    )
+    chart.y_axis()
+    chart.x_axis("rollouts")
+    for index, (_, xs, ys) in enumerate(lines):
+        chart.line(xs, ys, index)
+    chart.end_labels([(ys[-1], method, index) for index, (method, _, ys) in enumerate(lines)])
+    return chart
+
+
+def figure(summary: Mapping[str, Any]) -> str:
+    """All panels on one card, as an SVG with the page's colour variables."""
+    wide = (WIDTH - 2 * EDGE - GAP) // 2
+    charts = [forest(summary, name, wide) for name in FOREST] + [curves(summary, name, wide) for name in CURVES]
+    parts, y = [], 84
+    for index in range(0, len(charts), 2):
+        for column, chart in enumerate(charts[index : index + 2]):
+            where = f'x="{EDGE + column * (wide + GAP)}" y="{y}" width="{chart.width}" height="{chart.height}"'
+            svg = chart.svg(f"panel-{index + column}")
+            parts.append(svg.replace('<svg class="chart" ', f'<svg {where} overflow="visible" ', 1))
+        y += max(chart.height for chart in charts[index : index + 2]) + GAP
+    head = escape(headline(summary))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img" '
+        f'aria-label="{head}" font-family="system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif" '
+        f'font-size="12"><rect x=".5" y=".5" width="{WIDTH - 1}" height="{y - 1}" rx="14" fill="var(--card)" '
+        f'stroke="var(--rule)"/><text x="{EDGE}" y="44" fill="var(--ink)" font-size="17" font-weight="650">{head}'
+        f'</text><text x="{EDGE}" y="66" fill="var(--muted)" font-size="13">{escape(_small(summary))}</text>'
+        f"{''.join(parts)}</svg>\n"
+    )
+
+
+def _small(summary: Mapping[str, Any]) -> str:
+    return (
+        f"{summary['prompts']} held-out prompts, {len(summary['seeds'])} seeds, {summary['steps']} steps; "
+        "95 % intervals over seeds and prompts, full dots leave 0 out"
+    )
+
+
+def _figures(summary: Mapping[str, Any]) -> str:
+    told = "A row is a method; the line is the 95 % interval over seeds and prompts. A full dot leaves 0 out."
+    drawn = "The baseline and the three methods with the largest area, means over seeds and prompts."
+    parts = [
+        ("overall", "All held-out prompts", told, [forest(summary, name) for name in FOREST[:2]]),
+        ("hard", "Hard prompts", told, [forest(summary, name) for name in FOREST[2:]]),
+        ("curves", "On the way", drawn, [curves(summary, name) for name in CURVES]),
+    ]
+    made = "".join(
+        f'<figure id="{slug}" class="full of2"><h3>{escape(title)}</h3><div class="panels">'
+        f"{''.join(chart.svg(f'{slug}-{place}') for place, chart in enumerate(charts))}</div>"
+        f"<figcaption>{escape(text)}</figcaption></figure>"
+        for slug, title, text, charts in parts
+    )
+    return f'<section><div class="figures">{made}</div></section><section>{_cost_table(summary)}</section>'
+
+
+def _notes(summary: Mapping[str, Any]) -> str:
+    missing = [f"Not finished: {', '.join(summary['missing'])}."] if summary["missing"] else []
+    lone = [] if len(summary["seeds"]) > 1 else ["One seed: the intervals know nothing of the spread over seeds."]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in (*missing, *lone, *summary["notes"]))
+    return f'<ul class="notes" aria-label="Notes on the record">{notes}</ul>' if notes else ""
+
+
+def _score_table(summary: Mapping[str, Any]) -> str:
+    names = titles(summary["k"])
+    head = _head(["Method", *(names[name] for name in SHOWN)])
+    before = "".join(f"<td>{summary['base'][n]:.3f}</td>" if n in summary["base"] else "<td></td>" for n in SHOWN)
+    body = f'<tr><th scope="row">before training</th>{before}</tr>'
+    for method, entry in summary["methods"].items():
+        cells = "".join(f"<td>{_cell(entry['scores'][name])}</td>" for name in SHOWN)
+        body += f'<tr><th scope="row">{escape(method)}</th>{cells}</tr>'
+    text = escape(caption(summary)).replace("bold where it leaves", "a triangle where it leaves").replace("`", "")
+    return f'<table>{head}<tbody>{body}</tbody></table><p class="small">{text}</p>'
+
+
+def _cell(score: Mapping[str, Any]) -> str:
+    if "difference" not in score:
+        return f"<b>{score['value']:.3f}</b>"
+    gap = _estimate(score["difference"])
+    up = '<span class="up">▲</span>' if gap.low > 0 else '<span class="down">▼</span>' if gap.high < 0 else ""
+    between = f"{gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}"
+    return f'<b>{score["value"]:.3f} {up}</b> <span class="ci">({between})</span>'
+
+
+def _cost_table(summary: Mapping[str, Any]) -> str:
+    reach = f"Rollouts to the baseline’s pass@{summary['k']}"
+    head = _head(["Method", reach, "Groups without gradient", "Rollouts", "Tokens", "Seconds"])
+    body = "".join(
+        f'<tr><th scope="row">{escape(method)}</th>{"".join(f"<td>{escape(c)}</td>" for c in cost_cells(entry))}</tr>'
+        for method, entry in summary["methods"].items()
+    )
+    small = "Means over seeds. Seconds are those of training steps on one core, with other runs beside it."
+    return f'<h2>What it took</h2><table>{head}<tbody>{body}</tbody></table><p class="small">{small}</p>'
+
+
+def _head(names: Sequence[str]) -> str:
+    cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    return f"<thead><tr>{cells}</tr></thead>"
+
+
+def _details(summary: Mapping[str, Any]) -> str:
+    settings = {method: entry["controller"] for method, entry in summary["methods"].items()}
+    scores = {method: {name: entry["scores"][name] for name in SCORES} for method, entry in summary["methods"].items()}
+    parts = {"Methods": settings, "All scores": without_nan(scores)}
+    return "".join(
+        f"<details><summary>{escape(title)}</summary>"
+        f"<pre>{escape(json.dumps(value, indent=2, ensure_ascii=False))}</pre></details>"
+        for title, value in parts.items()
+    )
+
+
+def _estimate(values: Mapping[str, float]) -> Estimate:
+    return Estimate(values["value"], values["low"], values["high"])

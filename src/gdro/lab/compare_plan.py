@@ -1,0 +1,215 @@
+"""The plan of a comparison: one strict YAML file of methods, seeds and what all of them share.
+
+    name: first                        # also names the default folder, runs/compare-first
+    recipe: default                    # a recipe's name, or a YAML file beside the plan
+    baseline: uniform                  # the method that the others are compared with; default: the first
+    seeds: [0, 1, 2, 3, 4]
+    overrides: {steps: 600, evaluation.every: 50}
+    methods:
+      uniform: {controller: uniform}
+      joint: {controller: {name: joint, eta: 7.0}}
+
+A method changes what it is: its controller, its optimisation. What makes the comparison fair (model, data, steps,
+prompts and rollouts of a step, evaluation, verifier) is shared by all and can stand in `overrides` only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from gdro.controllers.registry import REGISTRY
+from gdro.runs.config import TrainConfig, load_config, recipe_names
+from gdro.runs.config_base import ConfigError, Section, Seed, SettingError, Text, one_as_tuple
+from gdro.runs.config_explain import explained
+from gdro.runs.config_keys import nearest
+from gdro.runs.config_yaml import dump_yaml, parse_yaml, read_settings
+
+SHARED = (
+    "model",
+    "dtype",
+    "data",
+    "steps",
+    "prompts_per_step",
+    "mean_rollouts",
+    "correct_threshold",
+    "evaluation",
+    "verifier",
+)
+"""Settings that must be the same for every method."""
+OURS = ("name", "output", "seed")
+"""Settings that the comparison itself gives to each run."""
+PLAN = "compare.yaml"
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+class Plan(Section):
+    """A comparison's plan, see the module's text."""
+
+    name: Name = Field(description="Name of the comparison (letters, digits, _ -).")
+    about: Text | None = Field(default=None, description="What it asks, in a sentence for its report.")
+    recipe: Text = Field(default="default", description="A recipe's name, or a YAML file beside the plan.")
+    baseline: Text | None = Field(default=None, description="The method that the others are compared with.")
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(one_as_tuple)] = Field(description="Seeds, each once.")
+    overrides: dict[str, Any] = Field(default={}, description="Settings laid over the recipe for every method.")
+    methods: dict[Name, dict[str, Any] | None] = Field(description="A method's name and its settings.")
+
+    @property
+    def against(self) -> str:
+        """The baseline's name."""
+        return self.baseline or next(iter(self.methods))
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Plan:
+        if not self.methods:
+            raise SettingError("methods", "name at least one method")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise SettingError("seeds", "give at least one seed, each once")
+        if self.baseline is not None and self.baseline not in self.methods:
+            near = nearest(self.baseline, list(self.methods))
+            hint = f"; did you mean {near}?" if near else f"; they are {', '.join(self.methods)}"
+            raise SettingError("baseline", f"is no method of this plan{hint}")
+        for key in self.overrides:
+            if key.partition(".")[0] in OURS:
+                raise SettingError("overrides", f"{key} is given to each run by the comparison; leave it out")
+        return self
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a comparison.
+
+    Attributes:
+        config: its settings, complete; output is null, since the run lies in the comparison's folder.
+    """
+
+    method: str
+    seed: int
+    config: TrainConfig
+
+    @property
+    def title(self) -> str:
+        """How messages name it."""
+        return f"{self.method} seed {self.seed}"
+
+
+def plan_names() -> list[str]:
+    """The plans inside the package, e.g. `first`."""
+    folder = resources.files("gdro") / "recipes" / "compare"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def locate_plan(name: str) -> Path:
+    """The file of a plan: a name inside the package, a YAML file, or a comparison's folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name in plan_names():
+        return Path(str(resources.files("gdro") / "recipes" / "compare" / f"{name}.yaml"))
+    path = Path(name)
+    path = path / PLAN if path.is_dir() else path
+    if not path.is_file():
+        near = nearest(name, plan_names())
+        hint = f"; did you mean {near}?" if near else f"; the plans are {', '.join(plan_names())}"
+        raise ConfigError(f"{path}: no plan there{hint}")
+    return path
+
+
+def read_plan(path: Path) -> Plan:
+    """The checked plan of a YAML file.
+
+    Raises:
+        ConfigError: a line per problem, each naming key, value, line and remedy.
+    """
+    settings = read_settings(path)
+    try:
+        return Plan.model_validate(settings.values)
+    except ValidationError as error:
+        raise explained(error, Plan, settings) from None
+
+
+def narrowed(plan: Plan, methods: Sequence[str], seeds: Sequence[int], sets: Sequence[str]) -> Plan:
+    """The plan with only these methods and seeds (none given: all of them) and `key=value` laid over all methods.
+
+    Raises:
+        ConfigError: an unknown method, or a text that is not `key=value`.
+    """
+    for method in methods:
+        if method not in plan.methods:
+            near = nearest(method, list(plan.methods))
+            hint = f"did you mean {near}?" if near else f"it has {', '.join(plan.methods)}"
+            raise ConfigError(f"--methods {method}: not in the plan {plan.name}; {hint}")
+    kept = {name: plan.methods[name] for name in plan.methods if not methods or name in methods}
+    values = plan.model_dump() | {
+        "methods": kept,
+        "seeds": list(seeds) or list(plan.seeds),
+        "baseline": plan.against if plan.against in kept else None,
+        "overrides": plan.overrides | dict(map(_parsed, sets)),
+    }
+    try:
+        return Plan.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(str(error.errors()[0]["msg"])) from None
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan as YAML; reading it gives an equal plan."""
+    return dump_yaml(plan.model_dump(mode="json"))
+
+
+def jobs_of(plan: Plan, folder: Path) -> list[Job]:
+    """Every run, checked; seed by seed, so that an unfinished comparison is still a paired one.
+
+    Args:
+        folder: where the plan's file lies, for a recipe that is a file.
+
+    Raises:
+        ConfigError: the first method whose settings cannot be used, with all that is wrong with them.
+    """
+    recipe = plan.recipe if plan.recipe in recipe_names() else str(folder / plan.recipe)
+    jobs = [Job(method, seed, _settings(plan, recipe, method, seed)) for seed in plan.seeds for method in plan.methods]
+    for job in jobs:
+        name = job.config.controller.name
+        if REGISTRY[name].factory.selects:
+            raise ConfigError(
+                f"method {job.method}: controller {name} selects prompts among candidates, which `gdro train` does not "
+                "offer: it would train as uniform does. Leave it out, or see `gdro simulate`"
+            )
+    return jobs
+
+
+def _settings(plan: Plan, recipe: str, method: str, seed: int) -> TrainConfig:
+    own = plan.methods[method] or {}
+    for key in own:
+        section = key.partition(".")[0]
+        if section in SHARED or section in OURS:
+            where = "put it under `overrides`" if section in SHARED else "the comparison gives it to each run"
+            raise ConfigError(f"method {method}: {key} must be the same for all methods; {where}")
+    sets = ["verifier.workers=1", *_flat(plan.overrides), *_flat(own), f"seed={seed}", f"name={json.dumps(method)}"]
+    try:
+        return load_config(recipe, sets)
+    except ConfigError as error:
+        raise ConfigError(f"method {method}:\n{error}") from None
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Nested settings as `a.b=value` texts (JSON is YAML)."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}={json.dumps(value, ensure_ascii=False)}"
+
+
+def _parsed(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {text}: write key=value, e.g. --set steps=100")
+    return key, parse_yaml(value, f"--set {text}")

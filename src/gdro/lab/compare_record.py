@@ -1,0 +1,150 @@
+"""What the runs of a comparison left on disk, as arrays: answers to held-out prompts at each evaluation, and costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gdro.core.types import Floats, Ints
+from gdro.lab.compare_plan import Plan
+from gdro.report.read import Record, RecordError, read_record
+from gdro.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished run.
+
+    Attributes:
+        ids: (P,) held-out prompts.
+        correct: (E, P) correct samples at each evaluation.
+        samples: of a prompt, the k of pass@k.
+        steps, rollouts: (E,) where the evaluations stand.
+        dead: share of groups without a gradient, mean over the steps.
+        tokens, seconds: of training, from its step events.
+    """
+
+    ids: tuple[str, ...]
+    correct: Ints
+    samples: int
+    steps: tuple[int, ...]
+    rollouts: tuple[float, ...]
+    dead: float
+    tokens: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All finished runs of a plan.
+
+    Attributes:
+        runs: method -> seed -> outcome, methods in the plan's order.
+        missing: runs of the plan that are not finished, by title.
+        notes: what a reader must know about the data.
+    """
+
+    plan: Plan
+    runs: dict[str, dict[int, Outcome]]
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_comparison(root: Path, plan: Plan) -> Comparison:
+    """Read every finished run of a comparison's folder.
+
+    Raises:
+        RecordError: no run of the baseline is finished, a file is damaged, or runs were evaluated on different prompts.
+    """
+    runs: dict[str, dict[int, Outcome]] = {method: {} for method in plan.methods}
+    missing = []
+    for seed in plan.seeds:
+        for method in plan.methods:
+            outcome = _outcome(RunFolder(root / method / f"seed-{seed}"))
+            if outcome is None:
+                missing.append(f"{method} seed {seed}")
+            else:
+                runs[method][seed] = outcome
+    if not runs[plan.against]:
+        raise RecordError(f"{root}: no run of the baseline {plan.against} is finished, so there is nothing to compare")
+    _same_evaluations(root, runs)
+    return Comparison(plan, runs, tuple(missing), tuple(_notes(runs, plan.against)))
+
+
+def _outcome(folder: RunFolder) -> Outcome | None:
+    """None when the run is not finished."""
+    if not folder.record.is_file():
+        return None
+    record = read_record(folder.path)
+    steps = [event["step"] for event in record.evaluations]
+    if record.end is None or not len(record.steps) or not steps or steps[-1] != record.end.get("step"):
+        return None
+    tables = [_evaluation(folder.evaluations / f"step-{step:06d}.jsonl") for step in steps]
+    ids, _, samples = tables[0]
+    if any(table[0] != ids or table[2] != samples for table in tables):
+        raise RecordError(f"{folder.evaluations}: its files hold different prompts or numbers of samples")
+    return Outcome(
+        ids,
+        np.array([correct for _, correct, _ in tables]),
+        samples,
+        tuple(int(str(step)) for step in steps),
+        tuple(_rollouts_at(record, int(str(step))) for step in steps),
+        float(np.nanmean(record.scalar("zero_variance_share"))) if record.has("zero_variance_share") else float("nan"),
+        float(record.scalar("tokens_total")[-1]),
+        float(np.nansum(record.scalar("seconds.step"))),
+    )
+
+
+def _rollouts_at(record: Record, step: int) -> float:
+    """Rollouts spent up to a step."""
+    return float(record.scalar("rollouts_total")[record.steps == step][0]) if step else 0.0
+
+
+def _evaluation(path: Path) -> tuple[tuple[str, ...], list[int], int]:
+    """Ids, correct samples and the number of samples, in the file's order."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        ids, correct = tuple(row["id"] for row in rows), [int(row["correct"]) for row in rows]
+        samples = {int(row["samples"]) for row in rows}
+    except FileNotFoundError:
+        raise RecordError(f"{path}: missing, though the record names this evaluation") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: damaged ({error!r}); train this run again") from error
+    if len(samples) != 1:
+        raise RecordError(f"{path}: holds {sorted(samples)} samples a prompt; it must be one number")
+    return ids, correct, samples.pop()
+
+
+def _same_evaluations(root: Path, runs: dict[str, dict[int, Outcome]]) -> None:
+    """Raises RecordError unless all runs were tested alike."""
+    first: Outcome | None = None
+    for method, by_seed in runs.items():
+        for seed, outcome in by_seed.items():
+            first = first or outcome
+            what = (outcome.ids == first.ids, outcome.samples == first.samples, outcome.steps == first.steps)
+            for same, name in zip(what, ("prompts", "samples", "steps"), strict=True):
+                if not same:
+                    raise RecordError(f"{root / method / f'seed-{seed}'}: evaluated on other {name} than the others")
+
+
+def _notes(runs: dict[str, dict[int, Outcome]], baseline: str) -> list[str]:
+    notes = []
+    for method, by_seed in runs.items():
+        for seed, outcome in by_seed.items():
+            other = runs[baseline].get(seed)
+            if other is not None and (outcome.correct[0] != other.correct[0]).any():
+                notes.append(f"{method} seed {seed} answered differently from {baseline} before training.")
+            if other is not None and outcome.rollouts != other.rollouts:
+                spent = f"{outcome.rollouts[-1]:,.0f} rollouts, {baseline} {other.rollouts[-1]:,.0f}"
+                notes.append(f"{method} seed {seed} spent {spent}.")
+    return notes
+
+
+def base_rates(comparison: Comparison) -> Floats:
+    """(P,) success rate of each held-out prompt before training, over all seeds of the baseline."""
+    outcomes = comparison.runs[comparison.plan.against].values()
+    rates = np.array([outcome.correct[0] / outcome.samples for outcome in outcomes])
+    return np.asarray(rates.mean(axis=0))

@@ -1,0 +1,234 @@
+"""A comparison in numbers: scores with intervals, differences from the baseline, costs; as JSON and Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from gdro.core.passk import pass_at_k
+from gdro.core.types import Floats
+from gdro.lab.compare_record import Comparison, Outcome, base_rates
+from gdro.lab.stats import Estimate, area, base_bins, first_reach, hardest_share, paired_interval, seed_interval
+
+HARDEST = 0.2
+SCORES = (
+    "pass_at_k",
+    "mean_at_k",
+    "worst_bin",
+    "hardest_fifth",
+    "worst_bin_pass",
+    "hardest_fifth_pass",
+    "area_pass",
+    "area_mean",
+)
+SHOWN = ("pass_at_k", "mean_at_k", "worst_bin", "hardest_fifth", "area_pass")
+
+
+def titles(k: int) -> dict[str, str]:
+    """What each score is called, with k samples a prompt."""
+    return {
+        "pass_at_k": f"pass@{k}",
+        "mean_at_k": f"mean@{k}",
+        "worst_bin": "pass@1, worst bin",
+        "hardest_fifth": "pass@1, hardest fifth",
+        "worst_bin_pass": f"pass@{k}, worst bin",
+        "hardest_fifth_pass": f"pass@{k}, hardest fifth",
+        "area_pass": f"area, pass@{k}",
+        "area_mean": f"area, mean@{k}",
+    }
+
+
+def summarize(comparison: Comparison) -> dict[str, Any]:
+    """Everything that table, figure and page show; plain values, the same for the same record."""
+    base, plan = base_rates(comparison), comparison.plan
+    first = next(iter(comparison.runs[plan.against].values()))
+    bins, members = base_bins(base)
+    groups = {
+        "worst_bin": members,
+        "worst_bin_pass": members,
+        "hardest_fifth": hardest_share(base, HARDEST)[None],
+        "hardest_fifth_pass": hardest_share(base, HARDEST)[None],
+    }
+    tables = {
+        method: {seed: _tables(outcome) for seed, outcome in by_seed.items()}
+        for method, by_seed in comparison.runs.items()
+        if by_seed
+    }
+    return {
+        "name": plan.name,
+        "about": plan.about,
+        "baseline": plan.against,
+        "k": first.samples,
+        "prompts": len(first.ids),
+        "seeds": list(plan.seeds),
+        "steps": first.steps[-1],
+        "bins": [{"bin": b, "prompts": int(row.sum())} for b, row in zip(bins, members, strict=True)],
+        "base": {name: _base_score(name, tables[plan.against], groups) for name in SCORES[:6]},
+        "methods": {
+            method: _method(comparison, method, tables, groups) for method in comparison.runs if method in tables
+        },
+        "missing": list(comparison.missing),
+        "notes": list(comparison.notes),
+    }
+
+
+def _tables(outcome: Outcome) -> dict[str, Floats]:
+    """Scores of each prompt in one run: (E, P) mean and pass, (P,) their areas."""
+    mean = outcome.correct / outcome.samples
+    passed = pass_at_k(np.full(outcome.correct.shape, outcome.samples), outcome.correct, outcome.samples)
+    return {
+        "mean": mean,
+        "pass": passed,
+        "area_mean": area(outcome.rollouts, mean),
+        "area_pass": area(outcome.rollouts, passed),
+    }
+
+
+def _score(name: str, tables: Sequence[Mapping[str, Floats]], at: int = -1) -> Floats:
+    """(S, P) what a score averages."""
+    if name.startswith("area"):
+        return np.array([table[name] for table in tables])
+    return np.array([table["pass" if "pass" in name else "mean"][at] for table in tables])
+
+
+def _base_score(name: str, tables: Mapping[int, Mapping[str, Floats]], groups: Mapping[str, Floats]) -> float:
+    return paired_interval(_score(name, list(tables.values()), at=0), None, groups.get(name)).value
+
+
+def _method(
+    comparison: Comparison,
+    method: str,
+    tables: Mapping[str, Mapping[int, Mapping[str, Floats]]],
+    groups: Mapping[str, Floats],
+) -> dict[str, Any]:
+    baseline = comparison.plan.against
+    own, other = tables[method], tables[baseline]
+    paired = [seed for seed in own if seed in other]
+    entry: dict[str, Any] = {"seeds": sorted(own), "scores": {}, "controller": _settings(comparison, method)}
+    for name in SCORES:
+        score: dict[str, Any] = asdict(paired_interval(_score(name, list(own.values())), None, groups.get(name)))
+        if method != baseline and paired:
+            ours, theirs = (_score(name, [part[seed] for seed in paired]) for part in (own, other))
+            gap = paired_interval(ours, theirs, groups.get(name))
+            before = score_value(theirs, groups.get(name))
+            score["difference"] = asdict(gap) | {"relative": gap.value / before if before > 0 else math.nan}
+        entry["scores"][name] = score
+    return entry | _reach(comparison, method, own, other) | _costs(comparison, method)
+
+
+def score_value(scores: Floats, groups: Floats | None) -> float:
+    """The score without an interval."""
+    return paired_interval(scores, None, groups).value
+
+
+def _settings(comparison: Comparison, method: str) -> Any:
+    return (comparison.plan.methods[method] or {}).get("controller")
+
+
+def _reach(
+    comparison: Comparison,
+    method: str,
+    own: Mapping[int, Mapping[str, Floats]],
+    other: Mapping[int, Mapping[str, Floats]],
+) -> dict[str, Any]:
+    """The curves over rollouts, and where they reach the baseline's final pass@k: of the means, and seed by seed."""
+    rollouts = next(iter(comparison.runs[method].values())).rollouts
+    curves = {
+        name: np.mean([table[name].mean(axis=1) for table in own.values()], axis=0).tolist()
+        for name in ("mean", "pass")
+    }
+    target = float(np.mean([table["pass"][-1].mean() for table in other.values()]))
+    by_seed = [
+        first_reach(rollouts, own[seed]["pass"].mean(axis=1).tolist(), float(other[seed]["pass"][-1].mean()))
+        for seed in own
+        if seed in other
+    ]
+    return {
+        "curve": {"rollouts": list(rollouts), "mean_at_k": curves["mean"], "pass_at_k": curves["pass"]},
+        "rollouts_to_baseline": first_reach(rollouts, curves["pass"], target),
+        "seeds_that_reach": sum(math.isfinite(value) for value in by_seed),
+    }
+
+
+def _costs(comparison: Comparison, method: str) -> dict[str, Any]:
+    outcomes = comparison.runs[method]
+    other = comparison.runs[comparison.plan.against]
+    dead = [(outcomes[seed].dead, other[seed].dead) for seed in outcomes if seed in other]
+    return {
+        "dead_groups": asdict(seed_interval([outcome.dead for outcome in outcomes.values()]))
+        | {"difference": asdict(seed_interval([ours - theirs for ours, theirs in dead]))},
+        "rollouts": float(np.mean([outcome.rollouts[-1] for outcome in outcomes.values()])),
+        "tokens": float(np.mean([outcome.tokens for outcome in outcomes.values()])),
+        "seconds": float(np.mean([outcome.seconds for outcome in outcomes.values()])),
+    }
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """Two tables: what was learnt, with differences from the baseline; and what it took."""
+    names, methods, k = titles(summary["k"]), summary["methods"], summary["k"]
+    lines = [_row(["method", "seeds", *(names[name] for name in SHOWN)]), _rule(["---", "---:"], len(SHOWN))]
+    before = [f"{summary['base'][name]:.3f}" if name in summary["base"] else "–" for name in SHOWN]
+    lines.append(_row(["*before training*", "", *before]))
+    for method, entry in methods.items():
+        cells = [cell(entry["scores"][name]) for name in SHOWN]
+        lines.append(_row([f"`{method}`", str(len(entry["seeds"])), *cells]))
+    heads = [
+        "method",
+        f"rollouts to the baseline's pass@{k}",
+        "groups without gradient",
+        "rollouts",
+        "tokens",
+        "seconds",
+    ]
+    lines += ["", _row(heads), _rule(["---"], len(heads) - 1)]
+    lines += [_row([f"`{method}`", *cost_cells(entry)]) for method, entry in methods.items()]
+    told = [f"Missing: {', '.join(summary['missing'])}."] if summary["missing"] else []
+    return "\n".join([*lines, "", caption(summary), *(f"\n{note}" for note in (*told, *summary["notes"]))]) + "\n"
+
+
+def caption(summary: Mapping[str, Any]) -> str:
+    """How to read the table."""
+    bins = ", ".join(f"{part['bin']} ({part['prompts']})" for part in summary["bins"])
+    return (
+        f"{summary['prompts']} held-out prompts, {summary['k']} samples each, after {summary['steps']} steps. In "
+        f"brackets: difference from `{summary['baseline']}`, paired by seed and prompt, with a 95 % interval; "
+        "bold where it leaves 0 out (not adjusted for the number of methods). Worst bin: the lowest of the bins of "
+        f"success rate before training that hold 8 prompts or more; bin (prompts): {bins}. Area: mean height of the "
+        "curve over rollouts."
+    )
+
+
+def cell(score: Mapping[str, Any]) -> str:
+    """`0.512 (**+0.031 ± 0.012**)`."""
+    if "difference" not in score:
+        return f"{score['value']:.3f}"
+    gap = Estimate(*(score["difference"][part] for part in ("value", "low", "high")))
+    mark = "**" if gap.clear else ""
+    half = gap.high - gap.value
+    return f"{score['value']:.3f} ({mark}{gap.value:+.3f}{'' if math.isnan(half) else f' ± {half:.3f}'}{mark})"
+
+
+def cost_cells(entry: Mapping[str, Any]) -> list[str]:
+    """Rollouts to the baseline's score, dead groups, rollouts, tokens and seconds of a run, as text."""
+    reach = entry["rollouts_to_baseline"]
+    seeds = f"({entry['seeds_that_reach']} of {len(entry['seeds'])} seeds)"
+    dead = entry["dead_groups"]["value"]
+    return [
+        f"{reach:,.0f} {seeds}" if math.isfinite(reach) else f"not reached {seeds}",
+        "–" if math.isnan(dead) else f"{100 * dead:.1f} %",
+        f"{entry['rollouts']:,.0f}",
+        f"{entry['tokens']:,.0f}",
+        f"{entry['seconds']:,.0f}",
+    ]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rule(first: Sequence[str], columns: int) -> str:
+    return _row([*first, *["---:"] * columns])
