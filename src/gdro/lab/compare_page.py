@@ -215,8 +215,8 @@ def _cell(score: Mapping[str, Any]) -> str:
 
 
 def _cost_table(summary: Mapping[str, Any]) -> str:
-    reach = f"Rollouts to the baseline’s pass@{summary['k']}"
-    head = _head(["Method", reach, "Groups without gradient", "Rollouts", "Tokens", "Seconds"])
+    reach = [f"Rollouts to the baseline’s {score}@{summary['k']}" for score in ("mean", "pass")]
+    head = _head(["Method", *reach, "Groups without gradient", "Rollouts", "Tokens", "Seconds"])
     body = "".join(
         f'<tr><th scope="row">{escape(method)}</th>{"".join(f"<td>{escape(c)}</td>" for c in cost_cells(entry))}</tr>'
         for method, entry in summary["methods"].items()

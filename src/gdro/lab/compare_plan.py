@@ -57,7 +57,9 @@ class Plan(Section):
     recipe: Text = Field(default="default", description="A recipe's name, or a YAML file beside the plan.")
     baseline: Text | None = Field(default=None, description="The method that the others are compared with.")
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(one_as_tuple)] = Field(description="Seeds, each once.")
-    overrides: dict[str, Any] = Field(default={}, description="Settings laid over the recipe for every method.")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="Settings laid over the recipe for every method."
+    )
     methods: dict[Name, dict[str, Any] | None] = Field(description="A method's name and its settings.")
 
     @property

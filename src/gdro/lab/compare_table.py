@@ -135,22 +135,23 @@ def _reach(
     own: Mapping[int, Mapping[str, Floats]],
     other: Mapping[int, Mapping[str, Floats]],
 ) -> dict[str, Any]:
-    """The curves over rollouts, and where they reach the baseline's final pass@k: of the means, and seed by seed."""
+    """The curves over rollouts; where they first reach the baseline's final score, and on how many seeds they do."""
     rollouts = next(iter(comparison.runs[method].values())).rollouts
     curves = {
         name: np.mean([table[name].mean(axis=1) for table in own.values()], axis=0).tolist()
         for name in ("mean", "pass")
     }
-    target = float(np.mean([table["pass"][-1].mean() for table in other.values()]))
-    by_seed = [
-        first_reach(rollouts, own[seed]["pass"].mean(axis=1).tolist(), float(other[seed]["pass"][-1].mean()))
-        for seed in own
-        if seed in other
-    ]
+    reach = {}
+    for name, curve in curves.items():
+        target = float(np.mean([table[name][-1].mean() for table in other.values()]))
+        best = {seed: own[seed][name].mean(axis=1).max() for seed in own if seed in other}
+        reach[f"{name}_at_k"] = {
+            "rollouts": first_reach(rollouts, curve, target),
+            "seeds": sum(bool(value >= other[seed][name][-1].mean()) for seed, value in best.items()),
+        }
     return {
         "curve": {"rollouts": list(rollouts), "mean_at_k": curves["mean"], "pass_at_k": curves["pass"]},
-        "rollouts_to_baseline": first_reach(rollouts, curves["pass"], target),
-        "seeds_that_reach": sum(math.isfinite(value) for value in by_seed),
+        "rollouts_to_baseline": reach,
     }
 
 
@@ -176,14 +177,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for method, entry in methods.items():
         cells = [cell(entry["scores"][name]) for name in SHOWN]
         lines.append(_row([f"`{method}`", str(len(entry["seeds"])), *cells]))
-    heads = [
-        "method",
-        f"rollouts to the baseline's pass@{k}",
-        "groups without gradient",
-        "rollouts",
-        "tokens",
-        "seconds",
-    ]
+    reach = [f"rollouts to the baseline's {score}@{k}" for score in ("mean", "pass")]
+    heads = ["method", *reach, "groups without gradient", "rollouts", "tokens", "seconds"]
     lines += ["", _row(heads), _rule(["---"], len(heads) - 1)]
     lines += [_row([f"`{method}`", *cost_cells(entry)]) for method, entry in methods.items()]
     told = [f"Missing: {', '.join(summary['missing'])}."] if summary["missing"] else []
@@ -192,12 +187,13 @@ def markdown(summary: Mapping[str, Any]) -> str:
 
 def caption(summary: Mapping[str, Any]) -> str:
     """How to read the table."""
-    bins = ", ".join(f"{part['bin']} ({part['prompts']})" for part in summary["bins"])
+    bins = "; bin (prompts): " + ", ".join(f"{part['bin']} ({part['prompts']})" for part in summary["bins"])
+    bins = bins if summary["bins"][0]["bin"] >= 0 else "; there is none, so it is the mean"
     return (
         f"{summary['prompts']} held-out prompts, {summary['k']} samples each, after {summary['steps']} steps. In "
         f"brackets: difference from `{summary['baseline']}`, paired by seed and prompt, with a 95 % interval; "
         "bold where it leaves 0 out (not adjusted for the number of methods). Worst bin: the lowest of the bins of "
-        f"success rate before training that hold 8 prompts or more; bin (prompts): {bins}. Area: mean height of the "
+        f"success rate before training that hold 8 prompts or more{bins}. Area: mean height of the "
         "curve over rollouts."
     )
 
@@ -214,16 +210,20 @@ def cell(score: Mapping[str, Any]) -> str:
 
 def cost_cells(entry: Mapping[str, Any]) -> list[str]:
     """Rollouts to the baseline's score, dead groups, rollouts, tokens and seconds of a run, as text."""
-    reach = entry["rollouts_to_baseline"]
-    seeds = f"({entry['seeds_that_reach']} of {len(entry['seeds'])} seeds)"
     dead = entry["dead_groups"]["value"]
     return [
-        f"{reach:,.0f} {seeds}" if math.isfinite(reach) else f"not reached {seeds}",
+        *(_reached(entry["rollouts_to_baseline"][name], len(entry["seeds"])) for name in ("mean_at_k", "pass_at_k")),
         "–" if math.isnan(dead) else f"{100 * dead:.1f} %",
         f"{entry['rollouts']:,.0f}",
         f"{entry['tokens']:,.0f}",
         f"{entry['seconds']:,.0f}",
     ]
+
+
+def _reached(reach: Mapping[str, Any], seeds: int) -> str:
+    at = reach["rollouts"]
+    where = "before training" if at == 0.0 else f"{at:,.0f}" if math.isfinite(at) else "not reached"
+    return f"{where} ({reach['seeds']} of {seeds} seeds)"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -1,0 +1,109 @@
+"""Plans: what they resolve to, and what is refused before anything is trained."""
+
+from __future__ import annotations
+
+import pytest
+
+from gdro.lab.compare import main
+from gdro.lab.compare_plan import jobs_of, locate_plan, narrowed, plan_names, plan_text, read_plan
+from gdro.runs.config import load_config
+from gdro.runs.config_base import ConfigError
+
+PLAN = """
+name: small
+seeds: [0, 7]
+overrides: {steps: 3, evaluation: {every: 1}, optimisation.learning_rate: 1e-5}
+methods:
+  plain: {controller: uniform}
+  both: {controller: {name: joint, eta: 7.0}, optimisation: {advantage: rloo}}
+"""
+
+
+def _plan(tmp_path, text=PLAN):
+    path = tmp_path / "small.yaml"
+    path.write_text(text)
+    return read_plan(path)
+
+
+def test_jobs_share_all_but_what_their_method_is(tmp_path):
+    plan = _plan(tmp_path)
+    jobs = jobs_of(plan, tmp_path)
+    assert [(job.method, job.seed) for job in jobs] == [("plain", 0), ("both", 0), ("plain", 7), ("both", 7)]
+    assert plan.against == "plain"
+    assert [job.config.seed for job in jobs] == [0, 0, 7, 7]
+    for job in jobs:
+        assert (job.config.steps, job.config.evaluation.every, job.config.optimisation.learning_rate) == (3, 1, 1e-5)
+        assert job.config.verifier.workers == 1
+    plain, both = (job.config for job in jobs[:2])
+    assert (plain.controller.name, both.controller.name, both.controller.options["eta"]) == ("uniform", "joint", 7.0)
+    assert plain.model_dump(exclude={"name", "controller", "optimisation"}) == both.model_dump(
+        exclude={"name", "controller", "optimisation"}
+    )
+
+
+def test_a_plan_reads_back_as_it_was_written(tmp_path):
+    plan = narrowed(_plan(tmp_path), ["both"], [3], ["steps=9"])
+    again = _plan(tmp_path, plan_text(plan))
+    assert again == plan
+    (job,) = jobs_of(again, tmp_path)
+    assert (job.method, job.seed, job.config.steps) == ("both", 3, 9)
+
+
+def test_a_recipe_is_looked_for_beside_the_plan(tmp_path):
+    (tmp_path / "mine.yaml").write_text(load_config().to_yaml().replace("learning_rate: 0.0002", "learning_rate: 0.5"))
+    jobs = jobs_of(_plan(tmp_path, "recipe: mine.yaml\nname: a\nseeds: [1]\nmethods: {m: }\n"), tmp_path)
+    assert jobs[0].config.optimisation.learning_rate == 0.5
+
+
+@pytest.mark.parametrize("name", plan_names())
+def test_the_plans_of_the_package_are_usable_and_fair(name):
+    path = locate_plan(name)
+    plan = read_plan(path)
+    assert plan.name == name
+    jobs = jobs_of(narrowed(plan, [], [0], []), path.parent)
+    assert len({(job.config.steps, job.config.prompts_per_step, job.config.mean_rollouts) for job in jobs}) == 1
+    assert len({job.config.model_dump_json(include={"data", "evaluation", "model"}) for job in jobs}) == 1
+    assert len(plan.seeds) >= 5
+    assert plan.against == "uniform"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeds:", "seads:", r"seads \(small.yaml, line 3\): unknown key; did you mean seeds\?"),
+        ("[0, 7]", "[0, 0]", "seeds = .*: give at least one seed, each once"),
+        ("[0, 7]", "[]", "seeds = .*: give at least one seed"),
+        ("[0, 7]", "[a]", "seeds = "),
+        ("steps: 3", "seed: 3", "seed is given to each run by the comparison"),
+        ("name: small", "name: small\nbaseline: plane", r"baseline = 'plane'.*did you mean plain\?"),
+    ],
+)
+def test_a_wrong_plan_names_key_and_line(tmp_path, old, new, said):
+    with pytest.raises(ConfigError, match=said):
+        _plan(tmp_path, PLAN.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("eta: 7.0", "eat: 7.0", r"(?s)method both:.*controller.eat.*did you mean controller.eta\?"),
+        ("optimisation: {advantage: rloo}", "steps: 4", "method both: steps must be the same for all methods"),
+        ("optimisation: {advantage: rloo}", "data.size: 4", "put it under `overrides`"),
+        ("optimisation: {advantage: rloo}", "seed: 4", "the comparison gives it to each run"),
+        ("{name: joint, eta: 7.0}", "greso", "controller greso selects prompts among candidates"),
+    ],
+)
+def test_a_wrong_method_is_named(tmp_path, old, new, said):
+    with pytest.raises(ConfigError, match=said):
+        jobs_of(_plan(tmp_path, PLAN.replace(old, new)), tmp_path)
+
+
+def test_check_says_what_would_run_and_trains_nothing(tmp_path, capsys):
+    (tmp_path / "small.yaml").write_text(PLAN)
+    assert main([str(tmp_path / "small.yaml"), "--check"]) == 0
+    said = capsys.readouterr().out
+    assert "small: 2 methods x 2 seeds = 4 runs" in said
+    assert "each 3 steps of 64 x 4 = 768 rollouts" in said
+    assert "plain" in said
+    assert "(baseline)" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
