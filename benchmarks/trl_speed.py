@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from gdro.data.reasoning_gym import load_mixture, score
@@ -103,6 +104,7 @@ def train(name: str, model_path: Path, prompts: Dataset, reward: Any, steps: int
             train_dataset=prompts,
             callbacks=[Clock(trace)],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
 
 

@@ -65,6 +65,7 @@ def test_a_run_leaves_everything_in_one_folder(whole):
     assert kinds[:2] == ["start", "evaluation"]
     assert kinds[-2:] == ["evaluation", "end"]
     assert kinds.count("step") == 4
+    assert not list((whole / "model").glob("*.bin"))
 
 
 def test_the_record_of_every_step_is_exact(whole):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import resource
 import signal
@@ -188,6 +189,7 @@ class Run:
 
     def _trainer(self) -> GDROTrainer:
         self.policy.model.name_or_path = self.policy.path
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(self.folder.path / "tensorboard"))
         trainer = GDROTrainer(
             model=self.policy.model,
             args=trainer_args(self.config, self.folder),
@@ -238,6 +240,7 @@ class Run:
         trainer.save_model(str(self.folder.model))
         if not self.is_main:
             return
+        (self.folder.model / "training_args.bin").unlink(missing_ok=True)  # a pickle, and nobody's business
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         seconds = round(time.monotonic() - self.started, 3)
         self._write("end", step=self.config.steps, seconds=seconds, peak_memory_mb=round(peak, 1))
