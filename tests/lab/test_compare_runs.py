@@ -1,0 +1,142 @@
+"""One real comparison end to end: two methods, two seeds, three steps; a run is killed on the way and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gdro.cli import main
+from gdro.core.state import load_state
+from gdro.lab.compare_jobs import GDRO
+
+PLAN = """
+name: small
+seeds: [0, 1]
+overrides:
+  steps: 3
+  prompts_per_step: 16
+  data: {size: 32, heldout_size: 32}
+  evaluation: {every: 1, samples: 4}
+  checkpoint.every: 1
+methods:
+  uniform: {controller: uniform}
+  joint: {controller: {name: joint, eta: 7.0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """(folder, what the first command said, its exit status, the second's): the first loses a run to a kill."""
+    folder = tmp_path_factory.mktemp("compare")
+    (folder / "small.yaml").write_text(PLAN)
+    root = folder / "out"
+    first = subprocess.Popen(
+        [*GDRO, "compare", "small.yaml", "--output", "out", "--jobs", "2"],
+        cwd=folder,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    _kill_after_a_checkpoint(root / "joint" / "seed-0", first)
+    said, _ = first.communicate(timeout=200)
+    again = main(["compare", str(root)])
+    return root, said, first.returncode, again
+
+
+def _kill_after_a_checkpoint(run: Path, owner: subprocess.Popen) -> None:
+    """SIGKILL the process that writes a run, as soon as the run has a checkpoint."""
+    record = run / "metrics.jsonl"
+    while owner.poll() is None and not (record.exists() and '"event": "checkpoint"' in record.read_text()):
+        time.sleep(0.02)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == owner.pid and any(str(Path("out/joint/seed-0.yaml")).encode() == word for word in words):
+            os.kill(int(process.name), signal.SIGKILL)
+
+
+def _events(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the run's process in /proc")
+def test_a_killed_run_is_named_and_gone_on_with(compared):
+    root, said, first, again = compared
+    assert (first, again) == (1, 0)
+    assert "joint seed 0: killed by SIGKILL; the same command goes on with it" in said
+    assert "joint seed 0: interrupted" in said
+    assert "joint seed 1: done" in said
+    assert any(event["event"] == "resume" for event in _events(root / "joint" / "seed-0"))
+    for method in ("uniform", "joint"):
+        for seed in (0, 1):
+            events = _events(root / method / f"seed-{seed}")
+            assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3]
+            assert events[-1]["event"] == "end"
+
+
+def test_every_method_starts_alike_and_sees_the_same_prompts_in_the_same_order(compared):
+    root = compared[0]
+    for seed in (0, 1):
+        base, order = set(), set()
+        for method in ("uniform", "joint"):
+            run = root / method / f"seed-{seed}"
+            base.add((run / "evaluations" / "step-000000.jsonl").read_bytes())
+            state = load_state(run / "checkpoints" / "checkpoint-3" / "gdro_state.npz")
+            order.add(json.dumps(_ids(state)))
+        assert len(base) == len(order) == 1
+    assert _ids(load_state(root / "joint/seed-0/checkpoints/checkpoint-3/gdro_state.npz")) != _ids(
+        load_state(root / "joint/seed-1/checkpoints/checkpoint-3/gdro_state.npz")
+    )
+
+
+def _ids(state) -> list[str]:
+    """Prompt ids in the order in which the controller first met them."""
+    if isinstance(state, dict):
+        if "ids" in state:
+            return [str(one) for one in state["ids"]]
+        for part in state.values():
+            found = _ids(part)
+            if found:
+                return found
+    return []
+
+
+def test_table_figure_and_page_come_from_the_record_alone(compared):
+    root = compared[0]
+    names = ("table.md", "results.json", "figure.svg", "report.html")
+    before = {name: (root / name).read_bytes() for name in names}
+    for name in names:
+        (root / name).unlink()
+    assert main(["compare", str(root), "--report"]) == 0
+    assert {name: (root / name).read_bytes() for name in names} == before
+    results = json.loads(before["results.json"])
+    assert results["missing"] == results["notes"] == []
+    assert results["prompts"] == 32
+    assert results["methods"]["joint"]["seeds"] == [0, 1]
+    assert {entry["rollouts"] for entry in results["methods"].values()} == {192.0}
+    last = [event for event in _events(root / "joint" / "seed-0") if event["event"] == "evaluation"][-1]
+    other = [event for event in _events(root / "joint" / "seed-1") if event["event"] == "evaluation"][-1]
+    mean = (last["pass_at_k"]["value"] + other["pass_at_k"]["value"]) / 2
+    assert results["methods"]["joint"]["scores"]["pass_at_k"]["value"] == pytest.approx(mean, abs=1e-6)
+
+
+def test_a_run_of_other_settings_is_not_mixed_in(compared, capsys):
+    root = compared[0]
+    plan = root / "compare.yaml"
+    kept = plan.read_text()
+    plan.write_text(kept.replace("eta: 7.0", "eta: 3.0"))
+    try:
+        assert main(["compare", str(root)]) == 2
+    finally:
+        plan.write_text(kept)
+    assert "controller.eta 7.0, planned 3.0" in capsys.readouterr().err
