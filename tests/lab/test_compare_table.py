@@ -1,0 +1,146 @@
+"""Table and page of made-up comparisons: the right numbers, honest words, and every damage named."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from fake_comparison import PROMPTS, make, write_evaluation, write_record
+
+from gdro.lab.compare_page import headline, page, write_page
+from gdro.lab.compare_record import read_comparison
+from gdro.lab.compare_table import markdown, summarize
+from gdro.report.read import RecordError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(folder, plan, summary): `better` adds 0.2 to every rate, `same` as much as the baseline."""
+    root = tmp_path_factory.mktemp("fake")
+    plan = make(root, {"plain": 0.05, "better": 0.25, "same": 0.05})
+    return root, plan, summarize(read_comparison(root, plan))
+
+
+def test_a_gain_is_found_where_there_is_one(made):
+    summary = made[2]
+    better, same = summary["methods"]["better"]["scores"], summary["methods"]["same"]["scores"]
+    for name in ("pass_at_k", "mean_at_k", "worst_bin", "hardest_fifth", "area_mean"):
+        assert better[name]["difference"]["low"] > 0, name
+        assert abs(same[name]["difference"]["value"]) < 0.08, name
+    assert better["mean_at_k"]["difference"]["value"] == pytest.approx(0.18, abs=0.04)
+    assert better["hardest_fifth"]["difference"]["value"] == pytest.approx(0.2, abs=0.05)
+    assert "difference" not in summary["methods"]["plain"]["scores"]["pass_at_k"]
+    gap = better["mean_at_k"]["difference"]
+    plain = summary["methods"]["plain"]["scores"]["mean_at_k"]["value"]
+    assert gap["relative"] == pytest.approx(gap["value"] / plain)
+
+
+def test_values_are_plain_means_of_the_evaluation_files(made):
+    root, _, summary = made
+    correct = []
+    for seed in (0, 1, 2):
+        lines = (root / "better" / f"seed-{seed}" / "evaluations" / "step-000100.jsonl").read_text().splitlines()
+        correct.append([json.loads(line)["correct"] for line in lines])
+    scores = summary["methods"]["better"]["scores"]
+    assert scores["mean_at_k"]["value"] == pytest.approx(np.mean(correct) / 8)
+    assert scores["pass_at_k"]["value"] == pytest.approx(np.mean(np.array(correct) > 0))
+    assert sum(part["prompts"] for part in summary["bins"]) <= PROMPTS
+
+
+def test_costs_and_where_the_baseline_is_reached(made):
+    methods = made[2]["methods"]
+    better = methods["better"]
+    assert (better["rollouts"], better["tokens"], better["seconds"]) == (25600, 256000, 50)
+    assert better["dead_groups"]["value"] == 0.25
+    reach = better["rollouts_to_baseline"]["mean_at_k"]
+    assert reach["seeds"] == 3
+    assert 0 < reach["rollouts"] < 12800
+    assert methods["plain"]["rollouts_to_baseline"]["mean_at_k"]["rollouts"] <= 25600
+
+
+def test_a_target_below_the_start_is_not_sold_as_speed(tmp_path):
+    plan = make(tmp_path, {"plain": -0.3, "other": 0.0})
+    text = markdown(summarize(read_comparison(tmp_path, plan)))
+    assert "before training (3 of 3 seeds)" in text
+
+
+def test_the_markdown_marks_what_is_clear_only(made):
+    rows = {line.split("|")[1].strip(): line for line in markdown(made[2]).splitlines() if line.startswith("| `")}
+    assert "`plain`" in rows
+    text = markdown(made[2])
+    assert re.search(r"\| `better` \| 3 \| 0\.\d{3} \(\*\*\+0\.\d{3} ± 0\.\d{3}\*\*\)", text)
+    assert "not adjusted for the number of methods" in text
+
+
+def test_the_headline_claims_no_more_than_the_interval(tmp_path, made):
+    assert headline(made[2]).startswith("better has the highest pass@8: +")
+    plan = make(tmp_path / "even", {"plain": 0.05, "same": 0.05})
+    assert headline(summarize(read_comparison(tmp_path / "even", plan))).startswith("No method is")
+    plan = make(tmp_path / "alone", {"plain": 0.05})
+    assert "nothing to compare" in headline(summarize(read_comparison(tmp_path / "alone", plan)))
+
+
+def test_the_files_are_self_contained_and_the_same_each_time(made, tmp_path):
+    summary = made[2]
+    write_page(tmp_path, summary)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(first) == {"table.md", "results.json", "figure.svg", "report.html"}
+    write_page(tmp_path, summary)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    svg = first["figure.svg"].decode()
+    ElementTree.fromstring(svg)
+    assert "var(--" not in svg
+    html = page(summary)
+    assert not re.search(r'(?:src|href)="|url\(|@import|https?://(?!www\.w3\.org)', html)
+    assert "$" not in re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    for method in ("plain", "better", "same"):
+        assert method in html
+    assert json.loads(first["results.json"])["baseline"] == "plain"
+
+
+def test_unfinished_runs_are_missing_and_the_rest_stays_paired(tmp_path):
+    plan = make(tmp_path, {"plain": 0.05, "other": 0.1})
+    write_record(tmp_path / "other" / "seed-1", end=False)
+    comparison = read_comparison(tmp_path, plan)
+    assert comparison.missing == ("other seed 1",)
+    summary = summarize(comparison)
+    assert summary["methods"]["other"]["seeds"] == [0, 2]
+    assert "Missing: other seed 1." in markdown(summary)
+    assert "Not finished: other seed 1." in page(summary)
+
+
+def test_one_seed_is_said_to_be_one(tmp_path):
+    plan = make(tmp_path, {"plain": 0.05, "other": 0.1}, seeds=(4,))
+    assert "One seed" in page(summarize(read_comparison(tmp_path, plan)))
+
+
+def test_runs_that_did_not_start_alike_are_noted(tmp_path):
+    plan = make(tmp_path, {"plain": 0.05, "other": 0.1})
+    write_evaluation(tmp_path / "other" / "seed-2", 0, np.zeros(PROMPTS, int))
+    notes = read_comparison(tmp_path, plan).notes
+    assert notes == ("other seed 2 answered differently from plain before training.",)
+
+
+def test_what_cannot_be_compared_is_one_clear_error(tmp_path):
+    plan = make(tmp_path, {"plain": 0.05, "other": 0.1})
+    run = tmp_path / "other" / "seed-0"
+    for step in (0, 50, 100):
+        write_evaluation(run, step, np.zeros(PROMPTS - 1, int))
+    with pytest.raises(RecordError, match="seed-0: evaluated on other prompts"):
+        read_comparison(tmp_path, plan)
+    (run / "evaluations" / "step-000050.jsonl").write_text('{"id": "p0"')
+    with pytest.raises(RecordError, match=r"step-000050\.jsonl: damaged"):
+        read_comparison(tmp_path, plan)
+    (run / "evaluations" / "step-000050.jsonl").unlink()
+    with pytest.raises(RecordError, match="missing, though the record names"):
+        read_comparison(tmp_path, plan)
+    for seed in (0, 1, 2):
+        write_record(tmp_path / "plain" / f"seed-{seed}", end=False)
+    write_record(run, end=False)
+    with pytest.raises(RecordError, match="no run of the baseline plain is finished"):
+        read_comparison(tmp_path, plan)
