@@ -17,5 +17,6 @@ def test_own_loop_runs_and_favours_the_hard_bins(tmp_path):
 
 def test_the_readme_shows_the_example_s_calls():
     readme = (EXAMPLES.parent / "README.md").read_text()
-    for call in ("controller.plan(", "controller.observe(", "gdro.group_advantages(", "GDROTrainer(", "trainer_mode=gdro"):
+    calls = ("controller.plan(", "controller.observe(", "gdro.group_advantages(", "GDROTrainer(", "trainer_mode=gdro")
+    for call in calls:
         assert call in readme
