@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -144,20 +145,24 @@ def figure(summary: Mapping[str, Any]) -> str:
     """All panels on one card, as an SVG with the page's colour variables."""
     wide = (WIDTH - 2 * EDGE - GAP) // 2
     charts = [forest(summary, name, wide) for name in FOREST] + [curves(summary, name, wide) for name in CURVES]
-    parts, y = [], 84
+    head = textwrap.wrap(headline(summary), 92)
+    lines = "".join(
+        f'<text x="{EDGE}" y="{42 + 22 * row}" fill="var(--ink)" font-size="17" font-weight="650">{escape(line)}</text>'
+        for row, line in enumerate(head)
+    )
+    parts, y = [], 62 + 22 * len(head)
     for index in range(0, len(charts), 2):
         for column, chart in enumerate(charts[index : index + 2]):
             where = f'x="{EDGE + column * (wide + GAP)}" y="{y}" width="{chart.width}" height="{chart.height}"'
             svg = chart.svg(f"panel-{index + column}")
             parts.append(svg.replace('<svg class="chart" ', f'<svg {where} overflow="visible" ', 1))
         y += max(chart.height for chart in charts[index : index + 2]) + GAP
-    head = escape(headline(summary))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img" '
-        f'aria-label="{head}" font-family="system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif" '
-        f'font-size="12"><rect x=".5" y=".5" width="{WIDTH - 1}" height="{y - 1}" rx="14" fill="var(--card)" '
-        f'stroke="var(--rule)"/><text x="{EDGE}" y="44" fill="var(--ink)" font-size="17" font-weight="650">{head}'
-        f'</text><text x="{EDGE}" y="66" fill="var(--muted)" font-size="13">{escape(_small(summary))}</text>'
+        f'aria-label="{escape(headline(summary))}" font-family="system-ui, -apple-system, Segoe UI, Roboto, Helvetica, '
+        f'Arial, sans-serif" font-size="12"><rect x=".5" y=".5" width="{WIDTH - 1}" height="{y - 1}" rx="14" fill="var(--card)" '
+        f'stroke="var(--rule)"/>{lines}<text x="{EDGE}" y="{42 + 22 * len(head)}" fill="var(--muted)" '
+        f'font-size="13">{escape(_small(summary))}</text>'
         f"{''.join(parts)}</svg>\n"
     )
 
@@ -197,12 +202,13 @@ def _score_table(summary: Mapping[str, Any]) -> str:
     names = titles(summary["k"])
     head = _head(["Method", *(names[name] for name in SHOWN)])
     before = "".join(f"<td>{summary['base'][n]:.3f}</td>" if n in summary["base"] else "<td></td>" for n in SHOWN)
-    body = f'<tr><th scope="row">before training</th>{before}</tr>'
+    body = ""
     for method, entry in summary["methods"].items():
         cells = "".join(f"<td>{_cell(entry['scores'][name])}</td>" for name in SHOWN)
         body += f'<tr><th scope="row">{escape(method)}</th>{cells}</tr>'
+    body += f'<tr><th scope="row">before training</th>{before}</tr>'
     text = escape(caption(summary)).replace("bold where it leaves", "a triangle where it leaves").replace("`", "")
-    return f'<table>{head}<tbody>{body}</tbody></table><p class="small">{text}</p>'
+    return f'{_wide(head, body)}<p class="small">{text}</p>'
 
 
 def _cell(score: Mapping[str, Any]) -> str:
@@ -210,8 +216,8 @@ def _cell(score: Mapping[str, Any]) -> str:
         return f"<b>{score['value']:.3f}</b>"
     gap = _estimate(score["difference"])
     up = '<span class="up">▲</span>' if gap.low > 0 else '<span class="down">▼</span>' if gap.high < 0 else ""
-    between = f"{gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}"
-    return f'<b>{score["value"]:.3f} {up}</b> <span class="ci">({between})</span>'
+    moved = f"{gap.value:+.3f} ± {gap.high - gap.value:.3f}"
+    return f'<b>{score["value"]:.3f} {up}</b> <span class="ci">({moved})</span>'
 
 
 def _cost_table(summary: Mapping[str, Any]) -> str:
@@ -222,7 +228,12 @@ def _cost_table(summary: Mapping[str, Any]) -> str:
         for method, entry in summary["methods"].items()
     )
     small = "Means over seeds. Seconds are those of training steps on one core, with other runs beside it."
-    return f'<h2>What it took</h2><table>{head}<tbody>{body}</tbody></table><p class="small">{small}</p>'
+    return f'<h2>What it took</h2>{_wide(head, body)}<p class="small">{small}</p>'
+
+
+def _wide(head: str, body: str) -> str:
+    """A table that scrolls by itself on a narrow screen."""
+    return f'<div style="overflow-x:auto"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def _head(names: Sequence[str]) -> str:
