@@ -93,6 +93,9 @@ def _add_suites(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--suite-path", metavar="DIR", help="local copies: DIR/NAME, DIR/NAME.parquet or .jsonl")
     evaluate.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="what samples")
     evaluate.add_argument("--limit", type=int, metavar="N", help="at most N problems of each suite, by hash of the id")
+    evaluate.add_argument(
+        "--rows", type=int, default=64, metavar="N", help="completions that transformers samples together (%(default)s)"
+    )
 
 
 def _train(chosen: argparse.Namespace) -> int:
@@ -142,6 +145,7 @@ def _evaluate(chosen: argparse.Namespace) -> int:
                 copies=chosen.suite_path,
                 engine=chosen.engine,
                 limit=chosen.limit,
+                rows=chosen.rows,
                 output=chosen.output,
             )
         )

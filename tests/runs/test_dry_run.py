@@ -22,8 +22,8 @@ def test_the_default_recipe_is_counted() -> None:
     assert found.work.scored == 0
     assert found.work.evaluated == 2 * 40 * 8 * 12
     assert found.shape == (32, 1)
-    assert found.measured
-    assert 1 < found.prompt_tokens < 64
+    assert found.found.measured
+    assert 1 < found.found.mean < found.found.longest <= 64
     assert found.fits
 
 
@@ -75,6 +75,10 @@ def test_qwen3_from_its_config_alone(tmp_path: Path) -> None:
     layer = attention + 3 * 2048 * 6144 + 2 * 2048
     assert model.parameters == 28 * layer + 151936 * 2048 + 2048
     assert (model.layers, model.kv_heads, model.head_dim) == (28, 8, 128)
+    found = dry_run(load_config("default", [f"model={tmp_path}", *SMALL]), ["processes=1"])
+    assert not found.found.measured
+    assert found.memory.fixed == 16 * model.parameters
+    assert found.memory.sampling == 64 * (64 + 24) * 2 * 28 * 8 * 128 * 4
 
 
 def test_the_paper_s_recipe_on_a_small_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,23 @@ GB = 1e9
 
 
 @dataclass(frozen=True)
+class Found:
+    """The prompts that the run would use.
+
+    Attributes:
+        prompts: after dropping.
+        mean: tokens of a training prompt.
+        longest: tokens of the longest prompt; generation.max_prompt_tokens where that was not measured.
+        measured: whether there was a tokenizer to measure them.
+    """
+
+    prompts: RunPrompts
+    mean: float
+    longest: int
+    measured: bool
+
+
+@dataclass(frozen=True)
 class DryRun:
     """What a dry run found. `str` of it is the page that the command prints."""
 
@@ -41,9 +58,7 @@ class DryRun:
     given: Assumptions
     model: Architecture
     origin: str
-    prompts: RunPrompts
-    prompt_tokens: float
-    measured: bool
+    found: Found
     shape: tuple[int, int]
     work: Work
     hours: Hours
@@ -59,14 +74,14 @@ class DryRun:
         return "\n\n".join(parts)
 
     def _checked(self) -> str:
-        counts = {what: count for what, count in self.prompts.counts.items() if count}
+        prompts = self.found.prompts
+        counts = {what: count for what, count in prompts.counts.items() if count}
         odd = "".join(f"; {count} {what.replace('_', ' ')}" for what, count in counts.items())
-        length = f"{self.prompt_tokens:.1f} tokens on average" + (
-            "" if self.measured else " ASSUMED: no tokenizer here"
-        )
+        origin = f"at most {self.found.longest}" if self.found.measured else "ASSUMED: no tokenizer here"
+        length = f"{self.found.mean:.1f} tokens on average, {origin}"
         return (
             f"settings    ok: {self.config.name}, controller {self.config.controller.name}\n"
-            f"data        ok: {len(self.prompts.train)} training prompts, {len(self.prompts.heldout)} held out{odd}\n"
+            f"data        ok: {len(prompts.train)} training prompts, {len(prompts.heldout)} held out{odd}\n"
             f"prompts     {length}; every gold answer was read by the verifier ({self.config.verifier.kind})\n"
             f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}"
         )
@@ -74,7 +89,7 @@ class DryRun:
     def _batch(self) -> str:
         config, (rows, passes) = self.config, self.shape
         total = config.prompts_per_step * config.mean_rollouts
-        epochs = config.steps * config.prompts_per_step / len(self.prompts.train)
+        epochs = config.steps * config.prompts_per_step / len(self.found.prompts.train)
         return (
             f"step        {config.prompts_per_step} prompts x {config.mean_rollouts} rollouts = {total} exactly "
             f"({config.min_rollouts} to {config.max_rollouts} a prompt)\n"
@@ -119,17 +134,15 @@ def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
     shape = batch_shape(config, int(given.processes))
     controller_of(config)
     model, origin = model_size(config.model, given.parameters)
-    prompts, prompt_tokens, measured = _prompts(config, given)
-    done = _work(config, len(prompts.heldout), prompt_tokens, given.completion_fraction)
-    update, sampling = config.optimisation, config.generation
+    found = _prompts(config, given)
+    done = _work(config, len(found.prompts.heldout), found.mean, given.completion_fraction)
+    update = config.optimisation
     return DryRun(
         config,
         given,
         model,
         origin,
-        prompts,
-        prompt_tokens,
-        measured,
+        found,
         shape,
         done,
         gpu_hours(done, model.parameters, given, checkpointing=update.gradient_checkpointing),
@@ -137,8 +150,8 @@ def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
             model,
             rows_sampled=shape[0] * shape[1],
             rows_updated=shape[0],
-            prompt_tokens=sampling.max_prompt_tokens,
-            completion_tokens=sampling.max_completion_tokens,
+            prompt_tokens=found.longest,
+            completion_tokens=config.generation.max_completion_tokens,
             half=config.dtype == "bfloat16",
             reference=update.beta_kl > 0,
             adapters=config.lora is not None,
@@ -147,25 +160,25 @@ def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
     )
 
 
-def _prompts(config: TrainConfig, given: Assumptions) -> tuple[RunPrompts, float, bool]:
-    """(prompts that the run would use, mean tokens of one, whether that was measured)."""
-    found = load_prompts(config.data)
-    train, heldout = found.train, choose(found.heldout, config.evaluation.prompts, "evaluation")
+def _prompts(config: TrainConfig, given: Assumptions) -> Found:
+    loaded = load_prompts(config.data)
+    train, heldout = loaded.train, choose(loaded.heldout, config.evaluation.prompts, "evaluation")
     tokenizer = _tokenizer(config.model)
-    tokens, counts = given.prompt_tokens, dict(found.counts)
+    mean, limit, counts = given.prompt_tokens, config.generation.max_prompt_tokens, dict(loaded.counts)
+    longest = limit
     if tokenizer is not None:
-        longest, overlong = config.generation.max_prompt_tokens, config.data.overlong
-        kept = check_lengths(train, tokenizer, longest, overlong)
-        apart = check_lengths(heldout, tokenizer, longest, overlong)
+        kept = check_lengths(train, tokenizer, limit, config.data.overlong)
+        apart = check_lengths(heldout, tokenizer, limit, config.data.overlong)
         counts["overlong"] = kept.dropped + apart.dropped
-        train, heldout, tokens = kept.prompts, apart.prompts, kept.tokens / max(1, len(kept.prompts))
+        train, heldout, mean = kept.prompts, apart.prompts, kept.tokens / max(1, len(kept.prompts))
+        longest = min(limit, max(kept.longest, apart.longest))
     if len(train) < config.prompts_per_step:
         raise RunError(
             f"there are {len(train)} training prompts, prompts_per_step is {config.prompts_per_step}; "
             "a step takes distinct prompts, so lower it or add data"
         )
     _check_golds(config, [*train, *heldout])
-    return RunPrompts(train, heldout, counts), tokens, tokenizer is not None
+    return Found(RunPrompts(train, heldout, counts), mean, longest, tokenizer is not None)
 
 
 def _check_golds(config: TrainConfig, prompts: Sequence[Prompt]) -> None:
@@ -178,9 +191,10 @@ def _tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(model_path(name))
+        tokenizer = AutoTokenizer.from_pretrained(model_path(name))
     except (OSError, ValueError):
         return None
+    return tokenizer if tokenizer("1 + 1 = 2")["input_ids"] else None  # an empty one loads from any config.json
 
 
 def _work(config: TrainConfig, heldout: int, prompt_tokens: float, fraction: float) -> Work:

@@ -39,6 +39,7 @@ def evaluate_suites(
     copies: str | None = None,
     engine: str = "auto",
     limit: int | None = None,
+    rows: int = 64,
     output: str | None = None,
 ) -> dict[str, Any]:
     """Load every suite, sample, score, print a table and lighteval's command, and write JSON when asked to.
@@ -51,17 +52,20 @@ def evaluate_suites(
         copies: folder of local copies; None is the hub.
         engine: `vllm`, `transformers`, or `auto`.
         limit: at most so many problems of each suite.
+        rows: most completions that transformers samples together.
+        output: file for the figures, or None.
 
     Raises:
         RunError, ConfigError, DataError: what stands in the way; all suites are read before a model is loaded.
     """
-    if limit is not None and limit < 1:
-        raise RunError(f"--limit {limit}: must be at least 1")
+    for option, value in (("--limit", limit), ("--rows", rows)):
+        if value is not None and value < 1:
+            raise RunError(f"{option} {value}: must be at least 1")
     config = load_config(recipe or PAPER, overrides)
     path = _trained(model)
     progress = Progress(0, live=False)
     loaded = {name: load_suite(name, copies, limit) for name in suite_names(suites)}
-    how = Sampling.of(config)
+    how = Sampling.of(config, rows)
     correct: dict[str, dict[str, int]] = {}
     shown: dict[str, dict[str, Any]] = {}
     checking = config.verifier

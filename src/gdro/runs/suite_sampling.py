@@ -18,7 +18,11 @@ from gdro.runs.policy import load_policy, model_path
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample: as `evaluation` and `generation` of a run's settings, and its seed."""
+    """How to sample: as `evaluation` and `generation` of a run's settings, and its seed.
+
+    `rows` is the most completions sampled together by transformers; vLLM decides for itself. Other than for vLLM, the
+    completions depend on it.
+    """
 
     samples: int
     temperature: float
@@ -26,13 +30,14 @@ class Sampling:
     top_k: int
     max_tokens: int
     seed: int
+    rows: int
 
     @classmethod
-    def of(cls, config: TrainConfig) -> Sampling:
+    def of(cls, config: TrainConfig, rows: int = 64) -> Sampling:
         """From a run's settings."""
         drawn = config.evaluation
         longest = config.generation.max_completion_tokens
-        return cls(drawn.samples, drawn.temperature, drawn.top_p, drawn.top_k, longest, config.seed)
+        return cls(drawn.samples, drawn.temperature, drawn.top_p, drawn.top_k, longest, config.seed, rows)
 
 
 class Sampler(Protocol):
@@ -83,7 +88,7 @@ class TransformersSampler:
                 f"the longest prompt has {longest} tokens; with {how.max_tokens} for the completion that is more "
                 f"than the model's {places} positions; lower generation.max_completion_tokens"
             )
-        rows = sample(self.policy.model, encoded, how.samples, options, seed=how.seed)
+        rows = sample(self.policy.model, encoded, how.samples, options, seed=how.seed, rows_per_batch=how.rows)
         return [[tokenizer.decode(tokens, skip_special_tokens=True) for tokens in group] for group in rows]
 
 
