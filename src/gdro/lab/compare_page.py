@@ -161,8 +161,8 @@ def figure(summary: Mapping[str, Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img" '
         f'aria-label="{escape(headline(summary))}" font-family="system-ui, -apple-system, Segoe UI, Roboto, Helvetica, '
         f'Arial, sans-serif" font-size="12"><rect x=".5" y=".5" width="{WIDTH - 1}" height="{y - 1}" rx="14" '
-        f'fill="var(--card)" stroke="var(--rule)"/>{lines}<text x="{EDGE}" y="{42 + 22 * len(head)}" fill="var(--muted)" '
-        f'font-size="13">{escape(_small(summary))}</text>'
+        f'fill="var(--card)" stroke="var(--rule)"/>{lines}<text x="{EDGE}" y="{42 + 22 * len(head)}" '
+        f'fill="var(--muted)" font-size="13">{escape(_small(summary))}</text>'
         f"{''.join(parts)}</svg>\n"
     )
 
