@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -96,7 +97,7 @@ def evaluate_suites(
         "lighteval": lighteval_command(path, list(loaded), how),
         "correct": correct,
     }
-    Console().print(table(fields))
+    Console(width=None if sys.stdout.isatty() else 120).print(table(fields))
     print(f"the nearest lighteval command:\n{fields['lighteval']}")
     if output is not None:
         Path(output).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")

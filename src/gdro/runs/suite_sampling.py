@@ -60,7 +60,9 @@ class TransformersSampler:
 
     def __init__(self, model: str) -> None:
         import torch
+        import transformers
 
+        transformers.logging.disable_progress_bar()
         self.policy = load_policy(model)
         if torch.cuda.is_available():
             self.policy.model.to("cuda", torch.bfloat16)
