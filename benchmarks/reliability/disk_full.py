@@ -13,60 +13,83 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 INSIDE = "GDRO_RELIABILITY_INSIDE"
-MIB = 2**20
+PAGE = 4096
 
 
-def fill(sizes: int, work: Path) -> list[dict[str, Any]]:
-    """One row a size of the file system, from one that holds two checkpoints to one that holds three and the model."""
+def fill(sizes: int, work: Path, *, bisect: bool) -> list[dict[str, Any]]:
+    """One row a size of the disk: an even grid, then halvings to the page at which the run fits.
+
+    The grid meets the large files, the halvings the small ones that are written last.
+    """
     import chain
-    import fingerprint
     import settings
-    from forks import launch
-
-    from gdro.runs import checkpoints
 
     setting = replace(settings.VARIANTS[0], steps=4)
-    whole = chain.reference(setting, work)
+    trial = Trial(setting, chain.reference(setting, work), work)
     one = sum(path.stat().st_size for path in (work / "reference" / "model").iterdir())
     one += 2 * (work / "reference" / "model" / "model.safetensors").stat().st_size
-    disk = work / "disk"
-    disk.mkdir()
-    rows = []
-    for number in range(sizes):
-        size = int(one * (1.05 + 2.6 * number / sizes))
+    rows = [trial.run(int(one * (1.05 + 2.6 * number / sizes)), room=8 * one) for number in range(sizes)]
+    low = max((row["size"] for row in rows if row["exit"]), default=0)
+    high = min((row["size"] for row in rows if not row["exit"]), default=0)
+    while bisect and low and high - low > PAGE:
+        rows.append(trial.run((low + high) // 2, room=8 * one))
+        low, high = (rows[-1]["size"], high) if rows[-1]["exit"] else (low, rows[-1]["size"])
+    return rows
+
+
+@dataclass
+class Trial:
+    """Runs of one setting on small disks."""
+
+    setting: Any
+    whole: Any
+    work: Path
+    count: int = 0
+
+    def run(self, size: int, room: int) -> dict[str, Any]:
+        """Run until the disk is full, make room, resume."""
+        import fingerprint
+        from forks import launch
+
+        from gdro.runs import checkpoints
+
+        self.count += 1
+        disk = self.work / "disk"
+        disk.mkdir(exist_ok=True)
         _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk))
         run = disk / "run"
-        log = work / f"full-{number}.log"
-        started = launch(["train", *setting.arguments, "--set", f"output={run}"], log)
+        started = launch(
+            ["train", *self.setting.arguments, "--set", f"output={run}"], self.work / f"full-{self.count}.log"
+        )
         code = started.wait()[0]
         message = [line for line in started.text().splitlines() if line.startswith("gdro: ")]
         good = [path for path in checkpoints.all_checkpoints(run / "checkpoints") if checkpoints.fault(path) is None]
-        same = all(fingerprint.of_checkpoint(path) == whole.checkpoints[checkpoints.step_of(path)] for path in good)
-        _mount("-o", f"remount,size={size + 8 * one}", str(disk))
-        again = launch(["train", "--resume", str(run)], work / f"again-{number}.log") if code else None
-        rows.append(
-            {
-                "size_mib": round(size / MIB, 2),
-                "exit": code,
-                "message": message[-1] if message else None,
-                "traceback": "Traceback" in started.text(),
-                "whole_checkpoints": [path.name for path in good],
-                "checkpoints_as_reference": same,
-                "resumed": again is None or again.wait() == [0],
-            }
-        )
-        finished = rows[-1]["resumed"] and fingerprint.of_run(run) == whole.run
-        rows[-1]["final_as_reference"] = finished
-        if not finished and again is not None:
-            rows[-1]["log"] = again.text()[-1500:]
-        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        expected = self.whole.checkpoints
+        same = all(fingerprint.of_checkpoint(path) == expected[checkpoints.step_of(path)] for path in good)
+        left = sorted(path.name for path in run.rglob("*") if path.is_file())
+        _mount("-o", f"remount,size={size + room}", str(disk))
+        again = launch(["train", "--resume", str(run)], self.work / f"again-{self.count}.log") if code else None
+        resumed = again is None or again.wait() == [0]
+        row = {
+            "size": size,
+            "exit": code,
+            "message": message[-1] if message else None,
+            "traceback": "Traceback" in started.text(),
+            "whole_checkpoints": [path.name for path in good],
+            "checkpoints_as_reference": same,
+            "files": len(left),
+            "final_as_reference": resumed and fingerprint.of_run(run) == self.whole.run,
+        }
+        if again is not None and not row["final_as_reference"]:
+            row["log"] = again.text()[-1500:]
+        print(json.dumps(row), file=sys.stderr, flush=True)
         subprocess.run(["umount", str(disk)], check=True)
-    return rows
+        return row
 
 
 def _mount(*arguments: str) -> None:
@@ -83,6 +106,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, default=12)
+    parser.add_argument("--no-bisect", action="store_true", help="leave the halvings out")
     parser.add_argument("--output", type=Path, help="also write the rows as JSON")
     chosen = parser.parse_args()
     if INSIDE not in os.environ:
@@ -96,7 +120,7 @@ def main() -> int:
             return 0
         return subprocess.run(inside, env=os.environ | {INSIDE: "1"}, check=False).returncode
     with tempfile.TemporaryDirectory(prefix="gdro-full-") as work:
-        rows = fill(chosen.sizes, Path(work))
+        rows = fill(chosen.sizes, Path(work), bisect=not chosen.no_bisect)
     if chosen.output is not None:
         chosen.output.write_text(json.dumps(rows, indent=1) + "\n")
     stopped = [row for row in rows if row["exit"]]

@@ -45,6 +45,6 @@ def test_a_resume_runs_no_code_that_a_checkpoint_brings(tmp_path):
 
 
 def test_a_full_disk_stops_with_one_error_and_loses_nothing(tmp_path):
-    rows = _measured(tmp_path, "disk_full.py", "--sizes", "1")
+    rows = _measured(tmp_path, "disk_full.py", "--sizes", "1", "--no-bisect")
     assert [row["exit"] for row in rows] == [2]
     assert all(row["final_as_reference"] and row["checkpoints_as_reference"] for row in rows)
