@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-verl lint types format env clean
+.PHONY: help train test test-verl reliability lint types format env clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -27,6 +27,13 @@ test: $(VENV)/.installed  ## environment + all tests
 
 test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in against the real verl, on CPU
 	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest tests/verl tests/replay
+
+reliability: $(VENV)/.installed  ## every figure of docs/reliability.md (about 40 minutes)
+	$(BIN)/python benchmarks/reliability/kill.py
+	$(BIN)/python benchmarks/reliability/poison.py
+	$(BIN)/python benchmarks/reliability/disk_full.py
+	$(BIN)/python benchmarks/reliability/checkpoint_cost.py
+	$(BIN)/python benchmarks/reliability/soak.py --steps 2000
 
 lint: $(VENV)/.installed  ## ruff: style and format
 	$(BIN)/ruff check .

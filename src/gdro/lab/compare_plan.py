@@ -103,7 +103,7 @@ class Job:
 
 def plan_names() -> list[str]:
     """The plans inside the package, e.g. `first`."""
-    folder = resources.files("gdro") / "recipes" / "compare"
+    folder = resources.files("gdro") / "lab" / "plans"
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
@@ -114,7 +114,7 @@ def locate_plan(name: str) -> Path:
         ConfigError: there is none.
     """
     if name in plan_names():
-        return Path(str(resources.files("gdro") / "recipes" / "compare" / f"{name}.yaml"))
+        return Path(str(resources.files("gdro") / "lab" / "plans" / f"{name}.yaml"))
     path = Path(name)
     path = path / PLAN if path.is_dir() else path
     if not path.is_file():
