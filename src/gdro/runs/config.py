@@ -158,7 +158,8 @@ def _completed_controller(given: Any, steps: Any) -> Any:
 def recipe_names() -> list[str]:
     """The recipes inside the package, e.g. `default` and `paper/qwen3_1.7b`."""
     folder = Path(str(resources.files("gdro") / "recipes"))
-    return sorted(path.relative_to(folder).as_posix().removesuffix(".yaml") for path in folder.rglob("*.yaml"))
+    found = [*folder.glob("*.yaml"), *folder.glob("paper/*.yaml")]  # compare/ holds plans of comparisons, not recipes
+    return sorted(path.relative_to(folder).as_posix().removesuffix(".yaml") for path in found)
 
 
 def load_config(recipe_or_path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
