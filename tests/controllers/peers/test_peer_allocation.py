@@ -64,6 +64,20 @@ def test_knapsack_gains_are_the_differences_and_fall(p):
     assert len(gains) == len(n)
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 4), st.booleans(), st.data())
+def test_greedy_grants_the_first_gains_of_the_whole_order(count, arms, ties, data):
+    """By falling gain, then by arm, then by key: the order is total, so every tie has one answer."""
+    draw = st.integers(0, 2).map(float) if ties else st.floats(0.0, 1.0)
+    rows = data.draw(st.lists(st.lists(draw, min_size=arms, max_size=arms), min_size=count, max_size=count))
+    gains = -np.sort(-np.array(rows).reshape(count, arms), axis=1)
+    keys = np.array(data.draw(st.permutations(range(count))), np.uint64)
+    spare = data.draw(st.integers(0, count * arms))
+    order = sorted((-gains[i, arm], arm, keys[i], i) for i in range(count) for arm in range(arms))
+    granted = np.bincount([entry[3] for entry in order[:spare]], minlength=count)
+    assert greedy_allocation(gains, spare, keys).tolist() == granted.tolist()
+
+
 @settings(max_examples=100, deadline=None)
 @given(RATES, st.sampled_from([("rloo", 2), ("dr_grpo", 3)]), st.integers(1, 3), st.data())
 def test_vip_greedy_equals_brute_force(values, form, room, data):

@@ -11,6 +11,7 @@ from peer_worlds import exact, rates, rewards_for, step
 import gdro
 from gdro.controllers.peers.thompson import beta_draws
 from gdro.controllers.registry import REGISTRY
+from gdro.core.hashing import prompt_key
 
 SELECTING = [name for name, entry in REGISTRY.items() if entry.factory.selects]
 RATE = rates(60)
@@ -213,6 +214,25 @@ def test_dump_window_takes_more_than_it_holds():
         exact(controller, {"x/1": [1.0, 1.0, 0.0, 0.0], "x/2": [1.0, 1.0, 0.0, 0.0]})
     assert controller.recent[0].tolist() == [1.0, 1.0, 1.0]
     assert controller.tried[0] == 40
+
+
+@pytest.mark.parametrize("span", [1, 7, 30, 5000])
+def test_dump_window_is_the_newest_of_a_queue_by_category(span):
+    """The queue of each category, entered one prompt at a time in the order of the keys."""
+    controller, rng = gdro.make_controller("dump", category="prefix", span=span), np.random.default_rng(span)
+    queues: dict[str, list[float]] = {}
+    for _ in range(12):
+        batch = {IDS[place]: rng.random(4).tolist() for place in rng.choice(60, 20, replace=False)}
+        exact(controller, batch)
+        for prompt_id in sorted(batch, key=prompt_key):
+            group = np.array(batch[prompt_id])
+            sizes = np.sort(np.abs(group - group.mean()) / group.std())
+            queues.setdefault(prompt_id.partition("/")[0], []).extend(sizes.tolist())
+    for name, index in controller.prefixes.items():
+        newest = queues[name][-span:]
+        places = np.arange(len(queues[name]) - len(newest), len(queues[name])) % span
+        assert controller.recent[index, places] == pytest.approx(newest, rel=1e-12)
+        assert controller.tried[index] == len(queues[name])
 
 
 def test_bins_are_categories_and_unseen_prompts_one_more():

@@ -47,18 +47,22 @@ class DUMP(CategoryController):
 
     def _learn(self, outcome: Outcome) -> None:
         category = self._enter(outcome)
-        order = np.argsort(self.classifier.table.column("key")[outcome.plan.rows], kind="stable")
-        advantages = _absolute_advantages(outcome)
-        groups = np.split(advantages, np.cumsum(outcome.unit.counts)[:-1])
-        for chosen in np.unique(category).tolist():
-            places = order[category[order] == chosen]
-            self._push(chosen, np.concatenate([np.sort(groups[place]) for place in places.tolist()]))
+        order = np.lexsort((self.classifier.table.column("key")[outcome.plan.rows], category))
+        chosen, first = np.unique(category[order], return_index=True)
+        fresh = np.add.reduceat(outcome.unit.counts[order], first)
+        newer = np.repeat(np.cumsum(fresh), np.diff(first, append=len(order))) - np.cumsum(outcome.unit.counts[order])
+        kept = order[newer < self.span]
+        groups = outcome.unit.map(_absolute_advantages(outcome)).take(kept)
+        values = groups.values[np.lexsort((groups.values, np.repeat(np.arange(len(kept)), groups.counts)))]
+        ends = np.cumsum(np.bincount(category[kept], weights=groups.counts)[chosen]).astype(np.int64)
+        for place, index in enumerate(chosen.tolist()):
+            self._push(index, values[: ends[place]][-min(int(fresh[place]), self.span) :], int(fresh[place]))
 
-    def _push(self, category: int, values: Floats) -> None:
-        kept = values[-self.span :]
-        end = int(self.tried[category]) + len(values)
-        places: Ints = np.arange(end - len(kept), end) % self.span
-        self.recent[category, places] = kept
+    def _push(self, category: int, newest: Floats, fresh: int) -> None:
+        """Enter `fresh` values, of which the newest, as many as the window holds, are given."""
+        end = int(self.tried[category]) + fresh
+        places: Ints = np.arange(end - len(newest), end) % self.span
+        self.recent[category, places] = newest
         self.tried[category] = end
 
     def _state(self) -> State:

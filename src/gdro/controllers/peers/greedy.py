@@ -5,6 +5,8 @@ do not rise with n. Every plan picks, for each i, the first n_i - low of the gai
 a constant plus the sum of all N - M low gains that it picks. No set of that many gains sums to more than the largest
 ones, and since each prompt's gains do not rise, the largest ones (ties taken in order of n) are the first ones of
 every prompt: they are a plan, and no plan is better. (Gross, 1956; Fox, 1966.)
+
+Only the least gain granted must be known, so a partition replaces the sort; ties are sorted alone.
 """
 
 from __future__ import annotations
@@ -27,7 +29,12 @@ def greedy_allocation(gains: Floats, spare: int, keys: Keys) -> Ints:
         (M,) with sum `spare`.
     """
     count, arms = gains.shape
+    if spare == 0:
+        return np.zeros(count, np.int64)
     falling = np.minimum.accumulate(gains, axis=1)
-    step = np.tile(np.arange(arms), count)
-    best = np.lexsort((np.repeat(keys, arms), step, -falling.ravel()))[:spare]
-    return np.bincount(best // arms, minlength=count)
+    flat = falling.ravel()
+    least = np.partition(flat, flat.size - spare)[flat.size - spare]
+    granted = (falling > least).sum(axis=1)
+    prompt, arm = np.divmod(np.flatnonzero(flat == least), arms)
+    first = np.lexsort((keys[prompt], arm))[: spare - int(granted.sum())]
+    return np.asarray(granted + np.bincount(prompt[first], minlength=count))

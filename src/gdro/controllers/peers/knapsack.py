@@ -5,7 +5,7 @@ Source: Li et al., arXiv 2509.25849; value function read in the released code. I
     v(n, p) = (1 - p^n - (1-p)^n) * p (1-p)^2
 
 by dynamic programming. v is concave in n: its gain v(n+1) - v(n) = p (1-p)^2 (p^n (1-p) + (1-p)^n p) falls with n. So
-the greedy choice is optimal (proof in greedy.py), at the cost of one sort.
+the greedy choice is optimal (proof in greedy.py), at the cost of one partition.
 
 Differences: p is the mean of the prompt's posterior (the paper: its last success rate, from memory), so it never is
 exactly 0 or 1 and every prompt keeps some value; bounds and total are those of every controller here.
