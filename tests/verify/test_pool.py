@@ -148,8 +148,9 @@ def test_a_fault_can_be_counted_instead() -> None:
         ("missing.py:f", "does not exist"),
         (f"{FUNCTIONS}:missing", "has no function 'missing'"),
         (f"{FUNCTIONS}:not_a_function", "has no function 'not_a_function'"),
-        ("no_such_module:f", "No module named 'no_such_module'"),
-        ("nothing", "expected path/to/file.py:function"),
+        ("no_such_module:f", "'no_such_module:f': write path/to/file.py:name"),
+        ("nothing", "'nothing': write path/to/file.py:name"),
+        ("os.path:join", "'os.path:join': write path/to/file.py:name.*a module's name is not looked up"),
     ],
 )
 def test_a_function_that_does_not_load_is_one_error(function: str, message: str) -> None:

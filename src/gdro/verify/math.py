@@ -9,6 +9,7 @@ hold together. `\boxed{4=3}` is not 3, `\boxed{2x=3}` neither, `\boxed{x=3}` and
 from __future__ import annotations
 
 import logging
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -17,14 +18,14 @@ import math_verify.parser as mv_parser
 from latex2sympy2_extended import is_expr_of_only_symbols
 from latex2sympy2_extended.logic import And
 from math_verify import ExprExtractionConfig, LatexExtractionConfig
-from sympy import Basic, Eq, MatrixBase, Set, Tuple
+from sympy import Basic, Eq, Expr, Float, MatrixBase, Set, Tuple
 from sympy.core.relational import Relational
 
 from gdro.verify import causes
 from gdro.verify.extract import find_answer
 from gdro.verify.fastpath import decide, plain
 from gdro.verify.guards import refusal
-from gdro.verify.ignored import has_ignored_number, has_ignored_sign
+from gdro.verify.ignored import has_ignored_number, has_ignored_sign, has_ignored_text, sides
 from gdro.verify.types import GoldError, Outcome, Task
 
 for _name in ("math_verify.parser", "math_verify.grader", "math_verify.utils"):
@@ -49,7 +50,12 @@ def judge_box(text: str, gold: str) -> Outcome:
     if (cause := refusal(text)) is not None:
         return Outcome(0.0, cause)
     parsed = parse_answer(text)
-    if parsed and (has_ignored_sign(text, gold) or has_ignored_number(parsed)):
+    if parsed and (
+        has_ignored_sign(text, gold)
+        or has_ignored_number(parsed)
+        or has_ignored_text(text, gold, parsed)
+        or not approximates(text, gold)
+    ):
         return Outcome(0.0, causes.WRONG, "says more than what math-verify reads in it")
     return _compare(parsed, gold)
 
@@ -160,6 +166,40 @@ def coherent(gold: Any, answer: Any) -> bool:
     if is_expr_of_only_symbols(sides[0]):
         sides = sides[1:]
     return all(math_verify.verify(gold, side, timeout_seconds=None) for side in sides[:-1])
+
+
+def approximates(text: str, gold: str) -> bool:
+    r"""Whether every number after a `\approx` is the one before it, rounded to the digits written or within 5 %.
+
+    math-verify reads the first alone. A name on the left (`x \approx 3`) has none to be compared with; an approximation
+    that is no number counts only where the gold has one too.
+
+    >>> approximates(r"\pi \approx 3.14", "3"), approximates(r"3 \approx 5", "3")
+    (True, False)
+    """
+    parts = sides(text)
+    if len(parts) < 2 or len(sides(gold)) > 1:
+        return True
+    readings = [parse_answer(part) for part in parts]
+    if not all(readings):
+        return False
+    first, *others = [reading[0] for reading in readings]
+    if isinstance(first, Basic) and is_expr_of_only_symbols(first):
+        first, *others = others
+    texts = [str(reading[-1]) for reading in readings[len(readings) - len(others) :]]
+    return all(_near(first, other, written) for other, written in zip(others, texts, strict=True))
+
+
+def _near(exact: Any, rounded: Any, written: str) -> bool:
+    """Whether the second is the first rounded; `written` has the digits that the second was given with."""
+    if not (isinstance(exact, Expr) and isinstance(rounded, Expr)):
+        return False
+    value, other = exact.doit().evalf(), rounded.doit().evalf()
+    if not (value.is_Number and other.is_Number and value.is_finite and other.is_finite):
+        return False
+    decimals = re.search(r"\.(\d+)", written)
+    unit = Float(10) ** -len(decimals[1]) if decimals else Float(1)
+    return bool(abs(value - other) <= max(unit / 2, abs(value) / 20))
 
 
 def has_relation(expression: Any) -> bool:

@@ -68,16 +68,18 @@ def checking(score: Scorer, check_gold: Callable[[str], None]) -> Scorer:
 
 
 def load_function(where: str) -> Callable[..., Any]:
-    """Import `path/to/file.py:name` or `module:name`.
+    """The function of `path/to/file.py:name`, from that file and nowhere else: no module is looked up by name.
 
     Raises:
-        VerifierError: the form is wrong, the file or module is missing, or it has no such function.
+        VerifierError: the form is wrong, the file is missing, or it has no such function.
     """
     location, _, name = where.rpartition(":")
-    if not location or not name:
-        raise VerifierError(f"reward function {where!r}: expected path/to/file.py:function or module:function")
-    module = _module_from_file(Path(location)) if location.endswith(".py") else importlib.import_module(location)
-    function = vars(module).get(name)
+    if not location.endswith(".py") or not name:
+        raise VerifierError(
+            f"reward function {where!r}: write path/to/file.py:name, the file that holds the function and its name in "
+            "there; a module's name is not looked up"
+        )
+    function = vars(_module_from_file(Path(location))).get(name)
     if not callable(function):
         raise VerifierError(f"reward function {where!r}: {location} has no function {name!r}")
     return function  # type: ignore[no-any-return]

@@ -59,7 +59,7 @@ class ScorerSpec:
 
     Attributes:
         kind: `math`, `exact`, `reasoning_gym` or `function`.
-        function: for `function`, `path/to/file.py:name` or `module:name`; "" otherwise.
+        function: for `function`, `path/to/file.py:name`; "" otherwise.
         errors: `raise` or `wrong`: what a fault of that function does.
     """
 

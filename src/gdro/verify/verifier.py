@@ -31,7 +31,7 @@ class PoolVerifier:
         workers: worker processes; None takes one per core this process may use, at most 8.
         deadline: seconds of wall time one answer may take; then it scores 0 as `timed_out`.
         memory_mb: resident memory of one worker; None takes 512, or 4096 for `function`.
-        function: for `function`: `path/to/file.py:name` or `module:name`, called as
+        function: for `function`: `path/to/file.py:name`, imported from there and nowhere else, called as
             `fn(completions: list[str], prompts: list[Prompt]) -> list[float]`, one completion at a time so
             that a hang costs one answer. It runs in a worker: it sees no variable of the trainer and no GPU
             of its own.
@@ -55,7 +55,7 @@ class PoolVerifier:
         if kind not in KINDS:
             raise ValueError(f"unknown verifier {kind!r}: one of {', '.join(KINDS)}")
         if (kind == "function") != bool(function):
-            raise ValueError("`function` (path/to/file.py:name or module:name) belongs to the verifier kind 'function'")
+            raise ValueError("`function` (path/to/file.py:name) belongs to the verifier kind 'function'")
         if errors not in ("raise", "wrong"):
             raise ValueError(f"errors = {errors!r}: 'raise' or 'wrong'")
         spec = ScorerSpec(kind, function, errors)
