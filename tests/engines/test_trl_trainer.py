@@ -15,6 +15,7 @@ from trl_bench import Even, Ragged, character_tokenizer, config, has_even_digit,
 import gdro
 from gdro.core.errors import OptionError, PlanError, PromptIdError, RewardError
 from gdro.engines.trl import GDROTrainer, with_ids
+from gdro.engines.trl import trainer as module
 
 
 def make(args, trainer=GDROTrainer, **arguments):
@@ -244,3 +245,26 @@ def test_bad_ids(tmp_path):
     assert again["id"][0] == named["id"][5]
     with pytest.raises(PromptIdError, match="already has"):
         with_ids(named, "sums")
+
+
+def test_generation_rows_bound_every_batch(tmp_path, monkeypatch):
+    """At most so many rows are sampled together; every rollout still continues its own prompt."""
+    sizes = []
+
+    def keep(model, prompts, rows, options):
+        sizes.append((len(rows), len(prompts), sorted(set(rows)) == list(range(len(prompts)))))
+        return sample_rows(model, prompts, rows, options)
+
+    sample_rows = module.sample_rows
+    monkeypatch.setattr(module, "sample_rows", keep)
+    controller = Ragged()
+    trained(config(tmp_path, generation_rows=5), controller=controller)
+    assert [size for size, _, _ in sizes] == [5, 5, 5, 1] * 4
+    assert all(whole for _, _, whole in sizes)
+    assert max(prompts for _, prompts, _ in sizes) < 5
+    assert [sum(map(len, rewards)) for _, rewards in controller.log] == [16] * 4
+
+
+def test_generation_rows_need_the_fast_path(tmp_path):
+    with pytest.raises(OptionError, match="generation_rows=5 bounds the fast path only"):
+        make(config(tmp_path, generation_rows=5, fast_generation=False))

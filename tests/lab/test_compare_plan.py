@@ -90,7 +90,6 @@ def test_a_wrong_plan_names_key_and_line(tmp_path, old, new, said):
         ("optimisation: {advantage: rloo}", "steps: 4", "method both: steps must be the same for all methods"),
         ("optimisation: {advantage: rloo}", "data.size: 4", "put it under `overrides`"),
         ("optimisation: {advantage: rloo}", "seed: 4", "the comparison gives it to each run"),
-        ("{name: joint, eta: 7.0}", "greso", "controller greso selects prompts among candidates"),
     ],
 )
 def test_a_wrong_method_is_named(tmp_path, old, new, said):

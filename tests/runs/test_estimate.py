@@ -50,6 +50,7 @@ def test_hours_by_hand() -> None:
 def _memory(model: Architecture = SMALL, **changes: object):
     settings = {
         "rows_sampled": 6,
+        "rows_evaluated": 512,
         "rows_updated": 2,
         "prompt_tokens": 3,
         "completion_tokens": 7,

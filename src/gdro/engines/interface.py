@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,3 +42,17 @@ class Controller(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
+
+
+class SelectingController(Controller, Protocol):
+    """A controller that also chooses each step's prompts among candidates."""
+
+    selects: bool
+
+    def select(self, candidate_ids: Sequence[str], m: int) -> list[str]:
+        """The m candidates to train on next, best first. Changes nothing."""
+
+
+def selecting(controller: Controller) -> TypeGuard[SelectingController]:
+    """Whether the controller wants to choose prompts; one without an attribute `selects` does not."""
+    return bool(getattr(controller, "selects", False))

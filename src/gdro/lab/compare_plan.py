@@ -24,7 +24,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from gdro.controllers.registry import REGISTRY
 from gdro.runs.config import TrainConfig, load_config, recipe_names
 from gdro.runs.config_base import ConfigError, Section, Seed, SettingError, Text, one_as_tuple
 from gdro.runs.config_explain import explained
@@ -176,15 +175,7 @@ def jobs_of(plan: Plan, folder: Path) -> list[Job]:
         ConfigError: the first method whose settings cannot be used, with all that is wrong with them.
     """
     recipe = plan.recipe if plan.recipe in recipe_names() else str(folder / plan.recipe)
-    jobs = [Job(method, seed, _settings(plan, recipe, method, seed)) for seed in plan.seeds for method in plan.methods]
-    for job in jobs:
-        name = job.config.controller.name
-        if REGISTRY[name].factory.selects:
-            raise ConfigError(
-                f"method {job.method}: controller {name} selects prompts among candidates, which `gdro train` does not "
-                "offer: it would train as uniform does. Leave it out, or see `gdro simulate`"
-            )
-    return jobs
+    return [Job(method, seed, _settings(plan, recipe, method, seed)) for seed in plan.seeds for method in plan.methods]
 
 
 def _settings(plan: Plan, recipe: str, method: str, seed: int) -> TrainConfig:

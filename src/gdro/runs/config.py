@@ -72,6 +72,11 @@ class TrainConfig(Section):
     )
     min_rollouts: Rollouts = Field(default=2, description="Fewest rollouts a controller may give a prompt.")
     max_rollouts: Rollouts = Field(default=12, description="Most rollouts a controller may give a prompt.")
+    candidates: Count | None = Field(
+        default=None,
+        description="Prompts offered per prompt trained on, for a controller that selects; "
+        "null is 4 for such a controller and 1, no choice, for the others.",
+    )
     correct_threshold: float = Field(
         default=1.0, description="A completion whose reward is at or above this counts as correct."
     )

@@ -107,6 +107,11 @@ class GenerationConfig(Section):
     top_k: CountOrZero = Field(default=0, description="Sample among the k likeliest tokens; 0 is off.")
     max_prompt_tokens: Count = Field(default=1024, description="Longest prompt allowed; see data.overlong.")
     max_completion_tokens: Count = Field(default=1024, description="Longest completion.")
+    rows: Count | None = Field(
+        default=None,
+        description="Most completions a process samples together with `fast`, which bounds its memory; "
+        "null is all of a step.",
+    )
     fast: bool = Field(
         default=True, description="Prefill each prompt once and drop finished rows; false is the stock path."
     )
@@ -122,6 +127,10 @@ class EvaluationConfig(Section):
     temperature: Positive = Field(default=0.6, description="Sampling temperature.")
     top_p: Probability = Field(default=0.8, description="Nucleus sampling; 1 is off.")
     top_k: CountOrZero = Field(default=20, description="Sample among the k likeliest tokens; 0 is off.")
+    rows: Count = Field(
+        default=512,
+        description="Most completions sampled together, which bounds the memory; another value draws others.",
+    )
     every: Count | None = Field(
         default=None, description="Also evaluate every so many steps; null is only before and after."
     )

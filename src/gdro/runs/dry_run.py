@@ -104,7 +104,8 @@ class DryRun:
             lines.append(
                 f"            {name:<11}{'unknown without config.json' if size is None else f'{size / GB:.1f}'}"
             )
-        verdict = "fits" if self.fits else "does NOT fit: more processes, shorter completions or a smaller micro_batch"
+        smaller = "lower generation.rows, evaluation.rows or optimisation.micro_batch, or take more processes"
+        verdict = "fits" if self.fits else f"does NOT fit: {smaller}"
         lines.append(f"            peak {self.memory.peak / GB:.1f} of {self.given.device_gb:.0f}: {verdict}")
         return "\n".join(lines)
 
@@ -148,7 +149,8 @@ def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
         gpu_hours(done, model.parameters, given, checkpointing=update.gradient_checkpointing),
         memory(
             model,
-            rows_sampled=shape[0] * shape[1],
+            rows_sampled=min(shape[0] * shape[1], config.generation.rows or shape[0] * shape[1]),
+            rows_evaluated=config.evaluation.rows,
             rows_updated=shape[0],
             prompt_tokens=found.longest,
             completion_tokens=config.generation.max_completion_tokens,

@@ -9,9 +9,6 @@ from dataclasses import dataclass, fields, replace
 
 from gdro.runs.config_base import ConfigError
 
-EVALUATION_ROWS = 512
-"""Completions sampled together in an evaluation (`gdro.engines.trl.evaluation.sample`)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
@@ -162,7 +159,7 @@ class Memory:
 
     Attributes:
         fixed: weights, gradients, Adam's moments, reference model.
-        sampling: keys and values of the rollouts of a step, all of them at their longest.
+        sampling: keys and values of the rollouts that are sampled together, all of them at their longest.
         evaluating: the same for an evaluation's batch.
         updating: activations and logits of one micro-batch, all rows at their longest.
     """
@@ -182,6 +179,7 @@ def memory(
     model: Architecture,
     *,
     rows_sampled: int,
+    rows_evaluated: int,
     rows_updated: int,
     prompt_tokens: int,
     completion_tokens: int,
@@ -217,6 +215,6 @@ def memory(
     return Memory(
         fixed,
         sampling=rows_sampled * longest * token,
-        evaluating=EVALUATION_ROWS * longest * token,
+        evaluating=rows_evaluated * longest * token,
         updating=rows_updated * longest * kept + logits,
     )

@@ -77,7 +77,8 @@ def evaluate(
         settings.top_p,
     )
     tell(f"evaluating {len(prompts)} held-out prompts x {settings.samples} samples")
-    tokens = sample(policy.model, [policy.encode(prompt) for prompt in prompts], settings.samples, options, seed=seed)
+    encoded = [policy.encode(prompt) for prompt in prompts]
+    tokens = sample(policy.model, encoded, settings.samples, options, seed=seed, rows_per_batch=settings.rows)
     texts = [tokenizer.decode(row, skip_special_tokens=True) for rows in tokens for row in rows]
     rewards = verifier.score([prompt for prompt in prompts for _ in range(settings.samples)], texts)
     correct = (np.array(rewards).reshape(len(prompts), settings.samples) >= threshold).sum(axis=1)

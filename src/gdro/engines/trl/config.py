@@ -32,6 +32,13 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     controller_options: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Further arguments of `gdro.make_controller`."}
     )
+    candidates: int | None = field(
+        default=None,
+        metadata={
+            "help": "Prompts offered per prompt trained on, for a controller that selects. Default: 4 for such a "
+            "controller, no choice for the others."
+        },
+    )
     advantage: str | None = field(
         default=None,
         metadata={"help": "grpo, dr_grpo or rloo. Default: what `scale_rewards` says (group: grpo, none: dr_grpo)."},
@@ -53,6 +60,13 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     fast_generation: bool = field(
         default=True,
         metadata={"help": "Read each distinct prompt once and take finished rollouts out of the batch, where exact."},
+    )
+    generation_rows: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most completions a process samples together on the fast path, which bounds its memory. "
+            "Default: all of a generation batch."
+        },
     )
     drop_dead_rows: bool = field(
         default=True,
@@ -84,6 +98,10 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
                 f"multi_objective_aggregation={self.multi_objective_aggregation!r}: the controller needs one reward "
                 "a rollout; use 'sum_then_normalize'"
             )
+        for name in ("candidates", "generation_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"{name}={value}: it must be at least 1")
         if self.advantage is None and self.scale_rewards not in ("group", "none"):
             raise OptionError(
                 f"scale_rewards={self.scale_rewards!r} mixes prompts, which group DRO weighs apart; "

@@ -2,8 +2,8 @@
 
 Everything goes through `super()`; nothing of TRL is copied or patched. What is overridden, and why:
 
-- `_generate_and_score_completions`: the controller's plan spreads the same total of rollouts unevenly over the prompts,
-  and the advantages are taken by prompt id and weighted;
+- `_generate_and_score_completions`: the controller may choose the prompts among candidates; its plan spreads the same
+  total of rollouts unevenly over them, and the advantages are taken by prompt id and weighted;
 - `_compute_loss`: rollouts without a gradient are left out when that is exact;
 - `_generate_single_turn`: the fast sampler, where it applies;
 - `_get_per_token_logps_and_entropies`: a prompt is read once for all its rollouts, where that pays;
@@ -33,6 +33,7 @@ from gdro.engines.interface import Controller
 from gdro.engines.torch_advantages import flat_advantages
 from gdro.engines.trl import checkpoint, dropping, fast_path, records, shared_prefix
 from gdro.engines.trl.batch import PromptBatch, Row
+from gdro.engines.trl.candidates import candidate_pool
 from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.generation import SamplingOptions, sample_rows
 from gdro.engines.trl.ids import require_ids
@@ -82,6 +83,9 @@ class GDROTrainer(ResumableTrainer):
                 f"the controller plans {self.controller.mean_rollouts} rollouts a prompt on average, "
                 f"num_generations is {args.num_generations}; make them equal"
             )
+        self._candidates = candidate_pool(
+            self.controller, train_dataset, args.id_column, args.candidates, args.data_seed or args.seed
+        )
         self.on_step = on_step
         self.place = checkpoint.Place(processes=PartialState().num_processes)
         self.stopwatch = records.Stopwatch()
@@ -105,6 +109,8 @@ class GDROTrainer(ResumableTrainer):
             return output
         rows: list[Row] = gather_object(inputs) if self.accelerator.num_processes > 1 else inputs
         batch = PromptBatch.from_rows(rows, self.args.id_column, self.num_generations)
+        if self._candidates is not None:
+            batch = self._candidates.choose(batch, number=self.place.rollouts_total // len(rows))
         plan = self.controller.plan(batch.ids)
         answered = False
         try:
@@ -205,12 +211,26 @@ class GDROTrainer(ResumableTrainer):
             self.accelerator,
             gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
         ) as model:
-            return sample_rows(model, list(places), rows, self._sampling), None
+            at_once = self.args.generation_rows or len(rows)
+            parts = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+            return [row for part in parts for row in self._sample_part(model, list(places), part)], None
+
+    def _sample_part(self, model: Any, prompts: list[tuple[int, ...]], rows: list[int]) -> list[list[int]]:
+        """Sample rows in one batch, from the prompts that they continue."""
+        assert self._sampling is not None
+        used = list(dict.fromkeys(rows))
+        places = {prompt: place for place, prompt in enumerate(used)}
+        return sample_rows(model, [prompts[i] for i in used], [places[i] for i in rows], self._sampling)
 
     def _fast_sampling(self) -> SamplingOptions | None:
         """Options of the fast sampler; None, with the reason in the log, where TRL's own path is used."""
         reason = self.why_not_fast()
         if reason is not None:
+            if self.args.generation_rows is not None:
+                raise OptionError(
+                    f"generation_rows={self.args.generation_rows} bounds the fast path only, which is off here: "
+                    f"{reason}. Leave it out"
+                )
             if self.args.fast_generation:
                 logger.warning(f"Fast generation is off, TRL's own path is used: {reason}.")
             return None

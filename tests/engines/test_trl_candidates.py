@@ -1,0 +1,122 @@
+"""Selecting controllers in the TRL engine: what is offered, what is trained on, and that a resume offers the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
+
+import gdro
+from gdro.core.errors import OptionError, PlanError
+from gdro.engines.trl import GDROTrainer
+from gdro.engines.trl.candidates import DEFAULT_FACTOR, CandidatePool
+
+
+class Picky(Ragged):
+    """Selects the candidates whose ids sort last, and keeps what it was offered."""
+
+    selects = True
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.offered = []
+
+    def select(self, candidate_ids, m):
+        self.offered.append(list(candidate_ids))
+        return sorted(candidate_ids, reverse=True)[:m]
+
+
+def make(folder, controller, count=24, **changes):
+    return GDROTrainer(
+        model=tiny_model(),
+        reward_funcs=has_even_digit,
+        args=config(folder, **changes),
+        train_dataset=sums(count),
+        processing_class=character_tokenizer(),
+        controller=controller,
+    )
+
+
+def test_trains_on_what_was_selected(tmp_path):
+    controller = Picky()
+    trainer = make(tmp_path, controller, candidates=3)
+    seen = []
+    original = trainer._calculate_rewards
+
+    def keep(inputs, prompts, completions, lists):
+        seen.append([row["prompt"] for row in inputs])
+        return original(inputs, prompts, completions, lists)
+
+    trainer._calculate_rewards = keep
+    trainer.train()
+    prompt_of = dict(zip(sums()["id"], sums()["prompt"], strict=True))
+    assert len(controller.offered) == len(controller.log) == 4
+    for offered, (ids, rewards), prompts in zip(controller.offered, controller.log, seen, strict=True):
+        assert len(offered) == len(set(offered)) == 12
+        assert list(ids) == sorted(offered, reverse=True)[:4]
+        assert sum(map(len, rewards)) == 16
+        expected = [prompt_of[i] for i, group in zip(ids, rewards, strict=True) for _ in group]
+        assert prompts == expected
+    assert len({tuple(offered) for offered in controller.offered}) == 4
+
+
+def test_offers_are_a_function_of_seed_and_number():
+    pool = CandidatePool(Picky(), sums(), "id", 3, seed=1)
+    drawn = ("sum/3", "sum/0")
+    offered = pool.offer(drawn, 7)
+    assert offered == CandidatePool(Picky(), sums(), "id", 3, seed=1).offer(drawn, 7)
+    assert offered[:2] == list(drawn)
+    assert len(set(offered)) == 6
+    assert offered != pool.offer(drawn, 8)
+    assert offered != CandidatePool(Picky(), sums(), "id", 3, seed=2).offer(drawn, 7)
+
+
+def test_a_small_set_is_offered_whole():
+    pool = CandidatePool(Picky(), sums(5), "id", 100, seed=0)
+    assert sorted(pool.offer(("sum/4", "sum/2"), 0)) == sorted(sums(5)["id"])
+
+
+@pytest.mark.parametrize("name", ["mopps", "greso", "adarft"])
+def test_resume_is_bit_for_bit(name, tmp_path):
+    """In the second epoch, with the candidates that the whole run was offered."""
+
+    def controller():
+        return gdro.make_controller(name, mean_rollouts=4, seed=1)
+
+    saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 9}
+    first, second = controller(), controller()
+    whole = make(tmp_path / "whole", first, **saving)
+    whole.train()
+    part = make(tmp_path / "part", second, **(saving | {"save_steps": 99}))
+    part.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-7"))
+    assert whole._candidates.factor == DEFAULT_FACTOR
+    assert gdro.state_hash(first.state_dict()) == gdro.state_hash(second.state_dict())
+    for mine, theirs in zip(part.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("controller", "candidates", "message"),
+    [
+        (Ragged(), 2, "does not select"),
+        (Picky(), 1, "no choice"),
+    ],
+)
+def test_options_that_do_not_go_together(controller, candidates, message, tmp_path):
+    with pytest.raises(OptionError, match=message):
+        make(tmp_path, controller, candidates=candidates)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda ids, m: ids[: m - 1],
+        lambda ids, m: [ids[0]] * m,
+        lambda ids, m: [*ids[: m - 1], "sum/none"],
+    ],
+)
+def test_a_wrong_selection_is_an_error(answer, tmp_path):
+    controller = Picky()
+    controller.select = answer
+    with pytest.raises(PlanError, match="select must answer 4 distinct ones of the 16 candidates"):
+        make(tmp_path, controller).train()
