@@ -161,9 +161,19 @@ def stream(cell: Cell, seed: int, split: Split) -> Iterator[Prompt | None]:
     while True:
         dataset = _dataset(cell, _block_seed(cell, seed, index // BLOCK))
         for position in range(BLOCK):
-            entry = dataset[position]
+            entry = _entry(cell, dataset, position)
             yield _to_prompt(cell, entry, seed, index) if split_of(entry["question"]) == split else None
             index += 1
+
+
+def _entry(cell: Cell, dataset: Any, position: int) -> Any:
+    try:
+        return dataset[position]
+    except (IndexError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"cell {cell.name}: reasoning-gym finds no question for config {dict(cell.config)} "
+            f"({type(error).__name__}: {error}); widen it"
+        ) from error
 
 
 def split_of(question: str) -> Split:
