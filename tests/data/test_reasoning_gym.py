@@ -193,6 +193,6 @@ def test_a_cell_without_questions_is_named():
     """No word of reasoning-gym's list is that long; its own error is an IndexError without a name."""
     cell = Cell("spell_backward", "40", {"min_word_len": 40, "max_word_len": 41})
     with pytest.raises(
-        ValueError, match="cell spell_backward/40: reasoning-gym finds no question for config .* widen it"
+        ValueError, match=r"cell spell_backward/40: reasoning-gym finds no question for config .* widen it"
     ):
         load_mixture([cell], 4, 0)
