@@ -49,6 +49,10 @@ class VerifierConfig(Section):
         default=None,
         description="For kind python: `path/to/file.py:name`, imported from there and nowhere else.",
     )
+    partial_credit: bool = Field(
+        default=True,
+        description="Train on scores below correct_threshold as they are; false makes them 0 and the others 1.",
+    )
     workers: Count | None = Field(
         default=None, description="Worker processes that check answers; null is one a core, at most 8."
     )

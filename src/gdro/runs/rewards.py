@@ -33,12 +33,16 @@ class Example:
 
 
 class VerifierReward:
-    """Called by TRL with a batch's completions and the columns of its rows."""
+    """Called by TRL with a batch's completions and the columns of its rows.
+
+    Args:
+        threshold: None to hand the verifier's scores on; a number makes them 1 at or above it and 0 below.
+    """
 
     __name__ = "verifier"
 
-    def __init__(self, verifier: Verifier, prompts: Sequence[Prompt]) -> None:
-        self.verifier = verifier
+    def __init__(self, verifier: Verifier, prompts: Sequence[Prompt], threshold: float | None = None) -> None:
+        self.verifier, self.threshold = verifier, threshold
         self.by_id: Mapping[str, Prompt] = {prompt.id: prompt for prompt in prompts}
         self.example = Example()
         self._counted: dict[str, int] = {}
@@ -48,6 +52,8 @@ class VerifierReward:
         texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
         prompts = [self.by_id[prompt_id] for prompt_id in id]
         rewards = self.verifier.score(prompts, texts)
+        if self.threshold is not None:
+            rewards = [float(reward >= self.threshold) for reward in rewards]
         if rewards:
             self.example = Example(_question(prompts[0]), texts[0], rewards[0])
         return rewards

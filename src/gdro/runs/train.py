@@ -123,7 +123,9 @@ class Run:
         self.policy, self.verifier, self.progress = policy, verifier, progress
         self.is_main = PartialState().is_main_process
         self.controller: Controller = controller_of(config)
-        self.reward = VerifierReward(verifier, prompts.train)
+        self.reward = VerifierReward(
+            verifier, prompts.train, None if config.verifier.partial_credit else config.correct_threshold
+        )
         self.started = time.monotonic()
         self.interrupted = False
         self.record: RecordWriter | None = None

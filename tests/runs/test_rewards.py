@@ -1,0 +1,31 @@
+"""The verifier as a reward function: rewards by id, with and without partial credit."""
+
+from __future__ import annotations
+
+import pytest
+
+from gdro.data.prompts import Prompt
+from gdro.runs.rewards import VerifierReward
+
+
+class Lengths:
+    """Scores a tenth of the completion's length; the prompt's answer is added."""
+
+    counts = {"scored": 3}
+
+    def score(self, prompts, completions):
+        return [float(p.answer) + len(c) / 10 for p, c in zip(prompts, completions, strict=True)]
+
+
+PROMPTS = [Prompt("a/1", "one?", "0", "a", {}), Prompt("a/2", [{"role": "user", "content": "two?"}], "0.5", "a", {})]
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(None, [0.7, 0.3, 1.0]), (0.7, [1.0, 0.0, 1.0]), (1.0, [0, 0, 1])])
+def test_partial_credit(threshold, expected):
+    reward = VerifierReward(Lengths(), PROMPTS, threshold)
+    chat = [{"role": "assistant", "content": "12345"}]
+    assert reward(completions=["12", "123", chat], id=["a/2", "a/1", "a/2"]) == pytest.approx(expected)
+    assert (reward.example.question, reward.example.completion) == ("two?", "12")
+    assert reward.example.reward == expected[0]
+    assert reward.new_counts() == {"scored": 3}
+    assert reward.new_counts() == {}
