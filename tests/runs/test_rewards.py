@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from gdro.data.prompts import Prompt
@@ -11,7 +13,7 @@ from gdro.runs.rewards import VerifierReward
 class Lengths:
     """Scores a tenth of the completion's length; the prompt's answer is added."""
 
-    counts = {"scored": 3}
+    counts: ClassVar[dict[str, int]] = {"scored": 3}
 
     def score(self, prompts, completions):
         return [float(p.answer) + len(c) / 10 for p, c in zip(prompts, completions, strict=True)]
