@@ -3,7 +3,8 @@
 python benchmarks/reliability/soak.py [--steps 2000] [--seed 0] [--output FILE.json]
 
 The embedded model, default recipe, small batch. The first half is one process, to see trends; the second half is
-stopped and resumed at random. All along: verifier workers are killed, and hostile completions replace sampled ones.
+stopped and resumed at random. All along: verifier workers are killed, and hostile completions, the whole corpus of
+tests/verify/hostile.py, replace sampled ones.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "verify"))
+
 from damage import WAYS, harm
 from forks import Launch, launch, remember_prompts
+from hostile import HOSTILE
 from processes import descendants, handles, resident_mb
 
 import gdro.runs.rewards
@@ -36,16 +41,6 @@ SETTINGS = (
     "checkpoint.every=20",
     "verifier.workers=2",
     "generation.max_completion_tokens=16",
-)
-HOSTILE = (
-    "9" * 100_000,
-    "(" * 5_000,
-    "10**10**10",
-    "\x00" * 1_000,
-    "١٢٣",
-    "{" * 3_000 + "}" * 3_000,
-    "1e999999",
-    "\\frac" * 4_000,
 )
 HOSTILE_SHARE = 0.02
 WORKER_KILL_SECONDS = 5.0
@@ -116,10 +111,8 @@ class Soak:
                 self.samples.append(
                     Sample(step, self.launches, resident_mb(trainer), sum(mb), len(tree), handles(trainer), files)
                 )
-            workers = [pid for pid in tree if pid != trainer and descendants(pid) == [pid]]
-            if workers and time.monotonic() > next_kill and step:
-                os.kill(self.draw.choice(workers), signal.SIGKILL)
-                self.faults["verifier worker killed"] += 1
+            if time.monotonic() > next_kill and step:
+                self.faults["verifier worker killed"] += kill_worker(trainer, self.draw)
                 next_kill = time.monotonic() + self.draw.uniform(0.0, 2 * WORKER_KILL_SECONDS)
             if stop is not None and step >= stop:
                 started.kill(number)
@@ -147,6 +140,14 @@ class Soak:
         return (self.run / "report.html").exists()
 
 
+def kill_worker(trainer: int, draw: random.Random) -> int:
+    """SIGKILL to one of the verifier's workers (the processes without children); how many were there to be killed."""
+    workers = [pid for pid in descendants(trainer) if pid != trainer and descendants(pid) == [pid]]
+    if workers:
+        os.kill(draw.choice(workers), signal.SIGKILL)
+    return min(1, len(workers))
+
+
 def make_hostile(seed: int) -> None:
     """In a child: replace a share of the completions before they are scored."""
     draw = random.Random(seed)
@@ -154,7 +155,7 @@ def make_hostile(seed: int) -> None:
 
     def scored(self: Any, *, completions: list[Any], **columns: Any) -> list[float]:
         texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
-        texts = [draw.choice(HOSTILE) if draw.random() < HOSTILE_SHARE else text for text in texts]
+        texts = [draw.choice(HOSTILE).completion if draw.random() < HOSTILE_SHARE else text for text in texts]
         return score(self, completions=texts, **columns)
 
     gdro.runs.rewards.VerifierReward.__call__ = scored  # type: ignore[method-assign]
