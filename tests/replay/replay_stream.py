@@ -1,14 +1,15 @@
 """One recorded stream of rewards, and what every adapter must make of it.
 
-`stream.json` holds, for each step, the batch's prompt ids and for each prompt as many rewards as any plan asks for: a
-`stream.json` holds, for each step, the prompt ids of the batch and for each prompt more rewards than a plan asks for: a
-`python tests/replay/replay_stream.py` writes both files again.
+`stream.json` holds, for each step, the prompt ids of the batch and for each prompt more rewards than a plan asks for:
+a prompt with a plan of n gets the first n. The batches are EPOCHS passes over PROMPTS prompts in the order that TRL's
+sampler draws with SEED, so that a real trainer meets them by itself. `expected.json` holds the digests of what the bare
+core made of it. `python tests/replay/replay_stream.py` (needs torch) writes both files again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +29,7 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 MEAN_ROLLOUTS, MAX_ROLLOUTS, DIGITS = 4, 12, 8
+PROMPTS, BATCH, EPOCHS, SEED = 48, 16, 8, 7
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Replay:
 def make(name: str) -> gdro.Controller:
     """The controller under replay."""
     return gdro.make_controller(
-        name, mean_rollouts=MEAN_ROLLOUTS, max_rollouts=MAX_ROLLOUTS, seed=7, **CONTROLLERS[name]
+        name, mean_rollouts=MEAN_ROLLOUTS, max_rollouts=MAX_ROLLOUTS, seed=SEED, **CONTROLLERS[name]
     )
 
 
@@ -69,9 +71,6 @@ def expected(name: str) -> str:
     """Digest that the bare core gave when the stream was recorded."""
     digest: str = json.loads((HERE / "expected.json").read_text())[name]
     return digest
-
-
-Answer = Callable[[Sequence[str], list[np.ndarray]], Sequence[float]]
 
 
 def bare_core(name: str, steps: list[Step]) -> Replay:
@@ -88,16 +87,30 @@ def bare_core(name: str, steps: list[Step]) -> Replay:
     return out
 
 
+def name_of(place: int) -> str:
+    """Id of the prompt at that place of the data set."""
+    return f"recorded/{place}"
+
+
+def _batches() -> Iterator[np.ndarray]:
+    """(BATCH,) places of each step's prompts: one seeded permutation after the other, as in TRL's `RepeatSampler`."""
+    import torch
+
+    order = torch.Generator().manual_seed(SEED)
+    for _ in range(EPOCHS):
+        places = torch.randperm(PROMPTS, generator=order).numpy()
+        yield from places.reshape(-1, BATCH)
+
+
 def _record() -> list[dict[str, Any]]:
-    """40 prompts of all difficulties that slowly get easier, 16 a step for 24 steps, rewards 0 and 1."""
+    """Prompts of all difficulties that slowly get easier, rewards 0 and 1."""
     random = np.random.default_rng(20261123)
-    ability = random.uniform(0.0, 1.0, 40)
+    ability = random.uniform(0.0, 1.0, PROMPTS)
     steps = []
-    for _ in range(24):
-        chosen = random.permutation(40)[:16]
-        rewards = (random.random((16, MAX_ROLLOUTS)) < ability[chosen, None]).astype(float)
-        losses = np.round(random.normal(0.0, 0.1, 16) * 1024.0) / 1024.0  # exact in every sum and quotient
-        ids = [f"recorded/{place}" for place in chosen.tolist()]
+    for chosen in _batches():
+        rewards = (random.random((BATCH, MAX_ROLLOUTS)) < ability[chosen, None]).astype(float)
+        losses = np.round(random.normal(0.0, 0.1, BATCH) * 1024.0) / 1024.0  # exact in every sum and quotient
+        ids = [name_of(place) for place in chosen.tolist()]
         steps.append({"prompt_ids": ids, "rewards": rewards.tolist(), "losses": losses.tolist()})
         ability[chosen] += 0.05 * (1.0 - ability[chosen])
     return steps
