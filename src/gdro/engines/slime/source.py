@@ -1,0 +1,158 @@
+"""slime's data source and reward post-process with a gdro controller between them.
+
+slime's rollout function wants lists of exactly `n_samples_per_prompt` samples. The total of a plan is a multiple of
+that, so the planned samples, prompt by prompt, are handed out in lists of that length; `Sample.group_index` says which
+prompt a sample belongs to, and the post-process takes groups from there. Nothing of slime is copied or patched.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from argparse import Namespace
+from pathlib import Path
+
+from slime.rollout.data_source import RolloutDataSource  # type: ignore[import-not-found, unused-ignore]
+from slime.utils.types import Sample  # type: ignore[import-not-found, unused-ignore]
+
+from gdro.core.advantages import AdvantageKind, flat_advantages
+from gdro.core.errors import OptionError, PromptIdError, StateError
+from gdro.core.state import load_state, save_state, state_hash
+from gdro.engines.slime.exchange import Exchange
+from gdro.engines.slime.settings import read_setup
+
+EPSILON = 1e-6
+"""What slime adds to a group's standard deviation."""
+
+logger = logging.getLogger("slime.gdro")
+
+_SOURCES: dict[int, GDRODataSource] = {}
+"""The data source of each `args` object; slime's rollout manager makes one and hands the same `args` to the hook."""
+
+
+class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
+    """slime's data source; the controller decides how many samples each prompt of a batch gets.
+
+    For `--data-source-path`; wants `post_process_rewards` in `--custom-reward-post-process-path`.
+
+    Raises:
+        OptionError: a `gdro` key or a slime argument that does not go with it.
+        PromptIdError: a row without an id, or two rows with the same.
+    """
+
+    sample_index: int
+
+    def __init__(self, args: Namespace) -> None:
+        self.setup = read_setup(args)
+        self.exchange = Exchange(self.setup.controller, self.setup.weighting)
+        super().__init__(args)
+        if len(self) < args.rollout_batch_size:
+            raise OptionError(
+                f"--rollout-batch-size={args.rollout_batch_size} exceeds the {len(self)} prompts there are"
+            )
+        self._check_ids()
+        _SOURCES[id(args)] = self
+        logger.info("gdro: controller %s, weighting %s", self.setup.controller.name, self.setup.weighting)
+
+    def get_samples(self, num_samples: int) -> list[list[Sample]]:
+        """The next `num_samples` prompts, in `num_samples` lists of `n_samples_per_prompt` samples.
+
+        A list may hold samples of several prompts; `group_index` tells them apart. A prompt that comes again across
+        the end of an epoch is drawn once, and the next one takes its place.
+        """
+        first = self.sample_index
+        drawn: dict[str, list[Sample]] = {}
+        while len(drawn) < num_samples:
+            for group in super().get_samples(num_samples - len(drawn)):
+                drawn.setdefault(self._prompt_id(group[0]), group)
+        rollouts = self.exchange.plan(list(drawn), [group[0].group_index for group in drawn.values()])
+        flat = []
+        for group, count in zip(drawn.values(), rollouts.tolist(), strict=True):
+            flat += (group + [copy.deepcopy(group[0]) for _ in range(count - len(group))])[:count]
+        for place, sample in enumerate(flat):
+            sample.index = first + place
+        self.sample_index = first + len(flat)
+        size = self.args.n_samples_per_prompt
+        return [flat[start : start + size] for start in range(0, len(flat), size)]
+
+    def post_process(self, samples: list[Sample]) -> tuple[list[float], list[float]]:
+        """See `post_process_rewards`."""
+        rewards_R = [sample.get_reward_value(self.args) for sample in samples]
+        groups_R = [sample.group_index for sample in samples]
+        factors_R = self.exchange.observe(groups_R, rewards_R)
+        logger.info("gdro: %s", json.dumps(self.setup.controller.metrics()))
+        kind: AdvantageKind = "grpo" if self.args.grpo_std_normalization else "dr_grpo"
+        advantages_R = flat_advantages(rewards_R, groups_R, kind, epsilon=EPSILON, ddof=1)
+        return rewards_R, (factors_R * advantages_R).tolist()
+
+    def save(self, rollout_id: int) -> None:
+        """Write slime's own state of the data source, and the controller's beside it."""
+        super().save(rollout_id)
+        state = self.setup.controller.state_dict()
+        save_state(_state_file(self.args.save, rollout_id), state)
+        logger.info("gdro: saved state %s of rollout %d", state_hash(state)[:16], rollout_id)
+
+    def load(self, rollout_id: int | None = None) -> None:
+        """Restore both; -1 or None is a run that starts from its first rollout.
+
+        Raises:
+            StateError: the checkpoint has no state of a controller (and `gdro.fresh` is off), or another one's.
+        """
+        super().load(rollout_id)
+        if self.args.load is None or rollout_id is None or rollout_id < 0:
+            return
+        path = _state_file(self.args.load, rollout_id)
+        if path.exists():
+            self.setup.controller.load_state_dict(load_state(path))
+        elif not self.setup.fresh:
+            raise StateError(
+                f"{path} is missing, so the run cannot go on where it stopped; resume from an older checkpoint, or set "
+                "gdro.fresh: true to start with an empty controller"
+            )
+
+    def _check_ids(self) -> None:
+        first: dict[str, int] = {}
+        for row, sample in enumerate(self.dataset.origin_samples):
+            prompt_id = self._prompt_id(sample, f"row {row} of {self.args.prompt_data}")
+            if prompt_id in first:
+                raise PromptIdError(
+                    f"rows {first[prompt_id]} and {row} of {self.args.prompt_data} are both prompt {prompt_id!r}; "
+                    f"give each row its own {self.args.metadata_key}.{self.setup.id_key}"
+                )
+            first[prompt_id] = row
+
+    def _prompt_id(self, sample: Sample, where: str = "a sample") -> str:
+        found = sample.metadata.get(self.setup.id_key)
+        if isinstance(found, bool) or not isinstance(found, (str, int)) or found == "":
+            raise PromptIdError(
+                f"{where} has {self.args.metadata_key}.{self.setup.id_key}={found!r}; write a name or a whole number "
+                'there, unique among all rows: {"metadata": {"id": "gsm8k/17"}, ...}'
+            )
+        return str(found)
+
+
+def post_process_rewards(args: Namespace, samples: list[Sample]) -> tuple[list[float], list[float]]:
+    """Raw rewards and weighted advantages, for `--custom-reward-post-process-path`.
+
+    Args:
+        args: slime's arguments, the object that the data source was made with.
+        samples: (R,) every sample of the batch, in any order.
+
+    Returns:
+        (R,) the rewards as they came, and (R,) their GRPO advantages (each prompt against its own mean, divided by its
+        standard deviation unless `--disable-grpo-std-normalization`) times the prompt's factor.
+
+    Raises:
+        OptionError: the run's data source is another one.
+        PlanError: a sample belongs to no planned group.
+        RewardError: a prompt came back with more or fewer rewards than planned, or one that is no finite number.
+    """
+    source = _SOURCES.get(id(args))
+    if source is None:
+        raise OptionError("this reward post-process needs --data-source-path gdro.engines.slime.source.GDRODataSource")
+    return source.post_process(samples)
+
+
+def _state_file(folder: str, rollout_id: int) -> Path:
+    return Path(folder) / "rollout" / f"gdro_{rollout_id}.npz"

@@ -1,0 +1,114 @@
+"""`train(config, controller)`: tinker-cookbook's `rl.train.main(config)` with a gdro controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import chz  # type: ignore[import-not-found, unused-ignore]
+from tinker_cookbook.rl import train as cookbook  # type: ignore[import-not-found, unused-ignore]
+from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-ignore]
+    EnvGroupBuilder,
+    RLDataset,
+    RLDatasetBuilder,
+)
+
+from gdro.controllers.base import Controller
+from gdro.core.errors import OptionError
+from gdro.engines.tinker.dataset import PlannedDataset, problem_id, with_rollouts
+from gdro.engines.tinker.exchange import Exchange, Weighting
+from gdro.engines.tinker.states import States
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How to plan a dataset.
+
+    Attributes:
+        exchange: the controller and its weighting.
+        log_path: the run's folder.
+        prompt_id: from a builder to a name that is the same in every run.
+        resize: from a builder and a number of rollouts to a builder.
+        fresh: start with an empty controller where a checkpoint has no state of one.
+    """
+
+    exchange: Exchange
+    log_path: str
+    prompt_id: Callable[[EnvGroupBuilder], str]
+    resize: Callable[[EnvGroupBuilder, int], EnvGroupBuilder]
+    fresh: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """What tinker-cookbook writes of it into the run's config.json."""
+        return self.exchange.to_dict() | {"fresh": self.fresh}
+
+
+@chz.chz
+class PlannedDatasetBuilder(RLDatasetBuilder):  # type: ignore[misc, unused-ignore]
+    """A dataset builder around another: its training set is planned, its test set is left alone."""
+
+    inner: RLDatasetBuilder
+    gdro: Setup
+
+    async def __call__(self) -> tuple[RLDataset, RLDataset | None]:
+        train_set, test_set = await self.inner()
+        setup = self.gdro
+        states = States(setup.log_path, setup.exchange, fresh=setup.fresh)
+        return PlannedDataset(train_set, setup.exchange, states, setup.prompt_id, setup.resize), test_set
+
+
+async def train(
+    config: cookbook.Config,
+    controller: Controller,
+    *,
+    prompt_id: Callable[[EnvGroupBuilder], str] = problem_id,
+    resize: Callable[[EnvGroupBuilder, int], EnvGroupBuilder] = with_rollouts,
+    weighting: Weighting = "prompt",
+    fresh: bool = False,
+) -> None:
+    """Run `tinker_cookbook.rl.train.main(config)`, every training batch planned and weighed by the controller.
+
+    Args:
+        config: as for `main`; nothing in it changes but its dataset builder, which is wrapped.
+        controller: from `gdro.make_controller`; a batch of M groups gets exactly M * mean_rollouts rollouts.
+        prompt_id: from a group builder to the prompt's stable id.
+        resize: from a group builder and a number to a builder that makes so many environments.
+        weighting: `prompt` or `row`, see `gdro.engines.tinker.exchange.Exchange`.
+        fresh: start with an empty controller where the last checkpoint has no state of one.
+
+    Raises:
+        OptionError: the configuration or the controller does not go with this, before anything is started.
+        StateError: the last checkpoint's controller state is missing, damaged or another controller's.
+    """
+    refuse(config, controller)
+    setup = Setup(Exchange(controller, weighting), config.log_path, prompt_id, resize, fresh)
+    builder = PlannedDatasetBuilder(inner=config.dataset_builder, gdro=setup)
+    await cookbook.main(chz.replace(config, dataset_builder=builder))
+
+
+def refuse(config: cookbook.Config, controller: Controller) -> None:
+    """Check that the loop trains on every batch as it was planned, with the rewards that the controller saw.
+
+    Raises:
+        OptionError: names what does not go with gdro, and says what to do.
+    """
+    for name in ("async_config", "stream_minibatch_config"):
+        if getattr(config, name) is not None:
+            raise OptionError(
+                f"{name} does not go with gdro: weights need the rewards of the whole batch; set it to None"
+            )
+    termination = config.effective_termination()
+    if termination is not None and (termination.zero_reward_on_limit or termination.grader_timeout_seconds is not None):
+        raise OptionError(
+            "termination with zero_reward_on_limit or grader_timeout_seconds does not go with gdro: the first changes "
+            "rewards after they were weighed, the second would count the wait for the other groups; set "
+            "termination=TerminationRewardPolicy(zero_reward_on_limit=False) and let the environment do it"
+        )
+    if controller.needs_losses:
+        raise OptionError(
+            f"controller {controller.name!r} needs each prompt's loss, which the service does not return; choose "
+            "signal='failure' and utility='variance', or another controller"
+        )
+    if controller.selects:
+        raise OptionError(f"controller {controller.name!r} selects prompts; here the dataset draws them")

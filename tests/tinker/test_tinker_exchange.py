@@ -1,0 +1,110 @@
+"""The waiting room of a batch, without tinker: everyone reports, then everyone has a factor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import numpy as np
+import pytest
+
+import gdro
+from gdro.core.errors import PlanError, RewardError
+from gdro.engines.tinker.exchange import MAX_SKIPS, Batch, Exchange
+
+IDS = [f"toy/{place}" for place in range(5)]
+
+
+def exchange(weighting: str = "prompt", **options: object) -> Exchange:
+    return Exchange(gdro.make_controller("joint", mean_rollouts=4, **options), weighting)
+
+
+def rewards_of(batch: Batch) -> list[list[float]]:
+    return [[float(turn % 4 < place) for turn in range(n)] for place, n in enumerate(batch.plan.rollouts)]
+
+
+def gather(batch: Batch, rewards: list[list[float]]) -> list[float]:
+    async def run() -> list[float]:
+        tasks = [batch.factor(place, rewards[place]) for place in (3, 0, 4, 1, 2)]
+        done = await asyncio.gather(*tasks)
+        return [done[(3, 0, 4, 1, 2).index(place)] for place in range(5)]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("weighting", ["prompt", "row"])
+def test_factors_are_those_of_the_core_whatever_the_order_of_reports(weighting: str) -> None:
+    one, bare = exchange(weighting), gdro.make_controller("joint", mean_rollouts=4)
+    calls = []
+    for _ in range(6):
+        batch = one.open(IDS, lambda: calls.append(1))
+        plan = bare.plan(IDS)
+        assert plan.rollouts.tolist() == batch.plan.rollouts.tolist()
+        assert plan.total == 4 * len(IDS)
+        factors = gather(batch, rewards_of(batch))
+        expected = bare.observe(IDS, rewards_of(batch)).weights
+        if weighting == "prompt":
+            expected = expected * 4 / plan.rollouts
+        np.testing.assert_array_equal(factors, expected)
+    assert len(set(plan.rollouts.tolist())) > 1
+    assert len(calls) == 6
+    assert gdro.state_hash(one.controller.state_dict()) == gdro.state_hash(bare.state_dict())
+    assert one.metrics()["gdro/step"] == bare.metrics()["step"]
+    assert np.isfinite(list(one.metrics().values())).all()
+
+
+def test_a_short_group_costs_the_step_but_not_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    one = exchange()
+    batch = one.open(IDS, lambda: None)
+    rewards = rewards_of(batch)
+    rewards[2] = rewards[2][1:]
+    with caplog.at_level(logging.WARNING):
+        factors = gather(batch, rewards)
+    assert "'toy/2' with 3 of 4" in caplog.text
+    np.testing.assert_allclose(factors, [1, 1, 4 / 3, 1, 1])
+    assert one.skipped == 1
+    assert one.controller.steps_seen == 0
+    gather(one.open(IDS, lambda: None), rewards_of(batch))
+    assert one.controller.steps_seen == 1
+
+
+def test_a_run_stops_when_it_never_learns() -> None:
+    one = exchange()
+    for _ in range(MAX_SKIPS - 1):
+        gather(one.open(IDS, lambda: None), [[]] * 5)
+    with pytest.raises(PlanError, match="10 batches in a row"):
+        gather(one.open(IDS, lambda: None), [[]] * 5)
+
+
+def test_a_refused_reward_reaches_every_group_and_the_next_batch() -> None:
+    one = exchange()
+    batch = one.open(IDS, lambda: None)
+    rewards = rewards_of(batch)
+    rewards[1][0] = float("nan")
+
+    async def run() -> list[object]:
+        return await asyncio.gather(*(batch.factor(i, rewards[i]) for i in range(5)), return_exceptions=True)
+
+    answers = asyncio.run(run())
+    assert [type(answer) for answer in answers] == [PlanError] * 4 + [RewardError]
+    assert "toy/1" in str(answers[-1])
+    with pytest.raises(PlanError, match="before the last one was answered"):
+        one.open(IDS, lambda: None)
+
+
+def test_only_the_first_report_of_a_group_counts() -> None:
+    one = exchange()
+    batch = one.open(IDS, lambda: None)
+    rewards = rewards_of(batch)
+
+    async def run() -> list[float]:
+        async def group(place: int) -> float:
+            try:
+                return await batch.factor(place, rewards[place])
+            finally:
+                batch.report(place, ())
+
+        return await asyncio.gather(*(group(place) for place in range(5)))
+
+    assert len(asyncio.run(run())) == 5
+    assert one.skipped == 0
