@@ -10,6 +10,19 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def descendants(root: int) -> list[int]:
     """The process and every living one below it (zombies left out)."""
+    parents = _parents()
+    found = [root] if root in parents else []
+    for pid in found:
+        found.extend(child for child, parent in parents.items() if parent == pid)
+    return found
+
+
+def children(root: int) -> list[int]:
+    """The living processes directly below it."""
+    return [pid for pid, parent in _parents().items() if parent == root]
+
+
+def _parents() -> dict[int, int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -19,10 +32,7 @@ def descendants(root: int) -> list[int]:
                 continue
             if fields[0] != "Z":
                 parents[int(entry.name)] = int(fields[1])
-    found = [root] if root in parents else []
-    for pid in found:
-        found.extend(child for child, parent in parents.items() if parent == pid)
-    return found
+    return parents
 
 
 def resident_mb(pid: int) -> float:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "verify")
 from damage import WAYS, harm
 from forks import Launch, launch, remember_prompts
 from hostile import HOSTILE
-from processes import descendants, handles, resident_mb
+from processes import children, descendants, handles, resident_mb
 
 import gdro.runs.rewards
 from gdro.runs import checkpoints
@@ -79,11 +79,11 @@ class Soak:
             started = self._start()
             stop = next((step for step in stops if step > self._step() + 1), None)
             number = self.draw.choice([signal.SIGKILL, signal.SIGTERM])
-            self._live(started, stop, number)
+            stopped = self._live(started, stop, number)
             codes = started.wait()
+            if not stopped and codes != [0]:
+                raise RuntimeError(f"the run ended by itself with {codes}: {started.text()[-3000:]}")
             if stop is None or self._finished():
-                if codes != [0]:
-                    raise RuntimeError(f"the run ended with {codes}: {started.text()[-3000:]}")
                 return
             stops.remove(stop)
             self.faults[number.name] += 1
@@ -99,8 +99,8 @@ class Soak:
         seed = self.draw.randrange(2**32)
         return launch(arguments, self.work / f"launch-{self.launches}.log", setup=lambda: make_hostile(seed))
 
-    def _live(self, started: Launch, stop: int | None, number: signal.Signals) -> None:
-        """Sample every second and kill workers, until the stop is due or the run ends."""
+    def _live(self, started: Launch, stop: int | None, number: signal.Signals) -> bool:
+        """Sample every second and kill workers, until the stop is due (True) or the run ends by itself."""
         trainer, next_kill = started.children[0].pid, time.monotonic() + WORKER_KILL_SECONDS
         while not started.ended():
             time.sleep(1.0)
@@ -116,7 +116,8 @@ class Soak:
                 next_kill = time.monotonic() + self.draw.uniform(0.0, 2 * WORKER_KILL_SECONDS)
             if stop is not None and step >= stop:
                 started.kill(number)
-                return
+                return True
+        return False
 
     def _damage(self) -> None:
         newest = next((path for path in checkpoints.all_checkpoints(self.run / "checkpoints")), None)
@@ -141,8 +142,11 @@ class Soak:
 
 
 def kill_worker(trainer: int, draw: random.Random) -> int:
-    """SIGKILL to one of the verifier's workers (the processes without children); how many were there to be killed."""
-    workers = [pid for pid in descendants(trainer) if pid != trainer and descendants(pid) == [pid]]
+    """SIGKILL to one of the verifier's workers; 1 if there was one, else 0.
+
+    They are the grandchildren; their parent, the nursery, has none while it starts.
+    """
+    workers = sorted(set(descendants(trainer)) - {trainer} - set(children(trainer)))
     if workers:
         os.kill(draw.choice(workers), signal.SIGKILL)
     return min(1, len(workers))

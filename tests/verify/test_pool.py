@@ -287,3 +287,9 @@ def test_nothing_starts_before_the_first_use() -> None:
     before = _children()
     with verifier():
         assert _children() == before
+
+
+def test_a_start_that_is_killed_does_not_blame_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdro.verify.process.START_SECONDS", 0.001)
+    with MathVerifier(workers=1) as one, pytest.raises(VerifierError, match=r"libraries was killed \(signal 9\)"):
+        one([r"\boxed{1}"], ["1"])

@@ -101,7 +101,13 @@ class Nursery:
         reply = self._exchange(encode(self._settings), [], START_SECONDS)
         if reply is None:
             self.close()
-            raise VerifierError(f"the verifier's {spec.kind!r} libraries do not import: see the traceback above")
+            kind, code = spec.kind, self._process.returncode
+            if code < 0:
+                raise VerifierError(
+                    f"the process that loads the verifier's {kind!r} libraries was killed (signal {-code}), by "
+                    f"someone or for taking longer than {START_SECONDS:.0f} s; start again on a machine with room for it"
+                )
+            raise VerifierError(f"the verifier's {kind!r} libraries do not import: see the traceback above")
 
     @property
     def pid(self) -> int:
