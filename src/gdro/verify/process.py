@@ -105,7 +105,7 @@ class Nursery:
             if code < 0:
                 raise VerifierError(
                     f"the process that loads the verifier's {kind!r} libraries was killed (signal {-code}), by "
-                    f"someone or for taking longer than {START_SECONDS:.0f} s; start again on a machine with room for it"
+                    f"someone or for taking longer than {START_SECONDS:.0f} s; start again where there is room for it"
                 )
             raise VerifierError(f"the verifier's {kind!r} libraries do not import: see the traceback above")
 
