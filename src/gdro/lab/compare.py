@@ -6,6 +6,7 @@
     gdro compare runs/compare-first                 # go on with what is missing
     gdro compare runs/compare-first --retry         # and try again what failed
     gdro compare runs/compare-first --report        # table.md, results.json, figure.svg, report.html, from the record
+    gdro compare runs/compare-first --gradients     # measure the gradient's variance of finished runs, then report
 
 Every run is an ordinary folder COMPARE/METHOD/seed-S. Methods and seeds can be added to COMPARE/compare.yaml later.
 docs/evidence.md says what is measured.
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise RunError("a comparison goes on with its own plan; leave --methods, --seeds, --set and --output out")
     path = locate_plan(chosen.what)
     plan = narrowed(read_plan(path), chosen.methods, chosen.seeds, chosen.overrides)
+    if chosen.gradients:
+        return _gradients(Path(chosen.what), plan, jobs_of(plan, path.parent))
     if chosen.report:
         return _report(Path(chosen.what), plan)
     jobs = jobs_of(plan, path.parent)
@@ -93,6 +96,18 @@ def _report(root: Path, plan: Plan) -> int:
     return 0 if not comparison.missing else 1
 
 
+def _gradients(root: Path, plan: Plan, jobs: Sequence[Job]) -> int:
+    """Measure the finished runs that were not measured yet, then report."""
+    from gdro.lab.gradient_runs import measure_runs  # torch only here: a comparison's runs are other processes
+
+    if not root.is_dir():
+        raise RunError(f"{root}: --gradients measures the finished runs of a comparison; name its folder")
+    places = [Place(root, job) for job in jobs]
+    with held(RunFolder(root)):
+        measure_runs([place.run for place in places if place.state() == "done"], _tell)
+        return _report(root, plan)
+
+
 def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
     """The folder of a new comparison, with the plan in it and the recipe when that is a file."""
     root = Path(output or f"runs/compare-{plan.name}")
@@ -139,6 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--retry", action="store_true", help="try failed runs again")
     parser.add_argument("--check", action="store_true", help="check the plan and say what would run")
+    parser.add_argument(
+        "--gradients", action="store_true", help="measure the gradient's variance of finished runs, then report"
+    )
     parser.add_argument("--report", action="store_true", help="only table, figure and page, from the record")
     return parser
 

@@ -222,12 +222,16 @@ def _cell(score: Mapping[str, Any]) -> str:
 
 def _cost_table(summary: Mapping[str, Any]) -> str:
     reach = [f"Rollouts to the baseline’s {score}@{summary['k']}" for score in ("mean", "pass")]
-    head = _head(["Method", *reach, "Groups without gradient", "Rollouts", "Tokens", "Seconds"])
+    head = _head(["Method", *reach, "Groups without gradient", "Gradient variance", "Rollouts", "Tokens", "Seconds"])
     body = "".join(
         f'<tr><th scope="row">{escape(method)}</th>{"".join(f"<td>{escape(c)}</td>" for c in cost_cells(entry))}</tr>'
         for method, entry in summary["methods"].items()
     )
-    small = "Means over seeds. Seconds are those of training steps on one core, with other runs beside it."
+    small = (
+        "Means over seeds. Gradient variance: of the last model’s batch gradient under the method’s own plan, over "
+        "that at equal rollouts; measured by gdro compare --gradients. Seconds are those of training steps on one "
+        "core, with other runs beside it."
+    )
     return f'<h2>What it took</h2>{_wide(head, body)}<p class="small">{small}</p>'
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gdro.core.types import Floats, Ints
 from gdro.lab.compare_plan import Plan
+from gdro.lab.gradient_record import read_variance_ratio
 from gdro.report.read import Record, RecordError, read_record
 from gdro.runs.folder import RunFolder
 
@@ -25,6 +26,8 @@ class Outcome:
         steps, rollouts: (E,) where the evaluations stand.
         dead: share of groups without a gradient, mean over the steps.
         tokens, seconds: of training, from its step events.
+        gradient: variance of a batch's gradient over that at equal rollouts (gdro.lab.gradient_record); NaN when it was
+            not measured.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +38,7 @@ class Outcome:
     dead: float
     tokens: float
     seconds: float
+    gradient: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ def _outcome(folder: RunFolder) -> Outcome | None:
         float(np.nanmean(record.scalar("zero_variance_share"))) if record.has("zero_variance_share") else float("nan"),
         float(record.scalar("tokens_total")[-1]),
         float(np.nansum(record.scalar("seconds.step"))),
+        read_variance_ratio(folder),
     )
 
 

@@ -163,6 +163,7 @@ def _costs(comparison: Comparison, method: str) -> dict[str, Any]:
         "dead_groups": asdict(seed_interval([outcome.dead for outcome in outcomes.values()]))
         | {"difference": asdict(seed_interval([ours - theirs for ours, theirs in dead]))},
         "rollouts": float(np.mean([outcome.rollouts[-1] for outcome in outcomes.values()])),
+        "gradient_variance": asdict(seed_interval([outcome.gradient for outcome in outcomes.values()])),
         "tokens": float(np.mean([outcome.tokens for outcome in outcomes.values()])),
         "seconds": float(np.mean([outcome.seconds for outcome in outcomes.values()])),
     }
@@ -178,7 +179,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         cells = [cell(entry["scores"][name]) for name in SHOWN]
         lines.append(_row([f"`{method}`", str(len(entry["seeds"])), *cells]))
     reach = [f"rollouts to the baseline's {score}@{k}" for score in ("mean", "pass")]
-    heads = ["method", *reach, "groups without gradient", "rollouts", "tokens", "seconds"]
+    heads = ["method", *reach, "groups without gradient", "gradient variance", "rollouts", "tokens", "seconds"]
     lines += ["", _row(heads), _rule(["---"], len(heads) - 1)]
     lines += [_row([f"`{method}`", *cost_cells(entry)]) for method, entry in methods.items()]
     told = [f"Missing: {', '.join(summary['missing'])}."] if summary["missing"] else []
@@ -209,11 +210,12 @@ def cell(score: Mapping[str, Any]) -> str:
 
 
 def cost_cells(entry: Mapping[str, Any]) -> list[str]:
-    """Rollouts to the baseline's score, dead groups, rollouts, tokens and seconds of a run, as text."""
+    """Rollouts to the baseline's score, dead groups, gradient variance, rollouts, tokens and seconds, as text."""
     dead = entry["dead_groups"]["value"]
     return [
         *(_reached(entry["rollouts_to_baseline"][name], len(entry["seeds"])) for name in ("mean_at_k", "pass_at_k")),
         "–" if math.isnan(dead) else f"{100 * dead:.1f} %",
+        _variance(entry["gradient_variance"]),
         f"{entry['rollouts']:,.0f}",
         f"{entry['tokens']:,.0f}",
         f"{entry['seconds']:,.0f}",
@@ -224,6 +226,13 @@ def _reached(reach: Mapping[str, Any], seeds: int) -> str:
     at = reach["rollouts"]
     where = "before training" if at == 0.0 else f"{at:,.0f}" if math.isfinite(at) else "not reached"
     return f"{where} ({reach['seeds']} of {seeds} seeds)"
+
+
+def _variance(ratio: Mapping[str, Any]) -> str:
+    if math.isnan(ratio["value"]):
+        return "–"
+    half = ratio["high"] - ratio["value"]
+    return f"x {ratio['value']:.2f}{'' if math.isnan(half) else f' ± {half:.2f}'}"
 
 
 def _row(cells: Sequence[str]) -> str:
