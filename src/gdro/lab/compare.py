@@ -9,7 +9,8 @@
     gdro compare runs/compare-first --gradients     # measure the gradient's variance of finished runs, then report
 
 Every run is an ordinary folder COMPARE/METHOD/seed-S. Methods and seeds can be added to COMPARE/compare.yaml later.
-docs/evidence.md says what is measured.
+A run's folder can be removed once it is reported: seed-S.yaml and seed-S.outcome.json beside it are enough for
+everything above, so a comparison of some KB can be published and gone on with. docs/evidence.md says what is measured.
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = narrowed(read_plan(path), chosen.methods, chosen.seeds, chosen.overrides)
     if chosen.gradients:
         return _gradients(Path(chosen.what), plan, jobs_of(plan, path.parent))
-    if chosen.report:
-        return _report(Path(chosen.what), plan)
     jobs = jobs_of(plan, path.parent)
+    if chosen.report:
+        for job in jobs:
+            Place(Path(chosen.what), job).check()
+        return _report(Path(chosen.what), plan)
     if chosen.check:
         print(_overview(plan, jobs))
         return 0

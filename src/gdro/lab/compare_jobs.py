@@ -30,7 +30,7 @@ POLL = 0.1
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job's files lie: COMPARE/method/seed-0/ and, beside it, seed-0.yaml, seed-0.log and seed-0.failed."""
+    """Where a job's files lie: COMPARE/method/seed-0/ and, beside it, seed-0.yaml, .log, .failed and .outcome.json."""
 
     root: Path
     job: Job
@@ -41,12 +41,13 @@ class Place:
         return RunFolder(self.root / self.job.method / f"seed-{self.job.seed}")
 
     def beside(self, ending: str) -> Path:
-        """A file beside the folder: settings (yaml), output (log), why it failed (failed)."""
+        """A file beside the folder: settings (yaml), output (log), why it failed (failed), what it came to
+        (outcome.json)."""
         return self.root / self.job.method / f"seed-{self.job.seed}.{ending}"
 
     def state(self) -> State:
-        """What the files say."""
-        if self.run.report.is_file() and self.run.model.is_dir():
+        """What the files say; a run that left its outcome is done, its folder may be gone."""
+        if self.kept or (self.run.report.is_file() and self.run.model.is_dir()):
             return "done"
         if self.beside("failed").is_file():
             return "failed"
@@ -58,10 +59,16 @@ class Place:
         except RunError:
             return "busy"
 
+    @property
+    def kept(self) -> bool:
+        """Whether only the outcome of the run is left."""
+        return self.beside("outcome.json").is_file() and not self.run.path.exists()
+
     def check(self) -> None:
-        """Raises RunError when the folder holds a run of other settings than the plan's."""
-        if self.run.config.is_file():
-            different = sorted(_differences(load_config(self.run.config), self.job.config))
+        """Raises RunError when the run, or the outcome it left, is of other settings than the plan's."""
+        settings = self.beside("yaml") if self.kept else self.run.config
+        if settings.is_file() or self.kept:
+            different = sorted(_differences(load_config(settings), self.job.config))
             if different:
                 raise RunError(
                     f"{self.run.path} was trained with other settings than the plan's: {', '.join(different)}. Put the "

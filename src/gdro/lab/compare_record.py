@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from gdro.core.types import Floats, Ints
+from gdro.core.types import Floats
+from gdro.lab.compare_outcome import Outcome, load_outcome, save_outcome
 from gdro.lab.compare_plan import Plan
 from gdro.lab.gradient_record import read_variance_ratio
 from gdro.report.read import Record, RecordError, read_record
 from gdro.runs.folder import RunFolder
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One finished run.
-
-    Attributes:
-        ids: (P,) held-out prompts.
-        correct: (E, P) correct samples at each evaluation.
-        samples: of a prompt, the k of pass@k.
-        steps, rollouts: (E,) where the evaluations stand.
-        dead: share of groups without a gradient, mean over the steps.
-        tokens, seconds: of training, from its step events.
-        gradient: variance of a batch's gradient over that at equal rollouts (gdro.lab.gradient_record); NaN when it was
-            not measured.
-    """
-
-    ids: tuple[str, ...]
-    correct: Ints
-    samples: int
-    steps: tuple[int, ...]
-    rollouts: tuple[float, ...]
-    dead: float
-    tokens: float
-    seconds: float
-    gradient: float
 
 
 @dataclass(frozen=True)
@@ -58,7 +33,7 @@ class Comparison:
 
 
 def read_comparison(root: Path, plan: Plan) -> Comparison:
-    """Read every finished run of a comparison's folder.
+    """Read every finished run of a comparison's folder, or the outcome that it left; leave those not left yet.
 
     Raises:
         RecordError: no run of the baseline is finished, a file is damaged, or runs were evaluated on different prompts.
@@ -67,7 +42,7 @@ def read_comparison(root: Path, plan: Plan) -> Comparison:
     missing = []
     for seed in plan.seeds:
         for method in plan.methods:
-            outcome = _outcome(RunFolder(root / method / f"seed-{seed}"))
+            outcome = _kept_outcome(root, RunFolder(root / method / f"seed-{seed}"))
             if outcome is None:
                 missing.append(f"{method} seed {seed}")
             else:
@@ -76,6 +51,19 @@ def read_comparison(root: Path, plan: Plan) -> Comparison:
         raise RecordError(f"{root}: no run of the baseline {plan.against} is finished, so there is nothing to compare")
     _same_evaluations(root, runs)
     return Comparison(plan, runs, tuple(missing), tuple(_notes(runs, plan.against)))
+
+
+def _kept_outcome(root: Path, folder: RunFolder) -> Outcome | None:
+    """None when the run is neither finished nor has it left its outcome."""
+    kept = folder.path.with_name(f"{folder.path.name}.outcome.json")
+    outcome = _outcome(folder)
+    if outcome is not None:
+        if not kept.is_file():
+            save_outcome(kept, root, outcome)
+        return outcome
+    if kept.is_file() and not folder.path.exists():
+        return replace(load_outcome(kept, root), gradient=read_variance_ratio(folder))
+    return None
 
 
 def _outcome(folder: RunFolder) -> Outcome | None:

@@ -11,7 +11,8 @@ import numpy as np
 
 from gdro.core.passk import pass_at_k
 from gdro.core.types import Floats
-from gdro.lab.compare_record import Comparison, Outcome, base_rates
+from gdro.lab.compare_outcome import Outcome
+from gdro.lab.compare_record import Comparison, base_rates
 from gdro.lab.stats import Estimate, area, base_bins, first_reach, hardest_share, paired_interval, seed_interval
 
 HARDEST = 0.2
