@@ -82,6 +82,8 @@ class Setting:
         texts = [tokenizer.decode(row, skip_special_tokens=True) for rows in tokens for row in rows]
         asked = [prompt for prompt, count in zip(self.prompts, wanted, strict=True) for _ in range(count)]
         rewards = np.array(self.verifier.score(asked, texts), np.float64)
+        if not self.config.verifier.partial_credit:
+            rewards = (rewards >= self.config.correct_threshold).astype(np.float64)
         return Groups(tokens, np.split(rewards, np.cumsum(wanted)[:-1]))
 
 
