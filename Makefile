@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 VERL   := .venv-verl
 PIP     = $(BIN)/pip install --quiet --disable-pip-version-check
 TORCH  := torch==2.13.0
+CHECK_PYTHON = $(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"gdro needs Python 3.11-3.13, not {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 # One thread a process: small models are slower with more, and two jobs side by side use two cores better.
@@ -26,7 +27,7 @@ test: $(VENV)/.installed  ## environment + all tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in against the real verl, on CPU
-	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest tests/verl tests/replay
+	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -rs tests/verl tests/replay
 
 reliability: $(VENV)/.installed  ## runs killed, damaged, poisoned, out of disk, soaked (about 40 minutes)
 	@mkdir -p runs/reliability
@@ -53,17 +54,20 @@ format: $(VENV)/.installed  ## rewrite the code in the house format
 env: $(VENV)/.installed  ## the environment alone, in .venv/
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"gdro needs Python 3.11-3.13, not {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	@$(CHECK_PYTHON)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# verl and TRL cannot share an environment.
+# verl and TRL cannot share an environment. Without this one nothing of verl is tested, so a failure here is an error.
 $(VERL)/.installed: pyproject.toml constraints-verl.txt
+	@$(CHECK_PYTHON)
 	@test -x $(VERL)/bin/python || $(PYTHON) -m venv $(VERL)
-	@$(VERL)/bin/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch BIN=$(VERL)/bin
-	$(VERL)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-verl.txt --editable '.[verl]' pytest hypothesis
+	@{ $(VERL)/bin/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch BIN=$(VERL)/bin; } && \
+	  $(VERL)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-verl.txt --editable '.[verl]' pytest hypothesis || \
+	  { echo 'make: verl could not be installed in $(VERL); pip says why above (is the package registry in reach?).' \
+	    'The plug-in for verl was NOT tested.' >&2; exit 1; }
 	@touch $@
 
 # Without a GPU: the CPU build, from where pip already looks, else from PyTorch's own index, else whatever there is.
@@ -74,5 +78,5 @@ torch:
 	  $(PIP) --retries 1 --timeout 15 --extra-index-url $(CPU_INDEX) '$(TORCH)+cpu' 2>/dev/null || \
 	  $(PIP) '$(TORCH)'; fi
 
-clean:  ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+clean:  ## remove the environments and caches; runs/ stays
+	rm -rf $(VENV) $(VERL) .pytest_cache .ruff_cache .mypy_cache .hypothesis

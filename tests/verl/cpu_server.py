@@ -12,11 +12,12 @@ class Server:
     """Samples token by token with the model's own forward pass; answers with the fields of verl's TokenOutput."""
 
     def __init__(self, model_path: str, response_length: int, seed: int) -> None:
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForCausalLM
 
         torch.set_num_threads(1)
-        self.model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_path)).float().eval()
-        self.end = AutoTokenizer.from_pretrained(model_path).eos_token_id
+        config = AutoConfig.from_pretrained(model_path)
+        self.model = AutoModelForCausalLM.from_config(config).float().eval()
+        self.end = config.eos_token_id
         self.response_length = response_length
         self.random = torch.Generator().manual_seed(seed)
         self.global_steps = None

@@ -1,13 +1,18 @@
-"""Runs verl's own entry point on the toy task in a process group of its own, so that a test can kill it whole."""
+"""Runs verl's own entry point on the toy task in a session of its own, so that a test can kill it whole."""
 
 from __future__ import annotations
 
 import os
-import signal
+import secrets
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from toy_task import REWARD_LOG
 
 HERE = Path(__file__).parent
@@ -72,30 +77,62 @@ def overrides(folder: Path, steps: int) -> list[str]:
     ]
 
 
-def start(folder: Path, steps: int, name: str, extra: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-    """Start `python -m verl.trainer.main_ppo`; its output goes to `<folder>/<name>.log`."""
-    environment = (
-        os.environ
-        | SHIM
-        | {
-            "PYTHONPATH": str(HERE),
-            REWARD_LOG: str(folder / f"{name}-rewards.jsonl"),
-            "GDRO_TEST_LOSS_LOG": str(folder / f"{name}-losses.jsonl"),
-            "VERL_FILE_LOGGER_PATH": str(folder / f"{name}-metrics.jsonl"),
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "TOKENIZERS_PARALLELISM": "false",
-            "PYTHONUNBUFFERED": "1",
-        }
-    )
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides(folder, steps), *extra]
-    with (folder / f"{name}.log").open("wb") as log:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+@contextmanager
+def running(folder: Path, steps: int, name: str, extra: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m verl.trainer.main_ppo`, with its output in `<folder>/<name>.log`.
+
+    At the end of the block, however it ends, none of its processes and none of Ray's files are left. Ray gets a folder
+    and a token of its own: it shares nothing with a cluster of the user's and writes nothing into the home folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="gdro-") as ray_folder:  # short: Ray's sockets lie in it
+        environment = (
+            os.environ
+            | SHIM
+            | {
+                "PYTHONPATH": str(HERE),
+                REWARD_LOG: str(folder / f"{name}-rewards.jsonl"),
+                "GDRO_TEST_LOSS_LOG": str(folder / f"{name}-losses.jsonl"),
+                "VERL_FILE_LOGGER_PATH": str(folder / f"{name}-metrics.jsonl"),
+                "OMP_NUM_THREADS": "1",
+                "HF_HUB_OFFLINE": "1",
+                "RAY_TMPDIR": ray_folder,
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": secrets.token_hex(32),
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_worker_niceness": "0",  # 15 by default: on a busy machine the workers would starve
+                "TOKENIZERS_PARALLELISM": "false",
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
+        command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides(folder, steps), *extra]
+        with (folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            yield process
+        finally:
+            kill(process)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to the driver and everything in its session (Ray's raylet and workers with it)."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """SIGKILL to the driver and to its whole session: Ray's daemons, and its workers in process groups of their own."""
+    process.kill()
+    process.wait()
+    stop = time.monotonic() + 30
+    while left := session(process.pid):
+        assert time.monotonic() < stop, f"processes that do not die: {left}"
+        for one in left:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(left, timeout=1)
+
+
+def session(leader: int) -> list[psutil.Process]:
+    """The processes of a session that are not dead yet."""
+    found = []
+    for one in psutil.process_iter(["status"]):
+        with suppress(ProcessLookupError):
+            if os.getsid(one.pid) == leader and one.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(one)
+    return found

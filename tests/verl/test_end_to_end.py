@@ -7,8 +7,10 @@ core must give, bit for bit, the state in verl's checkpoint: after the kill, and
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import launch
@@ -76,28 +78,31 @@ def replay(
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+def stoppable() -> Iterator[None]:
+    """SIGTERM (a cancelled CI job) ends the tests like Ctrl-C, so that they still take Ray down with them."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, stoppable: None) -> tuple[Path, int]:
     """A run killed after KILL_AFTER steps and resumed for MORE; the folder, and the last step before the kill."""
     folder = tmp_path_factory.mktemp("verl")
     (folder / "model").mkdir()
     toy_task.write_task(folder, launch.PROMPTS)
     toy_task.write_model(folder / "model")
-    first = launch.start(folder, 99, "first")
-    try:
+    with launch.running(folder, 99, "first") as first:
         stop = time.monotonic() + LIMIT
         while latest(folder) < KILL_AFTER:
             log = (folder / "first.log").read_text()[-3000:]
             assert first.poll() is None, f"verl stopped by itself:\n{log}"
             assert time.monotonic() < stop, f"no {KILL_AFTER} steps in {LIMIT} s:\n{log}"
             time.sleep(0.2)
-    finally:
         launch.kill(first)
     killed_at = latest(folder)
-    second = launch.start(folder, killed_at + MORE, "second")
-    try:
+    with launch.running(folder, killed_at + MORE, "second") as second:
         assert second.wait(LIMIT) == 0, (folder / "second.log").read_text()[-3000:]
-    finally:
-        launch.kill(second)
     return folder, killed_at
 
 
@@ -139,3 +144,9 @@ def test_verl_padded_the_batch_and_two_workers_trained(runs: tuple[Path, int]) -
     log = (runs[0] / "second.log").read_text()
     assert f"Upsampled batch from {ROWS} to 24 with 8 synthetic padding samples" in log
     assert (runs[0] / "checkpoints" / f"global_step_{runs[1]}" / "actor" / "model_world_size_2_rank_1.pt").exists()
+
+
+def test_stock_verl_found_the_trainer_by_its_entry_point(runs: tuple[Path, int]) -> None:
+    """Nothing but the entry point names the plug-in to verl's processes; without it, mode gdro would be unknown."""
+    assert "gdro" not in launch.SHIM["VERL_USE_EXTERNAL_MODULES"]
+    assert "gdro: restored" in (runs[0] / "second.log").read_text()
