@@ -29,14 +29,15 @@ test: $(VENV)/.installed  ## environment + all tests
 test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in against the real verl, on CPU
 	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -rs tests/verl tests/replay
 
-reliability: $(VENV)/.installed  ## runs killed, damaged, poisoned, out of disk, soaked (about 40 minutes)
+reliability: $(VENV)/.installed  ## runs killed, damaged, poisoned, out of disk, soaked (about 70 minutes)
 	@mkdir -p runs/reliability
 	$(BIN)/python benchmarks/reliability/kill.py --output runs/reliability/kill.json
 	$(BIN)/python benchmarks/reliability/poison.py --output runs/reliability/poison.json
 	$(BIN)/python benchmarks/reliability/disk_full.py --output runs/reliability/disk_full.json
 	$(BIN)/python benchmarks/reliability/checkpoint_cost.py --output runs/reliability/checkpoint_cost.json
 	$(BIN)/python benchmarks/reliability/soak.py --output runs/reliability/soak.json
-	$(BIN)/python benchmarks/reliability/memory.py
+	$(BIN)/python benchmarks/reliability/memory.py --output runs/reliability/memory.json
+	$(BIN)/python benchmarks/reliability/memory.py --faults --output runs/reliability/memory_faults.json
 	GDRO_FUZZ_CASES=6000 $(BIN)/pytest tests/data/test_doors_fuzz.py
 	GDRO_FUZZ_CASES=1500 $(BIN)/pytest tests/runs/test_config_yaml.py -k "any_ or dump"
 
