@@ -57,6 +57,51 @@ def test_the_whole_controller_finds_the_law_from_rewards():
     assert np.mean(noise) <= 1.015 * (SHARE @ (VARIANCE / law))
 
 
+def late(mean: int, delay: int, outstanding: int, steps: int = 600) -> float:
+    """Largest relative error of the demand over the last 100 steps, when it comes back `delay` steps late."""
+    game = RolloutGame(EDGES, mean, 2, 3 * mean)
+    game.variance = VARIANCE.copy()
+    game.price *= 1.5
+    waiting, errors = [], []
+    for _ in range(steps):
+        waiting.append(float(SHARE @ game.demand(SHARE)))
+        errors.append(abs(waiting[-1] / mean - 1.0))
+        if len(waiting) > delay:
+            game.move_price(waiting.pop(0), outstanding)
+    return max(errors[-100:])
+
+
+@pytest.mark.parametrize("mean", [4, 16, 64])
+@pytest.mark.parametrize("delay", [0, 1, 4, 8, 16])
+def test_the_price_settles_however_late_the_demand(mean, delay):
+    assert late(mean, delay, outstanding=delay) < 1e-6
+
+
+def test_without_the_delay_in_its_step_the_price_would_swing():
+    assert late(4, 8, outstanding=0) > 0.2
+
+
+def test_a_controller_divides_its_step_by_the_plans_on_their_way():
+    ids = [f"p/{i}" for i in range(8)]
+    rewards = [[1.0, 1.0, 1.0, 0.0]] * 4 + [[1.0, 0.0, 0.0, 0.0]] * 4
+
+    def moved(more: int) -> float:
+        controller = RolloutGDRO(min_rollouts=1)
+        for _ in range(3):
+            controller.observe(
+                ids, [np.resize(r, n) for r, n in zip(rewards, controller.plan(ids).rollouts, strict=True)]
+            )
+        plan = controller.plan(ids)
+        for _ in range(more):
+            controller.plan(ids)
+        before = controller.rollout_game.price
+        controller.observe(ids, [np.resize(r, n) for r, n in zip(rewards, plan.rollouts, strict=True)])
+        return controller.rollout_game.price - before
+
+    assert moved(0) != 0.0
+    assert moved(3) == pytest.approx(moved(0) / 4)
+
+
 def test_the_price_rises_with_excess_demand_and_falls_without():
     game = RolloutGame(EDGES, 4, 2, 12)
     start = game.price

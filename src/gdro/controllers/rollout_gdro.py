@@ -27,7 +27,7 @@ class RolloutGDRO(Controller):
         arm_eta: rate of the exponential weights over the arms min_rollouts..max_rollouts.
         arm_gamma: uniform mixing over the arms.
         arm_ema: weight of the newest observation in the arms' estimates.
-        price_step: alpha_mu of eq. 21 at nbar = 4 (see gdro.core.shadow_price).
+        price_step: alpha_mu of eq. 21 at nbar = 4 and without delay (see gdro.core.shadow_price).
         price_limit: the price stays in [-price_limit, price_limit].
     """
 
@@ -74,7 +74,8 @@ class RolloutGDRO(Controller):
         super()._learn(outcome)
         seen = outcome.bins != UNSEEN
         if seen.any():
-            self.rollout_game.move_price(float(outcome.plan.demand[outcome.bins[seen]].mean()))
+            demand = float(outcome.plan.demand[outcome.bins[seen]].mean())
+            self.rollout_game.move_price(demand, len(self._outstanding))
         self.rollout_game.observe_variance(outcome.bins, outcome.squares, outcome.unit.counts)
 
     def _learn_losses(self, batch: Pending, losses: Floats) -> None:

@@ -6,7 +6,8 @@
 with demand = sum_b share_b E_{p_b}[n], taken BEFORE the plan is made exact: the plan always meets the budget, so a
 price driven by what was realised would never move. At the paper's nbar = 4 this is its step. The demand answers the
 price with a slope of -nbar^2 / 2 (eq. 31 at mu = 1 / nbar), so without the factor the price would swing from end to end
-at nbar = 16.
+at nbar = 16. With d plans on their way the demand is d rounds old, and x <- x - g x(d rounds ago) is stable only below
+g = 2 sin(pi / (4 d + 2)); here g = 8 alpha, .4 at the default. So alpha is divided by 1 + d.
 
 Utilities J_b(n):
 
@@ -117,9 +118,13 @@ class RolloutGame:
         reached = np.cumsum(self.arm_probabilities(self.arm_losses(share)), axis=1) <= points[:, None]
         return np.asarray(self.arms[np.minimum(reached.sum(axis=1), len(self.arms) - 1)])
 
-    def move_price(self, demand: float) -> None:
-        """Dual ascent on the demand of a batch, mean rollouts per prompt before projection (eq. 21)."""
-        step = self.price_step * (REFERENCE_ROLLOUTS / self.mean_rollouts) ** 2
+    def move_price(self, demand: float, outstanding: int = 0) -> None:
+        """Dual ascent on the demand of a batch, mean rollouts per prompt before projection (eq. 21).
+
+        Args:
+            outstanding: plans made after that of this batch whose rewards are still to come.
+        """
+        step = self.price_step * (REFERENCE_ROLLOUTS / self.mean_rollouts) ** 2 / (1 + outstanding)
         moved = self.price + step * (demand - self.mean_rollouts)
         self.price = min(max(moved, -self.price_limit), self.price_limit)
 
