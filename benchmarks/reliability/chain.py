@@ -132,7 +132,10 @@ class Chain:
         if not all(code in (0, SIGKILL, SIGALRM) for code in codes):
             self.wrong(f"{rule.name}: it ended with {codes}: {started.text()[-1500:]}")
         self._inspect(rule)
-        return False
+        if not ((self.run / "report.html").is_file() and (self.run / "model").is_dir()):
+            return False
+        self._finish(rule)  # it died between its report and its exit: nothing is left to resume
+        return True
 
     def start(self, rule: Rule) -> Launch:
         """Resume where there is a run, else start one."""
