@@ -17,6 +17,8 @@ QWEN3 = {
 }
 LONGEST = 4096
 PROMPT = 150
+ROWS = 64
+"""generation.rows and evaluation.rows of the recipe."""
 
 
 def main() -> None:
@@ -50,7 +52,8 @@ def _hours(name: str, model: Architecture, completion: float) -> str:
 def _memory(processes: int) -> str:
     found = memory(
         QWEN3["1.7B"],
-        rows_sampled=1024 // processes,
+        rows_sampled=min(1024 // processes, ROWS),
+        rows_evaluated=ROWS,
         rows_updated=4,
         prompt_tokens=PROMPT,
         completion_tokens=LONGEST,
