@@ -46,6 +46,7 @@ VARIANTS = (
     Setting("evaluated on the way", 6, (*SMALL, "evaluation.every=2")),
     Setting("LoRA", 6, (*SMALL, "lora.r=4", "lora.dropout=0.1")),
     Setting("uniform (plain GRPO)", 6, (*SMALL, "controller.name=uniform")),
+    Setting("joint", 6, (*SMALL, "controller.name=joint")),
     Setting("prompts chosen among candidates", 6, (*SMALL, "controller.name=mopps")),
     Setting("two processes", 6, (*SMALL, "optimisation.micro_batch=8"), processes=2),
     Setting("two processes, two updates", 6, (*SMALL, "optimisation.num_iterations=2"), processes=2),

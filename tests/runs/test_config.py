@@ -22,8 +22,8 @@ def test_recipes_load_and_are_as_promised() -> None:
     assert config == load_config("default")
     assert (config.model, config.data.kind, config.verifier.kind) == ("tiny", "reasoning_gym", "reasoning_gym")
     options = config.controller.options
-    assert config.controller.name == "joint"
-    assert (options["signal"], options["eta"], options["utility"]) == ("failure", 3.0, "variance")
+    assert config.controller.name == "prompt_gdro"
+    assert (options["signal"], options["eta"], config.verifier.partial_credit) == ("failure", 3.0, False)
 
 
 def test_qwen_recipe_has_the_papers_values() -> None:

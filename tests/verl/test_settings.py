@@ -35,9 +35,9 @@ def build(config: dict):
     return build_controller(read_settings(config), config)
 
 
-def test_stock_verl_with_no_gdro_keys_is_joint_with_verls_n() -> None:
+def test_stock_verl_with_no_gdro_keys_is_prompt_gdro_with_verls_n() -> None:
     controller = build(STOCK)
-    assert (controller.name, controller.mean_rollouts) == ("joint", 4)
+    assert (controller.name, controller.mean_rollouts) == ("prompt_gdro", 4)
     assert read_settings(STOCK).weighting == "prompt"
 
 

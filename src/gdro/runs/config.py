@@ -38,7 +38,7 @@ from gdro.runs.config_yaml import Settings, apply_overrides, dump_yaml, read_set
 __all__ = ["DEFAULT_RECIPE", "ConfigError", "TrainConfig", "load_config", "recipe_names"]
 
 DEFAULT_RECIPE = "default"
-DEFAULT_CONTROLLER = "joint"
+DEFAULT_CONTROLLER = "prompt_gdro"
 DEFAULT_STEPS = 1000
 
 

@@ -26,7 +26,7 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "controller_options"]
 
     controller: str = field(
-        default="joint",
+        default="prompt_gdro",
         metadata={"help": "Name of the controller, as in `gdro.make_controller`; `uniform` is plain GRPO."},
     )
     controller_options: dict[str, Any] | str | None = field(

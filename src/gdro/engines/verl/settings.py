@@ -28,7 +28,7 @@ class Settings:
         options: every other key under `gdro`, given to the controller.
     """
 
-    controller: str = "joint"
+    controller: str = "prompt_gdro"
     weighting: Weighting = "prompt"
     fresh: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -42,7 +42,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     """
     section = config.get("gdro") or {}
     if not isinstance(section, Mapping):
-        raise OptionError(f"gdro={section!r} must hold keys; set +gdro.controller=joint")
+        raise OptionError(f"gdro={section!r} must hold keys; set +gdro.controller=prompt_gdro")
     controller = section.get("controller", Settings().controller)
     weighting, fresh = section.get("weighting", "prompt"), section.get("fresh", False)
     if not isinstance(controller, str):
