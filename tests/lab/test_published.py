@@ -1,0 +1,35 @@
+"""The published comparisons follow from the outcomes that are published with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gdro.lab import compare
+
+EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"
+PUBLISHED = sorted(path.parent for path in EVIDENCE.glob("*/compare.yaml"))
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_table_and_figures_follow_from_the_outcomes(folder, tmp_path, capsys):
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy)
+    for made in ("table.md", "results.json", "figure.svg"):
+        (copy / made).unlink()
+    compare.main([str(copy), "--report"])
+    assert (copy / "table.md").read_text() == (folder / "table.md").read_text()
+    assert (copy / "figure.svg").read_bytes() == (folder / "figure.svg").read_bytes()
+    again, kept = (json.loads((place / "results.json").read_text()) for place in (copy, folder))
+    assert again == kept
+    rows = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("|")]
+    page = (EVIDENCE.parent / "evidence.md").read_text()
+    assert rows
+    assert all(row in page for row in rows), "docs/evidence.md shows another table than the outcomes give"
+
+
+def test_something_is_published():
+    assert [folder.name for folder in PUBLISHED] == ["first", "second"]
