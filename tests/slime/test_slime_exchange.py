@@ -80,7 +80,7 @@ def test_settings_are_read_from_the_custom_configuration(tmp_path: Path) -> None
     assert (setup.weighting, setup.fresh, setup.id_key) == ("row", False, "id")
     args = arguments(tmp_path)
     del args.gdro
-    assert read_setup(args).controller.name == "joint"
+    assert read_setup(args).controller.name == "prompt_gdro"
     assert read_setup(arguments(tmp_path, gdro={"id_key": "uid"})).id_key == "uid"
 
 
