@@ -28,7 +28,8 @@ class ControllerConfig(Section):
     __pydantic_extra__: dict[str, Scalar | list[Scalar]] = Field(init=False)
 
     name: Text = Field(
-        default="prompt_gdro", description="Which controller plans rollouts and weights, see below; plain GRPO is `uniform`."
+        default="prompt_gdro",
+        description="Which controller plans rollouts and weights, see below; plain GRPO is `uniform`.",
     )
 
     @property
