@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from gdro.core.adversaries import EmaHedge, Hedge
 from gdro.core.errors import OptionError
 from gdro.core.regret import RegretMeter
-from gdro.core.theory import duality_gap_bound, entropic_maximiser, entropic_risk, entropic_value
+from gdro.core.theory import duality_gap_bound, entropic_maximiser, entropic_risk, entropic_value, objective_slope
 
 LOSSES = st.lists(st.floats(-50, 50), min_size=1, max_size=10)
 ETA = st.floats(0.01, 50)
@@ -91,3 +92,38 @@ def test_bad_arguments_are_named():
     ):
         with pytest.raises(OptionError):
             call()
+
+
+def brute_slope(weights: list[float], p: float) -> float:
+    """U'(p) of a softmax policy with one logit, by summing over all 2^n outcomes of a group."""
+    n, slope = len(weights) + 1, 0.0
+    for outcome in itertools.product((0, 1), repeat=n):
+        c = sum(outcome)
+        weight = weights[c - 1] if 0 < c < n else 0.0
+        chance = p**c * (1 - p) ** (n - c)
+        slope += chance * weight * sum((r - c / n) * (r - p) for r in outcome) / n  # score of one logit: r - p
+    return slope / (p * (1 - p))  # grad p = p (1 - p)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=7), st.floats(0.01, 0.99))
+def test_the_objective_of_weights_by_count_is_the_bernstein_polynomial(weights, p):
+    assert objective_slope(weights, [p])[0] == pytest.approx(brute_slope(weights, p), abs=1e-9)
+
+
+def test_known_objectives():
+    p, n = np.linspace(0.0, 1.0, 21), 6
+    c = np.arange(1, n)
+    np.testing.assert_allclose(objective_slope(np.ones(n - 1), p), (n - 1) / n)  # the mean reward
+    for k in range(1, n):  # pass@k
+        weights = [math.comb(n - 1 - i, k - 1) / math.comb(n - 2, k - 1) if k < n else 0.0 for i in c]
+        np.testing.assert_allclose(objective_slope(weights, p), (n - 1) / n * (1 - p) ** (k - 1), atol=1e-12)
+    falling = objective_slope(np.exp(-0.5 * c), p)
+    assert (np.diff(falling) < 0).all(), "falling weights give a falling slope"
+
+
+@pytest.mark.parametrize(
+    ("weights", "rates"), [([], [0.5]), ([math.nan], [0.5]), ([[1.0]], [0.5]), ([1.0], [1.5]), ([1.0], 0.5)]
+)
+def test_objective_slope_refuses_what_is_none(weights, rates):
+    with pytest.raises(OptionError):
+        objective_slope(weights, rates)

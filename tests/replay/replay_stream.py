@@ -27,6 +27,7 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
     "joint": {},
     "sqrt_law": {},
     "paper": {},
+    "posterior_gdro": {},
 }
 MEAN_ROLLOUTS, MAX_ROLLOUTS, DIGITS = 4, 12, 8
 PROMPTS, BATCH, EPOCHS, SEED = 48, 16, 8, 7
@@ -43,16 +44,19 @@ class Step:
 
 @dataclass
 class Replay:
-    """What came out: rollouts and weights of each step, and the hash of the final state."""
+    """What came out: rollouts and weights of each step, unweighted advantages where the controller sets baselines, and
+    the hash of the final state."""
 
     rollouts: list[list[int]] = field(default_factory=list)
     weights: list[list[float]] = field(default_factory=list)
+    advantages: list[list[float]] = field(default_factory=list)
     state: str = ""
 
     def digest(self) -> str:
         """Of plans exactly and weights to DIGITS significant digits (exp may differ in the last bit between CPUs)."""
-        rounded = [[f"{weight:.{DIGITS - 1}e}" for weight in step] for step in self.weights]
-        return sha256(json.dumps([self.rollouts, rounded]).encode()).hexdigest()
+        numbers = [self.weights] + ([self.advantages] if self.advantages else [])
+        rounded = [[[f"{number:.{DIGITS - 1}e}" for number in step] for step in steps] for steps in numbers]
+        return sha256(json.dumps([self.rollouts, *rounded]).encode()).hexdigest()
 
 
 def make(name: str) -> gdro.Controller:
@@ -80,7 +84,11 @@ def bare_core(name: str, steps: list[Step]) -> Replay:
         plan = controller.plan(step.prompt_ids)
         rewards = [np.array(row[:n]) for row, n in zip(step.rewards, plan.rollouts, strict=True)]
         out.rollouts.append(plan.rollouts.tolist())
-        out.weights.append(controller.observe(step.prompt_ids, rewards).weights.tolist())
+        feedback = controller.observe(step.prompt_ids, rewards)
+        out.weights.append(feedback.weights.tolist())
+        if feedback.baselines is not None:
+            terms = {"baselines": feedback.baselines, "deviations": feedback.deviations}
+            out.advantages.append(np.concatenate(gdro.group_advantages(rewards, **terms)).tolist())
         if controller.needs_losses:
             controller.observe_losses(step.prompt_ids, step.losses)
     out.state = gdro.state_hash(controller.state_dict())

@@ -46,6 +46,10 @@ def through_adapter(name: str, steps: list[Step], weighting: str = "row", restar
         factors = answer.factors_R[firsts]
         assert (answer.factors_R[rows.prompts_R >= 0] == factors[rows.prompts_R[rows.prompts_R >= 0]]).all()
         out.weights.append((factors * rollouts / MEAN_ROLLOUTS if weighting == "prompt" else factors).tolist())
+        if answer.advantages_R is not None:
+            assert (answer.advantages_R[rows.prompts_R < 0] == 0.0).all()
+            assert (answer.advantages_R == answer.advantages_R[rows.final_R]).all(), "one advantage for a whole session"
+            out.advantages.append(answer.advantages_R[np.concatenate(rows.finals).astype(int)].tolist())
         if exchange.controller.needs_losses:
             counts = np.bincount(rows.prompts_R[rows.prompts_R >= 0])
             exchange.observe_losses(np.array(step.losses) * counts / 4.0, rows.real / 4.0)
@@ -59,6 +63,7 @@ def test_the_adapter_decides_as_the_core(name: str) -> None:
     core, adapter = bare_core(name, steps), through_adapter(name, steps)
     assert adapter.rollouts == core.rollouts
     assert adapter.weights == core.weights
+    assert adapter.advantages == core.advantages
     assert adapter.digest() == expected(name)
     assert adapter.state == core.state
 

@@ -52,7 +52,7 @@ def test_hydra_overrides_reach_the_controller() -> None:
     ("key", "value", "message"),
     [
         ("gdro.controller", "jiont", "did you mean 'joint'"),
-        ("gdro.controler", "joint", "has no option 'controler'"),
+        ("gdro.controler", "joint", "has no option 'controler'; did you mean 'controller'"),
         ("gdro.eta", -1.0, "eta"),
         ("gdro.weighting", "token", "must be prompt or row"),
         ("gdro.fresh", "yes", "must be true or false"),

@@ -95,6 +95,11 @@ class Controller:
         """Whether the engine must report surrogate losses through `observe_losses` after each update."""
         return False
 
+    @property
+    def sets_baselines(self) -> bool:
+        """Whether feedback has `baselines` and `deviations`, which an engine must then use for its advantages."""
+        return False
+
     def select(self, candidate_ids: Sequence[str], m: int) -> list[str]:
         """The m candidates to train on next, best first. Changes nothing: asked again before the next plan, it answers
         the same, whatever the order of the candidates.
@@ -172,13 +177,14 @@ class Controller:
             )
         del self._outstanding[place]
         self.steps_seen += 1
-        weights = self._weigh(outcome)
+        weights, terms = self._weigh(outcome), self._advantage_terms(outcome)
         self._learn(outcome)
         self._metrics = self._describe(outcome, weights)
         self.classifier.record(outcome.plan.rows, outcome.visits)
         if self.needs_losses:
             self._awaiting_losses.append(outcome.plan)
-        return Feedback(ids, weights[order], outcome.bins[order])
+        baselines, deviations = (None, None) if terms is None else (term[order] for term in terms)
+        return Feedback(ids, weights[order], outcome.bins[order], baselines, deviations)
 
     def observe_losses(self, prompt_ids: Sequence[str], losses: ArrayLike) -> None:
         """Learn from the surrogate losses of an observed batch; without effect where `needs_losses` is False.
@@ -264,6 +270,10 @@ class Controller:
     def _weigh(self, outcome: Outcome) -> Floats:
         """Weights (M,) of the prompts."""
         return np.ones(len(outcome.bins))
+
+    def _advantage_terms(self, outcome: Outcome) -> tuple[Floats, Floats] | None:
+        """Baselines and deviations (M,) of `Feedback`; None for advantages against the group's own mean."""
+        return None
 
     def _learn(self, outcome: Outcome) -> None:
         """Take in a step, after its weights."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from gdro.controllers.base import Controller
 from gdro.controllers.joint import Joint
+from gdro.controllers.live_gdro import LiveGDRO
 from gdro.controllers.peers.adarft import AdaRFT
 from gdro.controllers.peers.daro import DARO
 from gdro.controllers.peers.dump import DUMP
@@ -21,6 +22,7 @@ from gdro.controllers.peers.neyman import Neyman
 from gdro.controllers.peers.random_ragged import RandomRagged
 from gdro.controllers.peers.sec import SEC
 from gdro.controllers.peers.vip import VIP
+from gdro.controllers.posterior_gdro import PosteriorGDRO
 from gdro.controllers.prompt_gdro import PromptGDRO
 from gdro.controllers.rollout_gdro import RolloutGDRO
 from gdro.controllers.sqrt_law import SqrtLaw
@@ -58,6 +60,8 @@ _PAPER_ROLLOUT = _PAPER | {
 REGISTRY: dict[str, Entry] = {
     "uniform": Entry(Uniform, "plain GRPO: equal rollouts, weight 1"),
     "prompt_gdro": Entry(PromptGDRO, "a data adversary weighs prompts by difficulty bin"),
+    "posterior_gdro": Entry(PosteriorGDRO, "weighs by a posterior of source, history and this visit"),
+    "live_gdro": Entry(LiveGDRO, "the same, and selects prompts likely to have a gradient"),
     "rollout_gdro": Entry(RolloutGDRO, "a compute adversary allots rollouts by difficulty bin"),
     "joint": Entry(Joint, "both games on one classifier"),
     "sqrt_law": Entry(SqrtLaw, "rollouts by the square-root law, in closed form"),

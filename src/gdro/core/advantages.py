@@ -4,7 +4,8 @@
 - `dr_grpo`: r - mean (Liu et al., arXiv 2503.20783).
 - `rloo`: r minus the mean of the OTHER rollouts of the prompt (Ahmadian et al., arXiv 2402.14740).
 
-A prompt with one rollout, or with equal rewards, has advantage exactly 0: it has nothing to be compared with.
+A prompt with one rollout, or with equal rewards, has advantage exactly 0: it has nothing to be compared with, unless a
+controller gives it a baseline from elsewhere (`Feedback.baselines`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def group_advantages(
     epsilon: float = 1e-4,
     ddof: int = 0,
     clip: float | None = None,
+    baselines: Floats | None = None,
+    deviations: Floats | None = None,
 ) -> list[Floats]:
     """Advantages of ragged rewards, one array a prompt.
 
@@ -39,6 +42,8 @@ def group_advantages(
         epsilon: added to the std of `grpo`; finite and >= 0.
         ddof: 0 for the population std, 1 for the sample std.
         clip: advantages are clipped to [-clip, clip] (the paper: 5); clipped groups need no longer sum to 0.
+        baselines, deviations: of a controller's feedback, (M,) each; None, as most have it, for `kind`. Given, they
+            stand for `kind`, `epsilon` and `ddof`: (r - baseline) / deviation.
 
     Raises:
         RewardError: names the place of a group that is empty or holds something other than finite numbers.
@@ -48,7 +53,15 @@ def group_advantages(
     if not names:
         return []
     groups = from_rewards(names, rewards)
-    return groups.map(_advantages(groups, kind, epsilon, ddof, clip)).split()
+    plain = _advantages(groups, kind, epsilon, ddof, clip)
+    if baselines is None or deviations is None:
+        return groups.map(plain).split()
+    if len(baselines) != len(names) or len(deviations) != len(names):
+        raise OptionError(
+            f"{len(baselines)} baselines, {len(deviations)} deviations for {len(names)} prompts; give one each"
+        )
+    given = (groups.values - groups.spread(baselines)) / groups.spread(deviations)
+    return groups.map(given if clip is None else np.clip(given, -clip, clip)).split()
 
 
 def flat_advantages(

@@ -71,3 +71,35 @@ def _check(losses: ArrayLike, eta: float) -> Floats:
     if not (eta > 0.0 and math.isfinite(eta)):
         raise OptionError(f"eta={eta} must be positive and finite")
     return bins
+
+
+def objective_slope(weights: ArrayLike, rates: ArrayLike) -> Floats:
+    """U'(p) of the objective that weights by the number of right rollouts pursue, for rewards of 0 and 1.
+
+    When a group of n rollouts with c right has its centred advantages r - mean multiplied by w(c), its mean gradient
+    over all outcomes is U'(p) grad p, with the Bernstein polynomial
+
+        U'(p) = (n-1)/n sum_{c=1}^{n-1} C(n-2, c-1) p^(c-1) (1-p)^(n-1-c) w(c)
+
+    Proof: given c, the sum of (r_j - c/n) times the score s_j has mean c (n-c)/n (E[s | right] - E[s | wrong]), where
+    E[s | right] = grad p / p and E[s | wrong] = -grad p / (1-p); so the mean gradient given c is
+    c (n-c) / (n^2 p (1-p)) grad p, and C(n, c) c (n-c) = n (n-1) C(n-2, c-1). GRPO's own w(c) = n / sqrt(c (n-c)) is
+    one such weight, MaxRL's n / c another, and pass@k, k < n, has C(n-1-c, k-1) / C(n-2, k-1).
+
+    Args:
+        weights: (n-1,) w(1)..w(n-1), finite; groups without a right or without a wrong rollout have no gradient.
+        rates: (P,) success probabilities in [0, 1].
+
+    Raises:
+        OptionError: weights that are not a non-empty flat list of finite numbers, or a rate outside [0, 1].
+    """
+    values, p = np.asarray(weights, np.float64), np.asarray(rates, np.float64)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise OptionError(f"weights must be a flat list of one or more finite numbers, got {weights!r:.80}")
+    if p.ndim != 1 or not ((p >= 0.0) & (p <= 1.0)).all():
+        raise OptionError(f"rates must be a flat list of numbers in [0, 1], got {rates!r:.80}")
+    degree = values.size - 1
+    i = np.arange(degree + 1)
+    binomial = np.array([math.comb(degree, k) for k in i], np.float64)
+    basis = binomial * p[:, None] ** i * (1.0 - p[:, None]) ** (degree - i)
+    return np.asarray(values.size / (values.size + 1.0) * (basis @ values))

@@ -56,8 +56,13 @@ class Feedback:
         prompt_ids: (M,) in the order given to `observe`.
         weights: (M,) float64, finite and positive: the factor of each prompt's advantages (eq. 16).
         bins: (M,) int64, the bins of the plan that these rewards answer.
+        baselines, deviations: (M,) float64, or None for most methods: an unweighted advantage is then
+            (r_ij - baseline_i) / deviation_i (`gdro.group_advantages` takes both) in place of one against the group's
+            own mean and standard deviation. In units of the rewards; deviations are positive.
     """
 
     prompt_ids: tuple[str, ...]
     weights: Floats
     bins: Ints
+    baselines: Floats | None = None
+    deviations: Floats | None = None

@@ -22,6 +22,10 @@ class Controller(Protocol):
     def needs_losses(self) -> bool:
         """Whether `observe_losses` must be called after each update."""
 
+    @property
+    def sets_baselines(self) -> bool:
+        """Whether feedback has baselines and deviations for the advantages."""
+
     def plan(self, prompt_ids: Sequence[str]) -> Plan:
         """Rollouts of each prompt of the batch."""
 

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from gdro.core.errors import OptionError, RewardError
+from gdro.core.types import Floats
 
 AdvantageKind = Literal["grpo", "dr_grpo", "rloo"]
 KINDS = ("grpo", "dr_grpo", "rloo")
@@ -61,6 +62,25 @@ def flat_advantages(
         variance = _scatter_sum(centred**2, groups_R)[groups_R] / (others if ddof else size)
         centred = centred / (variance.sqrt() + epsilon)
     advantages = torch.where(spread == 0, torch.zeros_like(centred), centred)
+    return advantages if clip is None else advantages.clamp(-clip, clip)
+
+
+def given_advantages(
+    rewards_R: torch.Tensor,
+    groups_R: torch.Tensor,
+    baselines: Floats | None,
+    deviations: Floats | None,
+    clip: float | None = None,
+) -> torch.Tensor | None:
+    """(R,) float64 advantages (r - baseline) / deviation of a controller's feedback; None where it gives none.
+
+    Args:
+        baselines, deviations: (M,) of `gdro.Feedback`, by group.
+    """
+    if baselines is None or deviations is None:
+        return None
+    centre, spread = (torch.from_numpy(term).to(rewards_R.device)[groups_R] for term in (baselines, deviations))
+    advantages = (rewards_R.double() - centre) / spread
     return advantages if clip is None else advantages.clamp(-clip, clip)
 
 

@@ -137,12 +137,20 @@ def repeat_batches(
         copy = deepcopy(controller)
         plan = copy.plan(setting.ids)
         groups = setting.draw(plan.rollouts, _seed(seed, 1, repeat))
-        weights.append(copy.observe(setting.ids, groups.rewards).weights)
+        feedback = copy.observe(setting.ids, groups.rewards)
+        weights.append(feedback.weights)
         per = plan.rollouts if update.weighting == "prompt" else np.full(len(setting.ids), plan.rollouts.mean())
         factor = np.repeat(weights[-1] / per / len(setting.ids), plan.rollouts)
         advantages = [
             np.concatenate(
-                group_advantages(groups.rewards, kind, ddof=update.advantage_ddof, clip=update.advantage_clip)
+                group_advantages(
+                    groups.rewards,
+                    kind,
+                    ddof=update.advantage_ddof,
+                    clip=update.advantage_clip,
+                    baselines=feedback.baselines,
+                    deviations=feedback.deviations,
+                )
             )
             for kind in kinds
         ]

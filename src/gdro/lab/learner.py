@@ -6,11 +6,11 @@ every direction for all else that it says. With advantages A_ij and weights w_i,
     signal    w_i mean_j A_ij (r_ij - p_i) x_i  =  w_i std_i^2 / (std_i + epsilon) x_i        (GRPO; binary rewards)
     noise     variance  (w_i / n_i)^2 sum_j A_ij^2  in each direction
 
-so groups that are all right or all wrong teach nothing, and more rollouts of a prompt mean less noise. The batch
-gradient is averaged over prompts (each prompt's loss scaled by nbar / n_i) or over rows, as an engine may do it. Like
-Adam, the step divides by a running size of the gradient: the scale of the weights does not matter, noise slows
-learning. Between steps, skills are pulled back to where they began (`forgetting`, like a KL penalty) and wander
-(`drift`).
+so groups that are all right or all wrong teach nothing, and more rollouts of a prompt mean less noise. (A controller
+that sets baselines gets these sums of its own advantages.) The batch gradient is averaged over prompts (each prompt's
+loss scaled by nbar / n_i) or over rows, as an engine may do it. Like Adam, the step divides by a running size of the
+gradient: the scale of the weights does not matter, noise slows learning. Between steps, skills are pulled back to where
+they began (`forgetting`, like a KL penalty) and wander (`drift`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from gdro.core.types import Floats, Ints
+from gdro.core.types import Feedback, Floats, Ints
 from gdro.lab.population import Features
 
 EPSILON = 1e-4
@@ -61,9 +61,21 @@ class Learner:
     steps: int = 0
     signal_share: float = 0.0
 
-    def learn(self, features: Features, correct: Ints, counts: Ints, weights: Floats, rng: np.random.Generator) -> None:
-        """One step on M prompts: their features (M, K), correct rollouts, rollouts and weights (M,)."""
-        gain, spread = group_signal(correct, counts)
+    def learn(
+        self,
+        features: Features,
+        correct: Ints,
+        counts: Ints,
+        weights: Floats,
+        rng: np.random.Generator,
+        sums: tuple[Floats, Floats] | None = None,
+    ) -> None:
+        """One step on M prompts: their features (M, K), correct rollouts, rollouts and weights (M,).
+
+        Args:
+            sums: what `group_signal` gives, of other advantages than GRPO's.
+        """
+        gain, spread = group_signal(correct, counts) if sums is None else sums
         share = counts / counts.sum() if self.learning.average == "rows" else np.full(len(counts), 1.0 / len(counts))
         signal = (share * weights * gain) @ features.astype(np.float64)
         variance = self.learning.noise**2 * float(((share * weights) ** 2 * spread / counts).sum())
@@ -89,6 +101,16 @@ def group_signal(correct: Ints, counts: Ints) -> tuple[Floats, Floats]:
     variance = rate * (1.0 - rate)
     deviation = np.sqrt(variance)
     return variance / (deviation + EPSILON), variance / (deviation + EPSILON) ** 2
+
+
+def baseline_signal(correct: Ints, counts: Ints, rates: Floats, feedback: Feedback) -> tuple[Floats, Floats] | None:
+    """(M,) mean_j A_ij (r_ij - p_i) and mean_j A_ij^2 of advantages against the feedback's baselines; None without."""
+    if feedback.baselines is None or feedback.deviations is None:
+        return None
+    share = correct / counts
+    right, wrong = (1.0 - feedback.baselines) / feedback.deviations, feedback.baselines / feedback.deviations
+    gain = share * right * (1.0 - rates) + (1.0 - share) * wrong * rates
+    return gain, share * right**2 + (1.0 - share) * wrong**2
 
 
 def surrogate_losses(counts: Ints, size: float, rng: np.random.Generator) -> Floats:

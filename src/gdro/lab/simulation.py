@@ -19,7 +19,7 @@ from gdro.core.budget import project
 from gdro.core.errors import OptionError
 from gdro.core.types import UNSEEN, Floats, Ints, Plan
 from gdro.lab.examination import Examination
-from gdro.lab.learner import Learner, Learning, surrogate_losses
+from gdro.lab.learner import Learner, Learning, baseline_signal, surrogate_losses
 from gdro.lab.population import Population, World, draw_population
 
 MOST_OUTSTANDING = 64
@@ -161,7 +161,8 @@ def _train(
 ) -> None:
     feedback = controller.observe(plan.prompt_ids, rewards)
     correct = np.array([int(group.sum()) for group in rewards])
-    learner.learn(prompts.features[rows], correct, plan.rollouts, feedback.weights, rng)
+    sums = baseline_signal(correct, plan.rollouts, prompts.rates(learner.theta, rows), feedback)
+    learner.learn(prompts.features[rows], correct, plan.rollouts, feedback.weights, rng, sums)
     if controller.needs_losses:
         controller.observe_losses(plan.prompt_ids, surrogate_losses(plan.rollouts, OFF_POLICY, rng))
     seen = controller.metrics()

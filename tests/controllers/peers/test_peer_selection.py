@@ -25,8 +25,8 @@ def trained(name: str, steps: int = 8, **options) -> gdro.Controller:
     return controller
 
 
-def test_five_methods_select():
-    assert SELECTING == ["greso", "mopps", "sec", "dump", "adarft"]
+def test_six_methods_select():
+    assert SELECTING == ["live_gdro", "greso", "mopps", "sec", "dump", "adarft"]
 
 
 @pytest.mark.parametrize("name", SELECTING)
@@ -68,7 +68,7 @@ def test_the_order_of_the_rewards_does_not_matter(name):
     assert controller.select(IDS, 30) == other.select(IDS, 30)
 
 
-@pytest.mark.parametrize("name", ["greso", "mopps", "sec", "dump"])
+@pytest.mark.parametrize("name", ["live_gdro", "greso", "mopps", "sec", "dump"])
 def test_another_seed_or_step_selects_others(name):
     fresh, other = gdro.make_controller(name, seed=1), gdro.make_controller(name, seed=2)
     chosen = fresh.select(IDS, 20)

@@ -28,9 +28,9 @@ from trl.models.utils import unwrap_model_for_generation
 
 from gdro.controllers.registry import make_controller
 from gdro.core.errors import OptionError
-from gdro.core.types import Floats, Metrics
+from gdro.core.types import Feedback, Floats, Metrics
 from gdro.engines.interface import Controller
-from gdro.engines.torch_advantages import flat_advantages
+from gdro.engines.torch_advantages import flat_advantages, given_advantages
 from gdro.engines.trl import checkpoint, dropping, fast_path, records, shared_prefix
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.candidates import candidate_pool
@@ -128,7 +128,7 @@ class GDROTrainer(ResumableTrainer):
             if not answered:
                 self.controller.cancel(plan)
         scale = feedback.weights * self._rollout_scale(plan.rollouts)
-        self._weigh(output, rewards, groups, mine, scale)
+        self._weigh(output, rewards, groups, mine, scale, feedback)
         self._ledger.start(batch.ids)
         self._count(len(rows))
         self._log_controller(self.controller.metrics())
@@ -148,16 +148,16 @@ class GDROTrainer(ResumableTrainer):
         rewards: Floats = weighted.double().cpu().numpy()
         return rewards
 
-    def _weigh(self, output: dict[str, Any], rewards: Floats, groups: Any, mine: slice, scale: Floats) -> None:
+    def _weigh(
+        self, output: dict[str, Any], rewards: Floats, groups: Any, mine: slice, scale: Floats, feedback: Feedback
+    ) -> None:
         """Replace TRL's advantages (which assume equal groups) in the batch and in TRL's logs."""
-        groups_R = torch.from_numpy(groups)
-        advantages = flat_advantages(
-            torch.from_numpy(rewards),
-            groups_R,
-            self.args.advantage_kind,
-            ddof=self.args.advantage_ddof,
-            clip=self.args.advantage_clip,
+        groups_R, rewards_R, clip = torch.from_numpy(groups), torch.from_numpy(rewards), self.args.advantage_clip
+        by_group = flat_advantages(
+            rewards_R, groups_R, self.args.advantage_kind, ddof=self.args.advantage_ddof, clip=clip
         )
+        given = given_advantages(rewards_R, groups_R, feedback.baselines, feedback.deviations, clip)
+        advantages = by_group if given is None else given
         weighted = (advantages * torch.from_numpy(scale)[groups_R]).float()
         device = output["advantages"].device
         output["advantages"] = weighted[mine].to(device)
@@ -168,7 +168,7 @@ class GDROTrainer(ResumableTrainer):
         for _ in range(min(len(logged), weighted.numel())):
             logged.pop()
         logged.extend(weighted.tolist())
-        self._metrics["train"]["frac_reward_zero_std"][-1] = float((advantages == 0).double().mean())
+        self._metrics["train"]["frac_reward_zero_std"][-1] = float((by_group == 0).double().mean())
 
     def _count(self, rollouts: int) -> None:
         self.place.rollouts_total += rollouts

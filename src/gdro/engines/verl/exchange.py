@@ -27,15 +27,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """What to multiply the advantages with.
+    """What to make of the advantages.
 
     Attributes:
         factors_R: (R,) factor of each row; 1 for padding.
         rows: the batch, sorted by prompt.
+        advantages_R: (R,) what stands for verl's advantages before the factor; None to leave verl's; 0 for padding.
     """
 
     factors_R: Floats
     rows: Rows
+    advantages_R: Floats | None = None
 
 
 class Exchange:
@@ -85,9 +87,13 @@ class Exchange:
         if self._plan is None:
             raise PlanError("a batch came back that was never planned")
         rows = read_rows(keys, is_padding, self._uids)
-        counts = rows.counts
+        counts, advantages_R = rows.counts, None
         if (counts == self._plan.rollouts).all():
-            weights = self.controller.observe(self._plan.prompt_ids, rows.rewards(scores_R)).weights
+            feedback = self.controller.observe(self._plan.prompt_ids, rows.rewards(scores_R))
+            weights = feedback.weights
+            if feedback.baselines is not None and feedback.deviations is not None:
+                centre_R, spread_R = rows.spread(feedback.baselines, 0.0), rows.spread(feedback.deviations, 1.0)
+                advantages_R = np.where(rows.prompts_R < 0, 0.0, (scores_R[rows.final_R] - centre_R) / spread_R)
             self._skipped_in_a_row = 0
             self._answered = (self._plan.prompt_ids, rows)
         else:
@@ -96,7 +102,7 @@ class Exchange:
         self._plan = None
         if self.weighting == "prompt":
             weights = weights * self.controller.mean_rollouts / np.maximum(counts, 1)
-        return Factors(rows.spread(weights, 1.0), rows)
+        return Factors(rows.spread(weights, 1.0), rows, advantages_R)
 
     def observe_losses(self, sums_M: Floats, rows: float) -> None:
         """Hand the surrogate losses to the controller; nothing happens after a skipped batch.

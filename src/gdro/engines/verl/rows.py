@@ -25,10 +25,12 @@ class Rows:
     Attributes:
         prompts_R: (R,) place of each row's prompt, PADDING for verl's own rows.
         finals: (M,) for each prompt the row of each of its sessions' last output, in the order of the sessions.
+        final_R: (R,) the row of the last output of each row's session; a padding row's own.
     """
 
     prompts_R: Ints
     finals: tuple[tuple[int, ...], ...]
+    final_R: Ints
 
     @property
     def counts(self) -> Ints:
@@ -60,7 +62,8 @@ def read_rows(keys: Sequence[str], is_padding: Sequence[bool], uids: Mapping[str
     Raises:
         PlanError: a row of a prompt that was not planned.
     """
-    prompts_R = np.full(len(keys), PADDING, np.int64)
+    prompts_R, final_R = np.full(len(keys), PADDING, np.int64), np.arange(len(keys))
+    sessions_R = [0] * len(keys)
     last: list[dict[int, tuple[int, int]]] = [{} for _ in uids]
     for row, (key, padding) in enumerate(zip(keys, is_padding, strict=True)):
         if padding:
@@ -72,10 +75,12 @@ def read_rows(keys: Sequence[str], is_padding: Sequence[bool], uids: Mapping[str
                 "than were sent out (sync mode only; no custom sampler, no refill)"
             )
         place = uids[uid]
-        prompts_R[row] = place
+        prompts_R[row], sessions_R[row] = place, session
         last[place][session] = max(last[place].get(session, (-1, -1)), (output, row))
+    for row in np.flatnonzero(prompts_R != PADDING).tolist():
+        final_R[row] = last[prompts_R[row]][sessions_R[row]][1]
     finals = tuple(tuple(sessions[session][1] for session in sorted(sessions)) for sessions in last)
-    return Rows(prompts_R, finals)
+    return Rows(prompts_R, finals, final_R)
 
 
 def _parse(key: str) -> tuple[str, int, int]:

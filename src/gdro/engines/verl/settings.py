@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from gdro.controllers.base import Controller
-from gdro.controllers.registry import make_controller
+from gdro.controllers.registry import controller_options, make_controller
 from gdro.core.errors import OptionError
 
 Weighting = Literal["prompt", "row"]
@@ -66,6 +67,9 @@ def build_controller(settings: Settings, config: Mapping[str, Any]) -> Controlle
     mean = lookup(config, "actor_rollout_ref.rollout.n")
     if not isinstance(mean, int) or mean < 2:
         raise OptionError(f"actor_rollout_ref.rollout.n={mean!r} must be at least 2: a group of one has no baseline")
+    for key in settings.options.keys() - controller_options(settings.controller).keys():
+        if near := difflib.get_close_matches(key, sorted(OWN_KEYS), n=1, cutoff=0.8):
+            raise OptionError(f"gdro has no option {key!r}; did you mean {near[0]!r}?")
     controller = make_controller(settings.controller, **{**settings.options, "mean_rollouts": mean})
     if controller.min_rollouts < 2:
         raise OptionError(

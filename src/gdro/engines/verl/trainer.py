@@ -79,7 +79,7 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
             scores_R = np.array([float(row.double().sum()) for row in data["rm_scores"].unbind()])
             answer = self.exchange.observe(batch.keys, is_padding, scores_R)
             metrics.update(self.exchange.metrics())
-            weighted = _scaled(data["advantages"], answer.factors_R)
+            weighted = _scaled(data["advantages"], answer.factors_R, answer.advantages_R)
             fields_out = {"advantages": weighted}
             if self.exchange.controller.needs_losses:
                 fields_out[GROUP] = torch.from_numpy(answer.rows.prompts_R)
@@ -153,7 +153,9 @@ def _column(batch: TensorDict, name: str) -> list[Any]:
     return list(batch[name])
 
 
-def _scaled(advantages: torch.Tensor, factors_R: Floats) -> torch.Tensor:
-    """The nested advantages with each row times its factor."""
+def _scaled(advantages: torch.Tensor, factors_R: Floats, given_R: Floats | None) -> torch.Tensor:
+    """The nested advantages, or those given in their place (R,), with each row times its factor."""
     rows = [row * float(factor) for row, factor in zip(advantages.unbind(), factors_R, strict=True)]
+    if given_R is not None:
+        rows = [torch.full_like(row, float(a * f)) for row, a, f in zip(rows, given_R, factors_R, strict=True)]
     return torch.nested.as_nested_tensor(rows, layout=torch.jagged)

@@ -1,0 +1,138 @@
+"""Posterior-GDRO and Live-GDRO: bins of this very visit, baselines without bias, and the choice of live prompts."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gdro
+from gdro.core.source_posterior import live_probability
+
+IDS = [f"easy/{i}" for i in range(40)] + [f"hard/{i}" for i in range(40)] + [f"middle/{i}" for i in range(40)]
+RATE = {"easy": 0.99, "hard": 0.01, "middle": 0.5}
+
+
+def rewards_of(plan: gdro.Plan, rng: np.random.Generator, low: float = 0.0) -> list[np.ndarray]:
+    rates = [RATE[prompt_id.partition("/")[0]] for prompt_id in plan.prompt_ids]
+    return [low + (1.0 - low) * (rng.random(n) < p) for n, p in zip(plan.rollouts, rates, strict=True)]
+
+
+def trained(name: str, steps: int = 30, seen: int = 30, **options) -> gdro.Controller:
+    """Steps on the first `seen` prompts of every source."""
+    controller, rng = gdro.make_controller(name, **options), np.random.default_rng(0)
+    known = [prompt_id for prompt_id in IDS if int(prompt_id.partition("/")[2]) < seen]
+    low = controller.reward_range[0]
+    for _ in range(steps):
+        plan = controller.plan(rng.choice(known, 24, replace=False).tolist())
+        controller.observe(plan.prompt_ids, rewards_of(plan, rng, low))
+    return controller
+
+
+def test_a_first_visit_is_weighed_already():
+    """Two new prompts of one source: the one that failed more weighs more, where Prompt-GDRO gives both 1."""
+    rewards = [[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
+    new = ["middle/38", "middle/39"]
+    plain, posterior = trained("prompt_gdro"), trained("posterior_gdro")
+    for controller in (plain, posterior):
+        controller.plan(new)
+    assert plain.observe(new, rewards).weights.tolist() == [1.0, 1.0]
+    weights = posterior.observe(new, rewards).weights
+    assert weights[0] > 1.3 * weights[1]
+
+
+def test_baseline_and_deviation_are_the_leave_one_out_posterior():
+    controller = trained("posterior_gdro")
+    a, b = (float(x[0]) for x in controller.sources.posterior(["hard/39"], np.array([-1]), controller.steps_seen))
+    rewards = [0.0, 1.0, 1.0, 0.0]
+    controller.plan(["hard/39"])
+    # observe counts the step first, but a prompt without history does not age
+    feedback = controller.observe(["hard/39"], [rewards])
+    assert feedback.baselines is not None
+    (advantages,) = gdro.group_advantages([rewards], baselines=feedback.baselines, deviations=feedback.deviations)
+    mean = (a + 2.0) / (a + b + 4.0)
+    for j, reward in enumerate(rewards):
+        left_out = (a + 2.0 - reward) / (a + b + 3.0)
+        assert advantages[j] == pytest.approx((reward - left_out) / np.sqrt(mean * (1 - mean)), rel=1e-6)
+
+
+@given(st.floats(0.05, 20.0), st.floats(0.05, 20.0), st.integers(1, 5), st.floats(0.05, 0.95))
+def test_the_baseline_biases_nothing(a, b, n, p):
+    """Without the division, the mean gradient of a one-logit policy is grad p for any prior, over all 2^n outcomes."""
+    slope = 0.0
+    for outcome in itertools.product((0.0, 1.0), repeat=n):
+        total = sum(outcome)
+        chance = p**total * (1 - p) ** (n - total)
+        slope += chance * sum((r - (a + total - r) / (a + b + n - 1)) * (r - p) for r in outcome) / n
+    assert slope == pytest.approx(p * (1 - p), rel=1e-9)
+
+
+def test_a_group_that_agrees_still_teaches():
+    controller = trained("posterior_gdro")
+    ids = ["middle/1", "easy/1"]
+    controller.plan(ids)
+    feedback = controller.observe(ids, [[0.0] * 4, [1.0] * 4])
+    wrong, right = gdro.group_advantages(
+        [[0.0] * 4, [1.0] * 4], baselines=feedback.baselines, deviations=feedback.deviations
+    )
+    assert (wrong < 0).all()
+    assert (right > 0).all()
+    assert right[0] < 0.1 * -wrong[0], "what was expected teaches little"
+
+
+def test_rewards_in_another_range_are_compared_in_their_own_units():
+    unit, signed = trained("posterior_gdro"), trained("posterior_gdro", reward_range=(-1.0, 1.0))
+    ids = ["middle/1", "hard/35"]
+    rewards = [[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
+    found = []
+    for controller, scale in ((unit, lambda r: r), (signed, lambda r: 2 * r - 1)):
+        controller.plan(ids)
+        mine = [[scale(r) for r in group] for group in rewards]
+        feedback = controller.observe(ids, mine)
+        found.append(gdro.group_advantages(mine, baselines=feedback.baselines, deviations=feedback.deviations))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
+
+
+def test_the_engines_own_advantages_can_be_kept():
+    controller = gdro.make_controller("posterior_gdro", baseline="group")
+    controller.plan(IDS[:2])
+    assert not controller.sets_baselines
+    assert controller.observe(IDS[:2], [[0.0] * 4, [1.0] * 4]).baselines is None
+
+
+def test_live_prompts_are_chosen_also_among_those_never_seen():
+    controller = trained("live_gdro")
+    unseen = [prompt_id for prompt_id in IDS if int(prompt_id.partition("/")[2]) >= 30]
+    chosen = controller.select(unseen, 10)
+    assert sum(prompt_id.startswith("middle/") for prompt_id in chosen) >= 8
+
+
+def test_the_choice_is_drawn_in_proportion_to_the_chance_of_a_live_group():
+    """The first of many draws, against the probabilities that it claims."""
+    controller = trained("live_gdro")
+    candidates = [f"{source}/39" for source in ("easy", "hard", "middle")]
+    a, b = controller.sources.posterior(candidates, np.full(3, -1), controller.steps_seen)
+    chance = live_probability(a, b, 4)
+    first = []
+    for _ in range(4000):
+        first.append(controller.select(candidates, 1)[0])
+        controller.cancel(controller.plan(candidates[:1]))
+    found = [first.count(candidate) / len(first) for candidate in candidates]
+    np.testing.assert_allclose(found, chance / chance.sum(), atol=0.025)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("signal", "surrogate"), ("baseline", "none"), ("separator", ""), ("ageing", 1.5), ("source_window", 0)],
+)
+def test_options_out_of_range_are_named(option, value):
+    with pytest.raises(gdro.OptionError, match=option):
+        gdro.make_controller("posterior_gdro", **{option: value})
+
+
+def test_baselines_must_fit_the_prompts():
+    with pytest.raises(gdro.OptionError, match="1 baselines, 1 deviations for 2 prompts"):
+        gdro.group_advantages([[0.0], [1.0]], baselines=np.zeros(1), deviations=np.ones(1))
