@@ -27,7 +27,7 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
     "joint": {},
     "sqrt_law": {},
     "paper": {},
-    "posterior_gdro": {},
+    "posterior_gdro": {"baseline": "posterior"},
 }
 MEAN_ROLLOUTS, MAX_ROLLOUTS, DIGITS = 4, 12, 8
 PROMPTS, BATCH, EPOCHS, SEED = 48, 16, 8, 7

@@ -1,40 +1,70 @@
-"""Prompt-GDRO on the prompts that are likely to have a gradient: chosen, before generating, by a posterior.
+"""Live-GDRO: the data adversary chooses the prompts, among those likely to have a gradient, before any rollout.
 
-A group that is all right or all wrong teaches little, whatever its weight. Among the candidates, prompt i is drawn with
-a chance in proportion to the probability that its rewards will differ,
+Prompt-GDRO multiplies the gradients of a batch that was drawn evenly. On heavy-tailed data most of that batch is
+solved: its groups are all right and have no gradient whatever their weight, and a large weight on the few that have one
+makes a noisy step. Here the same weights act one stage earlier. Among the candidates, prompt i is drawn with a chance
+in proportion to
 
-    s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],      p_i ~ Beta(a_i, b_i)
+    omega_b(i) * s_i,      s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],   p_i ~ Beta(a_i, b_i)
 
-without replacement (Efraimidis and Spirakis, 2006: the m smallest -log(u_i) / s_i win). Solved prompts and hopeless
-ones are drawn rarely, not never: their posterior ages back towards their source, so what was forgotten, or has come
-into reach, is found again. A prompt that was never seen is judged by its source, where methods with one posterior for
-each prompt know nothing.
+the adversary's weight of its bin (eq. 14) times the probability that its rewards will differ, without replacement
+(Efraimidis and Spirakis, 2006: the m smallest -log(u_i) / chance_i win); its gradient then weighs 1. In expectation a
+prompt counts in proportion to the product, as it would with that weight in an even batch, but through live groups.
+
+Solved prompts and hopeless ones are drawn rarely, not never: their posterior ages back towards their source, so what
+was forgotten, or has come into reach, is found again. A prompt that was never seen is judged by its source, where
+methods with one posterior for each prompt know nothing (`gdro.core.source_posterior`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from gdro.controllers.posterior_gdro import PosteriorGDRO
+from gdro.core.errors import OptionError
 from gdro.core.hashing import Keys, to_unit
+from gdro.core.outcome import Outcome
 from gdro.core.source_posterior import live_probability
 from gdro.core.types import Floats, Ints
 
 LEAST = 1e-9
 """Least chance of a prompt, so that a batch can be filled when all others run out."""
+Acts = Literal["selection", "gradient", "both"]
 
 
 @dataclass(kw_only=True, eq=False)
 class LiveGDRO(PosteriorGDRO):
-    """Selects; weighs bins of the posterior; rollouts uniform."""
+    """Selects; rollouts uniform.
+
+    Attributes:
+        acts: where the adversary's weights act: on the choice of prompts (selection), on their advantages (gradient;
+            prompts are then chosen by the chance of a live group alone), or on both.
+    """
+
+    acts: Acts = "selection"
 
     name: ClassVar[str] = "live_gdro"
     selects: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.acts not in ("selection", "gradient", "both"):
+            raise OptionError(f"acts={self.acts!r} is none of selection, gradient, both")
+
     def _rank(self, ids: tuple[str, ...], rows: Ints, keys: Keys) -> Floats:
+        return -np.log1p(-to_unit(keys)) / self._chances(ids, rows)
+
+    def _chances(self, ids: tuple[str, ...], rows: Ints) -> Floats:
+        """(N,) what a candidate's chance is in proportion to."""
         a, b = self.sources.posterior(ids, rows, self.steps_seen)
-        chance = np.maximum(live_probability(a, b, self.mean_rollouts), LEAST)
-        return -np.log1p(-to_unit(keys)) / chance
+        live = np.maximum(live_probability(a, b, self.mean_rollouts), LEAST)
+        if self.acts == "gradient":
+            return live
+        return np.asarray(live * self.prompt_game.bin_weights()[self._bins(a / (a + b))])
+
+    def _weigh(self, outcome: Outcome) -> Floats:
+        weights = super()._weigh(outcome)
+        return np.ones(len(weights)) if self.acts == "selection" else weights

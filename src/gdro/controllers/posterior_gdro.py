@@ -1,4 +1,4 @@
-"""Prompt-GDRO for prompts seen once or twice: bins and baselines by a posterior that knows the prompt's source.
+"""Prompt-GDRO for prompts seen once or twice: bins, and baselines if wanted, by a posterior that knows their source.
 
 Prompt-GDRO weighs a prompt by the bin in which earlier visits left it: with 1 on the first visit, by a stale bin later.
 On data of which a run sees each prompt once or twice that is no weight at all, or one that comes late and swings. Here
@@ -30,23 +30,23 @@ from gdro.core.errors import OptionError
 from gdro.core.outcome import Outcome
 from gdro.core.source_posterior import SourcePosterior, live_probability
 from gdro.core.state import State, read_state
-from gdro.core.types import Floats, Metric
+from gdro.core.types import Floats, Ints, Metric
 
 Baseline = Literal["posterior", "group"]
 
 
 @dataclass(kw_only=True, eq=False)
 class PosteriorGDRO(PromptGDRO):
-    """A data adversary over bins of the posterior, and the posterior as baseline; rollouts uniform.
+    """A data adversary over bins of the posterior; rollouts uniform.
 
     Attributes:
-        baseline: posterior, or group for the engine's own advantages.
+        baseline: group for the engine's own advantages, or posterior.
         separator: ends the source in a prompt id; the source is everything before the last one.
         ageing: weight of a rollout relative to one a step later.
         source_window: visits over which a source's success rate and its spread are averaged.
     """
 
-    baseline: Baseline = "posterior"
+    baseline: Baseline = "group"
     separator: str = "/"
     ageing: float = 0.99
     source_window: int = 40
@@ -69,8 +69,12 @@ class PosteriorGDRO(PromptGDRO):
     def _weigh(self, outcome: Outcome) -> Floats:
         a, b = self._before(outcome)
         self._live_predicted = float(live_probability(a, b, self.mean_rollouts).mean())
-        bins = np.searchsorted(self.edges[1:-1], self._mean(outcome), side="right")
+        bins = self._bins(self._mean(outcome))
         return self.prompt_game.play(replace(outcome, plan=replace(outcome.plan, bins=bins)))
+
+    def _bins(self, rates: Floats) -> Ints:
+        """(M,) bins of success rates."""
+        return np.searchsorted(self.edges[1:-1], rates, side="right")
 
     def _advantage_terms(self, outcome: Outcome) -> tuple[Floats, Floats] | None:
         if self.baseline == "group":
