@@ -32,4 +32,4 @@ def test_table_and_figures_follow_from_the_outcomes(folder, tmp_path, capsys):
 
 
 def test_something_is_published():
-    assert [folder.name for folder in PUBLISHED] == ["first", "second"]
+    assert [folder.name for folder in PUBLISHED] == ["few_prompts", "few_prompts_second"]

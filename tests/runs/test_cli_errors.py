@@ -77,7 +77,9 @@ def test_a_prompt_that_is_too_long_is_named(capsys, tmp_path, tasks):
 
 
 def test_fewer_prompts_than_a_step_takes(capsys, tmp_path, tasks):
-    settings = _sets("data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", f"output={tmp_path}/run")
+    settings = _sets(
+        "data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", f"output={tmp_path}/run", "prompts_per_step=64"
+    )
     assert "prompts_per_step" in _refused(capsys, "train", *settings)
 
 

@@ -22,7 +22,7 @@ def test_recipes_load_and_are_as_promised() -> None:
     assert config == load_config("default")
     assert (config.model, config.data.kind, config.verifier.kind) == ("tiny", "reasoning_gym", "reasoning_gym")
     options = config.controller.options
-    assert config.controller.name == "prompt_gdro"
+    assert config.controller.name == "live_gdro"
     assert (options["signal"], options["eta"], config.verifier.partial_credit) == ("failure", 3.0, False)
 
 

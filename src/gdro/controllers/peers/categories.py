@@ -1,7 +1,7 @@
 """What SEC and DUMP share: prompts in categories, a probability for each, a batch drawn by it.
 
 A category is a difficulty bin of the controller (`bin`; prompts without a visit form one more), or the part of the id
-before the first separator (`prefix`, e.g. `algebra` of `algebra/17`). At most `most_categories` prefixes are told
+before the last separator (`prefix`, e.g. `algebra` of `algebra/17`). At most `most_categories` prefixes are told
 apart; an id with yet another one is an error.
 
 A batch is drawn without replacement: candidate i of category c weighs q_c / N_c, N_c being the candidates of c, and the
@@ -67,7 +67,7 @@ class CategoryController(Controller):
         """(N,) categories of prompts; UNSEEN bins, and new prefixes in order of their names, come last."""
         if self.category == "bin":
             return np.where(bins == UNSEEN, self.bins, bins)
-        names = [prompt_id.partition(self.separator)[0] for prompt_id in ids]
+        names = [prompt_id.rpartition(self.separator)[0] for prompt_id in ids]
         fresh = {name: len(self.prefixes) + k for k, name in enumerate(sorted(set(names) - self.prefixes.keys()))}
         if len(self.prefixes) + len(fresh) > self.most_categories:
             raise OptionError(
@@ -88,7 +88,7 @@ class CategoryController(Controller):
         category = self._categories(outcome.plan.prompt_ids, outcome.bins)
         if self.category == "prefix":
             for prompt_id, index in zip(outcome.plan.prompt_ids, category.tolist(), strict=True):
-                self.prefixes[prompt_id.partition(self.separator)[0]] = index
+                self.prefixes[prompt_id.rpartition(self.separator)[0]] = index
         return category
 
     def _method_metrics(self) -> dict[str, Metric]:
