@@ -130,7 +130,7 @@ def test_what_would_mix_comparisons_is_refused(place):
         _compare(place, str(root), "--set", "steps=4")
     plan = root / "compare.yaml"
     plan.write_text(plan.read_text().replace("overrides: {}", "overrides: {steps: 4}"))
-    with pytest.raises(RunError, match="steps 300, planned 4"):
+    with pytest.raises(RunError, match="steps 600, planned 4"):
         _compare(place, str(root))
 
 

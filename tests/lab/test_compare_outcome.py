@@ -46,7 +46,7 @@ def test_the_same_table_without_the_runs(kept, capsys):
 def test_an_outcome_of_other_settings_is_refused(kept):
     root, plan, _ = kept
     place = Place(root, jobs_of(plan, root)[0])
-    place.beside("yaml").write_text(place.job.config.to_yaml().replace("steps: 300", "steps: 299"))
+    place.beside("yaml").write_text(place.job.config.to_yaml().replace("steps: 600", "steps: 599"))
     for words in ([str(root)], [str(root), "--report"]):
         with pytest.raises(RunError, match=r"seed-0 was trained with other settings than the plan's: steps"):
             compare.main(words)

@@ -102,7 +102,7 @@ def test_check_says_what_would_run_and_trains_nothing(tmp_path, capsys):
     assert main([str(tmp_path / "small.yaml"), "--check"]) == 0
     said = capsys.readouterr().out
     assert "small: 2 methods x 2 seeds = 4 runs" in said
-    assert "each 3 steps of 64 x 4 = 768 rollouts" in said
+    assert "each 3 steps of 16 x 4 = 192 rollouts" in said
     assert "plain" in said
     assert "(baseline)" in said
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]

@@ -117,6 +117,11 @@ class GenerationConfig(Section):
         description="Most completions a process samples together with `fast`, which bounds its memory; "
         "null is all of a step.",
     )
+    rounds: Literal["dynamic_sampling", "reinforce_ada"] | None = Field(
+        default=None,
+        description="Generate in rounds before each update, with controller uniform: DAPO's dynamic sampling or "
+        "Reinforce-Ada. All rollouts are counted, so a step spends more than its budget; null is one round.",
+    )
     fast: bool = Field(
         default=True, description="Prefill each prompt once and drop finished rows; false is the stock path."
     )

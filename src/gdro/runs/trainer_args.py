@@ -36,6 +36,7 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         steps_per_generation=accumulation,
         num_generations=config.mean_rollouts,
         candidates=config.candidates,
+        rounds=sampling.rounds,
         num_iterations=update.num_iterations,
         learning_rate=update.learning_rate,
         lr_scheduler_type="constant_with_warmup" if update.schedule == "constant" else update.schedule,

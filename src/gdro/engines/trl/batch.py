@@ -42,12 +42,17 @@ class PromptBatch:
                 )
         return cls(tuple(ids[::num_generations]), tuple(rows[::num_generations]))
 
-    def ragged(self, plan: Plan, total: int) -> Ints:
+    def ragged(self, plan: Plan, total: int, *, even: bool = False) -> Ints:
         """(total,) the prompt of each rollout, in the order of the batch.
 
+        Args:
+            even: every prompt must have as many rollouts as every other.
+
         Raises:
-            PlanError: a plan for other prompts or with another total.
+            PlanError: a plan for other prompts, with another total, or uneven where that may not be.
         """
+        if even and np.ptp(plan.rollouts) > 0:
+            raise PlanError("rounds have generated equal groups, the controller plans unequal ones; use 'uniform'")
         if tuple(plan.prompt_ids) != self.ids:
             raise PlanError("the controller's plan names other prompts than the batch, or another order")
         if plan.total != total or int(plan.rollouts.min()) < 1:

@@ -7,6 +7,7 @@ same, and at one seed all selecting methods are offered the same prompts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -58,12 +59,19 @@ class CandidatePool:
 
     def offer(self, drawn: tuple[str, ...], number: int) -> list[str]:
         """The ids of the candidates: the batch's own first."""
-        taken = np.zeros(len(self.ids), dtype=bool)
-        taken[[self.places[prompt_id] for prompt_id in drawn]] = True
-        rest = np.flatnonzero(~taken)
-        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, number])))
-        more = generator.choice(rest, size=min((self.factor - 1) * len(drawn), len(rest)), replace=False, shuffle=False)
-        return [*drawn, *(self.ids[place] for place in more.tolist())]
+        taken = [self.places[prompt_id] for prompt_id in drawn]
+        more = further_places(len(self.ids), taken, (self.factor - 1) * len(drawn), self.seed, number)
+        return [*drawn, *(self.ids[place] for place in more)]
+
+
+def further_places(size: int, taken: Sequence[int], count: int, seed: int, number: int) -> list[int]:
+    """`count` places of a data set of that size beside those taken, or all there are, by seed and number alone."""
+    free = np.ones(size, dtype=bool)
+    free[list(taken)] = False
+    rest = np.flatnonzero(free)
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number])))
+    more: list[int] = generator.choice(rest, size=min(count, len(rest)), replace=False, shuffle=False).tolist()
+    return more
 
 
 def candidate_pool(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from trl import GRPOConfig
 
+from gdro.controllers.registry import make_controller
 from gdro.core.errors import OptionError
+from gdro.engines.interface import Controller
 from gdro.engines.torch_advantages import KINDS
 
 WEIGHTINGS = ("prompt", "row")
+ROUNDS = ("dynamic_sampling", "reinforce_ada")
 
 
 @dataclass
@@ -37,6 +40,13 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         metadata={
             "help": "Prompts offered per prompt trained on, for a controller that selects. Default: 4 for such a "
             "controller, no choice for the others."
+        },
+    )
+    rounds: str | None = field(
+        default=None,
+        metadata={
+            "help": "dynamic_sampling or reinforce_ada: generate in rounds before each update, with controller "
+            "`uniform`. Not budget-neutral: all rollouts are counted."
         },
     )
     advantage: str | None = field(
@@ -87,6 +97,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         super().__post_init__()
         if self.advantage is not None and self.advantage not in KINDS:
             raise OptionError(f"advantage={self.advantage!r}: choose one of {', '.join(KINDS)}")
+        if self.rounds is not None and self.rounds not in ROUNDS:
+            raise OptionError(f"rounds={self.rounds!r}: choose one of {', '.join(ROUNDS)}, or None")
         if self.weighting not in WEIGHTINGS:
             raise OptionError(f"weighting={self.weighting!r}: choose one of {', '.join(WEIGHTINGS)}")
         if self.advantage_ddof not in (0, 1):
@@ -114,3 +126,11 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         if self.advantage is not None:
             return self.advantage
         return "grpo" if self.scale_rewards == "group" else "dr_grpo"
+
+
+def default_controller(args: GDROConfig) -> Controller:
+    """The controller that a config names, seeded with the run's seed."""
+    options: dict[str, Any] = {"mean_rollouts": args.num_generations, "seed": args.seed}
+    options |= cast(dict[str, Any], args.controller_options or {})
+    controller: Controller = make_controller(args.controller, **options)
+    return controller

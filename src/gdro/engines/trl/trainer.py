@@ -15,7 +15,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ from peft import PeftModel
 from transformers import TrainerCallback
 from trl.models.utils import unwrap_model_for_generation
 
-from gdro.controllers.registry import make_controller
 from gdro.core.errors import OptionError
 from gdro.core.types import Feedback, Floats, Metrics
 from gdro.engines.interface import Controller
@@ -34,11 +34,11 @@ from gdro.engines.torch_advantages import flat_advantages, given_advantages
 from gdro.engines.trl import checkpoint, dropping, fast_path, records, shared_prefix
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.candidates import candidate_pool
-from gdro.engines.trl.config import GDROConfig
+from gdro.engines.trl.config import GDROConfig, default_controller
 from gdro.engines.trl.generation import SamplingOptions, sample_rows
 from gdro.engines.trl.ids import require_ids
 from gdro.engines.trl.losses import LossLedger, SurrogateTerms, mean_losses, surrogate_losses
-from gdro.engines.trl.resumable import ResumableTrainer
+from gdro.engines.trl.rounds import RoundsTrainer, check_rounds
 
 logger = get_logger(__name__)
 
@@ -46,7 +46,7 @@ GROUP = "gdro_group"
 ADVANTAGE = "gdro_advantage"
 
 
-class GDROTrainer(ResumableTrainer):
+class GDROTrainer(RoundsTrainer):
     """`GRPOTrainer` with group DRO. The arguments are TRL's; `args` is a `GDROConfig`, and there are two more.
 
     Args:
@@ -94,6 +94,7 @@ class GDROTrainer(ResumableTrainer):
         self._forward_logps: torch.Tensor | None = None
         super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **trl_arguments)
         self._require_full_batch()
+        check_rounds(self.args.rounds, self)
         self._why_not_drop = dropping.why_not_drop(self.args, self.aux_loss_enabled)
         self._drop = self.args.drop_dead_rows and self._why_not_drop is None
         self._shares_prefix = self._can_share_prefix()
@@ -111,10 +112,13 @@ class GDROTrainer(ResumableTrainer):
         batch = PromptBatch.from_rows(rows, self.args.id_column, self.num_generations)
         if self._candidates is not None:
             batch = self._candidates.choose(batch, number=self.place.rollouts_total // len(rows))
+        kept = None
+        if self.args.rounds is not None:
+            batch, kept = self.in_rounds(self.args.rounds, batch)
         plan = self.controller.plan(batch.ids)
         answered = False
         try:
-            groups = batch.ragged(plan, len(rows))
+            groups = batch.ragged(plan, len(rows), even=kept is not None)
             mine = slice(
                 self.accelerator.process_index * len(inputs),
                 (self.accelerator.process_index + 1) * len(inputs),
@@ -127,10 +131,13 @@ class GDROTrainer(ResumableTrainer):
         finally:
             if not answered:
                 self.controller.cancel(plan)
+        if kept is not None and kept.baselines is not None:
+            feedback = replace(feedback, baselines=kept.baselines, deviations=kept.deviations)
         scale = feedback.weights * self._rollout_scale(plan.rollouts)
         self._weigh(output, rewards, groups, mine, scale, feedback)
         self._ledger.start(batch.ids)
-        self._count(len(rows))
+        if kept is None:
+            self._count(len(rows))
         self._log_controller(self.controller.metrics())
         return output
 
@@ -387,11 +394,3 @@ class _EpochAndClock(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After the optimizer."""
         self.trainer.stopwatch.add("step", time.perf_counter() - self.began)
-
-
-def default_controller(args: GDROConfig) -> Controller:
-    """The controller that a config names, seeded with the run's seed."""
-    options: dict[str, Any] = {"mean_rollouts": args.num_generations, "seed": args.seed}
-    options |= cast(dict[str, Any], args.controller_options or {})
-    controller: Controller = make_controller(args.controller, **options)
-    return controller

@@ -1,0 +1,128 @@
+"""Dynamic sampling and Reinforce-Ada in the TRL engine: who is trained on, what is counted, and exact resume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from trl_bench import character_tokenizer, config, has_even_digit, sums, tiny_model
+
+import gdro
+from gdro.core.errors import OptionError, PlanError
+from gdro.engines.trl import GDROTrainer
+from gdro.engines.trl.rounds import dynamic_sampling, reinforce_ada
+
+
+class World:
+    """Prompts with fixed success rates; keeps what was asked."""
+
+    def __init__(self, rates: dict[str, float]) -> None:
+        self.rates, self.asked, self.rng = rates, [], np.random.default_rng(0)
+
+    def ask(self, ids, n):
+        self.asked.append((list(ids), n))
+        return [(self.rng.random(n) < self.rates[i]).astype(float) for i in ids]
+
+
+def test_dynamic_sampling_replaces_groups_that_agree():
+    world = World({"a": 0.0, "b": 1.0, "c": 0.5, "d": 0.0, "e": 0.5, "f": 0.5, "g": 0.5})
+    kept = dynamic_sampling(["a", "b", "c"], ["d", "e", "f", "g"], world.ask, 16)
+    assert [ids for ids, _ in world.asked] == [["a", "b", "c"], ["d", "e"], ["f"]]
+    assert kept.ids == ("c", "e", "f")
+    assert kept.baselines is None
+
+
+def test_dynamic_sampling_fills_up_with_dead_groups_when_the_data_run_out():
+    world = World({"a": 0.0, "b": 0.5, "c": 0.0, "d": 1.0})
+    kept = dynamic_sampling(["a", "b", "c"], ["d"], world.ask, 16)
+    assert kept.ids == ("b", "d", "c")
+
+
+def test_reinforce_ada_keeps_both_kinds_and_compares_with_all():
+    world = World({"easy": 0.9, "hard": 0.0})
+    kept = reinforce_ada(["easy", "hard"], [], world.ask, 4)
+    assert world.asked[0] == (["easy", "hard"], 8)
+    assert [ids for ids, _ in world.asked].count(["hard"]) + [ids for ids, _ in world.asked].count(
+        ["easy", "hard"]
+    ) == 4
+    assert [len(places) for places in kept.places] == [4, 4]
+    assert 0.5 < kept.baselines[0] < 1.0
+    assert kept.baselines[1] == 0.0
+    assert kept.deviations.min() > 0.0
+
+
+def make(folder, rounds, controller=None, count=48, **changes):
+    return GDROTrainer(
+        model=tiny_model(),
+        reward_funcs=has_even_digit,
+        args=config(folder, **({"controller": "uniform", "rounds": rounds} | changes)),
+        train_dataset=sums(count),
+        processing_class=character_tokenizer(),
+        controller=controller,
+    )
+
+
+class Listening:
+    """Keeps what the trainer generates, scores and trains on."""
+
+    def __init__(self, trainer: GDROTrainer) -> None:
+        self.generated, self.outputs = [], []
+        single, score = trainer._generate_single_turn, trainer._generate_and_score_completions
+
+        def keep_generated(prompt_ids, *arguments, **named):
+            self.generated.append(len(prompt_ids))
+            return single(prompt_ids, *arguments, **named)
+
+        def keep_output(inputs):
+            output = score(inputs)
+            self.outputs.append((output, list(trainer._logs["completion"])[-16:]))
+            return output
+
+        trainer._generate_single_turn = keep_generated
+        trainer._generate_and_score_completions = keep_output
+
+
+@pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada"])
+def test_all_rollouts_are_counted_and_only_the_kept_are_trained_on(rounds, tmp_path):
+    trainer = make(tmp_path, rounds)
+    heard = Listening(trainer)
+    trainer.train()
+    assert trainer.place.rollouts_total == sum(heard.generated) > 4 * 16
+    assert len(heard.outputs) == 4
+    for output, completions in heard.outputs:
+        assert output["completion_ids"].shape[0] == 16
+        rewards = has_even_digit(completions)
+        advantages = output["advantages"].numpy()
+        if rounds == "dynamic_sampling":
+            expected = np.concatenate(gdro.group_advantages(np.reshape(rewards, (4, 4)).tolist(), ddof=1))
+            np.testing.assert_allclose(advantages, expected, rtol=1e-5, atol=1e-6)
+            assert (advantages != 0).mean() >= 0.75
+        else:
+            right = np.array(rewards) > 0.5
+            assert (advantages[right] >= 0).all()
+            assert (advantages[~right] <= 0).all()
+
+
+@pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada"])
+def test_resume_is_bit_for_bit(rounds, tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 6}
+    whole = make(tmp_path / "whole", rounds, **saving)
+    whole.train()
+    part = make(tmp_path / "part", rounds, **(saving | {"save_steps": 99}))
+    part.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert part.place.rollouts_total == whole.place.rollouts_total
+    for mine, theirs in zip(part.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_options_that_do_not_go_together(tmp_path):
+    with pytest.raises(OptionError, match="choose one of dynamic_sampling, reinforce_ada"):
+        make(tmp_path, "twice")
+    with pytest.raises(OptionError, match="takes the place of a controller's choice"):
+        make(tmp_path, "dynamic_sampling", controller=gdro.make_controller("mopps"))
+
+
+def test_unequal_plans_are_an_error(tmp_path):
+    controller = gdro.make_controller("random_ragged", seed=1)
+    with pytest.raises(PlanError, match="rounds have generated equal groups"):
+        make(tmp_path, "dynamic_sampling", controller=controller, max_steps=20).train()
