@@ -9,13 +9,14 @@ from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums,
 import gdro
 from gdro.core.errors import OptionError, PlanError
 from gdro.engines.trl import GDROTrainer
-from gdro.engines.trl.candidates import DEFAULT_FACTOR, CandidatePool
+from gdro.engines.trl.candidates import CandidatePool
 
 
 class Picky(Ragged):
     """Selects the candidates whose ids sort last, and keeps what it was offered."""
 
     selects = True
+    pool_factor = 4
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
@@ -89,7 +90,7 @@ def test_resume_is_bit_for_bit(name, tmp_path):
     whole.train()
     part = make(tmp_path / "part", second, **(saving | {"save_steps": 99}))
     part.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-7"))
-    assert whole._candidates.factor == DEFAULT_FACTOR
+    assert whole._candidates.factor == first.pool_factor == 4
     assert gdro.state_hash(first.state_dict()) == gdro.state_hash(second.state_dict())
     for mine, theirs in zip(part.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)

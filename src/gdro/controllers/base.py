@@ -70,6 +70,8 @@ class Controller:
     name: ClassVar[str] = "uniform"
     selects: ClassVar[bool] = False
     """Whether the method answers `select`."""
+    pool_factor: ClassVar[int] = 4
+    """Candidates that an engine should offer per prompt selected, where the user says nothing."""
 
     def __post_init__(self) -> None:
         check_types(self)

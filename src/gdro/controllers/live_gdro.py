@@ -48,6 +48,7 @@ class LiveGDRO(PosteriorGDRO):
 
     name: ClassVar[str] = "live_gdro"
     selects: ClassVar[bool] = True
+    pool_factor: ClassVar[int] = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -52,6 +52,8 @@ class SelectingController(Controller, Protocol):
     """A controller that also chooses each step's prompts among candidates."""
 
     selects: bool
+    pool_factor: int
+    """Candidates to offer per prompt selected, where the user says nothing."""
 
     def select(self, candidate_ids: Sequence[str], m: int) -> list[str]:
         """The m candidates to train on next, best first. Changes nothing."""

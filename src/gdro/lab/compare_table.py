@@ -19,6 +19,8 @@ HARDEST = 0.2
 SCORES = (
     "pass_at_k",
     "mean_at_k",
+    "source_pass",
+    "source_mean",
     "worst_bin",
     "hardest_fifth",
     "worst_bin_pass",
@@ -26,7 +28,7 @@ SCORES = (
     "area_pass",
     "area_mean",
 )
-SHOWN = ("pass_at_k", "mean_at_k", "worst_bin", "hardest_fifth", "area_pass")
+SHOWN = ("pass_at_k", "mean_at_k", "source_pass", "source_mean", "worst_bin", "hardest_fifth", "area_pass")
 
 
 def titles(k: int) -> dict[str, str]:
@@ -34,6 +36,8 @@ def titles(k: int) -> dict[str, str]:
     return {
         "pass_at_k": f"pass@{k}",
         "mean_at_k": f"mean@{k}",
+        "source_pass": f"pass@{k}, sources alike",
+        "source_mean": f"mean@{k}, sources alike",
         "worst_bin": "pass@1, worst bin",
         "hardest_fifth": "pass@1, hardest fifth",
         "worst_bin_pass": f"pass@{k}, worst bin",
@@ -48,7 +52,10 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
     base, plan = base_rates(comparison), comparison.plan
     first = next(iter(comparison.runs[plan.against].values()))
     bins, members = base_bins(base)
+    alike = source_weights(first.ids)
     groups = {
+        "source_pass": alike,
+        "source_mean": alike,
         "worst_bin": members,
         "worst_bin_pass": members,
         "hardest_fifth": hardest_share(base, HARDEST)[None],
@@ -68,13 +75,19 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         "seeds": list(plan.seeds),
         "steps": first.steps[-1],
         "bins": [{"bin": b, "prompts": int(row.sum())} for b, row in zip(bins, members, strict=True)],
-        "base": {name: _base_score(name, tables[plan.against], groups) for name in SCORES[:6]},
+        "base": {name: _base_score(name, tables[plan.against], groups) for name in SCORES[:8]},
         "methods": {
             method: _method(comparison, method, tables, groups) for method in comparison.runs if method in tables
         },
         "missing": list(comparison.missing),
         "notes": list(comparison.notes),
     }
+
+
+def source_weights(ids: Sequence[str]) -> Floats:
+    """(1, P) weights of the prompts under which each source, an id up to its last `/`, counts as much as any other."""
+    _, source, size = np.unique([i.rpartition("/")[0] for i in ids], return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / size[source])[None]
 
 
 def _tables(outcome: Outcome) -> dict[str, Floats]:
@@ -195,8 +208,9 @@ def caption(summary: Mapping[str, Any]) -> str:
         f"{summary['prompts']} held-out prompts, {summary['k']} samples each, after {summary['steps']} steps. In "
         f"brackets: difference from `{summary['baseline']}`, paired by seed and prompt, with a 95 % interval; "
         "bold where it leaves 0 out (not adjusted for the number of methods). Worst bin: the lowest of the bins of "
-        f"success rate before training that hold 8 prompts or more{bins}. Area: mean height of the "
-        "curve over rollouts."
+        f"success rate before training that hold 8 prompts or more{bins}. Sources alike: the mean over "
+        "sources (ids up to the last /) of their prompts' mean, however many there are of each. Area: mean height of "
+        "the curve over rollouts."
     )
 
 

@@ -17,9 +17,6 @@ from gdro.core.errors import OptionError, PlanError
 from gdro.engines.interface import Controller, SelectingController, selecting
 from gdro.engines.trl.batch import PromptBatch, Row
 
-DEFAULT_FACTOR = 4
-"""Candidates per prompt trained on, for a controller that selects, unless told otherwise."""
-
 
 class CandidatePool:
     """Draws the candidates of a batch and lets the controller choose.
@@ -89,11 +86,11 @@ def candidate_pool(
                 "candidates out, or take a controller that selects (see docs/peers.md)"
             )
         return None
-    factor = DEFAULT_FACTOR if factor is None else factor
+    factor = controller.pool_factor if factor is None else factor
     if factor < 2:
         raise OptionError(
             f"candidates={factor}: controller {type(controller).__name__} selects prompts and would have no choice; "
-            f"give at least 2 candidates a prompt (default {DEFAULT_FACTOR})"
+            f"give at least 2 candidates a prompt (default {controller.pool_factor})"
         )
     if not isinstance(dataset, Dataset):
         raise OptionError("a controller that selects needs a datasets.Dataset as the training set")

@@ -38,8 +38,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     candidates: int | None = field(
         default=None,
         metadata={
-            "help": "Prompts offered per prompt trained on, for a controller that selects. Default: 4 for such a "
-            "controller, no choice for the others."
+            "help": "Prompts offered per prompt trained on, for a controller that selects. Default: 16 for "
+            "live_gdro, 4 for the others of that kind, no choice for the rest."
         },
     )
     rounds: str | None = field(
