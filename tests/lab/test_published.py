@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gdro.lab import compare
+from gdro.runs.errors import RunError
 
 EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"
 PUBLISHED = sorted(path.parent for path in EVIDENCE.glob("*/compare.yaml"))
@@ -29,6 +30,22 @@ def test_table_and_figures_follow_from_the_outcomes(folder, tmp_path, capsys):
     page = (EVIDENCE.parent / "evidence.md").read_text()
     assert rows
     assert all(row in page for row in rows), "docs/evidence.md shows another table than the outcomes give"
+
+
+def test_another_method_can_be_the_baseline(capsys):
+    """The table alone, printed: nothing in the folder changes."""
+    folder = EVIDENCE / "few_prompts"
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert compare.main([str(folder), "--against", "joint"]) == 0
+    said = capsys.readouterr().out
+    assert "difference from `joint`" in said
+    joint = next(line for line in said.splitlines() if line.startswith("| `joint`"))
+    uniform = next(line for line in said.splitlines() if line.startswith("| `uniform`"))
+    assert "±" not in joint
+    assert "(-0.005 ± 0.017)" in uniform, "the other side of joint's difference from uniform"
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    with pytest.raises(RunError, match="--against jiont: not in the plan"):
+        compare.main([str(folder), "--against", "jiont"])
 
 
 def test_something_is_published():

@@ -6,6 +6,7 @@
     gdro compare runs/compare-first                 # go on with what is missing
     gdro compare runs/compare-first --retry         # and try again what failed
     gdro compare runs/compare-first --report        # table.md, results.json, figure.svg, report.html, from the record
+    gdro compare runs/compare-first --against live  # the table with another method as the baseline, printed only
     gdro compare runs/compare-first --gradients     # measure the gradient's variance of finished runs, then report
 
 Every run is an ordinary folder COMPARE/METHOD/seed-S. Methods and seeds can be added to COMPARE/compare.yaml later.
@@ -49,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.gradients:
         return _gradients(Path(chosen.what), plan, jobs_of(plan, path.parent))
     jobs = jobs_of(plan, path.parent)
-    if chosen.report:
+    if chosen.report or chosen.against:
         for job in jobs:
             Place(Path(chosen.what), job).check()
-        return _report(Path(chosen.what), plan)
+        return _against(Path(chosen.what), plan, chosen.against) if chosen.against else _report(Path(chosen.what), plan)
     if chosen.check:
         print(_overview(plan, jobs))
         return 0
@@ -97,6 +98,15 @@ def _report(root: Path, plan: Plan) -> int:
     write_page(root, summary)
     print(f"\n{markdown(summary)}\n{root / 'report.html'}", flush=True)
     return 0 if not comparison.missing else 1
+
+
+def _against(root: Path, plan: Plan, method: str) -> int:
+    """The table with another method as the baseline, printed and not kept."""
+    if method not in plan.methods:
+        raise RunError(f"--against {method}: not in the plan {plan.name}; it has {', '.join(plan.methods)}")
+    comparison = read_comparison(root, plan.model_copy(update={"baseline": method}))
+    print(markdown(summarize(comparison)), flush=True)
+    return 0
 
 
 def _gradients(root: Path, plan: Plan, jobs: Sequence[Job]) -> int:
@@ -161,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         "--gradients", action="store_true", help="measure the gradient's variance of finished runs, then report"
     )
     parser.add_argument("--report", action="store_true", help="only table, figure and page, from the record")
+    parser.add_argument("--against", metavar="METHOD", help="only print the table, with this method as the baseline")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The mixture of the default run: nine reasoning-gym families at two to four levels (no torch needed)."""
+"""The mixture that the base model was made for: nine reasoning-gym families at two to four levels (no torch needed)."""
 
 from __future__ import annotations
 
@@ -59,4 +59,4 @@ FAMILIES = (
 """The families, levels from easy to hard."""
 
 DEFAULT_MIXTURE: tuple[Cell, ...] = tuple(cell for family in FAMILIES for cell in family.cells())
-"""The cells of the default run, equal weights."""
+"""Its cells, equal weights; what a run with `data.kind=reasoning_gym` and no cells of its own trains on."""
