@@ -53,6 +53,7 @@ def test_hydra_overrides_reach_the_controller() -> None:
     [
         ("gdro.controller", "jiont", "did you mean 'joint'"),
         ("gdro.controler", "joint", "has no option 'controler'; did you mean 'controller'"),
+        ("gdro.controller", "live_gdro", "chooses prompts, and verl trains on those that its data loader"),
         ("gdro.eta", -1.0, "eta"),
         ("gdro.weighting", "token", "must be prompt or row"),
         ("gdro.fresh", "yes", "must be true or false"),

@@ -76,6 +76,11 @@ def build_controller(settings: Settings, config: Mapping[str, Any]) -> Controlle
             f"gdro.min_rollouts={controller.min_rollouts} must be at least 2: verl gives a group of one its raw "
             "reward as advantage"
         )
+    if controller.selects:
+        raise OptionError(
+            f"gdro.controller={settings.controller} chooses prompts, and verl trains on those that its data loader "
+            "draws: it would be plain GRPO. Take one that does not, such as prompt_gdro or posterior_gdro"
+        )
     refuse(config, controller.needs_losses)
     return controller
 
