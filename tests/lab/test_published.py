@@ -49,4 +49,4 @@ def test_another_method_can_be_the_baseline(capsys):
 
 
 def test_something_is_published():
-    assert [folder.name for folder in PUBLISHED] == ["few_prompts", "few_prompts_second", "first", "second"]
+    assert [folder.name for folder in PUBLISHED] == ["ablation", "few_prompts", "few_prompts_second", "first", "second"]
