@@ -69,7 +69,7 @@ class PosteriorGDRO(PromptGDRO):
     def _weigh(self, outcome: Outcome) -> Floats:
         a, b = self._before(outcome)
         self._live_predicted = float(live_probability(a, b, self.mean_rollouts).mean())
-        bins = self._bins(self._mean(outcome))
+        bins = self._bins(_mean_after(a, b, outcome))
         return self.prompt_game.play(replace(outcome, plan=replace(outcome.plan, bins=bins)))
 
     def _bins(self, rates: Floats) -> Ints:
@@ -81,7 +81,7 @@ class PosteriorGDRO(PromptGDRO):
             return None
         low, high = self.reward_range
         a, b = self._before(outcome)
-        mean, total = self._mean(outcome), a + b + outcome.unit.counts
+        mean, total = _mean_after(a, b, outcome), a + b + outcome.unit.counts
         return low + (high - low) * mean, (high - low) * np.sqrt(mean * (1.0 - mean)) * (total - 1.0) / total
 
     def _learn(self, outcome: Outcome) -> None:
@@ -91,11 +91,6 @@ class PosteriorGDRO(PromptGDRO):
     def _before(self, outcome: Outcome) -> tuple[Floats, Floats]:
         """(M,) a and b of the posterior before this visit."""
         return self.sources.posterior(outcome.plan.prompt_ids, outcome.plan.rows, self.steps_seen)
-
-    def _mean(self, outcome: Outcome) -> Floats:
-        """(M,) mean of the posterior after this visit."""
-        a, b = self._before(outcome)
-        return np.asarray((a + outcome.unit.sum()) / (a + b + outcome.unit.counts))
 
     def _method_metrics(self) -> dict[str, Metric]:
         own: dict[str, Metric] = {"sources": len(self.sources.sources), "live_predicted": self._live_predicted}
@@ -107,3 +102,8 @@ class PosteriorGDRO(PromptGDRO):
     def _load_state(self, state: State) -> None:
         super()._load_state(state)
         self.sources.load_state_dict(read_state(state, "source_posterior"))
+
+
+def _mean_after(a: Floats, b: Floats, outcome: Outcome) -> Floats:
+    """(M,) mean of the posterior Beta(a, b) after this visit."""
+    return np.asarray((a + outcome.unit.sum()) / (a + b + outcome.unit.counts))

@@ -25,6 +25,7 @@ from gdro.controllers.peers.dynamic_sampling import DynamicSampling
 from gdro.controllers.peers.reinforce_ada import ReinforceAda
 from gdro.core.errors import OptionError
 from gdro.core.types import Floats
+from gdro.engines.interface import selecting
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.candidates import further_places
 from gdro.engines.trl.resumable import ResumableTrainer
@@ -183,7 +184,7 @@ def check_rounds(name: str | None, trainer: Any) -> None:
         raise OptionError(
             f"rounds={name!r} generates in one process only; {trainer.accelerator.num_processes} are here"
         )
-    if trainer.controller.needs_losses or getattr(trainer.controller, "selects", False):
+    if trainer.controller.needs_losses or selecting(trainer.controller):
         raise OptionError(f"rounds={name!r} takes the place of a controller's choice; use controller='uniform'")
     if (
         trainer.tools
