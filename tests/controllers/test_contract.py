@@ -97,13 +97,15 @@ def test_permuting_the_batch_permutes_the_plan_and_the_weights(name, options):
 
 
 @every
-def test_the_order_of_the_answers_changes_nothing_not_even_a_bit(name, options):
+def test_the_order_of_prompts_and_of_a_prompts_rewards_changes_nothing_not_even_a_bit(name, options):
     first, second = trained(name, options), trained(name, options)
     plan = first.plan(IDS[:24])
     second.plan(IDS[:24])
-    rewards, order = rewards_of(plan, np.random.default_rng(0)), np.random.default_rng(1).permutation(24)
+    rng, order = np.random.default_rng(0), np.random.default_rng(1).permutation(24)
+    rewards = [np.round(rng.random(n), 2) for n in plan.rollouts]
     here = first.observe(IDS[:24], rewards)
-    there = second.observe([IDS[i] for i in order], [rewards[i] for i in order])
+    shuffle = np.random.default_rng(2).permutation
+    there = second.observe([IDS[i] for i in order], [shuffle(rewards[i]) for i in order])
     np.testing.assert_array_equal(there.weights, here.weights[order])
     if first.needs_losses:
         losses = losses_of(plan)

@@ -158,7 +158,7 @@ class Controller:
     def observe(self, prompt_ids: Sequence[str], rewards: Rewards) -> Feedback:
         """Learn from the rewards of the oldest outstanding plan with these prompts, and weigh the prompts.
 
-        What is learned does not depend, to the last bit, on the order in which the prompts are given here.
+        What is learned does not depend, to the last bit, on the order in which prompts and rewards are given here.
 
         Args:
             prompt_ids: (M,) the prompts of one plan, in any order.
@@ -171,7 +171,8 @@ class Controller:
         """
         ids = check_ids(prompt_ids)
         place, order = _find(self._outstanding, ids, "outstanding plan", "call plan before observe")
-        outcome = self._outcome(self._outstanding[place], from_rewards(ids, rewards).take(np.argsort(order)))
+        groups = from_rewards(ids, rewards).take(np.argsort(order)).sorted()
+        outcome = self._outcome(self._outstanding[place], groups)
         if self.needs_losses and len(self._awaiting_losses) >= self.max_outstanding:
             raise PlanError(
                 f"signal or utility 'surrogate' needs the engine's losses: call observe_losses after each update "
