@@ -26,6 +26,10 @@ class ReasoningGymData(_Data):
     kind: Literal["reasoning_gym"] = Field(default="reasoning_gym", description="Which kind of source this is.")
     size: Count = Field(default=2048, description="Number of training prompts to make.")
     heldout_size: CountOrZero = Field(default=512, description="Number of held-out prompts to make, from other seeds.")
+    heldout_shares: Literal["weights", "equal"] = Field(
+        default="weights",
+        description="Of the held-out prompts, each cell has a share by its weight, as in training; or all the same.",
+    )
     seed: Seed = Field(
         default=0,
         description="Seed of the tasks; apart from the run's own seed, so that prompts stay the same.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gdro.data.collect import Collected, Rows, collect
 from gdro.data.errors import DataError
@@ -65,7 +65,8 @@ def _reasoning_gym(data: ReasoningGymData) -> RunPrompts:
     try:
         cells = DEFAULT_MIXTURE if data.cells is None else cells_from_config(data.cells)
         train = load_mixture(cells, data.size, data.seed, "train")
-        heldout = load_mixture(cells, data.heldout_size, data.seed, "heldout") if data.heldout_size else []
+        apart = cells if data.heldout_shares == "weights" else [replace(cell, weight=1.0) for cell in cells]
+        heldout = load_mixture(apart, data.heldout_size, data.seed, "heldout") if data.heldout_size else []
     except ValueError as error:
         raise DataError(f"data.cells: {error}") from error
     return RunPrompts(train, heldout, {"heldout_text_seen": check_disjoint(train, heldout)})
