@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gdro.data.errors import DataError
+from gdro.data.prompts import Prompt
 from gdro.runs.config import TrainConfig
 from gdro.runs.config_prompts import RunPrompts, load_prompts
 
@@ -74,3 +76,18 @@ def test_reasoning_gym() -> None:
     assert load(kind="reasoning_gym", size=6, heldout_size=0, cells=cells).heldout == []
     with pytest.raises(DataError, match=r"data.cells: mixture row 0: .*nearest one is 'chain_sum'"):
         load(kind="reasoning_gym", cells=[{"family": "chain_sun"}])
+
+
+def test_reasoning_gym_can_hold_every_cell_out_alike() -> None:
+    cells = [
+        {"family": "chain_sum", "level": "1", "config": {"min_terms": 2, "max_terms": 3}, "weight": 9.0},
+        {"family": "products", "level": "1", "weight": 1.0},
+    ]
+    settings: dict[str, Any] = {"kind": "reasoning_gym", "size": 20, "heldout_size": 10, "cells": cells}
+
+    def sums(prompts: Sequence[Prompt]) -> int:
+        return sum("chain_sum" in prompt.id for prompt in prompts)
+
+    by_weight, alike = load(**settings), load(**settings, heldout_shares="equal")
+    assert (sums(by_weight.heldout), sums(alike.heldout)) == (9, 5)
+    assert alike.train == by_weight.train
