@@ -61,6 +61,27 @@ def test_costs_and_where_the_baseline_is_reached(made):
     assert methods["plain"]["rollouts_to_baseline"]["mean_at_k"]["rollouts"] <= 25600
 
 
+def test_scores_by_training_shares_where_the_held_out_ones_differ(tmp_path):
+    """Two sources of 60 held-out prompts each, of which one has nine in ten of the training prompts."""
+    plan = make(tmp_path, {"plain": 0.05, "better": 0.25})
+    for path in tmp_path.glob("*/*/evaluations/*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        named = [row | {"id": f"{'hard' if i < PROMPTS // 2 else 'easy'}/{i}"} for i, row in enumerate(rows)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in named))
+    summary = summarize(read_comparison(tmp_path, plan, {"hard": 100, "easy": 900}))
+    scores = summary["methods"]["better"]["scores"]
+    rates = []
+    for path in sorted(tmp_path.glob("better/*/evaluations/step-000100.jsonl")):
+        correct = np.array([json.loads(line)["correct"] for line in path.read_text().splitlines()]) / 8
+        rates.append(0.1 * correct[: PROMPTS // 2].mean() + 0.9 * correct[PROMPTS // 2 :].mean())
+    assert scores["trained_mean"]["value"] == pytest.approx(np.mean(rates))
+    assert scores["source_mean"]["value"] == pytest.approx(scores["mean_at_k"]["value"])
+    text = markdown(summary)
+    assert "pass@8, shares of training" in text
+    assert "sources alike" not in text
+    assert "shares of training" in page(summary)
+
+
 def test_a_target_below_the_start_is_not_sold_as_speed(tmp_path):
     plan = make(tmp_path, {"plain": -0.3, "other": 0.0})
     text = markdown(summarize(read_comparison(tmp_path, plan)))

@@ -10,7 +10,7 @@ import pytest
 from gdro.data.errors import DataError
 from gdro.data.prompts import Prompt
 from gdro.runs.config import TrainConfig
-from gdro.runs.config_prompts import RunPrompts, load_prompts
+from gdro.runs.config_prompts import RunPrompts, load_prompts, training_sizes
 
 
 def jsonl(path: Path, numbers: range, **more: Any) -> str:
@@ -91,3 +91,6 @@ def test_reasoning_gym_can_hold_every_cell_out_alike() -> None:
     by_weight, alike = load(**settings), load(**settings, heldout_shares="equal")
     assert (sums(by_weight.heldout), sums(alike.heldout)) == (9, 5)
     assert alike.train == by_weight.train
+    sizes = {"reasoning_gym/chain_sum/1": 18, "reasoning_gym/products/1": 2}
+    assert training_sizes(TrainConfig(data=settings | {"heldout_shares": "equal"}).data) == sizes
+    assert training_sizes(TrainConfig(data=settings).data) == {}, "the held-out ones have the same shares"

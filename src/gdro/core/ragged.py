@@ -64,7 +64,7 @@ class Ragged:
         return Ragged(self.values[np.arange(len(shift)) + shift], counts)
 
     def sorted(self) -> Ragged:
-        """The same groups, each in rising order, so that sums over them round alike in whatever order the values came."""
+        """The same groups, each in rising order, so that sums round alike in whatever order the values came."""
         keyed = np.empty(len(self.values), np.complex128)  # complex numbers sort by their real part, then the other
         keyed.real, keyed.imag = np.repeat(np.arange(len(self.counts)), self.counts), self.values
         keyed.sort()

@@ -119,7 +119,7 @@ def draw_mixture(cells: Sequence[Cell], size: int | None, seed: int, split: Spli
         ValueError: two cells share a name, sizes are missing or mixed with weights, a cell cannot give enough
             distinct questions, or a family cannot be scored from a text answer.
     """
-    sizes = _cell_sizes(cells, size)
+    sizes = cell_sizes(cells, size)
     seen: set[str] = set()
     drawn: dict[str, list[Prompt]] = {}
     duplicates: dict[str, int] = {}
@@ -265,7 +265,8 @@ def _check_gold(cell: Cell, prompt: Prompt) -> None:
         )
 
 
-def _cell_sizes(cells: Sequence[Cell], size: int | None) -> dict[str, int]:
+def cell_sizes(cells: Sequence[Cell], size: int | None) -> dict[str, int]:
+    """Prompts of each cell, by its name, in a mixture of that size; raises ValueError as `draw_mixture`."""
     names = [cell.name for cell in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not cells or twice:

@@ -28,6 +28,7 @@ from gdro.lab.compare_plan import PLAN, Job, Plan, jobs_of, locate_plan, narrowe
 from gdro.lab.compare_record import read_comparison
 from gdro.lab.compare_table import markdown, summarize
 from gdro.runs.config import recipe_names
+from gdro.runs.config_prompts import training_sizes
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, held
 
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.report or chosen.against:
         for job in jobs:
             Place(Path(chosen.what), job).check()
-        return _against(Path(chosen.what), plan, chosen.against) if chosen.against else _report(Path(chosen.what), plan)
+        root = Path(chosen.what)
+        return _against(root, plan, jobs, chosen.against) if chosen.against else _report(root, plan, jobs)
     if chosen.check:
         print(_overview(plan, jobs))
         return 0
@@ -77,7 +79,7 @@ def _run(root: Path, plan: Plan, jobs: Sequence[Job], at_once: int, retry: bool)
         if place.state() != "done":
             _tell(f"{place.job.title}: {_why(place)}")
     if states["done"]:
-        _report(root, plan)
+        _report(root, plan, jobs)
     if pool.stopping:
         _tell(f"stopped; go on with: gdro compare {root}")
     return 0 if states["done"] == len(places) else 1
@@ -91,20 +93,21 @@ def _why(place: Place) -> str:
     return "another process is at it" if state == "busy" else f"{state}; the same command goes on with it"
 
 
-def _report(root: Path, plan: Plan) -> int:
+def _report(root: Path, plan: Plan, jobs: Sequence[Job]) -> int:
     """Table, figure and page from the record alone."""
-    comparison = read_comparison(root, plan)
+    comparison = read_comparison(root, plan, training_sizes(jobs[0].config.data))
     summary = summarize(comparison)
     write_page(root, summary)
     print(f"\n{markdown(summary)}\n{root / 'report.html'}", flush=True)
     return 0 if not comparison.missing else 1
 
 
-def _against(root: Path, plan: Plan, method: str) -> int:
+def _against(root: Path, plan: Plan, jobs: Sequence[Job], method: str) -> int:
     """The table with another method as the baseline, printed and not kept."""
     if method not in plan.methods:
         raise RunError(f"--against {method}: not in the plan {plan.name}; it has {', '.join(plan.methods)}")
-    comparison = read_comparison(root, plan.model_copy(update={"baseline": method}))
+    sizes = training_sizes(jobs[0].config.data)
+    comparison = read_comparison(root, plan.model_copy(update={"baseline": method}), sizes)
     print(markdown(summarize(comparison)), flush=True)
     return 0
 
@@ -118,7 +121,7 @@ def _gradients(root: Path, plan: Plan, jobs: Sequence[Job]) -> int:
     places = [Place(root, job) for job in jobs]
     with held(RunFolder(root)):
         measure_runs([place.run for place in places if place.state() == "done"], _tell)
-        return _report(root, plan)
+        return _report(root, plan, jobs)
 
 
 def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:

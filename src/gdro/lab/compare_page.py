@@ -13,7 +13,7 @@ from string import Template
 from typing import Any
 
 import gdro
-from gdro.lab.compare_table import SCORES, SHOWN, caption, cost_cells, markdown, titles
+from gdro.lab.compare_table import caption, cost_cells, markdown, shown, titles
 from gdro.lab.stats import Estimate
 from gdro.report.chart import SERIES, Chart, extent
 from gdro.report.palette import fixed, theme_css
@@ -199,12 +199,12 @@ def _notes(summary: Mapping[str, Any]) -> str:
 
 
 def _score_table(summary: Mapping[str, Any]) -> str:
-    names = titles(summary["k"])
-    head = _head(["Method", *(names[name] for name in SHOWN)])
-    before = "".join(f"<td>{summary['base'][n]:.3f}</td>" if n in summary["base"] else "<td></td>" for n in SHOWN)
+    names, columns = titles(summary["k"]), shown(summary)
+    head = _head(["Method", *(names[name] for name in columns)])
+    before = "".join(f"<td>{summary['base'][n]:.3f}</td>" if n in summary["base"] else "<td></td>" for n in columns)
     body = ""
     for method, entry in summary["methods"].items():
-        cells = "".join(f"<td>{_cell(entry['scores'][name])}</td>" for name in SHOWN)
+        cells = "".join(f"<td>{_cell(entry['scores'][name])}</td>" for name in columns)
         body += f'<tr><th scope="row">{escape(method)}</th>{cells}</tr>'
     body += f'<tr><th scope="row">before training</th>{before}</tr>'
     text = escape(caption(summary)).replace("bold where it leaves", "a triangle where it leaves").replace("`", "")
@@ -247,7 +247,7 @@ def _head(names: Sequence[str]) -> str:
 
 def _details(summary: Mapping[str, Any]) -> str:
     settings = {method: entry["controller"] for method, entry in summary["methods"].items()}
-    scores = {method: {name: entry["scores"][name] for name in SCORES} for method, entry in summary["methods"].items()}
+    scores = {method: entry["scores"] for method, entry in summary["methods"].items()}
     parts = {"Methods": settings, "All scores": without_nan(scores)}
     return "".join(
         f"<details><summary>{escape(title)}</summary>"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +25,17 @@ class Comparison:
         runs: method -> seed -> outcome, methods in the plan's order.
         missing: runs of the plan that are not finished, by title.
         notes: what a reader must know about the data.
+        training_sizes: training prompts of each source, where the held-out prompts have other shares; else empty.
     """
 
     plan: Plan
     runs: dict[str, dict[int, Outcome]]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    training_sizes: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_comparison(root: Path, plan: Plan) -> Comparison:
+def read_comparison(root: Path, plan: Plan, training_sizes: Mapping[str, int] | None = None) -> Comparison:
     """Read every finished run of a comparison's folder, or the outcome that it left; leave those not left yet.
 
     Raises:
@@ -50,7 +53,7 @@ def read_comparison(root: Path, plan: Plan) -> Comparison:
     if not runs[plan.against]:
         raise RecordError(f"{root}: no run of the baseline {plan.against} is finished, so there is nothing to compare")
     _same_evaluations(root, runs)
-    return Comparison(plan, runs, tuple(missing), tuple(_notes(runs, plan.against)))
+    return Comparison(plan, runs, tuple(missing), tuple(_notes(runs, plan.against)), training_sizes or {})
 
 
 def _kept_outcome(root: Path, folder: RunFolder) -> Outcome | None:

@@ -28,7 +28,14 @@ SCORES = (
     "area_pass",
     "area_mean",
 )
-SHOWN = ("pass_at_k", "mean_at_k", "source_pass", "source_mean", "worst_bin", "hardest_fifth", "area_pass")
+BY_TRAINING = ("trained_pass", "trained_mean")
+"""Scores in which a source counts by its training prompts; only where the held-out prompts have other shares."""
+
+
+def shown(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The scores of the table. Sources alike and as in training: whichever of them the plain mean is not."""
+    other = BY_TRAINING if BY_TRAINING[0] in summary["base"] else ("source_pass", "source_mean")
+    return ("pass_at_k", "mean_at_k", *other, "worst_bin", "hardest_fifth", "area_pass")
 
 
 def titles(k: int) -> dict[str, str]:
@@ -38,6 +45,8 @@ def titles(k: int) -> dict[str, str]:
         "mean_at_k": f"mean@{k}",
         "source_pass": f"pass@{k}, sources alike",
         "source_mean": f"mean@{k}, sources alike",
+        "trained_pass": f"pass@{k}, shares of training",
+        "trained_mean": f"mean@{k}, shares of training",
         "worst_bin": "pass@1, worst bin",
         "hardest_fifth": "pass@1, hardest fifth",
         "worst_bin_pass": f"pass@{k}, worst bin",
@@ -61,6 +70,10 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         "hardest_fifth": hardest_share(base, HARDEST)[None],
         "hardest_fifth_pass": hardest_share(base, HARDEST)[None],
     }
+    names: tuple[str, ...] = SCORES
+    if comparison.training_sizes:
+        groups |= dict.fromkeys(BY_TRAINING, source_weights(first.ids, comparison.training_sizes))
+        names = (*SCORES, *BY_TRAINING)
     tables = {
         method: {seed: _tables(outcome) for seed, outcome in by_seed.items()}
         for method, by_seed in comparison.runs.items()
@@ -75,19 +88,22 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         "seeds": list(plan.seeds),
         "steps": first.steps[-1],
         "bins": [{"bin": b, "prompts": int(row.sum())} for b, row in zip(bins, members, strict=True)],
-        "base": {name: _base_score(name, tables[plan.against], groups) for name in SCORES[:8]},
+        "base": {
+            name: _base_score(name, tables[plan.against], groups) for name in names if not name.startswith("area")
+        },
         "methods": {
-            method: _method(comparison, method, tables, groups) for method in comparison.runs if method in tables
+            method: _method(comparison, method, tables, groups, names) for method in comparison.runs if method in tables
         },
         "missing": list(comparison.missing),
         "notes": list(comparison.notes),
     }
 
 
-def source_weights(ids: Sequence[str]) -> Floats:
-    """(1, P) weights of the prompts under which each source, an id up to its last `/`, counts as much as any other."""
-    _, source, size = np.unique([i.rpartition("/")[0] for i in ids], return_inverse=True, return_counts=True)
-    return np.asarray(1.0 / size[source])[None]
+def source_weights(ids: Sequence[str], sizes: Mapping[str, int] | None = None) -> Floats:
+    """(1, P) weights of the prompts under which a source, an id up to its last `/`, counts by its size, or by 1."""
+    names, source, held = np.unique([i.rpartition("/")[0] for i in ids], return_inverse=True, return_counts=True)
+    size = np.array([1 if sizes is None else sizes[name] for name in names])
+    return np.asarray((size / held)[source])[None]
 
 
 def _tables(outcome: Outcome) -> dict[str, Floats]:
@@ -118,12 +134,13 @@ def _method(
     method: str,
     tables: Mapping[str, Mapping[int, Mapping[str, Floats]]],
     groups: Mapping[str, Floats],
+    names: Sequence[str],
 ) -> dict[str, Any]:
     baseline = comparison.plan.against
     own, other = tables[method], tables[baseline]
     paired = [seed for seed in own if seed in other]
     entry: dict[str, Any] = {"seeds": sorted(own), "scores": {}, "controller": _settings(comparison, method)}
-    for name in SCORES:
+    for name in names:
         score: dict[str, Any] = asdict(paired_interval(_score(name, list(own.values())), None, groups.get(name)))
         if method != baseline and paired:
             ours, theirs = (_score(name, [part[seed] for seed in paired]) for part in (own, other))
@@ -186,11 +203,12 @@ def _costs(comparison: Comparison, method: str) -> dict[str, Any]:
 def markdown(summary: Mapping[str, Any]) -> str:
     """Two tables: what was learnt, with differences from the baseline; and what it took."""
     names, methods, k = titles(summary["k"]), summary["methods"], summary["k"]
-    lines = [_row(["method", "seeds", *(names[name] for name in SHOWN)]), _rule(["---", "---:"], len(SHOWN))]
-    before = [f"{summary['base'][name]:.3f}" if name in summary["base"] else "–" for name in SHOWN]
+    columns = shown(summary)
+    lines = [_row(["method", "seeds", *(names[name] for name in columns)]), _rule(["---", "---:"], len(columns))]
+    before = [f"{summary['base'][name]:.3f}" if name in summary["base"] else "–" for name in columns]
     lines.append(_row(["*before training*", "", *before]))
     for method, entry in methods.items():
-        cells = [cell(entry["scores"][name]) for name in SHOWN]
+        cells = [cell(entry["scores"][name]) for name in columns]
         lines.append(_row([f"`{method}`", str(len(entry["seeds"])), *cells]))
     reach = [f"rollouts to the baseline's {score}@{k}" for score in ("mean", "pass")]
     heads = ["method", *reach, "groups without gradient", "gradient variance", "rollouts", "tokens", "seconds"]
@@ -208,9 +226,20 @@ def caption(summary: Mapping[str, Any]) -> str:
         f"{summary['prompts']} held-out prompts, {summary['k']} samples each, after {summary['steps']} steps. In "
         f"brackets: difference from `{summary['baseline']}`, paired by seed and prompt, with a 95 % interval; "
         "bold where it leaves 0 out (not adjusted for the number of methods). Worst bin: the lowest of the bins of "
-        f"success rate before training that hold 8 prompts or more{bins}. Sources alike: the mean over "
-        "sources (ids up to the last /) of their prompts' mean, however many there are of each. Area: mean height of "
-        "the curve over rollouts."
+        f"success rate before training that hold 8 prompts or more{bins}. {_told_of_sources(summary)} "
+        "Area: mean height of the curve over rollouts."
+    )
+
+
+def _told_of_sources(summary: Mapping[str, Any]) -> str:
+    if BY_TRAINING[0] in summary["base"]:
+        return (
+            "The held-out prompts are as many from each source (ids up to the last /); shares of training: the mean "
+            "over sources in which each counts by its training prompts."
+        )
+    return (
+        "Sources alike: the mean over sources (ids up to the last /) of their prompts' mean, however many there are "
+        "of each."
     )
 
 

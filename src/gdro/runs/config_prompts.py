@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from gdro.data.collect import Collected, Rows, collect
 from gdro.data.errors import DataError
@@ -14,6 +15,9 @@ from gdro.data.prompts import Prompt
 from gdro.data.rows import Columns, Shape
 from gdro.data.split import check_disjoint, choose, split_heldout
 from gdro.runs.config_data import DataConfig, HubData, JsonlData, ParquetData, ReasoningGymData
+
+if TYPE_CHECKING:
+    from gdro.data.reasoning_gym import Cell
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,34 @@ def load_prompts(data: DataConfig) -> RunPrompts:
     return RunPrompts(kept, heldout, counts)
 
 
-def _reasoning_gym(data: ReasoningGymData) -> RunPrompts:
-    from gdro.data.reasoning_gym import cells_from_config, load_mixture
-    from gdro.tiny.mixture import DEFAULT_MIXTURE
+def training_sizes(data: DataConfig) -> dict[str, int]:
+    """Training prompts of each source, when the held-out ones have other shares; empty when they have the same.
+
+    Raises:
+        DataError: as `load_prompts`, for the mixture.
+    """
+    if not isinstance(data, ReasoningGymData) or data.heldout_shares == "weights":
+        return {}
+    from gdro.data.reasoning_gym import SOURCE, cell_sizes
 
     try:
-        cells = DEFAULT_MIXTURE if data.cells is None else cells_from_config(data.cells)
+        return {f"{SOURCE}/{name}": size for name, size in cell_sizes(_cells(data), data.size).items()}
+    except ValueError as error:
+        raise DataError(f"data.cells: {error}") from error
+
+
+def _cells(data: ReasoningGymData) -> Sequence[Cell]:
+    from gdro.data.reasoning_gym import cells_from_config
+    from gdro.tiny.mixture import DEFAULT_MIXTURE
+
+    return DEFAULT_MIXTURE if data.cells is None else cells_from_config(data.cells)
+
+
+def _reasoning_gym(data: ReasoningGymData) -> RunPrompts:
+    from gdro.data.reasoning_gym import load_mixture
+
+    try:
+        cells = _cells(data)
         train = load_mixture(cells, data.size, data.seed, "train")
         apart = cells if data.heldout_shares == "weights" else [replace(cell, weight=1.0) for cell in cells]
         heldout = load_mixture(apart, data.heldout_size, data.seed, "heldout") if data.heldout_size else []
