@@ -25,7 +25,7 @@ import numpy as np
 
 from gdro.controllers.posterior_gdro import PosteriorGDRO
 from gdro.core.errors import OptionError
-from gdro.core.hashing import Keys, to_unit
+from gdro.core.hashing import Keys, exponentials
 from gdro.core.outcome import Outcome
 from gdro.core.source_posterior import live_probability
 from gdro.core.types import Floats, Ints
@@ -56,7 +56,7 @@ class LiveGDRO(PosteriorGDRO):
             raise OptionError(f"acts={self.acts!r} is none of selection, gradient, both")
 
     def _rank(self, ids: tuple[str, ...], rows: Ints, keys: Keys) -> Floats:
-        return -np.log1p(-to_unit(keys)) / self._chances(ids, rows)
+        return exponentials(keys) / self._chances(ids, rows)
 
     def _chances(self, ids: tuple[str, ...], rows: Ints) -> Floats:
         """(N,) what a candidate's chance is in proportion to."""

@@ -45,6 +45,12 @@ def uniforms(count: int, seed: int, step: int) -> Floats:
     return to_unit(step_keys(np.arange(count, dtype=np.uint64) + np.uint64(2**32), seed, step))
 
 
+def exponentials(keys: Keys) -> Floats:
+    """(M,) Exp(1) numbers, one for each key. The m smallest of e_i / chance_i are a draw of m without replacement with
+    these chances (Efraimidis and Spirakis, 2006)."""
+    return np.asarray(-np.log1p(-to_unit(keys)))
+
+
 def to_unit(words: Keys) -> Floats:
     """(M,) words as numbers in [0, 1)."""
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

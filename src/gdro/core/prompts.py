@@ -19,6 +19,11 @@ from gdro.core.types import Ints
 GROWTH = 1.25
 
 
+def source_of(prompt_id: str, separator: str = "/") -> str:
+    """Where a prompt comes from: its id up to the last separator; "" without one."""
+    return prompt_id.rpartition(separator)[0]
+
+
 class PromptTable:
     """Columns of numbers with one row a prompt. A prompt gets its row when it is first planned, and keeps it."""
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from gdro.core.difficulty import PRIOR
 from gdro.core.errors import OptionError, StateError
-from gdro.core.prompts import PromptTable
+from gdro.core.prompts import PromptTable, source_of
 from gdro.core.ragged import Ragged
 from gdro.core.state import ANY, State, read_array
 from gdro.core.types import Floats, Ints
@@ -116,17 +116,14 @@ class SourcePosterior:
         weight = self.ageing ** np.maximum(now - column("own_step")[rows].astype(np.float64), 0.0)
         return column("own_reward")[rows] * weight, column("own_total")[rows] * weight
 
-    def _source(self, prompt_id: str) -> str:
-        return prompt_id.rpartition(self.separator)[0]
-
     def _known(self, prompt_ids: Sequence[str]) -> Ints:
         """(M,) place of each prompt's source; -1 for a source without a visit."""
         find = self.sources.get
-        return np.array([find(self._source(prompt_id), -1) for prompt_id in prompt_ids], np.int64)
+        return np.array([find(source_of(prompt_id, self.separator), -1) for prompt_id in prompt_ids], np.int64)
 
     def _enter(self, prompt_ids: Sequence[str]) -> None:
         """Give new sources a place, in the order of their names."""
-        fresh = sorted({self._source(prompt_id) for prompt_id in prompt_ids} - self.sources.keys())
+        fresh = sorted({source_of(prompt_id, self.separator) for prompt_id in prompt_ids} - self.sources.keys())
         self.sources.update(zip(fresh, range(len(self.sources), len(self.sources) + len(fresh)), strict=True))
         self.mean = np.append(self.mean, np.full(len(fresh), 0.5))
         self.square = np.append(self.square, np.full(len(fresh), _beta_square(PRIOR, PRIOR)))

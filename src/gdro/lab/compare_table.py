@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gdro.core.passk import pass_at_k
+from gdro.core.prompts import source_of
 from gdro.core.types import Floats
 from gdro.lab.compare_outcome import Outcome
 from gdro.lab.compare_record import Comparison, base_rates
@@ -101,7 +102,7 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
 
 def source_weights(ids: Sequence[str], sizes: Mapping[str, int] | None = None) -> Floats:
     """(1, P) weights of the prompts under which a source, an id up to its last `/`, counts by its size, or by 1."""
-    names, source, held = np.unique([i.rpartition("/")[0] for i in ids], return_inverse=True, return_counts=True)
+    names, source, held = np.unique([source_of(i) for i in ids], return_inverse=True, return_counts=True)
     size = np.array([1 if sizes is None else sizes[name] for name in names])
     return np.asarray((size / held)[source])[None]
 

@@ -19,8 +19,9 @@ import numpy as np
 from gdro.controllers.base import Controller
 from gdro.core.adversaries import softmax
 from gdro.core.errors import OptionError, StateError
-from gdro.core.hashing import Keys, to_unit
+from gdro.core.hashing import Keys, exponentials
 from gdro.core.outcome import Outcome
+from gdro.core.prompts import source_of
 from gdro.core.state import State
 from gdro.core.types import UNSEEN, Floats, Ints, Metric
 
@@ -67,7 +68,7 @@ class CategoryController(Controller):
         """(N,) categories of prompts; UNSEEN bins, and new prefixes in order of their names, come last."""
         if self.category == "bin":
             return np.where(bins == UNSEEN, self.bins, bins)
-        names = [prompt_id.rpartition(self.separator)[0] for prompt_id in ids]
+        names = [source_of(prompt_id, self.separator) for prompt_id in ids]
         fresh = {name: len(self.prefixes) + k for k, name in enumerate(sorted(set(names) - self.prefixes.keys()))}
         if len(self.prefixes) + len(fresh) > self.most_categories:
             raise OptionError(
@@ -81,14 +82,14 @@ class CategoryController(Controller):
         category = self._categories(ids, self.classifier.bins_of(rows))
         present, place, size = np.unique(category, return_inverse=True, return_counts=True)
         q = np.maximum(softmax(self._scores()[present] / self.temperature), LEAST)
-        return -np.log1p(-to_unit(keys)) * (size / q)[place]
+        return exponentials(keys) * (size / q)[place]
 
     def _enter(self, outcome: Outcome) -> Ints:
         """(M,) categories of an observed batch; remembers its new prefixes."""
         category = self._categories(outcome.plan.prompt_ids, outcome.bins)
         if self.category == "prefix":
             for prompt_id, index in zip(outcome.plan.prompt_ids, category.tolist(), strict=True):
-                self.prefixes[prompt_id.rpartition(self.separator)[0]] = index
+                self.prefixes[source_of(prompt_id, self.separator)] = index
         return category
 
     def _method_metrics(self) -> dict[str, Metric]:

@@ -14,7 +14,7 @@ import numpy as np
 from gdro.controllers.base import Controller
 from gdro.controllers.peers.posterior import bin_demand, seen_places
 from gdro.core.budget import exact_budget
-from gdro.core.hashing import Keys, step_keys, to_unit
+from gdro.core.hashing import Keys, exponentials, step_keys
 from gdro.core.types import Floats, Ints
 
 
@@ -28,7 +28,7 @@ class RandomRagged(Controller):
         seen = seen_places(bins)
         rollouts = np.full(len(bins), self.mean_rollouts)
         if seen.size:
-            wanted = -np.log1p(-to_unit(step_keys(keys[seen], self.seed, 1)))
+            wanted = exponentials(step_keys(keys[seen], self.seed, 1))
             total = self.mean_rollouts * seen.size
             rollouts[seen] = exact_budget(wanted, total, self.min_rollouts, self.max_rollouts, keys[seen])
         return rollouts, bin_demand(rollouts, bins, self.bins, self.mean_rollouts)
