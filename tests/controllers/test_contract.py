@@ -28,6 +28,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("joint", {"adversary": "exp3p", "weights": "omega"}),
     ("joint", {"adversary": "tsallis_inf", "weights": "mean_one"}),
     ("joint", {"signal": "failure", "utility": "surrogate", "statistic": "pass_at_k", "window": 5}),
+    ("live_gdro", {"allot": "live"}),
     ("joint", {"inner_edges": [0.2, 0.7], "statistic": "mean_reward", "reward_range": (-1.0, 1.0)}),
 ]
 every = pytest.mark.parametrize(

@@ -169,3 +169,19 @@ def test_options_out_of_range_are_named(option, value):
 def test_baselines_must_fit_the_prompts():
     with pytest.raises(gdro.OptionError, match="1 baselines, 1 deviations for 2 prompts"):
         gdro.group_advantages([[0.0], [1.0]], baselines=np.zeros(1), deviations=np.ones(1))
+
+
+def test_rollouts_allotted_by_live_groups_are_the_best_of_all_plans():
+    """Against every plan of the same total; with 3 prompts of known sources and 2 to 7 rollouts each."""
+    controller = trained("live_gdro", allot="live", min_rollouts=2, max_rollouts=7)
+    ids = ["easy/39", "hard/39", "middle/39"]
+    a, b = controller.sources.posterior(ids, np.full(3, -1), controller.steps_seen)
+    plan = controller.plan(ids)
+
+    def live(rollouts: tuple[int, ...]) -> float:
+        return sum(float(live_probability(a[i : i + 1], b[i : i + 1], n)[0]) for i, n in enumerate(rollouts))
+
+    every = [n for n in itertools.product(range(2, 8), repeat=3) if sum(n) == 12]
+    assert plan.total == 12
+    assert live(tuple(plan.rollouts.tolist())) == pytest.approx(max(map(live, every)), abs=1e-12)
+    assert len(set(plan.rollouts.tolist())) > 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gdro.core.errors import OptionError, StateError
 from gdro.core.prompts import PromptTable
 from gdro.core.ragged import Ragged
-from gdro.core.source_posterior import MARGIN, STRENGTH, SourcePosterior, live_probability
+from gdro.core.source_posterior import MARGIN, STRENGTH, SourcePosterior, live_gains, live_probability
 
 
 def model(**options) -> SourcePosterior:
@@ -113,6 +113,15 @@ def test_live_probability_is_the_integral(a, b, n):
     p, q, weight = _beta_grid(a, b)
     expected = float(weight @ (1.0 - p**n - q**n)) if n > 1 else 0.0
     assert float(live_probability(np.array([a]), np.array([b]), n)[0]) == pytest.approx(expected, abs=1e-3)
+
+
+@given(st.floats(0.05, 30.0), st.floats(0.05, 30.0), st.integers(1, 6), st.integers(0, 6))
+def test_live_gains_are_what_one_rollout_more_adds_and_fall(a, b, low, room):
+    at = np.array([a]), np.array([b])
+    (gains,) = live_gains(*at, low, low + room)
+    chances = [float(live_probability(*at, n)[0]) for n in range(low, low + room + 1)]
+    np.testing.assert_allclose(gains, np.diff(chances), atol=1e-12)
+    assert (np.diff(gains) <= 1e-15).all()
 
 
 def _beta_grid(a: float, b: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -138,7 +138,7 @@ class Controller:
         bins = self.classifier.bins_of(table.known_rows(ids))
         rows = table.rows(ids)
         keys = step_keys(table.column("key")[rows], self.seed, self.plans_made)
-        rollouts, demand = self._allocate(rows, bins, keys)
+        rollouts, demand = self._allocate(ids, rows, bins, keys)
         self.plans_made += 1
         self._outstanding.append(Pending(ids, rows, bins, rollouts, demand))
         return Plan(ids, rollouts.copy(), bins.copy())
@@ -262,7 +262,7 @@ class Controller:
 
     # What a method overrides.
 
-    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+    def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         """Rollouts (M,) with sum M * nbar, and the bins' demand (B,) before it was made exact. Changes nothing."""
         return np.full(len(rows), self.mean_rollouts), np.full(self.bins, float(self.mean_rollouts))
 

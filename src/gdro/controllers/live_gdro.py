@@ -11,6 +11,10 @@ the adversary's weight of its bin (eq. 14) times the probability that its reward
 (Efraimidis and Spirakis, 2006: the m smallest -log(u_i) / chance_i win); its gradient then weighs 1. In expectation a
 prompt counts in proportion to the product, as it would with that weight in an even batch, but through live groups.
 
+With `allot: live` the compute adversary plays on the same posterior: the chosen prompts get their rollouts such that
+the expected number of live groups is the largest of all plans with that total (greedy, optimal since s_i is concave in
+n). A prompt solved half of the time hardly gains from a fourth rollout; one that is solved seldom does.
+
 Solved prompts and hopeless ones are drawn rarely, not never: their posterior ages back towards their source, so what
 was forgotten, or has come into reach, is found again. A prompt that was never seen is judged by its source, where
 methods with one posterior for each prompt know nothing (`gdro.core.source_posterior`).
@@ -25,26 +29,31 @@ import numpy as np
 
 from gdro.controllers.posterior_gdro import PosteriorGDRO
 from gdro.core.errors import OptionError
+from gdro.core.greedy import greedy_allocation
 from gdro.core.hashing import Keys, exponentials
 from gdro.core.outcome import Outcome
-from gdro.core.source_posterior import live_probability
+from gdro.core.signals import bin_demand
+from gdro.core.source_posterior import live_gains, live_probability
 from gdro.core.types import Floats, Ints
 
 LEAST = 1e-9
 """Least chance of a prompt, so that a batch can be filled when all others run out."""
 Acts = Literal["selection", "gradient", "both"]
+Allot = Literal["uniform", "live"]
 
 
 @dataclass(kw_only=True, eq=False)
 class LiveGDRO(PosteriorGDRO):
-    """Selects; rollouts uniform.
+    """Selects.
 
     Attributes:
         acts: where the adversary's weights act: on the choice of prompts (selection), on their advantages (gradient;
             prompts are then chosen by the chance of a live group alone), or on both.
+        allot: rollouts of the chosen prompts: uniform, or live, which maximises the expected number of live groups.
     """
 
     acts: Acts = "selection"
+    allot: Allot = "uniform"
 
     name: ClassVar[str] = "live_gdro"
     selects: ClassVar[bool] = True
@@ -54,6 +63,17 @@ class LiveGDRO(PosteriorGDRO):
         super().__post_init__()
         if self.acts not in ("selection", "gradient", "both"):
             raise OptionError(f"acts={self.acts!r} is none of selection, gradient, both")
+        if self.allot not in ("uniform", "live"):
+            raise OptionError(f"allot={self.allot!r} is none of uniform, live")
+
+    def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+        if self.allot == "uniform":
+            return super()._allocate(ids, rows, bins, keys)
+        a, b = self.sources.posterior(ids, rows, self.steps_seen)
+        spare = (self.mean_rollouts - self.min_rollouts) * len(rows)
+        gains = live_gains(a, b, self.min_rollouts, self.max_rollouts)
+        rollouts = self.min_rollouts + greedy_allocation(gains, spare, keys)
+        return rollouts, bin_demand(rollouts, bins, self.bins, self.mean_rollouts)
 
     def _rank(self, ids: tuple[str, ...], rows: Ints, keys: Keys) -> Floats:
         return exponentials(keys) / self._chances(ids, rows)

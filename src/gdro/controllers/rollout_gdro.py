@@ -63,7 +63,7 @@ class RolloutGDRO(Controller):
         """(B,) weights that multiply the bins' gradients, known before the batch; None where all are 1."""
         return None
 
-    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+    def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         share = bin_shares(bins, self.bins)
         demand = asked = self.rollout_game.demand(share, self._gradient_weights())
         if self.utility == "surrogate":

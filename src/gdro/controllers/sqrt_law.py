@@ -37,7 +37,7 @@ class SqrtLaw(Controller):
         centre = (self.edges[1:] + self.edges[:-1]) / 2.0
         self.variance = centre * (1.0 - centre)
 
-    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+    def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         share = bin_shares(bins, self.bins)
         if share.any():
             demand = sqrt_law(share, self.variance, self.mean_rollouts)

@@ -57,6 +57,12 @@ def bin_means(values: ArrayLike, bins: Ints, count: int) -> Floats:
     return np.where(size > 0, means, np.nan)
 
 
+def bin_demand(rollouts: Ints, bins: Ints, count: int, mean: int) -> Floats:
+    """(B,) mean rollouts of the prompts of each bin; nbar for a bin that the batch lacks."""
+    demand = bin_means(rollouts, bins, count)
+    return np.where(np.isnan(demand), float(mean), demand)
+
+
 def bin_shares(bins: Ints, count: int) -> Floats:
     """(B,) fraction of the batch's prompts in each bin; with the UNSEEN fraction they sum to 1."""
     return np.bincount(bins[bins != UNSEEN], minlength=count) / len(bins)

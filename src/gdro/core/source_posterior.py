@@ -161,6 +161,17 @@ def live_probability(a: Floats, b: Floats, rollouts: int) -> Floats:
     return np.asarray(np.maximum(1.0 - right.prod(axis=1) - wrong.prod(axis=1), 0.0))
 
 
+def live_gains(a: Floats, b: Floats, low: int, high: int) -> Floats:
+    """(M, high - low) what one rollout more adds to `live_probability`, from n = low .. high - 1 >= 1 rollouts:
+    E[p^n (1-p) + (1-p)^n p]. It falls with n, since p^n and (1-p)^n do, so the greedy choice of the largest gains
+    maximises the expected number of live groups (`gdro.core.greedy`)."""
+    n = np.arange(low, high)
+    k = np.arange(high - 1)
+    ever_right, ever_wrong = (np.cumprod((x[:, None] + k) / ((a + b)[:, None] + k), axis=1)[:, n - 1] for x in (a, b))
+    total = (a + b)[:, None] + n
+    return np.asarray(ever_right * b[:, None] / total + ever_wrong * a[:, None] / total)
+
+
 def _beta_square(a: Floats | float, b: Floats | float) -> Floats:
     """E[p^2] under Beta(a, b)."""
     return np.asarray(a * (a + 1.0) / ((a + b) * (a + b + 1.0)))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from peer_worlds import rates, step
 
 import gdro
-from gdro.controllers.peers.greedy import greedy_allocation
 from gdro.controllers.peers.knapsack import knapsack_gains
 from gdro.controllers.peers.posterior import expected_variance
 from gdro.controllers.peers.vip import rollout_variance
+from gdro.core.greedy import greedy_allocation
 
 RATES = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=5)
 

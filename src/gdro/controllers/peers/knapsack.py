@@ -5,7 +5,7 @@ Source: Li et al., arXiv 2509.25849; value function read in the released code. I
     v(n, p) = (1 - p^n - (1-p)^n) * p (1-p)^2
 
 by dynamic programming. v is concave in n: its gain v(n+1) - v(n) = p (1-p)^2 (p^n (1-p) + (1-p)^n p) falls with n. So
-the greedy choice is optimal (proof in greedy.py), at the cost of one partition.
+the greedy choice is optimal (proof in gdro.core.greedy), at the cost of one partition.
 
 Differences: p is the mean of the prompt's posterior (the paper: its last success rate, from memory), so it never is
 exactly 0 or 1 and every prompt keeps some value; bounds and total are those of every controller here.
@@ -18,9 +18,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.peers.greedy import greedy_allocation
-from gdro.controllers.peers.posterior import PosteriorController, bin_demand, seen_places
+from gdro.controllers.peers.posterior import PosteriorController, seen_places
+from gdro.core.greedy import greedy_allocation
 from gdro.core.hashing import Keys
+from gdro.core.signals import bin_demand
 from gdro.core.types import Floats, Ints
 
 
@@ -30,7 +31,7 @@ class Knapsack(PosteriorController):
 
     name: ClassVar[str] = "knapsack"
 
-    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+    def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         seen = seen_places(bins)
         rollouts = np.full(len(bins), self.mean_rollouts)
         if seen.size:

@@ -3,7 +3,7 @@
 Source: Neyman (1934); the square-root law of arXiv 2601.19280 (eqs. 28-31) without bins. The binned form is `sqrt_law`.
 Minimises sum_i v_i / n_i under bounds and the exact total, v_i the posterior expectation of p_i (1 - p_i). Over real
 numbers the answer is n_i proportional to sqrt(v_i); over whole ones v / n is convex, so the greedy choice of the
-largest fall v_i / (n (n + 1)) is the exact optimum (proof in greedy.py; Wright, 2012).
+largest fall v_i / (n (n + 1)) is the exact optimum (proof in gdro.core.greedy; Wright, 2012).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.peers.greedy import greedy_allocation
-from gdro.controllers.peers.posterior import PosteriorController, bin_demand, expected_variance, seen_places
+from gdro.controllers.peers.posterior import PosteriorController, expected_variance, seen_places
+from gdro.core.greedy import greedy_allocation
 from gdro.core.hashing import Keys
+from gdro.core.signals import bin_demand
 from gdro.core.types import Floats, Ints
 
 
@@ -25,7 +26,7 @@ class Neyman(PosteriorController):
 
     name: ClassVar[str] = "neyman"
 
-    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+    def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         seen = seen_places(bins)
         rollouts = np.full(len(bins), self.mean_rollouts)
         if seen.size:

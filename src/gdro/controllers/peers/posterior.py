@@ -19,7 +19,6 @@ import numpy as np
 from gdro.controllers.base import Controller
 from gdro.core.errors import OptionError
 from gdro.core.outcome import Outcome
-from gdro.core.signals import bin_means
 from gdro.core.types import UNSEEN, Floats, Ints
 
 
@@ -63,12 +62,6 @@ class PosteriorController(Controller):
 def expected_variance(a: Floats, b: Floats) -> Floats:
     """(M,) E[p (1-p)] under Beta(a, b)."""
     return a * b / ((a + b) * (a + b + 1.0))
-
-
-def bin_demand(rollouts: Ints, bins: Ints, count: int, mean: int) -> Floats:
-    """(B,) mean rollouts of the prompts of each bin; nbar for a bin that the batch lacks."""
-    demand = bin_means(rollouts, bins, count)
-    return np.where(np.isnan(demand), float(mean), demand)
 
 
 def seen_places(bins: Ints) -> Ints:

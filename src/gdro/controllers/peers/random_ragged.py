@@ -12,9 +12,10 @@ from typing import ClassVar
 import numpy as np
 
 from gdro.controllers.base import Controller
-from gdro.controllers.peers.posterior import bin_demand, seen_places
+from gdro.controllers.peers.posterior import seen_places
 from gdro.core.budget import exact_budget
 from gdro.core.hashing import Keys, exponentials, step_keys
+from gdro.core.signals import bin_demand
 from gdro.core.types import Floats, Ints
 
 
@@ -24,7 +25,7 @@ class RandomRagged(Controller):
 
     name: ClassVar[str] = "random_ragged"
 
-    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+    def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         seen = seen_places(bins)
         rollouts = np.full(len(bins), self.mean_rollouts)
         if seen.size:

@@ -6,7 +6,7 @@ of +-1, the variance of prompt i's gradient is proportional to
     rloo      g / (n - 1)            convex for n >= 2
     dr_grpo   g (n - 1) / n^2        convex for n >= 3, and rising from n = 1 to 2: more rollouts first add noise
 
-Both are then convex, so the greedy choice of the largest fall is the exact integer optimum (proof in greedy.py);
+Both are then convex, so the greedy choice of the largest fall is the exact integer optimum (proof in gdro.core.greedy);
 the paper relaxes to real numbers and rounds.
 
 Difference: the paper predicts p by a Gaussian process over prompt embeddings; the core knows no embeddings, so p comes
@@ -20,10 +20,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.controllers.peers.greedy import greedy_allocation
-from gdro.controllers.peers.posterior import PosteriorController, bin_demand, expected_variance, seen_places
+from gdro.controllers.peers.posterior import PosteriorController, expected_variance, seen_places
 from gdro.core.errors import OptionError
+from gdro.core.greedy import greedy_allocation
 from gdro.core.hashing import Keys
+from gdro.core.signals import bin_demand
 from gdro.core.types import Floats, Ints
 
 Estimator = Literal["rloo", "dr_grpo"]
@@ -51,7 +52,7 @@ class VIP(PosteriorController):
                 f"estimator={self.estimator!r} needs min_rollouts >= {needed}, where its variance is convex"
             )
 
-    def _allocate(self, rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
+    def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         seen = seen_places(bins)
         rollouts = np.full(len(bins), self.mean_rollouts)
         if seen.size:
