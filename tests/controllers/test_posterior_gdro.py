@@ -112,13 +112,16 @@ def test_live_prompts_are_chosen_also_among_those_never_seen():
     assert sum(prompt_id.startswith("middle/") for prompt_id in chosen) >= 7
 
 
+@pytest.mark.parametrize("target", ["sources", "prompts"])
 @pytest.mark.parametrize("acts", ["selection", "gradient", "both"])
-def test_the_choice_is_drawn_in_proportion_to_weight_times_chance_of_a_live_group(acts):
+def test_the_choice_is_drawn_in_proportion_to_weight_times_chance_of_a_live_group(acts, target):
     """The first of many draws, against a restatement of the rule."""
-    controller = trained("live_gdro", acts=acts)
-    candidates = [f"{source}/39" for source in ("easy", "hard", "middle")]
-    a, b = controller.sources.posterior(candidates, np.full(3, -1), controller.steps_seen)
+    controller = trained("live_gdro", acts=acts, target=target)
+    candidates = ["easy/37", "easy/38", "easy/39", "hard/39", "middle/38", "middle/39"]
+    a, b = controller.sources.posterior(candidates, np.full(6, -1), controller.steps_seen)
     chance = live_probability(a, b, 4)
+    if target == "sources":
+        chance = chance / [3, 3, 3, 1, 2, 2]
     if acts != "gradient":
         omega = np.minimum(np.exp(controller.eta * controller.prompt_game.adversary.score), controller.omega_max)
         chance = chance * omega[np.minimum((10 * a / (a + b)).astype(int), 9)]

@@ -5,11 +5,12 @@ solved: its groups are all right and have no gradient whatever their weight, and
 makes a noisy step. Here the same weights act one stage earlier. Among the candidates, prompt i is drawn with a chance
 in proportion to
 
-    omega_b(i) * s_i,      s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],   p_i ~ Beta(a_i, b_i)
+    omega_b(i) * s_i / N(i),      s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],   p_i ~ Beta(a_i, b_i)
 
-the adversary's weight of its bin (eq. 14) times the probability that its rewards will differ, without replacement
-(Efraimidis and Spirakis, 2006: the m smallest -log(u_i) / chance_i win); its gradient then weighs 1. In expectation a
-prompt counts in proportion to the product, as it would with that weight in an even batch, but through live groups.
+the adversary's weight of its bin (eq. 14) times the probability that its rewards will differ, over the number N(i) of
+candidates from its source, without replacement (`gdro.core.hashing.exponentials`); its gradient then weighs 1. In
+expectation a prompt counts in proportion to the product, as it would with that weight in a batch drawn evenly from the
+sources, but through live groups. With `target: prompts` N is 1: a source counts by its size.
 
 With `allot: live` the compute adversary plays on the same posterior: the chosen prompts get their rollouts such that
 the expected number of live groups is the largest of all plans with that total (greedy, optimal since s_i is concave in
@@ -40,6 +41,7 @@ LEAST = 1e-9
 """Least chance of a prompt, so that a batch can be filled when all others run out."""
 Acts = Literal["selection", "gradient", "both"]
 Allot = Literal["uniform", "live"]
+Target = Literal["sources", "prompts"]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,10 +52,12 @@ class LiveGDRO(PosteriorGDRO):
         acts: where the adversary's weights act: on the choice of prompts (selection), on their advantages (gradient;
             prompts are then chosen by the chance of a live group alone), or on both.
         allot: rollouts of the chosen prompts: uniform, or live, which maximises the expected number of live groups.
+        target: what counts alike before the adversary weighs it: sources, whatever their size in the data, or prompts.
     """
 
     acts: Acts = "selection"
     allot: Allot = "uniform"
+    target: Target = "sources"
 
     name: ClassVar[str] = "live_gdro"
     selects: ClassVar[bool] = True
@@ -65,6 +69,8 @@ class LiveGDRO(PosteriorGDRO):
             raise OptionError(f"acts={self.acts!r} is none of selection, gradient, both")
         if self.allot not in ("uniform", "live"):
             raise OptionError(f"allot={self.allot!r} is none of uniform, live")
+        if self.target not in ("sources", "prompts"):
+            raise OptionError(f"target={self.target!r} is none of sources, prompts")
 
     def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         if self.allot == "uniform":
@@ -81,10 +87,12 @@ class LiveGDRO(PosteriorGDRO):
     def _chances(self, ids: tuple[str, ...], rows: Ints) -> Floats:
         """(N,) what a candidate's chance is in proportion to."""
         a, b = self.sources.posterior(ids, rows, self.steps_seen)
-        live = np.maximum(live_probability(a, b, self.mean_rollouts), LEAST)
-        if self.acts == "gradient":
-            return live
-        return np.asarray(live * self.prompt_game.bin_weights()[self._bins(a / (a + b))])
+        chance = np.maximum(live_probability(a, b, self.mean_rollouts), LEAST)
+        if self.target == "sources":
+            chance /= self.sources.sizes(ids)
+        if self.acts != "gradient":
+            chance *= self.prompt_game.bin_weights()[self._bins(a / (a + b))]
+        return chance
 
     def _weigh(self, outcome: Outcome) -> Floats:
         weights = super()._weigh(outcome)

@@ -18,6 +18,7 @@ of a source without a visit is Beta(1/4, 1/4), as in gdro.core.difficulty, and c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,6 +69,12 @@ class SourcePosterior:
         square = np.append(self.square, _beta_square(PRIOR, PRIOR))[source]
         strength = np.clip(mean * (1.0 - mean) / (square - mean * mean) - 1.0, *STRENGTH)
         return mean * strength, (1.0 - mean) * strength
+
+    def sizes(self, prompt_ids: Sequence[str]) -> Ints:
+        """(M,) how many of these prompts are of the same source."""
+        names = [source_of(prompt_id, self.separator) for prompt_id in prompt_ids]
+        count = Counter(names)
+        return np.array([count[name] for name in names], np.int64)
 
     def posterior(self, prompt_ids: Sequence[str], rows: Ints, now: int) -> tuple[Floats, Floats]:
         """(M,) a and b of prompts at step `now`; the prior for a row of -1."""
