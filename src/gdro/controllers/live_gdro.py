@@ -61,7 +61,7 @@ class LiveGDRO(PosteriorGDRO):
 
     name: ClassVar[str] = "live_gdro"
     selects: ClassVar[bool] = True
-    pool_factor: ClassVar[int] = 16
+    pool_factor: ClassVar[int] = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
