@@ -75,7 +75,7 @@ class TrainConfig(Section):
     candidates: Count | None = Field(
         default=None,
         description="Prompts offered per prompt trained on, for a controller that selects; "
-        "null is 16 for live_gdro, 4 for the others of that kind, and 1, no choice, for the rest.",
+        "null is 64 for live_gdro, 4 for the others of that kind, and 1, no choice, for the rest.",
     )
     correct_threshold: float = Field(
         default=1.0, description="A completion whose reward is at or above this counts as correct."

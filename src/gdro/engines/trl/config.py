@@ -38,7 +38,7 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     candidates: int | None = field(
         default=None,
         metadata={
-            "help": "Prompts offered per prompt trained on, for a controller that selects. Default: 16 for "
+            "help": "Prompts offered per prompt trained on, for a controller that selects. Default: 64 for "
             "live_gdro, 4 for the others of that kind, no choice for the rest."
         },
     )
