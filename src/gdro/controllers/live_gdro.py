@@ -12,6 +12,10 @@ candidates from its source, without replacement (`gdro.core.hashing.exponentials
 expectation a prompt counts in proportion to the product, as it would with that weight in a batch drawn evenly from the
 sources, but through live groups. With `target: prompts` N is 1: a source counts by its size.
 
+The adversary plays within bounds: a share `explore` of each draw goes to all candidates evenly. Of every prompt that
+share of its weight in the data is kept, so the choice is as robust as one may want and forgets nothing: it is Group
+DRO over the mixtures q = explore * data + (1 - explore) * any.
+
 With `allot: live` the compute adversary plays on the same posterior: the chosen prompts get their rollouts such that
 the expected number of live groups is the largest of all plans with that total (greedy, optimal since s_i is concave in
 n). A prompt solved half of the time hardly gains from a fourth rollout; one that is solved seldom does.
@@ -53,11 +57,14 @@ class LiveGDRO(PosteriorGDRO):
             prompts are then chosen by the chance of a live group alone), or on both.
         allot: rollouts of the chosen prompts: uniform, or live, which maximises the expected number of live groups.
         target: what counts alike before the adversary weighs it: sources, whatever their size in the data, or prompts.
+        explore: share of each draw that goes to all candidates evenly, in [0, 1]: what the adversary cannot take from
+            the data as they are.
     """
 
     acts: Acts = "selection"
     allot: Allot = "uniform"
     target: Target = "sources"
+    explore: float = 0.25
 
     name: ClassVar[str] = "live_gdro"
     selects: ClassVar[bool] = True
@@ -71,6 +78,8 @@ class LiveGDRO(PosteriorGDRO):
             raise OptionError(f"allot={self.allot!r} is none of uniform, live")
         if self.target not in ("sources", "prompts"):
             raise OptionError(f"target={self.target!r} is none of sources, prompts")
+        if not 0.0 <= self.explore <= 1.0:
+            raise OptionError(f"explore={self.explore:g} must lie in [0, 1]; it is a share of the draws")
 
     def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         if self.allot == "uniform":
@@ -85,14 +94,14 @@ class LiveGDRO(PosteriorGDRO):
         return exponentials(keys) / self._chances(ids, rows)
 
     def _chances(self, ids: tuple[str, ...], rows: Ints) -> Floats:
-        """(N,) what a candidate's chance is in proportion to."""
+        """(N,) chance of each candidate to be drawn first; they sum to 1."""
         a, b = self.sources.posterior(ids, rows, self.steps_seen)
         chance = np.maximum(live_probability(a, b, self.mean_rollouts), LEAST)
         if self.target == "sources":
             chance /= self.sources.sizes(ids)
         if self.acts != "gradient":
             chance *= self.prompt_game.bin_weights()[self._bins(a / (a + b))]
-        return chance
+        return np.asarray((1.0 - self.explore) * chance / chance.sum() + self.explore / len(ids))
 
     def _weigh(self, outcome: Outcome) -> Floats:
         weights = super()._weigh(outcome)
