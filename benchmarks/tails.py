@@ -4,9 +4,8 @@
     python benchmarks/tails.py docs/evidence/tails --report  table and figure again, from the outcomes there
 
 The default recipe's mixture: some 820 prompts of its eight hard cells, diluted with prompts of its five easy ones until
-they are a tenth, a twentieth (the default) or a fortieth of all. All are tested on the same 40 held-out prompts of every
-cell, and all seeds are other ones than those of the first comparison. Each share is an ordinary comparison, in
-FOLDER/SHARE.
+they are a tenth, a twentieth (the default) or a fortieth of all. All are tested on the same 40 held-out prompts of
+every cell, and no seed is one of the first comparison's. Each share is an ordinary comparison, in FOLDER/SHARE.
 """
 
 from __future__ import annotations
