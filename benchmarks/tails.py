@@ -29,6 +29,8 @@ SHARES = {"tenth": 1 / 10, "twentieth": 1 / 20, "fortieth": 1 / 40}
 SEEDS = {"tenth": (5, 6, 7), "twentieth": (5, 6, 7, 8, 9), "fortieth": (5, 6, 7)}
 TAIL = 820
 """Prompts of the hard cells."""
+LARGEST = 20_000
+"""Prompts in all: beyond that a cell runs out of different questions, so a fortieth of them is only 500."""
 EASY = 5
 """Cells of the default recipe that come before its tail."""
 METHODS = {"uniform": {"controller": "uniform"}, "live": {"controller": "live_gdro"}}
