@@ -48,7 +48,7 @@ def plan_of(name: str) -> Plan:
     overrides = {
         "evaluation.every": 150,
         "checkpoint.every": 150,
-        "data": {"size": round(TAIL / share), "cells": cells},
+        "data": {"size": min(round(TAIL / share), LARGEST), "cells": cells},
     }
     about = f"GRPO and Live-GDRO where one prompt in {round(1 / share)} is of the tail"
     return Plan(name=name, about=about, seeds=SEEDS[name], methods=METHODS, overrides=overrides)
