@@ -17,7 +17,8 @@ PROMPTS = 120
 
 def make(root: Path, lift: dict[str, float], seeds: tuple[int, ...] = (0, 1, 2)) -> Plan:
     """Runs of the methods in `lift`, the first of them the baseline; each adds so much to every success rate."""
-    plan = Plan(name="fake", seeds=list(seeds), methods={name: {"controller": "uniform"} for name in lift})
+    methods = {name: {"controller": "uniform"} for name in lift}
+    plan = Plan(name="fake", seeds=list(seeds), methods=methods, overrides={"data.heldout_shares": "weights"})
     for seed in seeds:
         rng = np.random.default_rng(seed)
         base = rng.binomial(SAMPLES, np.linspace(0.05, 0.95, PROMPTS))

@@ -53,7 +53,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "notes").mkdir()
     monkeypatch.setenv("STAND_IN", str(tmp_path / "notes"))
     monkeypatch.setattr(compare_jobs, "GDRO", (sys.executable, str(tmp_path / "stand_in.py")))
-    monkeypatch.setattr(compare, "_report", lambda root, plan: 0)
+    monkeypatch.setattr(compare, "_report", lambda root, plan, jobs: 0)
     return tmp_path
 
 
