@@ -1,0 +1,62 @@
+"""How often a finished run visited the prompts of each source, and whether it learnt them or learnt them by heart.
+
+    python benchmarks/visits.py runs/compare-second/live/seed-10
+
+One row a source: its prompts that were visited, visits of one, share of all visits, the controller's estimate of the
+success rate on them at the end (for training prompts), and the success rate on the held-out ones. An estimate far above
+the held-out rate says that the prompts were repeated until they were known by heart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gdro.core.prompts import PromptTable, source_of
+from gdro.engines.trl.checkpoint import load_place
+from gdro.runs.checkpoints import all_checkpoints, fault
+from gdro.runs.config import load_config
+from gdro.runs.folder import RunFolder
+from gdro.runs.trainer_args import controller_of
+
+
+def rows(run: RunFolder) -> list[tuple[str, int, float, float, float, float]]:
+    """Source, prompts, visits a prompt, share of visits, estimate, held-out rate."""
+    controller = controller_of(load_config(run.config))
+    newest = next(folder for folder in all_checkpoints(run.checkpoints) if fault(folder) is None)
+    controller.load_state_dict(load_place(newest, processes=1)[1])
+    table: PromptTable = controller.classifier.table
+    source = np.array([source_of(prompt_id) for prompt_id in table.ids])
+    visits, estimate = table.column("visits").astype(float), table.column("estimate")
+    held = defaultdict(list)
+    for line in sorted(run.evaluations.glob("step-*.jsonl"))[-1].read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        held[source_of(row["id"])].append(row["correct"] / row["samples"])
+    found = []
+    for name in sorted(set(source)):
+        mine = source == name
+        share = visits[mine].sum() / visits.sum()
+        found.append((name, int(mine.sum()), visits[mine].mean(), share, estimate[mine].mean(), np.mean(held[name])))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Visits, estimates and held-out rates of a finished run, by source.")
+    parser.add_argument("run", type=Path, help="folder of a finished run of gdro train")
+    chosen = parser.parse_args(arguments)
+    print("| source | prompts | visits of one | share of visits | estimate | held-out rate |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name, prompts, each, share, estimate, held in rows(RunFolder(chosen.run)):
+        print(f"| {name} | {prompts} | {each:.1f} | {100 * share:.1f} % | {estimate:.2f} | {held:.2f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
