@@ -20,7 +20,7 @@ from typing import Any
 from gdro.lab.compare import main as compare
 from gdro.lab.compare_plan import Plan, jobs_of, plan_text, read_plan
 from gdro.lab.compare_record import read_comparison
-from gdro.lab.compare_table import cell, summarize
+from gdro.lab.compare_table import cell, summarize, titles
 from gdro.runs.config import load_config
 from gdro.runs.config_prompts import training_sizes
 
@@ -32,7 +32,6 @@ EASY = 5
 """Cells of the default recipe that come before its tail."""
 METHODS = {"uniform": {"controller": "uniform"}, "live": {"controller": "live_gdro"}}
 COLUMNS = ("pass_at_k", "mean_at_k", "trained_mean", "worst_bin")
-HEADS = ("pass@8", "mean@8", "mean@8, shares of training", "pass@1, worst bin")
 
 
 def plan_of(name: str) -> Plan:
@@ -74,8 +73,10 @@ def read(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row a share: GRPO's scores, Live-GDRO's with the differences, the relative gain of two of them, and speed."""
-    heads = ["tail", *(f"{head}: GRPO" for head in HEADS), *HEADS, "relative, pass@8", "rollouts to GRPO's mean@8"]
+    """One row a share: GRPO's scores, Live-GDRO's with the differences, the relative gain in pass@8, and speed."""
+    names = titles(next(iter(found.values()))["k"])
+    scores = [names[column] for column in COLUMNS]
+    heads = ["tail", *(f"{score}: GRPO" for score in scores), *scores, "relative, pass@8", "rollouts to GRPO's mean@8"]
     lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
     for name, summary in found.items():
         grpo, live = (summary["methods"][method] for method in METHODS)

@@ -10,7 +10,6 @@ the held-out rate says that the prompts were repeated until they were known by h
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,25 +18,21 @@ from pathlib import Path
 import numpy as np
 
 from gdro.core.prompts import PromptTable, source_of
-from gdro.engines.trl.checkpoint import load_place
-from gdro.runs.checkpoints import all_checkpoints, fault
-from gdro.runs.config import load_config
+from gdro.lab.compare_record import read_evaluation
+from gdro.lab.finished_run import controller_at_end
 from gdro.runs.folder import RunFolder
-from gdro.runs.trainer_args import controller_of
 
 
 def rows(run: RunFolder) -> list[tuple[str, int, float, float, float, float]]:
     """Source, prompts, visits a prompt, share of visits, estimate, held-out rate."""
-    controller = controller_of(load_config(run.config))
-    newest = next(folder for folder in all_checkpoints(run.checkpoints) if fault(folder) is None)
-    controller.load_state_dict(load_place(newest, processes=1)[1])
+    controller = controller_at_end(run)
     table: PromptTable = controller.classifier.table
     source = np.array([source_of(prompt_id) for prompt_id in table.ids])
     visits, estimate = table.column("visits").astype(float), table.column("estimate")
     held = defaultdict(list)
-    for line in sorted(run.evaluations.glob("step-*.jsonl"))[-1].read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        held[source_of(row["id"])].append(row["correct"] / row["samples"])
+    ids, correct, samples = read_evaluation(max(run.evaluations.glob("step-*.jsonl")))
+    for prompt_id, right in zip(ids, correct, strict=True):
+        held[source_of(prompt_id)].append(right / samples)
     found = []
     for name in sorted(set(source)):
         mine = source == name

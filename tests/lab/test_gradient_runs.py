@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +56,18 @@ def test_a_finished_run_is_measured_once_and_shown(compared, capsys, monkeypatch
     gradients_file(run).unlink()
     measure_run(run)
     assert gradients_file(run).read_bytes() == kept  # the same to the last digit
+
+
+def test_visits_by_source_add_up_to_the_runs_own(compared, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    run = RunFolder(compared / "joint" / "seed-3")
+    found = import_module("visits").rows(run)
+    assert len(found) > 1
+    assert sum(prompts * each for _, prompts, each, *_ in found) == pytest.approx(3 * 12)
+    assert sum(share for _, _, _, share, *_ in found) == pytest.approx(1.0)
+    assert all(0.0 < estimate < 1.0 for *_, estimate, _ in found)
+    assert import_module("visits").main([str(run.path)]) == 0
+    assert f"| {found[0][0]} | {found[0][1]} |" in capsys.readouterr().out
 
 
 def test_a_run_without_a_checkpoint_is_refused(compared, tmp_path):

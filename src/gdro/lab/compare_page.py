@@ -25,26 +25,12 @@ CURVES = ("pass_at_k", "mean_at_k")
 WIDTH, EDGE, GAP = 960, 28, 24
 
 
-DIGITS = 10
-"""Significant digits that are written: the last few of a double depend on how many threads sum."""
-
-
-def rounded(value: Any) -> Any:
-    """The same with every float inside to DIGITS significant digits."""
-    if isinstance(value, Mapping):
-        return {key: rounded(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [rounded(part) for part in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-
-
 def write_page(root: Path, summary: Mapping[str, Any]) -> None:
     """Write all four files into the comparison's folder; the same record gives the same bytes.
 
     Raises:
         RecordError: a file cannot be written.
     """
-    summary = rounded(dict(summary))
     contents = {
         "table.md": markdown(summary),
         "results.json": json.dumps(without_nan(dict(summary)), indent=1, ensure_ascii=False) + "\n",

@@ -77,7 +77,7 @@ def _outcome(folder: RunFolder) -> Outcome | None:
     steps = [event["step"] for event in record.evaluations]
     if record.end is None or not len(record.steps) or not steps or steps[-1] != record.end.get("step"):
         return None
-    tables = [_evaluation(folder.evaluations / f"step-{step:06d}.jsonl") for step in steps]
+    tables = [read_evaluation(folder.evaluations / f"step-{step:06d}.jsonl") for step in steps]
     ids, _, samples = tables[0]
     if any(table[0] != ids or table[2] != samples for table in tables):
         raise RecordError(f"{folder.evaluations}: its files hold different prompts or numbers of samples")
@@ -99,7 +99,7 @@ def _rollouts_at(record: Record, step: int) -> float:
     return float(record.scalar("rollouts_total")[record.steps == step][0]) if step else 0.0
 
 
-def _evaluation(path: Path) -> tuple[tuple[str, ...], list[int], int]:
+def read_evaluation(path: Path) -> tuple[tuple[str, ...], list[int], int]:
     """Ids, correct samples and the number of samples, in the file's order."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -39,6 +39,10 @@ def shown(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return ("pass_at_k", "mean_at_k", *other, "worst_bin", "hardest_fifth", "area_pass")
 
 
+DIGITS = 10
+"""Significant digits of a summary: the last few of a double depend on how many threads sum."""
+
+
 def titles(k: int) -> dict[str, str]:
     """What each score is called, with k samples a prompt."""
     return {
@@ -58,7 +62,7 @@ def titles(k: int) -> dict[str, str]:
 
 
 def summarize(comparison: Comparison) -> dict[str, Any]:
-    """Everything that table, figure and page show; plain values, the same for the same record."""
+    """Everything that table, figure and page show; plain values to DIGITS digits, the same for the same record."""
     base, plan = base_rates(comparison), comparison.plan
     first = next(iter(comparison.runs[plan.against].values()))
     bins, members = base_bins(base)
@@ -80,7 +84,7 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         for method, by_seed in comparison.runs.items()
         if by_seed
     }
-    return {
+    summary = {
         "name": plan.name,
         "about": plan.about,
         "baseline": plan.against,
@@ -98,6 +102,16 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         "missing": list(comparison.missing),
         "notes": list(comparison.notes),
     }
+    return {key: _rounded(value) for key, value in summary.items()}
+
+
+def _rounded(value: Any) -> Any:
+    """The same with every float inside to DIGITS significant digits."""
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def source_weights(ids: Sequence[str], sizes: Mapping[str, int] | None = None) -> Floats:

@@ -12,15 +12,12 @@ from dataclasses import asdict
 import torch
 
 from gdro.controllers.registry import make_controller
-from gdro.engines.trl.checkpoint import load_place
+from gdro.lab.finished_run import controller_at_end
 from gdro.lab.gradient_batches import repeat_batches
 from gdro.lab.gradient_record import gradients_file, write_figures
 from gdro.lab.gradient_setting import open_setting
-from gdro.runs.checkpoints import all_checkpoints, fault
 from gdro.runs.config import load_config
-from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
-from gdro.runs.trainer_args import controller_of
 
 REPEATS = 16
 """Batches under each of the two plans."""
@@ -48,11 +45,7 @@ def measure_run(run: RunFolder) -> dict[str, dict[str, float]]:
         RunError: the run has no trained model or no whole checkpoint.
     """
     config = load_config(run.config)
-    controller = controller_of(config)
-    whole = [folder for folder in all_checkpoints(run.checkpoints) if fault(folder) is None]
-    if not whole:
-        raise RunError(f"{run.checkpoints}: no whole checkpoint, so the run's controller is lost; train the run again")
-    controller.load_state_dict(load_place(whole[0], processes=1)[1])
+    controller = controller_at_end(run)
     equal = make_controller("uniform", mean_rollouts=config.mean_rollouts, seed=config.seed)
     kinds = [config.optimisation.advantage]
     with open_setting(str(run.path), None, [], config.prompts_per_step, config.seed) as setting:
