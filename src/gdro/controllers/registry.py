@@ -85,6 +85,9 @@ REGISTRY: dict[str, Entry] = {
     "random_ragged": Entry(RandomRagged, "control: random ragged rollouts with the exact total"),
 }
 
+POOL_FACTORS = f"{LiveGDRO.pool_factor} for live_gdro, {Controller.pool_factor} for the others of that kind"
+"""Candidates a prompt that a controller which selects is offered by default, as help texts say it."""
+
 
 def controller_names() -> list[str]:
     """All names that `make_controller` takes."""

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from gdro.controllers.registry import POOL_FACTORS
 from gdro.runs.config_base import ConfigError, Count, Rollouts, Section, Seed, SettingError, Text, one_as_tuple
 from gdro.runs.config_controller import check_controller, controller_arguments, resolved_options
 from gdro.runs.config_data import DataConfig, ReasoningGymData
@@ -75,7 +76,7 @@ class TrainConfig(Section):
     candidates: Count | None = Field(
         default=None,
         description="Prompts offered per prompt trained on, for a controller that selects; "
-        "null is 64 for live_gdro, 4 for the others of that kind, and 1, no choice, for the rest.",
+        f"null is {POOL_FACTORS}, and 1, no choice, for the rest.",
     )
     correct_threshold: float = Field(
         default=1.0, description="A completion whose reward is at or above this counts as correct."

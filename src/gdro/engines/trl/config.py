@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 
 from trl import GRPOConfig
 
-from gdro.controllers.registry import make_controller
+from gdro.controllers.registry import POOL_FACTORS, make_controller
 from gdro.core.errors import OptionError
 from gdro.engines.interface import Controller
 from gdro.engines.torch_advantages import KINDS
@@ -38,8 +38,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     candidates: int | None = field(
         default=None,
         metadata={
-            "help": "Prompts offered per prompt trained on, for a controller that selects. Default: 64 for "
-            "live_gdro, 4 for the others of that kind, no choice for the rest."
+            "help": "Prompts offered per prompt trained on, for a controller that selects. Default: "
+            f"{POOL_FACTORS}, no choice for the rest."
         },
     )
     rounds: str | None = field(
