@@ -17,9 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from gdro.core.errors import GDROError
 from gdro.core.prompts import PromptTable, source_of
 from gdro.lab.compare_record import read_evaluation
 from gdro.lab.finished_run import controller_at_end
+from gdro.runs.config_base import ConfigError
+from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
 
 
@@ -30,7 +33,10 @@ def rows(run: RunFolder) -> list[tuple[str, int, float, float, float, float]]:
     source = np.array([source_of(prompt_id) for prompt_id in table.ids])
     visits, estimate = table.column("visits").astype(float), table.column("estimate")
     held = defaultdict(list)
-    ids, correct, samples = read_evaluation(max(run.evaluations.glob("step-*.jsonl")))
+    evaluations = sorted(run.evaluations.glob("step-*.jsonl"))
+    if not evaluations:
+        raise RunError(f"{run.evaluations}: no evaluation there; a run without held-out prompts cannot be compared so")
+    ids, correct, samples = read_evaluation(evaluations[-1])
     for prompt_id, right in zip(ids, correct, strict=True):
         held[source_of(prompt_id)].append(right / samples)
     found = []
@@ -46,9 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Visits, estimates and held-out rates of a finished run, by source.")
     parser.add_argument("run", type=Path, help="folder of a finished run of gdro train")
     chosen = parser.parse_args(arguments)
+    try:
+        found = rows(RunFolder(chosen.run))
+    except (ConfigError, RunError, GDROError) as error:
+        print(f"visits: {error}", file=sys.stderr)
+        return 2
     print("| source | prompts | visits of one | share of visits | estimate | held-out rate |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for name, prompts, each, share, estimate, held in rows(RunFolder(chosen.run)):
+    for name, prompts, each, share, estimate, held in found:
         print(f"| {name} | {prompts} | {each:.1f} | {100 * share:.1f} % | {estimate:.2f} | {held:.2f} |")
     return 0
 

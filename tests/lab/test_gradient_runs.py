@@ -68,6 +68,8 @@ def test_visits_by_source_add_up_to_the_runs_own(compared, monkeypatch, capsys):
     assert all(0.0 < estimate < 1.0 for *_, estimate, _ in found)
     assert import_module("visits").main([str(run.path)]) == 0
     assert f"| {found[0][0]} | {found[0][1]} |" in capsys.readouterr().out
+    assert import_module("visits").main([str(compared / "nowhere")]) == 2
+    assert "nowhere/config.yaml" in capsys.readouterr().err
 
 
 def test_a_run_without_a_checkpoint_is_refused(compared, tmp_path):
