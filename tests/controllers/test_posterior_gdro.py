@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gdro
+from gdro.controllers.live_gdro import worth_of_next
 from gdro.core.source_posterior import live_probability
 
 IDS = [f"easy/{i}" for i in range(40)] + [f"hard/{i}" for i in range(40)] + [f"middle/{i}" for i in range(40)]
@@ -163,6 +164,11 @@ def test_the_adversary_moves_the_choice_towards_what_fails():
         ("separator", ""),
         ("ageing", 1.5),
         ("source_window", 0),
+        ("explore", 1.5),
+        ("target", "none"),
+        ("allot", "none"),
+        ("repeats", 0.0),
+        ("repeats", float("inf")),
     ],
 )
 def test_options_out_of_range_are_named(option, value):
@@ -189,3 +195,53 @@ def test_rollouts_allotted_by_live_groups_are_the_best_of_all_plans():
     assert plan.total == 12
     assert live(tuple(plan.rollouts.tolist())) == pytest.approx(max(map(live, every)), abs=1e-12)
     assert len(set(plan.rollouts.tolist())) > 1
+
+
+@pytest.mark.parametrize("repeats", [2.0, None])
+def test_a_visit_lowers_the_chance_of_the_next(repeats):
+    """The ratio of two chances of one source changes by e^(-visits / R), and by nothing without R."""
+    plain, mine = (
+        trained("live_gdro", steps=1, acts="gradient", explore=0.0, repeats=r, ageing=0.5) for r in (None, repeats)
+    )
+    ids = ["middle/1", "middle/39"]
+    rows = mine.classifier.table.known_rows(ids)
+    assert mine.classifier.visits_of(rows).tolist() == plain.classifier.visits_of(rows).tolist() == [1, 0]
+    without, found = (controller._chances(ids, rows) for controller in (plain, mine))
+    worth = 1.0 if repeats is None else np.exp(-1.0 / repeats)
+    assert found[0] / found[1] == pytest.approx(worth * without[0] / without[1], rel=1e-12)
+
+
+@given(st.floats(1.0, 30.0), st.floats(1.0, 100.0))
+def test_visits_run_ahead_by_a_logarithm_at_most(repeats, times):
+    """Two prompts, one with `times` the chance, drawn by the share of it that the worth of the next visit leaves: the
+    expected draws (the flow of the process) never put it more than R ln(times), and one visit, ahead."""
+    visits = np.zeros(2)
+    for _ in range(400):
+        chance = np.array([times, 1.0]) * np.exp(-visits / repeats)
+        visits += chance / chance.sum()
+        assert visits[0] - visits[1] <= repeats * np.log(times) + 1.0
+    assert (worth_of_next(np.array([3, 5]), repeats)).tolist() == pytest.approx([1.0, np.exp(-2.0 / repeats)])
+
+
+def test_a_prompt_visited_very_often_can_still_fill_a_batch():
+    """No chance becomes 0, also with nothing explored: all of the candidates can be asked for."""
+    assert (worth_of_next(np.array([0, 10**6]), 1.0) > 0.0).all()
+    controller = trained("live_gdro", explore=0.0, repeats=0.01)
+    assert sorted(controller.select(IDS, len(IDS))) == sorted(IDS)
+    chances = controller._chances(IDS, controller.classifier.table.known_rows(IDS))
+    assert (chances > 0.0).all()
+    assert chances.sum() == pytest.approx(1.0)
+
+
+def test_without_repeats_the_tail_is_hammered_and_with_them_it_is_not():
+    """200 steps on 20 prompts of a hard source in a crowd: most visits of one of them with and without R."""
+    most = {}
+    crowd = [f"easy/{i}" for i in range(400)] + [f"middle/{i}" for i in range(20)]
+    for repeats in (None, 5.0):
+        controller, rng = gdro.make_controller("live_gdro", repeats=repeats), np.random.default_rng(0)
+        for _ in range(200):
+            plan = controller.plan(controller.select(crowd, 8))
+            controller.observe(plan.prompt_ids, rewards_of(plan, rng))
+        rows = controller.classifier.table.known_rows(crowd[400:])
+        most[repeats] = controller.classifier.visits_of(rows).max()
+    assert most[5.0] < 0.6 * most[None]

@@ -5,12 +5,19 @@ solved: its groups are all right and have no gradient whatever their weight, and
 makes a noisy step. Here the same weights act one stage earlier. Among the candidates, prompt i is drawn with a chance
 in proportion to
 
-    omega_b(i) * s_i / N(i),      s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],   p_i ~ Beta(a_i, b_i)
+    omega_b(i) * s_i * e^(-v_i / R) / N(i),      s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],   p_i ~ Beta(a_i, b_i)
 
-the adversary's weight of its bin (eq. 14) times the probability that its rewards will differ, over the number N(i) of
-candidates from its source, without replacement (`gdro.core.hashing.exponentials`); its gradient then weighs 1. In
-expectation a prompt counts in proportion to the product, as it would with that weight in a batch drawn evenly from the
-sources, but through live groups. With `target: prompts` N is 1: a source counts by its size.
+the adversary's weight of its bin (eq. 14) times the probability that its rewards will differ times what is left to
+learn from it after v_i visits, over the number N(i) of candidates from its source, without replacement
+(`gdro.core.hashing.exponentials`); its gradient then weighs 1. In expectation a prompt counts in proportion to the
+product, as it would with that weight in a batch drawn evenly from the sources, but through live groups. With
+`target: prompts` N is 1: a source counts by its size.
+
+An adversary that may repeat a prompt at will has a model learn it by heart: its own rate rises, its source's does not.
+So v visits are worth R (1 - e^(-v / R)) first ones, as repeated data are in pre-training (Muennighoff et al., 2023,
+arXiv 2305.16264), and the next is worth the slope, e^(-v / R), with R = `repeats`. Where visits come in
+proportion to c e^(-v / R), v = R ln(1 + c t / R) after a time t: of two prompts the one with k times the chance is
+never more than R ln k visits ahead, and counts k times as much as long as both are new.
 
 The adversary plays within bounds: a share `explore` of each draw goes to all candidates evenly. Of every prompt that
 share of its weight in the data is kept, so the choice is as robust as one may want and forgets nothing: it is Group
@@ -42,7 +49,7 @@ from gdro.core.source_posterior import live_gains, live_probability
 from gdro.core.types import Floats, Ints
 
 LEAST = 1e-9
-"""Least chance of a prompt, so that a batch can be filled when all others run out."""
+"""Least factor of a chance, so that a batch can be filled when all others run out."""
 Acts = Literal["selection", "gradient", "both"]
 Allot = Literal["uniform", "live"]
 Target = Literal["sources", "prompts"]
@@ -59,12 +66,14 @@ class LiveGDRO(PosteriorGDRO):
         target: what counts alike before the adversary weighs it: sources, whatever their size in the data, or prompts.
         explore: share of each draw that goes to all candidates evenly, in [0, 1]: what the adversary cannot take from
             the data as they are.
+        repeats: R, visits after which another one is worth 1 / e of the first; None: all visits are worth the same.
     """
 
     acts: Acts = "selection"
     allot: Allot = "uniform"
     target: Target = "sources"
     explore: float = 0.25
+    repeats: float | None = 5.0
 
     name: ClassVar[str] = "live_gdro"
     selects: ClassVar[bool] = True
@@ -80,6 +89,8 @@ class LiveGDRO(PosteriorGDRO):
             raise OptionError(f"target={self.target!r} is none of sources, prompts")
         if not 0.0 <= self.explore <= 1.0:
             raise OptionError(f"explore={self.explore:g} must lie in [0, 1]; it is a share of the draws")
+        if self.repeats is not None and self.repeats <= 0.0:
+            raise OptionError(f"repeats={self.repeats:g} must be above 0, or None; it is a number of visits")
 
     def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         if self.allot == "uniform":
@@ -101,8 +112,15 @@ class LiveGDRO(PosteriorGDRO):
             chance /= self.sources.sizes(ids)
         if self.acts != "gradient":
             chance *= self.prompt_game.bin_weights()[self._bins(a / (a + b))]
+        if self.repeats is not None:
+            chance *= worth_of_next(self.classifier.visits_of(rows), self.repeats)
         return np.asarray((1.0 - self.explore) * chance / chance.sum() + self.explore / len(ids))
 
     def _weigh(self, outcome: Outcome) -> Floats:
         weights = super()._weigh(outcome)
         return np.ones(len(weights)) if self.acts == "selection" else weights
+
+
+def worth_of_next(visits: Ints, repeats: float) -> Floats:
+    """(M,) worth of one more visit, e^(-v / R), relative to that of the least visited; above 0 however many visits."""
+    return np.asarray(np.maximum(np.exp(-(visits - visits.min()) / repeats), LEAST))

@@ -114,6 +114,13 @@ class DifficultyClassifier:
         bins = self.table.column("bin")[rows].astype(np.int64)
         return np.where(rows < 0, UNSEEN, bins)
 
+    def visits_of(self, rows: Ints) -> Ints:
+        """(M,) visits so far; 0 for a row of -1."""
+        if not len(self.table):
+            return np.zeros(len(rows), np.int64)
+        visits = self.table.column("visits")[rows].astype(np.int64)
+        return np.where(rows < 0, 0, visits)
+
     def record(self, rows: Ints, visits: Visits) -> None:
         """Take in one visit of each of M different prompts and re-bin them."""
         column = self.table.column
