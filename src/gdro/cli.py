@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -12,25 +13,33 @@ from gdro import __version__
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 when it succeeded, 2 when something the user can mend is wrong."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        if words and words[0] in LABORATORY:
-            return LABORATORY[words[0]](words[1:])
-        parser = _parser()
-        chosen = parser.parse_args(words)
-        if chosen.command is None:
-            parser.print_help()
-            return 2
-        commands = {
-            "train": _train,
-            "evaluate": _evaluate,
-            "prepare": _prepare,
-            "report": _report,
-        }
-        return commands[chosen.command](chosen)
+        status = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output has seen enough, as in `gdro ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(words: Sequence[str]) -> int:
+    if words and words[0] in LABORATORY:
+        return LABORATORY[words[0]](words[1:])
+    parser = _parser()
+    chosen = parser.parse_args(words)
+    if chosen.command is None:
+        parser.print_help()
+        return 2
+    commands = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "prepare": _prepare,
+        "report": _report,
+    }
+    return commands[chosen.command](chosen)
 
 
 def _parser() -> argparse.ArgumentParser:

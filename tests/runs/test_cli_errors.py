@@ -1,6 +1,9 @@
 """What can be known to be wrong is said before anything is trained: one message, exit code 2, no traceback."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -119,3 +122,15 @@ def test_help_explains_every_setting(capsys):
     said = capsys.readouterr().out
     assert "optimisation.learning_rate" in said or "learning_rate" in said
     assert "prompts_per_step" in said
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """`gdro ... | head`: the other end of the pipe is closed before the command writes."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", "import sys, gdro.cli; sys.exit(gdro.cli.main())", "compare", "first", "--check"]
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
