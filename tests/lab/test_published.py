@@ -70,3 +70,12 @@ def test_the_gain_by_the_tails_share_follows_from_its_outcomes(tmp_path, monkeyp
     table = (copy / "table.md").read_text()
     assert table == (folder / "table.md").read_text()
     assert table in (EVIDENCE.parent / "evidence.md").read_text()
+
+
+def test_the_readme_shows_the_published_comparison(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
+    headline = import_module("headline")
+    assert headline.main([str(EVIDENCE / "first")]) == 0
+    assert capsys.readouterr().out in (EVIDENCE.parents[1] / "README.md").read_text()
+    assert headline.main([str(EVIDENCE / "nowhere")]) == 2
+    assert "nowhere/results.json is not there" in capsys.readouterr().err

@@ -1,0 +1,71 @@
+"""The README's table, from a published comparison.
+
+    python benchmarks/headline.py docs/evidence/first
+
+Scores of the base model, GRPO, Live-GDRO and two peers, with differences from GRPO and their 95 % intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+METHODS = {"uniform": "GRPO", "live": "**gdro** (`live_gdro`)", "sec": "SEC", "greso": "GRESO"}
+SCORES = {
+    "pass_at_k": "pass@8",
+    "mean_at_k": "mean@8",
+    "trained_pass": "pass@8, shares of training",
+    "trained_mean": "mean@8, shares of training",
+    "worst_bin": "mean@8 of the worst bin",
+    "hardest_fifth": "mean@8 of the hardest fifth",
+}
+
+
+def number(value: float, sign: str = "") -> str:
+    """Three digits, without the 0 before the point."""
+    return f"{value:{sign}.3f}".replace("0.", ".", 1)
+
+
+def cell(score: dict[str, Any]) -> str:
+    """Value (difference ± half its interval), bold where the interval leaves 0 out."""
+    if "difference" not in score:
+        return number(score["value"])
+    gap = score["difference"]
+    text = f"{number(gap['value'], '+')} ± {number(gap['high'] - gap['value'])}"
+    clear = "**" if gap["low"] > 0.0 or gap["high"] < 0.0 else ""
+    return f"{number(score['value'])} ({clear}{text}{clear})"
+
+
+def table(results: dict[str, Any]) -> str:
+    """One row a score, one column a method."""
+    methods = [results["methods"][name] for name in METHODS]
+    heads = ["520 held-out prompts x 8 samples", "base", *METHODS.values()]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for key, title in SCORES.items():
+        row = [title, number(results["base"][key]), *(cell(method["scores"][key]) for method in methods)]
+        lines.append("| " + " | ".join(row) + " |")
+    spent = [method["rollouts_to_baseline"]["mean_at_k"]["rollouts"] for method in methods]
+    reached = [f"{rollouts:,.0f}" if math.isfinite(rollouts) else "not reached" for rollouts in spent]
+    return "\n".join([*lines, "| " + " | ".join(["rollouts to GRPO's final mean@8", "–", *reached]) + " |"]) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="The README's table, from a published comparison.")
+    parser.add_argument("comparison", type=Path, help="folder of a comparison, e.g. docs/evidence/first")
+    folder: Path = parser.parse_args(arguments).comparison
+    path = folder / "results.json"
+    if not path.is_file():
+        print(f"headline: {path} is not there; make it with: gdro compare {folder} --report", file=sys.stderr)
+        return 2
+    print(table(json.loads(path.read_text(encoding="utf-8"))), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
