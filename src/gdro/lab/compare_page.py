@@ -237,7 +237,7 @@ def _cost_table(summary: Mapping[str, Any]) -> str:
 
 def _wide(head: str, body: str) -> str:
     """A table that scrolls by itself on a narrow screen."""
-    return f'<div style="overflow-x:auto"><table>{head}<tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def _head(names: Sequence[str]) -> str:
