@@ -54,6 +54,7 @@ def test_something_is_published():
         "few_prompts",
         "few_prompts_second",
         "first",
+        "fresh",
         "second",
         "tenth",
         "tenth_ablation",
@@ -79,3 +80,23 @@ def test_the_readme_shows_the_published_comparison(monkeypatch, capsys):
     assert capsys.readouterr().out in (EVIDENCE.parents[1] / "README.md").read_text()
     assert headline.main([str(EVIDENCE / "nowhere")]) == 2
     assert "nowhere/results.json is not there" in capsys.readouterr().err
+
+
+def test_mixtures_together_and_sources_apart(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
+    page = (EVIDENCE.parent / "evidence.md").read_text()
+    mixtures, by_source = import_module("mixtures"), import_module("by_source")
+    assert mixtures.main([*(str(EVIDENCE / name) for name in ("first", "fresh", "second")), "--against", "live"]) == 0
+    assert capsys.readouterr().out in page
+    assert by_source.main([str(EVIDENCE / "second"), "--methods", "uniform", "live", "joint", "sec", "greso"]) == 0
+    assert capsys.readouterr().out in page
+    assert mixtures.main([str(EVIDENCE / "first"), "--against", "lvie"]) == 2
+    assert "--against lvie: not in" in capsys.readouterr().err
+    assert by_source.main([str(EVIDENCE / "first"), "--methods", "lvie"]) == 2
+    assert "--methods lvie: no finished run in" in capsys.readouterr().err
+
+
+def test_the_mean_over_mixtures_has_the_interval_of_independent_means(monkeypatch):
+    monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
+    gaps = [{"value": 0.02, "high": 0.05}, {"value": 0.04, "high": 0.08}]
+    assert import_module("mixtures").together(gaps) == pytest.approx((0.03, 0.025))
