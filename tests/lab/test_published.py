@@ -59,6 +59,7 @@ def test_something_is_published():
         "tenth",
         "tenth_ablation",
         "tenth_second",
+        "third",
     ]
 
 
@@ -86,7 +87,10 @@ def test_mixtures_together_and_sources_apart(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
     page = (EVIDENCE.parent / "evidence.md").read_text()
     mixtures, by_source = import_module("mixtures"), import_module("by_source")
-    assert mixtures.main([*(str(EVIDENCE / name) for name in ("first", "fresh", "second")), "--against", "live"]) == 0
+    assert (
+        mixtures.main([*(str(EVIDENCE / name) for name in ("first", "fresh", "second", "third")), "--against", "live"])
+        == 0
+    )
     assert capsys.readouterr().out in page
     assert by_source.main([str(EVIDENCE / "second"), "--methods", "uniform", "live", "joint", "sec", "greso"]) == 0
     assert capsys.readouterr().out in page
