@@ -15,7 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-METHODS = {"uniform": "GRPO", "live": "**gdro** (`live_gdro`)", "sec": "SEC", "greso": "GRESO"}
+METHODS = {
+    "uniform": "GRPO",
+    "live": "**gdro** (`live_gdro`)",
+    "target_prompts": "`target: prompts`",
+    "sec": "SEC",
+}
 SCORES = {
     "pass_at_k": "pass@8",
     "mean_at_k": "mean@8",
