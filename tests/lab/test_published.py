@@ -92,6 +92,9 @@ def test_mixtures_together_and_sources_apart(monkeypatch, capsys):
         == 0
     )
     assert capsys.readouterr().out in page
+    apart = [str(EVIDENCE / name) for name in ("first", "second", "third")]
+    assert mixtures.main([*apart, "--against", "target_prompts"]) == 0
+    assert capsys.readouterr().out in page
     assert by_source.main([str(EVIDENCE / "second"), "--methods", "uniform", "live", "joint", "sec", "greso"]) == 0
     assert capsys.readouterr().out in page
     assert mixtures.main([str(EVIDENCE / "first"), "--against", "lvie"]) == 2
