@@ -51,6 +51,7 @@ def test_another_method_can_be_the_baseline(capsys):
 
 def test_something_is_published():
     assert [folder.name for folder in PUBLISHED] == [
+        "ablation",
         "few_prompts",
         "few_prompts_second",
         "first",
