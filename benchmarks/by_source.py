@@ -16,6 +16,7 @@ import numpy as np
 
 from gdro.core.errors import GDROError
 from gdro.core.prompts import source_of
+from gdro.lab import markdown
 from gdro.lab.compare_plan import read_plan
 from gdro.lab.compare_record import Comparison, read_comparison
 from gdro.runs.config_base import ConfigError
@@ -27,14 +28,14 @@ def table(comparison: Comparison, methods: Sequence[str]) -> str:
     outcomes = {method: list(comparison.runs[method].values()) for method in methods}
     ids = outcomes[methods[0]][0].ids
     source = np.array([source_of(prompt_id) for prompt_id in ids])
-    lines = ["| source | " + " | ".join(f"`{m}`" for m in methods) + " |", "| --- |" + " ---: |" * len(methods)]
+    rows = []
     for name in sorted(set(source)):
         cells = []
         for method in methods:
             last = np.array([outcome.correct[-1] / outcome.samples for outcome in outcomes[method]])[:, source == name]
             cells.append(f"{(last > 0).mean():.3f} / {last.mean():.3f}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append([name, *cells])
+    return markdown.table(["source", *(f"`{method}`" for method in methods)], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

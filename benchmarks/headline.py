@@ -2,7 +2,7 @@
 
     python benchmarks/headline.py docs/evidence/first
 
-Scores of the base model, GRPO, Live-GDRO and two peers, with differences from GRPO and their 95 % intervals.
+Scores of the base model, GRPO, two forms of Live-GDRO and a peer, with differences from GRPO and their 95 % intervals.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from gdro.lab import markdown
+from gdro.lab.compare_table import cell
 
 METHODS = {
     "uniform": "GRPO",
@@ -31,32 +34,22 @@ SCORES = {
 }
 
 
-def number(value: float, sign: str = "") -> str:
-    """Three digits, without the 0 before the point."""
-    return f"{value:{sign}.3f}".replace("0.", ".", 1)
-
-
-def cell(score: dict[str, Any]) -> str:
-    """Value (difference ± half its interval), bold where the interval leaves 0 out."""
-    if "difference" not in score:
-        return number(score["value"])
-    gap = score["difference"]
-    text = f"{number(gap['value'], '+')} ± {number(gap['high'] - gap['value'])}"
-    clear = "**" if gap["low"] > 0.0 or gap["high"] < 0.0 else ""
-    return f"{number(score['value'])} ({clear}{text}{clear})"
+def short(text: str) -> str:
+    """Without the 0 before each point."""
+    return text.replace("0.", ".")
 
 
 def table(results: dict[str, Any]) -> str:
     """One row a score, one column a method."""
     methods = [results["methods"][name] for name in METHODS]
-    heads = ["520 held-out prompts x 8 samples", "base", *METHODS.values()]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for key, title in SCORES.items():
-        row = [title, number(results["base"][key]), *(cell(method["scores"][key]) for method in methods)]
-        lines.append("| " + " | ".join(row) + " |")
+    rows = [
+        [title, short(f"{results['base'][key]:.3f}"), *(short(cell(method["scores"][key])) for method in methods)]
+        for key, title in SCORES.items()
+    ]
     spent = [method["rollouts_to_baseline"]["mean_at_k"]["rollouts"] for method in methods]
     reached = [f"{rollouts:,.0f}" if math.isfinite(rollouts) else "not reached" for rollouts in spent]
-    return "\n".join([*lines, "| " + " | ".join(["rollouts to GRPO's final mean@8", "–", *reached]) + " |"]) + "\n"
+    rows.append(["rollouts to GRPO's final mean@8", "–", *reached])
+    return markdown.table(["520 held-out prompts x 8 samples", "base", *METHODS.values()], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,39 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from gdro.core.errors import GDROError
+from gdro.lab import markdown
+from gdro.lab.compare import summary_of
 from gdro.lab.compare_plan import jobs_of, read_plan
-from gdro.lab.compare_record import read_comparison
-from gdro.lab.compare_table import summarize, titles
+from gdro.lab.compare_table import estimate_of, moved, titles
+from gdro.lab.stats import Estimate
 from gdro.runs.config_base import ConfigError
-from gdro.runs.config_prompts import training_sizes
 from gdro.runs.errors import RunError
 
 SCORES = ("pass_at_k", "mean_at_k")
 
 
-def summary_of(folder: Path, against: str) -> dict[str, Any]:
-    """A comparison's summary with another baseline.
-
-    Raises:
-        RunError: the comparison has no such method.
-    """
-    plan = read_plan(folder / "compare.yaml")
-    if against not in plan.methods:
-        raise RunError(f"--against {against}: not in {folder}; it has {', '.join(plan.methods)}")
-    sizes = training_sizes(jobs_of(plan, folder)[0].config.data)
-    return summarize(read_comparison(folder, plan.model_copy(update={"baseline": against}), sizes))
-
-
-def together(gaps: Sequence[dict[str, float]]) -> tuple[float, float]:
-    """Mean and half width of independent differences."""
-    halves = [gap["high"] - gap["value"] for gap in gaps]
-    return sum(gap["value"] for gap in gaps) / len(gaps), math.hypot(*halves) / len(gaps)
-
-
-def shown(value: float, half: float) -> str:
-    """A difference, bold where its interval leaves 0 out."""
-    clear = "**" if abs(value) > half else ""
-    return f"{clear}{value:+.3f} ± {half:.3f}{clear}"
+def together(gaps: Sequence[Estimate]) -> Estimate:
+    """The mean of independent differences."""
+    mean = sum(gap.value for gap in gaps) / len(gaps)
+    half = math.hypot(*(gap.high - gap.value for gap in gaps)) / len(gaps)
+    return Estimate(mean, mean - half, mean + half)
 
 
 def table(found: dict[str, dict[str, Any]], against: str) -> str:
@@ -61,14 +44,15 @@ def table(found: dict[str, dict[str, Any]], against: str) -> str:
     ]
     names = titles(first["k"])
     heads = [f"{names[score]}: {place}" for score in SCORES for place in (*found, "mean")]
-    lines = [f"| from `{against}` | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+    rows = []
     for method in methods:
         row = [f"`{method}`"]
         for score in SCORES:
-            gaps = [summary["methods"][method]["scores"][score]["difference"] for summary in found.values()]
-            row += [shown(gap["value"], gap["high"] - gap["value"]) for gap in gaps] + [shown(*together(gaps))]
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n"
+            scores = [summary["methods"][method]["scores"][score] for summary in found.values()]
+            gaps = [estimate_of(entry["difference"]) for entry in scores]
+            row += [moved(gap) for gap in (*gaps, together(gaps))]
+        rows.append(row)
+    return markdown.table([f"from `{against}`", *heads], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--against", default="live", help="the method that the others are compared with")
     chosen = parser.parse_args(arguments)
     try:
-        found = {folder.name: summary_of(folder, chosen.against) for folder in chosen.comparisons}
+        plans = {folder: read_plan(folder / "compare.yaml") for folder in chosen.comparisons}
+        found = {
+            folder.name: summary_of(folder, plan, jobs_of(plan, folder), chosen.against)
+            for folder, plan in plans.items()
+        }
     except (RunError, ConfigError, GDROError) as error:
         print(f"mixtures: {error}", file=sys.stderr)
         return 2

@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gdro.lab import markdown
 from gdro.lab.compare import main as compare
+from gdro.lab.compare import summary_of
 from gdro.lab.compare_plan import Plan, jobs_of, plan_text, read_plan
-from gdro.lab.compare_record import read_comparison
-from gdro.lab.compare_table import cell, summarize, titles
+from gdro.lab.compare_table import cell, titles
 from gdro.runs.config import load_config
-from gdro.runs.config_prompts import training_sizes
 
 SHARES = {"tenth": 1 / 10, "twentieth": 1 / 20}
 SEEDS = {"tenth": (5, 6, 7), "twentieth": (5, 6, 7, 8, 9)}
@@ -67,8 +67,7 @@ def read(root: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for name in SHARES:
         plan = read_plan(root / name / "compare.yaml")
-        sizes = training_sizes(jobs_of(plan, root / name)[0].config.data)
-        found[name] = summarize(read_comparison(root / name, plan, sizes))
+        found[name] = summary_of(root / name, plan, jobs_of(plan, root / name))
     return found
 
 
@@ -77,7 +76,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     names = titles(next(iter(found.values()))["k"])
     scores = [names[column] for column in COLUMNS]
     heads = ["tail", *(f"{score}: GRPO" for score in scores), *scores, "relative, pass@8", "rollouts to GRPO's mean@8"]
-    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
+    rows = []
     for name, summary in found.items():
         grpo, live = (summary["methods"][method] for method in METHODS)
         gap = live["scores"]["pass_at_k"]["difference"]
@@ -86,8 +85,8 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
         row += [f"{grpo['scores'][column]['value']:.3f}" for column in COLUMNS]
         row += [cell(live["scores"][column]) for column in COLUMNS]
         row += [f"{100 * gap['relative']:+.1f} %", f"{reach:,.0f} of {spent:,.0f}" if reach <= spent else "not reached"]
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append(row)
+    return markdown.table(heads, rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 
 from gdro.core.errors import GDROError
 from gdro.core.prompts import PromptTable, source_of
+from gdro.lab import markdown
 from gdro.lab.compare_record import read_evaluation
 from gdro.lab.finished_run import controller_at_end
 from gdro.runs.config_base import ConfigError
@@ -57,10 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, RunError, GDROError) as error:
         print(f"visits: {error}", file=sys.stderr)
         return 2
-    print("| source | prompts | visits of one | share of visits | estimate | held-out rate |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for name, prompts, each, share, estimate, held in found:
-        print(f"| {name} | {prompts} | {each:.1f} | {100 * share:.1f} % | {estimate:.2f} | {held:.2f} |")
+    heads = ["source", "prompts", "visits of one", "share of visits", "estimate", "held-out rate"]
+    cells = [
+        [name, str(prompts), f"{each:.1f}", f"{100 * share:.1f} %", f"{estimate:.2f}", f"{held:.2f}"]
+        for name, prompts, each, share, estimate, held in found
+    ]
+    print(markdown.table(heads, cells), end="")
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gdro.lab import compare
+from gdro.lab.stats import Estimate
 from gdro.runs.errors import RunError
 
 EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"
@@ -106,5 +107,5 @@ def test_mixtures_together_and_sources_apart(monkeypatch, capsys):
 
 def test_the_mean_over_mixtures_has_the_interval_of_independent_means(monkeypatch):
     monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
-    gaps = [{"value": 0.02, "high": 0.05}, {"value": 0.04, "high": 0.08}]
-    assert import_module("mixtures").together(gaps) == pytest.approx((0.03, 0.025))
+    gap = import_module("mixtures").together([Estimate(0.02, -0.01, 0.05), Estimate(0.04, 0.0, 0.08)])
+    assert (gap.value, gap.low, gap.high) == pytest.approx((0.03, 0.03 - 0.025, 0.03 + 0.025))

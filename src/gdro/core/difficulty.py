@@ -109,17 +109,17 @@ class DifficultyClassifier:
 
     def bins_of(self, rows: Ints) -> Ints:
         """(M,) current bins; UNSEEN for a row of -1 and for a prompt without a visit."""
-        if not len(self.table):
-            return np.full(len(rows), UNSEEN, np.int64)
-        bins = self.table.column("bin")[rows].astype(np.int64)
-        return np.where(rows < 0, UNSEEN, bins)
+        return self._known("bin", rows, UNSEEN)
 
     def visits_of(self, rows: Ints) -> Ints:
         """(M,) visits so far; 0 for a row of -1."""
+        return self._known("visits", rows, 0)
+
+    def _known(self, name: str, rows: Ints, unknown: int) -> Ints:
+        """(M,) a column of whole numbers at these rows, `unknown` for a row of -1."""
         if not len(self.table):
-            return np.zeros(len(rows), np.int64)
-        visits = self.table.column("visits")[rows].astype(np.int64)
-        return np.where(rows < 0, 0, visits)
+            return np.full(len(rows), unknown, np.int64)
+        return np.where(rows < 0, unknown, self.table.column(name)[rows].astype(np.int64))
 
     def record(self, rows: Ints, visits: Visits) -> None:
         """Take in one visit of each of M different prompts and re-bin them."""

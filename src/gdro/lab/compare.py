@@ -21,6 +21,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gdro.lab.compare_jobs import Place, Pool, cores
 from gdro.lab.compare_page import write_page
@@ -55,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for job in jobs:
             Place(Path(chosen.what), job).check()
         root = Path(chosen.what)
-        return _against(root, plan, jobs, chosen.against) if chosen.against else _report(root, plan, jobs)
+        if not chosen.against:
+            return _report(root, plan, jobs)
+        print(markdown(summary_of(root, plan, jobs, chosen.against)), flush=True)
+        return 0
     if chosen.check:
         print(_overview(plan, jobs))
         return 0
@@ -95,21 +99,24 @@ def _why(place: Place) -> str:
 
 def _report(root: Path, plan: Plan, jobs: Sequence[Job]) -> int:
     """Table, figure and page from the record alone."""
-    comparison = read_comparison(root, plan, training_sizes(jobs[0].config.data))
-    summary = summarize(comparison)
+    summary = summary_of(root, plan, jobs)
     write_page(root, summary)
     print(f"\n{markdown(summary)}\n{root / 'report.html'}", flush=True)
-    return 0 if not comparison.missing else 1
+    return 0 if not summary["missing"] else 1
 
 
-def _against(root: Path, plan: Plan, jobs: Sequence[Job], method: str) -> int:
-    """The table with another method as the baseline, printed and not kept."""
-    if method not in plan.methods:
-        raise RunError(f"--against {method}: not in the plan {plan.name}; it has {', '.join(plan.methods)}")
-    sizes = training_sizes(jobs[0].config.data)
-    comparison = read_comparison(root, plan.model_copy(update={"baseline": method}), sizes)
-    print(markdown(summarize(comparison)), flush=True)
-    return 0
+def summary_of(root: Path, plan: Plan, jobs: Sequence[Job], against: str | None = None) -> dict[str, Any]:
+    """What a comparison's record says (`gdro.lab.compare_table.summarize`), with its own baseline or another.
+
+    Raises:
+        RunError: the plan has no method `against`.
+        RecordError: as in `gdro.lab.compare_record.read_comparison`.
+    """
+    if against is not None:
+        if against not in plan.methods:
+            raise RunError(f"--against {against}: not in the plan {plan.name}; it has {', '.join(plan.methods)}")
+        plan = plan.model_copy(update={"baseline": against})
+    return summarize(read_comparison(root, plan, training_sizes(jobs[0].config.data)))
 
 
 def _gradients(root: Path, plan: Plan, jobs: Sequence[Job]) -> int:

@@ -13,8 +13,7 @@ from string import Template
 from typing import Any
 
 import gdro
-from gdro.lab.compare_table import caption, cost_cells, markdown, shown, titles
-from gdro.lab.stats import Estimate
+from gdro.lab.compare_table import caption, cost_cells, estimate_of, markdown, shown, titles
 from gdro.report.chart import SERIES, Chart, extent
 from gdro.report.palette import fixed, theme_css
 from gdro.report.read import RecordError
@@ -56,7 +55,7 @@ def headline(summary: Mapping[str, Any]) -> str:
         return f"{against} alone: nothing to compare it with yet"
     best = max(known, key=lambda method: float(known[method]["value"]))
     gap = known[best]
-    clear = _estimate(gap).clear
+    clear = estimate_of(gap).clear
     moved = f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
     if gap["value"] > 0 and clear:
         return f"{best} has the highest pass@{k}: {moved} against {against}"
@@ -90,7 +89,7 @@ def page(summary: Mapping[str, Any]) -> str:
 def forest(summary: Mapping[str, Any], name: str, width: int = 440) -> Chart:
     """One row a method: its difference from the baseline with the interval."""
     rows = [
-        (method, _estimate(entry["scores"][name]["difference"]))
+        (method, estimate_of(entry["scores"][name]["difference"]))
         for method, entry in summary["methods"].items()
         if "difference" in entry["scores"][name]
     ]
@@ -214,7 +213,7 @@ def _score_table(summary: Mapping[str, Any]) -> str:
 def _cell(score: Mapping[str, Any]) -> str:
     if "difference" not in score:
         return f"<b>{score['value']:.3f}</b>"
-    gap = _estimate(score["difference"])
+    gap = estimate_of(score["difference"])
     up = '<span class="up">▲</span>' if gap.low > 0 else '<span class="down">▼</span>' if gap.high < 0 else ""
     moved = f"{gap.value:+.3f} ± {gap.high - gap.value:.3f}"
     return f'<b>{score["value"]:.3f} {up}</b> <span class="ci">({moved})</span>'
@@ -254,7 +253,3 @@ def _details(summary: Mapping[str, Any]) -> str:
         f"<pre>{escape(json.dumps(value, indent=2, ensure_ascii=False))}</pre></details>"
         for title, value in parts.items()
     )
-
-
-def _estimate(values: Mapping[str, float]) -> Estimate:
-    return Estimate(values["value"], values["low"], values["high"])

@@ -14,6 +14,7 @@ from gdro.core.prompts import source_of
 from gdro.core.types import Floats
 from gdro.lab.compare_outcome import Outcome
 from gdro.lab.compare_record import Comparison, base_rates
+from gdro.lab.markdown import table
 from gdro.lab.stats import Estimate, area, base_bins, first_reach, hardest_share, paired_interval, seed_interval
 
 HARDEST = 0.2
@@ -219,18 +220,17 @@ def markdown(summary: Mapping[str, Any]) -> str:
     """Two tables: what was learnt, with differences from the baseline; and what it took."""
     names, methods, k = titles(summary["k"]), summary["methods"], summary["k"]
     columns = shown(summary)
-    lines = [_row(["method", "seeds", *(names[name] for name in columns)]), _rule(["---", "---:"], len(columns))]
     before = [f"{summary['base'][name]:.3f}" if name in summary["base"] else "–" for name in columns]
-    lines.append(_row(["*before training*", "", *before]))
+    learnt = [["*before training*", "", *before]]
     for method, entry in methods.items():
         cells = [cell(entry["scores"][name]) for name in columns]
-        lines.append(_row([f"`{method}`", str(len(entry["seeds"])), *cells]))
+        learnt.append([f"`{method}`", str(len(entry["seeds"])), *cells])
     reach = [f"rollouts to the baseline's {score}@{k}" for score in ("mean", "pass")]
-    heads = ["method", *reach, "groups without gradient", "gradient variance", "rollouts", "tokens", "seconds"]
-    lines += ["", _row(heads), _rule(["---"], len(heads) - 1)]
-    lines += [_row([f"`{method}`", *cost_cells(entry)]) for method, entry in methods.items()]
+    costs = ["method", *reach, "groups without gradient", "gradient variance", "rollouts", "tokens", "seconds"]
+    spent = [[f"`{method}`", *cost_cells(entry)] for method, entry in methods.items()]
+    tables = [table(["method", "seeds", *(names[name] for name in columns)], learnt), table(costs, spent)]
     told = [f"Missing: {', '.join(summary['missing'])}."] if summary["missing"] else []
-    return "\n".join([*lines, "", caption(summary), *(f"\n{note}" for note in (*told, *summary["notes"]))]) + "\n"
+    return "\n".join([*tables, caption(summary), *(f"\n{note}" for note in (*told, *summary["notes"]))]) + "\n"
 
 
 def caption(summary: Mapping[str, Any]) -> str:
@@ -262,10 +262,18 @@ def cell(score: Mapping[str, Any]) -> str:
     """`0.512 (**+0.031 ± 0.012**)`."""
     if "difference" not in score:
         return f"{score['value']:.3f}"
-    gap = Estimate(*(score["difference"][part] for part in ("value", "low", "high")))
-    mark = "**" if gap.clear else ""
-    half = gap.high - gap.value
-    return f"{score['value']:.3f} ({mark}{gap.value:+.3f}{'' if math.isnan(half) else f' ± {half:.3f}'}{mark})"
+    return f"{score['value']:.3f} ({moved(estimate_of(score['difference']))})"
+
+
+def estimate_of(entry: Mapping[str, float]) -> Estimate:
+    """An estimate as a summary writes it."""
+    return Estimate(entry["value"], entry["low"], entry["high"])
+
+
+def moved(gap: Estimate) -> str:
+    """`**+0.031 ± 0.012**`, bold where the interval leaves 0 out."""
+    mark, half = "**" if gap.clear else "", gap.high - gap.value
+    return f"{mark}{gap.value:+.3f}{'' if math.isnan(half) else f' ± {half:.3f}'}{mark}"
 
 
 def cost_cells(entry: Mapping[str, Any]) -> list[str]:
@@ -292,11 +300,3 @@ def _variance(ratio: Mapping[str, Any]) -> str:
         return "–"
     half = ratio["high"] - ratio["value"]
     return f"x {ratio['value']:.2f}{'' if math.isnan(half) else f' ± {half:.2f}'}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _rule(first: Sequence[str], columns: int) -> str:
-    return _row([*first, *["---:"] * columns])

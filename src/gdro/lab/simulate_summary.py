@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gdro.lab.markdown import table
 from gdro.lab.simulation import Trace
 
 BASELINE = "uniform"
@@ -97,14 +98,15 @@ def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
 def markdown(summary: Mapping[str, Any]) -> str:
     """Two tables: what was learnt, as differences from uniform paired by seed; and how."""
     methods, start = summary["methods"], summary["before_training"]
-    lines = [_row(["method", *(TITLES[name] for name in SCORES)]), _rule(len(SCORES))]
-    lines.append(_row(["*before training*", *(f"{start[name]['mean']:.3f}" for name in SCORES)]))
-    for method, values in methods.items():
-        lines.append(_row([f"`{method}`", *(_score(values[name]) for name in SCORES)]))
-    lines += ["", _row(["method", *(TITLES[name] for name in MEANS)]), _rule(len(MEANS))]
-    for method, values in methods.items():
-        lines.append(_row([f"`{method}`", *(_value(name, values[name]["mean"]) for name in MEANS)]))
-    return "\n".join(lines) + "\n"
+    learnt = [["*before training*", *(f"{start[name]['mean']:.3f}" for name in SCORES)]]
+    learnt += [[f"`{method}`", *(_score(values[name]) for name in SCORES)] for method, values in methods.items()]
+    how = [
+        [f"`{method}`", *(_value(name, values[name]["mean"]) for name in MEANS)] for method, values in methods.items()
+    ]
+    tables = [
+        table(["method", *(TITLES[name] for name in names)], rows) for names, rows in ((SCORES, learnt), (MEANS, how))
+    ]
+    return "\n".join(tables)
 
 
 def _score(entry: Mapping[str, Any]) -> str:
@@ -123,11 +125,3 @@ def _value(name: str, value: float) -> str:
     if name in PERCENT:
         return f"{100 * value:+.1f} %"
     return f"{value:.0f}" if name.startswith("regret") else f"{value:.3f}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _rule(columns: int) -> str:
-    return _row(["---"] + ["---:"] * columns)
