@@ -8,8 +8,8 @@ from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums,
 
 import gdro
 from gdro.core.errors import OptionError, PlanError
+from gdro.engines.candidates import CandidatePool
 from gdro.engines.trl import GDROTrainer
-from gdro.engines.trl.candidates import CandidatePool
 
 
 class Picky(Ragged):
@@ -62,18 +62,18 @@ def test_trains_on_what_was_selected(tmp_path):
 
 
 def test_offers_are_a_function_of_seed_and_number():
-    pool = CandidatePool(Picky(), sums(), "id", 3, seed=1)
+    pool = CandidatePool(Picky(), sums()["id"], 3, seed=1)
     drawn = ("sum/3", "sum/0")
     offered = pool.offer(drawn, 7)
-    assert offered == CandidatePool(Picky(), sums(), "id", 3, seed=1).offer(drawn, 7)
+    assert offered == CandidatePool(Picky(), sums()["id"], 3, seed=1).offer(drawn, 7)
     assert offered[:2] == list(drawn)
     assert len(set(offered)) == 6
     assert offered != pool.offer(drawn, 8)
-    assert offered != CandidatePool(Picky(), sums(), "id", 3, seed=2).offer(drawn, 7)
+    assert offered != CandidatePool(Picky(), sums()["id"], 3, seed=2).offer(drawn, 7)
 
 
 def test_a_small_set_is_offered_whole():
-    pool = CandidatePool(Picky(), sums(5), "id", 100, seed=0)
+    pool = CandidatePool(Picky(), sums(5)["id"], 100, seed=0)
     assert sorted(pool.offer(("sum/4", "sum/2"), 0)) == sorted(sums(5)["id"])
 
 
@@ -90,7 +90,7 @@ def test_resume_is_bit_for_bit(name, tmp_path):
     whole.train()
     part = make(tmp_path / "part", second, **(saving | {"save_steps": 99}))
     part.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-7"))
-    assert whole._candidates.factor == first.pool_factor == 4
+    assert whole._candidates.pool.factor == first.pool_factor == 4
     assert gdro.state_hash(first.state_dict()) == gdro.state_hash(second.state_dict())
     for mine, theirs in zip(part.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)

@@ -53,7 +53,7 @@ def test_hydra_overrides_reach_the_controller() -> None:
     [
         ("gdro.controller", "jiont", "did you mean 'joint'"),
         ("gdro.controler", "joint", "has no option 'controler'; did you mean 'controller'"),
-        ("gdro.controller", "live_gdro", "chooses prompts, and verl trains on those that its data loader"),
+        ("gdro.candidates", 4, "candidates=4: controller PromptGDRO does not select prompts"),
         ("gdro.eta", -1.0, "eta"),
         ("gdro.weighting", "token", "must be prompt or row"),
         ("gdro.fresh", "yes", "must be true or false"),
@@ -71,6 +71,13 @@ def test_hydra_overrides_reach_the_controller() -> None:
 def test_what_cannot_work_is_refused_by_name(key: str, value: object, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         build(changed(key, value))
+
+
+def test_a_controller_that_selects_needs_a_choice() -> None:
+    assert build(stock("+gdro.controller=live_gdro", "+gdro.candidates=16")).selects
+    for few in ("1", "many"):
+        with pytest.raises(OptionError, match=f"candidates='?{few}'?: controller LiveGDRO selects prompts and would"):
+            build(stock("+gdro.controller=live_gdro", f"+gdro.candidates={few}"))
 
 
 @pytest.mark.parametrize("key", ["trainer.critic_warmup", "distillation.enabled"])

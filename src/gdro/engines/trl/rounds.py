@@ -25,9 +25,9 @@ from gdro.controllers.peers.dynamic_sampling import DynamicSampling
 from gdro.controllers.peers.reinforce_ada import ReinforceAda
 from gdro.core.errors import OptionError
 from gdro.core.types import Floats
+from gdro.engines.candidates import further_places
 from gdro.engines.interface import selecting
 from gdro.engines.trl.batch import PromptBatch, Row
-from gdro.engines.trl.candidates import further_places
 from gdro.engines.trl.resumable import ResumableTrainer
 
 MOST_ROUNDS = 10

@@ -33,7 +33,7 @@ from gdro.engines.interface import Controller
 from gdro.engines.torch_advantages import flat_advantages, given_advantages
 from gdro.engines.trl import checkpoint, dropping, fast_path, records, shared_prefix
 from gdro.engines.trl.batch import PromptBatch, Row
-from gdro.engines.trl.candidates import candidate_pool
+from gdro.engines.trl.candidates import candidates_of
 from gdro.engines.trl.config import GDROConfig, default_controller
 from gdro.engines.trl.generation import SamplingOptions, sample_rows
 from gdro.engines.trl.ids import require_ids
@@ -83,7 +83,7 @@ class GDROTrainer(RoundsTrainer):
                 f"the controller plans {self.controller.mean_rollouts} rollouts a prompt on average, "
                 f"num_generations is {args.num_generations}; make them equal"
             )
-        self._candidates = candidate_pool(
+        self._candidates = candidates_of(
             self.controller, train_dataset, args.id_column, args.candidates, args.data_seed or args.seed
         )
         self.on_step = on_step

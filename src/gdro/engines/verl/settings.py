@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 from gdro.controllers.base import Controller
 from gdro.controllers.registry import controller_options, make_controller
 from gdro.core.errors import OptionError
+from gdro.engines.candidates import candidate_factor
 
 Weighting = Literal["prompt", "row"]
-OWN_KEYS = ("controller", "weighting", "fresh")
+OWN_KEYS = ("controller", "weighting", "fresh", "candidates")
 _MISSING = object()
 
 
@@ -26,12 +27,14 @@ class Settings:
             a hidden weight; `row` leaves them, so that a prompt counts by its rollouts (and tokens, if
             `loss_agg_mode` is verl's default token-mean).
         fresh: start with an empty controller where a resumed checkpoint has no gdro state.
+        candidates: prompts offered to a controller that selects per prompt trained on; None for its own number.
         options: every other key under `gdro`, given to the controller.
     """
 
     controller: str = "prompt_gdro"
     weighting: Weighting = "prompt"
     fresh: bool = False
+    candidates: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,7 +56,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     if not isinstance(fresh, bool):
         raise OptionError(f"gdro.fresh={fresh!r} must be true or false")
     options = {key: _frozen(value) for key, value in section.items() if key not in OWN_KEYS}
-    return Settings(controller, weighting, fresh, options)
+    return Settings(controller, weighting, fresh, section.get("candidates"), options)
 
 
 def build_controller(settings: Settings, config: Mapping[str, Any]) -> Controller:
@@ -76,11 +79,7 @@ def build_controller(settings: Settings, config: Mapping[str, Any]) -> Controlle
             f"gdro.min_rollouts={controller.min_rollouts} must be at least 2: verl gives a group of one its raw "
             "reward as advantage"
         )
-    if controller.selects:
-        raise OptionError(
-            f"gdro.controller={settings.controller} chooses prompts, and verl trains on those that its data loader "
-            "draws: it would be plain GRPO. Take one that does not, such as prompt_gdro or posterior_gdro"
-        )
+    candidate_factor(controller, settings.candidates)
     refuse(config, controller.needs_losses)
     return controller
 

@@ -20,12 +20,15 @@ from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.debug import marked_timer
 
 from gdro.core.errors import OptionError, StateError
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.core.types import Floats
+from gdro.engines.verl.candidates import Candidates, candidates_of
 from gdro.engines.verl.exchange import Exchange
 from gdro.engines.verl.ids import prompt_ids
 from gdro.engines.verl.losses import FACTOR, GROUP, ppo_loss_with_sums, take_sums
@@ -57,6 +60,8 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
 
     def _setup(self) -> None:
         super()._setup()
+        seed = self.config.data.get("seed") or 0
+        self.candidates = candidates_of(self.exchange.controller, self.train_dataset, self.settings.candidates, seed)
         if self.exchange.controller.needs_losses:
             actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
             prompts = self.config.data.train_batch_size
@@ -64,11 +69,21 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
 
     def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
         batch = super()._next_train_batch(num_prompts)
+        if self.candidates is not None:
+            with marked_timer("gdro_select", self.timing_raw):
+                batch = self._chosen(batch, self.candidates)
         with marked_timer("gdro_plan", self.timing_raw):
-            ids = prompt_ids(_column(batch, "data_source"), _column(batch, "extra_info"))
-            rollouts = self.exchange.plan(ids, _column(batch, "uid"))
+            rollouts = self.exchange.plan(_ids(batch), _column(batch, "uid"))
         batch["__rollout_n__"] = torch.from_numpy(rollouts.copy())
         return batch
+
+    def _chosen(self, batch: TensorDict, candidates: Candidates) -> TensorDict:
+        """The prompts that the controller trains on in place of the batch, made as verl makes a batch of its own."""
+        columns = collate_fn(candidates.choose(_ids(batch), self.global_steps))
+        columns["uid"] = np.array(_column(batch, "uid"), dtype=object)
+        chosen = tu.get_tensordict(columns)
+        tu.assign_non_tensor_data(chosen, "global_steps", self.global_steps)
+        return chosen
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
@@ -144,6 +159,10 @@ class _Refused(PPOTrainer):  # type: ignore[misc, unused-ignore]
 
 register_trainer("gdro_colocate_async")(type("GDROColocateAsync", (_Refused,), {}))
 register_trainer("gdro_separate_async")(type("GDROSeparateAsync", (_Refused,), {}))
+
+
+def _ids(batch: TensorDict) -> list[str]:
+    return prompt_ids(_column(batch, "data_source"), _column(batch, "extra_info"))
 
 
 def _column(batch: TensorDict, name: str) -> list[Any]:
