@@ -1,8 +1,8 @@
 """The README's table, from a published comparison.
 
-    python benchmarks/headline.py docs/evidence/first
+    python benchmarks/headline.py docs/evidence/confirm_first
 
-Scores of the base model, GRPO, two forms of Live-GDRO and a peer, with differences from GRPO and their 95 % intervals.
+Scores of the base model, GRPO, Live-GDRO and two peers, with differences from GRPO and their 95 % intervals.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from gdro.lab.compare_table import cell
 METHODS = {
     "uniform": "GRPO",
     "live": "**gdro** (`live_gdro`)",
-    "target_prompts": "`target: prompts`",
     "sec": "SEC",
+    "greso": "GRESO",
 }
 SCORES = {
     "pass_at_k": "pass@8",
@@ -55,7 +55,7 @@ def table(results: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description="The README's table, from a published comparison.")
-    parser.add_argument("comparison", type=Path, help="folder of a comparison, e.g. docs/evidence/first")
+    parser.add_argument("comparison", type=Path, help="folder of a comparison, e.g. docs/evidence/confirm_first")
     folder: Path = parser.parse_args(arguments).comparison
     path = folder / "results.json"
     if not path.is_file():

@@ -30,7 +30,7 @@ TAIL = 820
 """Prompts of the hard cells."""
 EASY = 5
 """Cells of the default recipe that come before its tail."""
-METHODS = {"uniform": {"controller": "uniform"}, "live": {"controller": "live_gdro"}}
+METHODS = {"uniform": {"controller": "uniform"}, "live": {"controller": {"name": "live_gdro", "size_power": 0.0, "explore": 0.25}}}
 COLUMNS = ("pass_at_k", "mean_at_k", "trained_mean", "worst_bin")
 
 

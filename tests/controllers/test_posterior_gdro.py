@@ -113,16 +113,15 @@ def test_live_prompts_are_chosen_also_among_those_never_seen():
     assert sum(prompt_id.startswith("middle/") for prompt_id in chosen) >= 7
 
 
-@pytest.mark.parametrize(("target", "explore"), [("sources", 0.25), ("prompts", 0.0), ("sources", 1.0)])
+@pytest.mark.parametrize(("size_power", "explore"), [(0.0, 0.25), (0.75, 0.1), (1.0, 0.0), (0.0, 1.0)])
 @pytest.mark.parametrize("acts", ["selection", "gradient", "both"])
-def test_the_choice_is_drawn_in_proportion_to_weight_times_chance_of_a_live_group(acts, target, explore):
+def test_the_choice_is_drawn_in_proportion_to_weight_times_chance_of_a_live_group(acts, size_power, explore):
     """The first of many draws, against a restatement of the rule."""
-    controller = trained("live_gdro", acts=acts, target=target, explore=explore)
+    controller = trained("live_gdro", acts=acts, size_power=size_power, explore=explore)
     candidates = ["easy/37", "easy/38", "easy/39", "hard/39", "middle/38", "middle/39"]
     a, b = controller.sources.posterior(candidates, np.full(6, -1), controller.steps_seen)
     chance = live_probability(a, b, 4)
-    if target == "sources":
-        chance = chance / [3, 3, 3, 1, 2, 2]
+    chance = chance / np.array([3, 3, 3, 1, 2, 2]) ** (1.0 - size_power)
     if acts != "gradient":
         omega = np.minimum(np.exp(controller.eta * controller.prompt_game.adversary.score), controller.omega_max)
         chance = chance * omega[np.minimum((10 * a / (a + b)).astype(int), 9)]
@@ -165,7 +164,7 @@ def test_the_adversary_moves_the_choice_towards_what_fails():
         ("ageing", 1.5),
         ("source_window", 0),
         ("explore", 1.5),
-        ("target", "none"),
+        ("size_power", 1.5),
         ("allot", "none"),
         ("repeats", 0.0),
         ("repeats", float("inf")),

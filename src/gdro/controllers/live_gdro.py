@@ -5,18 +5,23 @@ solved: its groups are all right and have no gradient whatever their weight, and
 makes a noisy step. Here the same weights act one stage earlier. Among the candidates, prompt i is drawn with a chance
 in proportion to
 
-    omega_b(i) * s_i * e^(-v_i / R) / N(i),      s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],   p_i ~ Beta(a_i, b_i)
+    omega_b(i) * s_i * e^(-v_i / R) * N(i)^(alpha - 1),      s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],   p_i ~ Beta(a_i, b_i)
 
 the adversary's weight of its bin (eq. 14) times the probability that its rewards will differ times what is left to
-learn from it after v_i visits, over the number N(i) of candidates from its source, without replacement
+learn from it after v_i visits times a power of the number N(i) of candidates from its source, without replacement
 (`gdro.core.hashing.exponentials`); its gradient then weighs 1. In expectation a prompt counts in proportion to the
-product, as it would with that weight in a batch drawn evenly from the sources, but through live groups. With
-`target: prompts` N is 1: a source counts by its size.
+product, as it would with that weight in a batch drawn evenly, but through live groups.
+
+alpha, `size_power`, says what is even before the adversary and the chances come in: a source with a share q of the
+candidates has q^alpha / sum q^alpha of the draws. At 1 all prompts count alike, and a tail has little; at 0 all sources
+do, and the few prompts of one that cannot be learnt have as much as those of one with half of the data. Between them,
+as where languages of unequal size train one model (Conneau et al., 2020, arXiv 1911.02116), a tail gains much and what
+is common loses little.
 
 An adversary that may repeat a prompt at will has a model learn it by heart: its own rate rises, its source's does not.
 So v visits are worth R (1 - e^(-v / R)) first ones, as repeated data are in pre-training (Muennighoff et al., 2023,
 arXiv 2305.16264), and the next is worth the slope, e^(-v / R), with R = `repeats`. Where visits come in
-proportion to c e^(-v / R), v = R ln(1 + c t / R) after a time t: of two prompts the one with k times the chance is
+proportion to g e^(-v / R), v = R ln(1 + g t / R) after a time t: of two prompts the one with k times the chance is
 never more than R ln k visits ahead, and counts k times as much as long as both are new.
 
 The adversary plays within bounds: a share `explore` of each draw goes to all candidates evenly. Of every prompt that
@@ -52,7 +57,6 @@ LEAST = 1e-9
 """Least factor of a chance, so that a batch can be filled when all others run out."""
 Acts = Literal["selection", "gradient", "both"]
 Allot = Literal["uniform", "live"]
-Target = Literal["sources", "prompts"]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -63,7 +67,7 @@ class LiveGDRO(PosteriorGDRO):
         acts: where the adversary's weights act: on the choice of prompts (selection), on their advantages (gradient;
             prompts are then chosen by the chance of a live group alone), or on both.
         allot: rollouts of the chosen prompts: uniform, or live, which maximises the expected number of live groups.
-        target: what counts alike before the adversary weighs it: sources, whatever their size in the data, or prompts.
+        size_power: alpha, in [0, 1]: a source counts by this power of its size; 1, all prompts alike; 0, all sources.
         explore: share of each draw that goes to all candidates evenly, in [0, 1]: what the adversary cannot take from
             the data as they are.
         repeats: R, visits after which another one is worth 1 / e of the first; None: all visits are worth the same.
@@ -71,8 +75,8 @@ class LiveGDRO(PosteriorGDRO):
 
     acts: Acts = "selection"
     allot: Allot = "uniform"
-    target: Target = "sources"
-    explore: float = 0.25
+    size_power: float = 0.75
+    explore: float = 0.1
     repeats: float | None = 5.0
 
     name: ClassVar[str] = "live_gdro"
@@ -85,8 +89,8 @@ class LiveGDRO(PosteriorGDRO):
             raise OptionError(f"acts={self.acts!r} is none of selection, gradient, both")
         if self.allot not in ("uniform", "live"):
             raise OptionError(f"allot={self.allot!r} is none of uniform, live")
-        if self.target not in ("sources", "prompts"):
-            raise OptionError(f"target={self.target!r} is none of sources, prompts")
+        if not 0.0 <= self.size_power <= 1.0:
+            raise OptionError(f"size_power={self.size_power:g} must lie in [0, 1]; 1: prompts alike, 0: sources alike")
         if not 0.0 <= self.explore <= 1.0:
             raise OptionError(f"explore={self.explore:g} must lie in [0, 1]; it is a share of the draws")
         if self.repeats is not None and self.repeats <= 0.0:
@@ -108,8 +112,7 @@ class LiveGDRO(PosteriorGDRO):
         """(N,) chance of each candidate to be drawn first; they sum to 1."""
         a, b = self.sources.posterior(ids, rows, self.steps_seen)
         chance = np.maximum(live_probability(a, b, self.mean_rollouts), LEAST)
-        if self.target == "sources":
-            chance /= self.sources.sizes(ids)
+        chance /= self.sources.sizes(ids) ** (1.0 - self.size_power)
         if self.acts != "gradient":
             chance *= self.prompt_game.bin_weights()[self._bins(a / (a + b))]
         if self.repeats is not None:
