@@ -30,7 +30,8 @@ TAIL = 820
 """Prompts of the hard cells."""
 EASY = 5
 """Cells of the default recipe that come before its tail."""
-METHODS = {"uniform": {"controller": "uniform"}, "live": {"controller": {"name": "live_gdro", "size_power": 0.0, "explore": 0.25}}}
+SOURCES_ALIKE = {"name": "live_gdro", "size_power": 0.0, "explore": 0.25}
+METHODS = {"uniform": {"controller": "uniform"}, "live": {"controller": SOURCES_ALIKE}}
 COLUMNS = ("pass_at_k", "mean_at_k", "trained_mean", "worst_bin")
 
 
