@@ -59,6 +59,7 @@ def test_something_is_published():
     assert [folder.name for folder in PUBLISHED] == [
         "ablation",
         "confirm_first",
+        "confirm_third",
         "few_prompts",
         "few_prompts_second",
         "first",
