@@ -59,6 +59,7 @@ def test_something_is_published():
     assert [folder.name for folder in PUBLISHED] == [
         "ablation",
         "confirm_first",
+        "confirm_second",
         "confirm_third",
         "few_prompts",
         "few_prompts_second",
@@ -99,6 +100,9 @@ def test_mixtures_together_and_sources_apart(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
     page = pages()
     mixtures, by_source = import_module("mixtures"), import_module("by_source")
+    apart = [str(EVIDENCE / f"confirm_{name}") for name in ("first", "second", "third")]
+    assert mixtures.main([*apart, "--against", "live"]) == 0
+    assert capsys.readouterr().out in page
     methods = ["uniform", "sources_alike", "joint", "sec", "greso"]
     assert by_source.main([str(EVIDENCE / "second"), "--methods", *methods]) == 0
     assert capsys.readouterr().out in page
