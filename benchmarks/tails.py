@@ -30,8 +30,7 @@ TAIL = 820
 """Prompts of the hard cells."""
 EASY = 5
 """Cells of the default recipe that come before its tail."""
-SOURCES_ALIKE = {"name": "live_gdro", "size_power": 0.0, "explore": 0.25}
-METHODS = {"uniform": {"controller": "uniform"}, "live": {"controller": SOURCES_ALIKE}}
+METHODS = {"uniform": {"controller": "uniform"}, "live": {"controller": "live_gdro"}}
 COLUMNS = ("pass_at_k", "mean_at_k", "trained_mean", "worst_bin")
 
 
