@@ -7,7 +7,7 @@ same, and at one seed all selecting methods are offered the same prompts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -67,6 +67,24 @@ def further_places(size: int, taken: Sequence[int], count: int, seed: int, numbe
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number])))
     more: list[int] = generator.choice(rest, size=min(count, len(rest)), replace=False, shuffle=False).tolist()
     return more
+
+
+def candidate_pool(
+    controller: Controller, read_ids: Callable[[], Sequence[str]], factor: int | None, seed: int
+) -> CandidatePool | None:
+    """The pool of a run; None where the prompts of the data loader are trained on as they come.
+
+    Args:
+        read_ids: gives the ids of the training set; asked only where the controller selects.
+        factor, seed: as in `candidate_factor` and `CandidatePool`.
+
+    Raises:
+        OptionError: as `candidate_factor`.
+    """
+    factor = candidate_factor(controller, factor)
+    if factor is None or not selecting(controller):
+        return None
+    return CandidatePool(controller, read_ids(), factor, seed)
 
 
 def candidate_factor(controller: Controller, factor: int | None) -> int | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from datasets import Dataset
 
 from gdro.core.errors import OptionError
-from gdro.engines.candidates import CandidatePool, candidate_factor
-from gdro.engines.interface import Controller, selecting
+from gdro.engines.candidates import CandidatePool, candidate_pool
+from gdro.engines.interface import Controller
 from gdro.engines.trl.batch import PromptBatch, Row
 
 
@@ -39,9 +40,12 @@ def candidates_of(
     Raises:
         OptionError: as `candidate_factor`, or a training set without random access.
     """
-    factor = candidate_factor(controller, factor)
-    if factor is None or not selecting(controller):
-        return None
-    if not isinstance(dataset, Dataset):
-        raise OptionError("a controller that selects needs a datasets.Dataset as the training set")
-    return Candidates(dataset, CandidatePool(controller, dataset[id_column], factor, seed))
+
+    def read_ids() -> Sequence[str]:
+        if not isinstance(dataset, Dataset):
+            raise OptionError("a controller that selects needs a datasets.Dataset as the training set")
+        ids: Sequence[str] = dataset[id_column]
+        return ids
+
+    pool = candidate_pool(controller, read_ids, factor, seed)
+    return None if pool is None else Candidates(dataset, pool)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gdro.core.errors import OptionError
-from gdro.engines.candidates import CandidatePool, candidate_factor
-from gdro.engines.interface import Controller, selecting
+from gdro.engines.candidates import CandidatePool, candidate_pool
+from gdro.engines.interface import Controller
 from gdro.engines.verl.ids import prompt_ids
 
 
@@ -37,9 +37,12 @@ def candidates_of(controller: Controller, dataset: Any, factor: int | None, seed
         OptionError: as `candidate_factor`, or a training set whose ids cannot be read without its samples.
         PromptIdError: rows without an id, or two with one id.
     """
-    factor = candidate_factor(controller, factor)
-    if factor is None or not selecting(controller):
-        return None
+    pool = candidate_pool(controller, lambda: _ids(dataset), factor, seed)
+    return None if pool is None else Candidates(dataset, pool)
+
+
+def _ids(dataset: Any) -> list[str]:
+    """(N,) ids of the training set, without its samples."""
     frame: Any = getattr(dataset, "dataframe", None)
     if not {"data_source", "extra_info"} <= set(getattr(frame, "column_names", ())):
         raise OptionError(
@@ -48,5 +51,4 @@ def candidates_of(controller: Controller, dataset: Any, factor: int | None, seed
             "not select, such as prompt_gdro"
         )
     columns = frame.select_columns(["data_source", "extra_info"])[:]
-    ids = prompt_ids(columns["data_source"], columns["extra_info"], of="training set")
-    return Candidates(dataset, CandidatePool(controller, ids, factor, seed))
+    return prompt_ids(columns["data_source"], columns["extra_info"], of="training set")
