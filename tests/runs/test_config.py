@@ -17,7 +17,7 @@ def settings_file(folder: Path, text: str) -> Path:
 
 
 def test_recipes_load_and_are_as_promised() -> None:
-    assert recipe_names() == ["default", "paper/qwen3_1.7b", "qwen3_1.7b_dapo_math"]
+    assert recipe_names() == ["default", "guessed_tail", "paper/qwen3_1.7b", "qwen3_1.7b_dapo_math"]
     config = load_config()
     assert config == load_config("default")
     assert (config.model, config.data.kind, config.verifier.kind) == ("tiny", "reasoning_gym", "reasoning_gym")
@@ -123,6 +123,11 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
         {"controller": {"name": "joint", "et": 1}},
         "controller.et = 1: unknown option of joint; did you mean controller.eta?",
     ),
+    (
+        {"controller": {"name": "uniform", "target": 1}},  # like none of its options
+        "controller.target = 1: unknown option of uniform; it has bins, inner_edges, statistic, window, discount, k, "
+        "hysteresis, reward_range, max_outstanding",
+    ),
     ({"controller": {"name": "joint", "eta": "x"}}, "controller.eta = 'x': must be number"),
     (
         {"controller": {"name": "joint", "signal": "x"}},
@@ -172,7 +177,7 @@ def test_a_config_cannot_be_changed() -> None:
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"nope: no recipe of that name \(default, paper/qwen3.*and as a file it does not exist"
+        ConfigError, match=r"nope: no recipe of that name \(default, .*paper/qwen3.*and as a file it does not exist"
     ):
         load_config("nope")
     with pytest.raises(ConfigError, match="is a folder"):

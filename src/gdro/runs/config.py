@@ -164,7 +164,7 @@ def _completed_controller(given: Any, steps: Any) -> Any:
 def recipe_names() -> list[str]:
     """The recipes inside the package, e.g. `default` and `paper/qwen3_1.7b`."""
     folder = Path(str(resources.files("gdro") / "recipes"))
-    found = [*folder.glob("*.yaml"), *folder.glob("paper/*.yaml")]  # compare/ holds plans of comparisons, not recipes
+    found = [*folder.glob("*.yaml"), *folder.glob("paper/*.yaml")]
     return sorted(path.relative_to(folder).as_posix().removesuffix(".yaml") for path in found)
 
 

@@ -126,7 +126,7 @@ def find_key(root: type[BaseModel], path: str, data_kind: str) -> Key | None:
 
 
 def nearest(path: str, known: Sequence[str]) -> str | None:
-    """The one of `known` most like `path`: by its last part beside it, then anywhere, then by all."""
+    """The one of `known` most like `path`: by its last part, beside it or anywhere; by all in an unknown section."""
     above, _, last = path.rpartition(".")
     beside = [name for name in known if name.rpartition(".")[0] == above]
     for pool in (beside, known):
@@ -134,5 +134,7 @@ def nearest(path: str, known: Sequence[str]) -> str | None:
         close = difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.6)
         if close:
             return by_last[close[0]]
+    if beside:  # what is alike would be the section, which is right
+        return None
     close = difflib.get_close_matches(path, list(known), n=1, cutoff=0.4)
     return close[0] if close else None
