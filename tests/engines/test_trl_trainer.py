@@ -222,6 +222,11 @@ def test_bad_options(tmp_path):
         make(GRPOConfig(str(tmp_path), use_cpu=True, bf16=False))
     with pytest.raises(OptionError, match="plans 3 rollouts"):
         make(config(tmp_path), controller=Ragged(mean_rollouts=3))
+    posterior = gdro.make_controller("posterior_gdro", baseline="posterior")
+    with pytest.raises(
+        OptionError, match="advantage='dr_grpo' does not go with a controller that has its own baseline"
+    ):
+        make(config(tmp_path, scale_rewards="none"), controller=posterior)
     with pytest.raises(OptionError, match="3 prompts, one generation batch takes 4"):
         make(config(tmp_path), train_dataset=sums(3), controller=Ragged())
     with pytest.raises(OptionError, match="not a stream"):

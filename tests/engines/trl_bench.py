@@ -88,6 +88,8 @@ def config(folder: Any, **changes: Any) -> GDROConfig:
 class Ragged:
     """A controller of the tests' own: moves rollouts between prompts and weighs prompts by their id and visits."""
 
+    sets_baselines = False
+
     def __init__(self, mean_rollouts: int = 4, needs_losses: bool = False) -> None:
         self.mean_rollouts = mean_rollouts
         self.needs_losses = needs_losses

@@ -147,6 +147,13 @@ def test_wrong_settings_are_one_clear_line(values: dict[str, Any], message: str)
     assert str(caught.value) == message
 
 
+def test_a_controllers_own_baseline_replaces_grpos_advantages_and_no_others() -> None:
+    with pytest.raises(ConfigError, match=r"^optimisation.advantage = 'dr_grpo' .*with live_gdro's own baseline"):
+        load_config(overrides=["optimisation.advantage=dr_grpo"])
+    kept = load_config(overrides=["optimisation.advantage=dr_grpo", "controller.baseline=group"])
+    assert kept.optimisation.advantage == "dr_grpo"
+
+
 def test_a_value_that_the_controller_refuses_names_its_option() -> None:
     with pytest.raises(ConfigError, match=r"^controller.eta = -1 \(--set controller.eta=-1\): eta=-1.* must be "):
         load_config(None, ["controller.eta=-1"])

@@ -74,10 +74,23 @@ def test_what_cannot_work_is_refused_by_name(key: str, value: object, message: s
 
 
 def test_a_controller_that_selects_needs_a_choice() -> None:
-    assert build(stock("+gdro.controller=live_gdro", "+gdro.candidates=16")).selects
+    chosen = ("algorithm.adv_estimator=grpo", "+gdro.controller=live_gdro")
+    assert build(stock(*chosen, "+gdro.candidates=16")).selects
     for few in ("1", "many"):
         with pytest.raises(OptionError, match=f"candidates='?{few}'?: controller LiveGDRO selects prompts and would"):
-            build(stock("+gdro.controller=live_gdro", f"+gdro.candidates={few}"))
+            build(stock(*chosen, f"+gdro.candidates={few}"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("adv_estimator", "rloo"), ("norm_adv_by_std_in_grpo", False), ("use_kl_in_reward", True)]
+)
+def test_baselines_of_the_controller_replace_grpos_advantages_and_no_others(key: str, value: object) -> None:
+    given = {"adv_estimator": "grpo", key: value}
+    config = stock("+gdro.controller=live_gdro", *(f"algorithm.{name}={given[name]}" for name in given))
+    with pytest.raises(OptionError, match=f"algorithm.{key}={value} does not go with gdro.controller=live_gdro"):
+        build(config)
+    config["gdro"]["baseline"] = "group"
+    assert build(config).selects
 
 
 @pytest.mark.parametrize("key", ["trainer.critic_warmup", "distillation.enabled"])

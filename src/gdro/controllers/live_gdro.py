@@ -28,6 +28,9 @@ The adversary plays within bounds: a share `explore` of each draw goes to all ca
 share of its weight in the data is kept, so the choice is as robust as one may want and forgets nothing: it is Group
 DRO over the mixtures q = explore * data + (1 - explore) * any.
 
+Rewards are compared with the posterior too (`baseline`, `gdro.controllers.posterior_gdro`): what a source rarely gets
+right pushes harder than what it often does, and a group that agrees pushes by how much that was to be expected.
+
 With `allot: live` the compute adversary plays on the same posterior: the chosen prompts get their rollouts such that
 the expected number of live groups is the largest of all plans with that total (greedy, optimal since s_i is concave in
 n). A prompt solved half of the time hardly gains from a fourth rollout; one that is solved seldom does.
@@ -44,7 +47,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.controllers.posterior_gdro import PosteriorGDRO
+from gdro.controllers.posterior_gdro import Baseline, PosteriorGDRO
 from gdro.core.errors import OptionError
 from gdro.core.greedy import greedy_allocation
 from gdro.core.hashing import Keys, exponentials
@@ -64,6 +67,7 @@ class LiveGDRO(PosteriorGDRO):
     """Selects.
 
     Attributes:
+        baseline: posterior, or group for the engine's own advantages.
         acts: where the adversary's weights act: on the choice of prompts (selection), on their advantages (gradient;
             prompts are then chosen by the chance of a live group alone), or on both.
         allot: rollouts of the chosen prompts: uniform, or live, which maximises the expected number of live groups.
@@ -73,6 +77,7 @@ class LiveGDRO(PosteriorGDRO):
         repeats: R, visits after which another one is worth 1 / e of the first; None: all visits are worth the same.
     """
 
+    baseline: Baseline = "posterior"
     acts: Acts = "selection"
     allot: Allot = "uniform"
     size_power: float = 0.75

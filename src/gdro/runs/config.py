@@ -119,7 +119,13 @@ class TrainConfig(Section):
                 "verifier.kind",
                 f"scores its own tasks only, and data.kind is {self.data.kind}; use math, exact or python",
             )
-        check_controller(self.controller.name, self.controller.options, dict(self))
+        controller = check_controller(self.controller.name, self.controller.options, dict(self))
+        if controller.sets_baselines and self.optimisation.advantage != "grpo":
+            raise SettingError(
+                "optimisation.advantage",
+                f"does not go with {controller.name}'s own baseline and spread; set it to grpo, or controller.baseline "
+                "to group",
+            )
         return self
 
     @model_validator(mode="wrap")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from gdro.controllers.base import Controller
 from gdro.controllers.registry import REGISTRY, controller_names, controller_options, make_controller
 from gdro.core.errors import OptionError
 from gdro.runs.config_base import SettingError
@@ -40,8 +41,8 @@ def controller_arguments(name: str, options: Mapping[str, Any], run: Mapping[str
     return {**{key: run[key] for key in RUN_KEYS if key in controller_options(name)}, **given}
 
 
-def check_controller(name: str, options: Mapping[str, Any], run: Mapping[str, Any]) -> None:
-    """Makes the controller once, to see that it can be made.
+def check_controller(name: str, options: Mapping[str, Any], run: Mapping[str, Any]) -> Controller:
+    """Makes the controller once, to see that it can be made; it is the answer.
 
     Raises:
         SettingError: an unknown name or option, or a value of the wrong type or range.
@@ -54,7 +55,7 @@ def check_controller(name: str, options: Mapping[str, Any], run: Mapping[str, An
     for key, value in options.items():
         _check_option(name, key, value, hints)
     try:
-        make_controller(name, **controller_arguments(name, options, run))
+        return make_controller(name, **controller_arguments(name, options, run))
     except OptionError as error:
         option = str(error).partition("=")[0]
         raise SettingError(f"controller.{option}" if option in options else "controller", str(error)) from error

@@ -73,13 +73,13 @@ def read_setup(args: Namespace) -> Setup:
             f"controller {settings.controller!r} needs each prompt's loss, which slime does not hand out; choose "
             "gdro.signal=failure and gdro.utility=variance, or another controller"
         )
+    if controller.selects:
+        raise OptionError(f"controller {settings.controller!r} selects prompts, which slime's data source cannot do")
     if controller.sets_baselines:
         raise OptionError(
             f"controller {settings.controller!r} compares rewards with a baseline of its own, which the adapter for "
             "slime does not do; set its option baseline=group"
         )
-    if controller.selects:
-        raise OptionError(f"controller {settings.controller!r} selects prompts, which slime's data source cannot do")
     return Setup(controller, settings.weighting, settings.fresh, id_key)
 
 

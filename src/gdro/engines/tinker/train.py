@@ -110,10 +110,10 @@ def refuse(config: cookbook.Config, controller: Controller) -> None:
             f"controller {controller.name!r} needs each prompt's loss, which the service does not return; choose "
             "signal='failure' and utility='variance', or another controller"
         )
+    if controller.selects:
+        raise OptionError(f"controller {controller.name!r} selects prompts; here the dataset draws them")
     if controller.sets_baselines:
         raise OptionError(
             f"controller {controller.name!r} compares rewards with a baseline of its own, and tinker-cookbook with "
             "the group's mean; set its option baseline=group"
         )
-    if controller.selects:
-        raise OptionError(f"controller {controller.name!r} selects prompts; here the dataset draws them")

@@ -81,6 +81,8 @@ def build_controller(settings: Settings, config: Mapping[str, Any]) -> Controlle
         )
     candidate_factor(controller, settings.candidates)
     refuse(config, controller.needs_losses)
+    if controller.sets_baselines:
+        _refuse_other_advantages(config, controller.name)
     return controller
 
 
@@ -112,6 +114,20 @@ def refuse(config: Mapping[str, Any], needs_losses: bool) -> None:
             raise OptionError(
                 f"{key}={lookup(config, key)} does not go with the signal or utility `surrogate`, which needs the "
                 "policy loss of every step; choose gdro.signal=failure and gdro.utility=variance"
+            )
+
+
+def _refuse_other_advantages(config: Mapping[str, Any], controller: str) -> None:
+    """Check that verl's own advantages, which the controller's take the place of, have nothing that those have not."""
+    for key, value in (
+        ("algorithm.adv_estimator", "grpo"),
+        ("algorithm.norm_adv_by_std_in_grpo", True),
+        ("algorithm.use_kl_in_reward", False),
+    ):
+        if (found := lookup(config, key, value)) != value:
+            raise OptionError(
+                f"{key}={found} does not go with gdro.controller={controller}, whose advantages have a baseline and a "
+                f"spread of their own; set {key}={value}, or gdro.baseline=group"
             )
 
 
