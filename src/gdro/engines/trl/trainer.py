@@ -85,8 +85,8 @@ class GDROTrainer(RoundsTrainer):
             )
         if self.controller.sets_baselines and args.advantage_kind != "grpo":
             raise OptionError(
-                f"advantage={args.advantage_kind!r} does not go with a controller that has its own baseline and spread; "
-                "use advantage='grpo' (scale_rewards='group'), or the controller's option baseline='group'"
+                f"advantage={args.advantage_kind!r} does not go with a controller that has its own baseline and "
+                "spread; use advantage='grpo' (scale_rewards='group'), or the controller's option baseline='group'"
             )
         self._candidates = candidates_of(
             self.controller, train_dataset, args.id_column, args.candidates, args.data_seed or args.seed
