@@ -82,8 +82,8 @@ class OptimisationConfig(Section):
     clip_high: Positive = Field(default=0.28, description="Upper clip of the likelihood ratio: 1 + clip_high.")
     advantage: Literal["grpo", "dr_grpo", "rloo"] = Field(
         default="grpo",
-        description="Group advantage: divided by the standard deviation, mean only, or leave-one-out. A controller with a "
-        "baseline of its own (controller.baseline: posterior) takes the place of grpo.",
+        description="Group advantage: divided by the standard deviation, mean only, or leave-one-out. "
+        "A controller with a baseline of its own (controller.baseline: posterior) takes the place of grpo.",
     )
     advantage_ddof: Literal[0, 1] = Field(
         default=0,
