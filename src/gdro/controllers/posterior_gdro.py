@@ -13,6 +13,8 @@ reward R:
       r_j - (a + R - r_j) / (T - 1) = (r_j - mu) T / (T - 1),        T = a + b + n,
 
   it is one number a prompt. Advantages are divided by the standard deviation sqrt(mu (1 - mu)), as GRPO's are.
+  Baselines that shrink are known to lower the variance: towards the mean of the batch (arXiv 2511.03710), of all data
+  (2602.05165), by a prompt's discounted history (2603.18444); here towards its source's, with its own history.
 
 What weights that depend on the visit optimise: `gdro.core.theory.objective_slope`. Falling weights give a falling slope
 U'(p), so the noise of one visit smooths the weighting and cannot turn it over.
