@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -71,6 +72,27 @@ def test_the_baseline_biases_nothing(a, b, n, p):
         chance = p**total * (1 - p) ** (n - total)
         slope += chance * sum((r - (a + total - r) / (a + b + n - 1)) * (r - p) for r in outcome) / n
     assert slope == pytest.approx(p * (1 - p), rel=1e-9)
+
+
+@given(st.floats(0.05, 20.0), st.floats(0.05, 20.0), st.integers(2, 8), st.floats(-0.3, 0.3))
+def test_no_baseline_is_nearer_to_the_rewards(a, b, n, shift):
+    """Of all baselines that leave r_j out, the posterior mean has the least E (r_j - baseline)^2 for p ~ Beta(a, b):
+    less than the others' mean (RLOO), the source's mean, and itself with anything added. Over all counts of right."""
+    right = np.arange(n + 1)
+    log = np.array([-math.lgamma(c + 1) - math.lgamma(n - c + 1) for c in right]) + math.lgamma(n + 1)
+    log += np.array([math.lgamma(a + c) + math.lgamma(b + n - c) for c in right]) - math.lgamma(a + b + n)
+    chance = np.exp(log + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b))
+    assert chance.sum() == pytest.approx(1.0)
+
+    def error(baseline):
+        """Mean squared distance, for a baseline by the number right among the other n - 1."""
+        among_right, among_wrong = baseline(np.maximum(right - 1, 0)), baseline(np.minimum(right, n - 1))
+        return float(chance @ (right * (1 - among_right) ** 2 + (n - right) * among_wrong**2) / n)
+
+    posterior = error(lambda others: (a + others) / (a + b + n - 1))
+    assert posterior <= error(lambda others: others / (n - 1)) + 1e-12
+    assert posterior <= error(lambda others: a / (a + b) + 0.0 * others) + 1e-12
+    assert posterior <= error(lambda others: (a + others) / (a + b + n - 1) + shift) + 1e-12
 
 
 def test_a_group_that_agrees_still_teaches():
