@@ -1,4 +1,5 @@
-"""Stock verl trains on the prompts that a controller chooses: live_gdro against the bare core, over two workers."""
+"""Stock verl trains on the prompts that a controller chooses: live_gdro against the bare core, over two workers.
+Its advantages, against its posterior, take the place of verl's."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import launch
+import numpy as np
 import toy_task
 
 import gdro
@@ -28,7 +30,7 @@ def test_the_chosen_prompts_are_generated_and_learned_from(tmp_path: Path) -> No
     assert len(rewards) == ROWS * STEPS
     core = gdro.make_controller("live_gdro", bins=4, mean_rollouts=launch.MEAN_ROLLOUTS)
     pool = CandidatePool(core, IDS, CANDIDATES, seed=0)
-    as_they_came = 0
+    as_they_came, advantages = 0, []
     for step in range(STEPS):
         start = step * launch.BATCH % launch.PROMPTS  # the data is not shuffled
         drawn = IDS[start : start + launch.BATCH]
@@ -39,10 +41,17 @@ def test_the_chosen_prompts_are_generated_and_learned_from(tmp_path: Path) -> No
         assert set(by_id) == set(chosen)
         assert {prompt_id: len(scores) for prompt_id, scores in by_id.items()} == dict.fromkeys(chosen, 4)
         core.plan(chosen)
-        core.observe(chosen, [by_id[prompt_id] for prompt_id in chosen])
+        groups = [by_id[prompt_id] for prompt_id in chosen]
+        feedback = core.observe(chosen, groups)
+        assert (feedback.weights == 1.0).all()
+        given = {"baselines": feedback.baselines, "deviations": feedback.deviations}
+        advantages.append(np.concatenate(gdro.group_advantages(groups, **given)))
         as_they_came += set(chosen) == set(drawn)
     assert as_they_came < STEPS, "the controller chose what came in every step; this run tests less than it says"
     saved = gdro.load_state(tmp_path / "checkpoints" / f"global_step_{STEPS}" / "gdro.npz")
     assert gdro.state_hash(core.state_dict()) == gdro.state_hash(saved["controller"])
     metrics = [json.loads(line)["data"] for line in (tmp_path / "live-metrics.jsonl").read_text().splitlines()]
     assert all("timing_s/gdro_select" in data for data in metrics)
+    for name in ("max", "min"):
+        core_has = [getattr(step, name)() for step in advantages]
+        np.testing.assert_allclose([data[f"critic/advantages/{name}"] for data in metrics], core_has, rtol=1e-5)
