@@ -57,6 +57,7 @@ def test_another_method_can_be_the_baseline(capsys):
 
 def test_something_is_published():
     assert [folder.name for folder in PUBLISHED] == [
+        "ablation",
         "ablation_earlier",
         "confirm_first",
         "confirm_second",
@@ -66,6 +67,7 @@ def test_something_is_published():
         "first",
         "fresh",
         "second",
+        "sensitivity",
         "settling_first",
         "settling_second",
         "settling_third",
