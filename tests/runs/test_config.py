@@ -184,7 +184,8 @@ def test_a_config_cannot_be_changed() -> None:
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"nope: no recipe of that name \(default, .*paper/qwen3.*and as a file it does not exist"
+        ConfigError,
+        match=r"nope: no recipe of that name \(default, guessed_tail, paper/qwen3.*and as a file it does not exist",
     ):
         load_config("nope")
     with pytest.raises(ConfigError, match="is a folder"):
