@@ -19,10 +19,10 @@ for _ in range(200):
     plan = controller.plan(prompt_ids)  # how many rollouts each prompt gets; 64 * 4 in all
     rewards = [generator.binomial(1, success[i], n) for i, n in zip(prompt_ids, plan.rollouts, strict=True)]
     feedback = controller.observe(prompt_ids, rewards)  # what weight each prompt gets
-    # ragged, each prompt against its own mean, or against what the controller knows of it
-    advantages = gdro.group_advantages(rewards, baselines=feedback.baselines, deviations=feedback.deviations)
-    for i, n, weight, group in zip(prompt_ids, plan.rollouts, feedback.weights, advantages, strict=True):
-        step = 0.01 * weight * np.abs(group).sum() / n
+    # each prompt against its own mean, or against what the controller knows of it, times its weight
+    advantages = gdro.group_advantages(rewards, feedback=feedback)
+    for i, group in zip(prompt_ids, advantages, strict=True):
+        step = 0.01 * np.abs(group).mean()
         success[i] = min(success[i] + step * success[i] * (1 - success[i]), 1.0)
 
 gdro.save_state("controller.npz", controller.state_dict())

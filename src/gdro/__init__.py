@@ -5,7 +5,7 @@ An engine-free core for group distributionally robust post-training of language 
     controller = gdro.make_controller("joint", mean_rollouts=4)
     plan = controller.plan(prompt_ids)                   # plan.rollouts: whole numbers, sum exactly 4 a prompt
     feedback = controller.observe(prompt_ids, rewards)   # feedback.weights: one factor a prompt
-    advantages = gdro.group_advantages(rewards, baselines=feedback.baselines, deviations=feedback.deviations)
+    advantages = gdro.group_advantages(rewards, feedback=feedback)   # ragged, times the weights
 
 Importing gdro needs numpy alone; `gdro.GDROTrainer` and `gdro.GDROConfig` need the extra gdro[trl].
 """

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gdro.core.advantages import ADVANTAGES, flat_advantages, group_advantages
 from gdro.core.errors import OptionError, RewardError
+from gdro.core.types import Feedback
 
 GROUPS = st.lists(
     st.lists(st.one_of(st.floats(-10, 10), st.sampled_from([0.0, 1.0, -1.0])), min_size=1, max_size=8),
@@ -81,6 +82,29 @@ def test_clip_and_extremes():
         assert np.isfinite(
             np.concatenate(group_advantages([[1e308, -1e308, 0.0], [5e-324, 0.0]], kind, epsilon=0.0))
         ).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(GROUPS, st.booleans(), st.sampled_from([None, 0.5]), st.integers(0, 2**32))
+def test_feedback_gives_what_to_train_on(groups, own_baselines, clip, seed):
+    """(r - baseline) / deviation where the controller sets them, GRPO's where not; clipped, then times the weight."""
+    weights, baselines, deviations = np.random.default_rng(seed).uniform(0.1, 3.0, (3, len(groups)))
+    terms = {"baselines": baselines, "deviations": deviations} if own_baselines else {}
+    ids = tuple(f"p{i}" for i in range(len(groups)))
+    feedback = Feedback(ids, weights, np.zeros(len(groups), np.int64), **terms)
+    found = group_advantages(groups, clip=clip, feedback=feedback)
+    for i, (group, advantages) in enumerate(zip(groups, found, strict=True)):
+        plain = (np.array(group) - baselines[i]) / deviations[i] if own_baselines else group_advantages([group])[0]
+        plain = plain if clip is None else np.clip(plain, -clip, clip)
+        np.testing.assert_allclose(advantages, plain * weights[i], rtol=1e-12, atol=0.0)
+
+
+def test_rewards_that_do_not_fit_the_feedback_are_named():
+    feedback = Feedback(("a/1", "a/2"), np.ones(2), np.zeros(2, np.int64))
+    with pytest.raises(RewardError, match="1 prompts for 2 prompt ids"):
+        group_advantages([[1.0]], feedback=feedback)
+    with pytest.raises(RewardError, match="prompt 'a/2'"):
+        group_advantages([[1.0], [math.nan]], feedback=feedback)
 
 
 def test_integer_groups_and_nothing_at_all():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,8 @@ def bare_core(name: str, steps: list[Step]) -> Replay:
         feedback = controller.observe(step.prompt_ids, rewards)
         out.weights.append(feedback.weights.tolist())
         if feedback.baselines is not None:
-            terms = {"baselines": feedback.baselines, "deviations": feedback.deviations}
-            out.advantages.append(np.concatenate(gdro.group_advantages(rewards, **terms)).tolist())
+            unweighted = replace(feedback, weights=np.ones_like(feedback.weights))
+            out.advantages.append(np.concatenate(gdro.group_advantages(rewards, feedback=unweighted)).tolist())
         if controller.needs_losses:
             controller.observe_losses(step.prompt_ids, step.losses)
     out.state = gdro.state_hash(controller.state_dict())

@@ -44,8 +44,7 @@ def test_the_chosen_prompts_are_generated_and_learned_from(tmp_path: Path) -> No
         groups = [by_id[prompt_id] for prompt_id in chosen]
         feedback = core.observe(chosen, groups)
         assert (feedback.weights == 1.0).all()
-        given = {"baselines": feedback.baselines, "deviations": feedback.deviations}
-        advantages.append(np.concatenate(gdro.group_advantages(groups, **given)))
+        advantages.append(np.concatenate(gdro.group_advantages(groups, feedback=feedback)))
         as_they_came += set(chosen) == set(drawn)
     assert as_they_came < STEPS, "the controller chose what came in every step; this run tests less than it says"
     saved = gdro.load_state(tmp_path / "checkpoints" / f"global_step_{STEPS}" / "gdro.npz")

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from gdro.core.errors import OptionError, RewardError
 from gdro.core.ragged import Ragged, flat_numbers, from_rewards
-from gdro.core.types import Floats, Rewards
+from gdro.core.types import Feedback, Floats, Rewards
 
 AdvantageKind = Literal["grpo", "dr_grpo", "rloo"]
 ADVANTAGES: tuple[AdvantageKind, ...] = ("grpo", "dr_grpo", "rloo")
@@ -31,10 +31,9 @@ def group_advantages(
     epsilon: float = 1e-4,
     ddof: int = 0,
     clip: float | None = None,
-    baselines: Floats | None = None,
-    deviations: Floats | None = None,
+    feedback: Feedback | None = None,
 ) -> list[Floats]:
-    """Advantages of ragged rewards, one array a prompt.
+    """Advantages of ragged rewards, one array a prompt; with a controller's feedback, those to train on.
 
     Args:
         rewards: M sequences, the n_i rewards of each prompt.
@@ -42,26 +41,26 @@ def group_advantages(
         epsilon: added to the std of `grpo`; finite and >= 0.
         ddof: 0 for the population std, 1 for the sample std.
         clip: advantages are clipped to [-clip, clip] (the paper: 5); clipped groups need no longer sum to 0.
-        baselines, deviations: of a controller's feedback, (M,) each; None, as most have it, for `kind`. Given, they
-            stand for `kind`, `epsilon` and `ddof`: (r - baseline) / deviation.
+        feedback: what `Controller.observe` answered to these rewards, in the same order. Each prompt's advantages are
+            multiplied by its weight (eq. 16), after `clip`. Where the controller sets baselines, they stand for `kind`,
+            `epsilon` and `ddof`: (r - baseline) / deviation.
 
     Raises:
-        RewardError: names the place of a group that is empty or holds something other than finite numbers.
+        RewardError: names the prompt, or the place of a group, that is empty or holds something other than finite
+            numbers; or says how many groups came for how many prompts of the feedback.
         OptionError: an unknown kind, or an epsilon, ddof or clip out of range.
     """
-    names = [f"number {place}" for place in range(len(rewards))]
+    names = [f"number {place}" for place in range(len(rewards))] if feedback is None else feedback.prompt_ids
     if not names:
         return []
     groups = from_rewards(names, rewards)
-    plain = _advantages(groups, kind, epsilon, ddof, clip)
-    if baselines is None or deviations is None:
-        return groups.map(plain).split()
-    if len(baselines) != len(names) or len(deviations) != len(names):
-        raise OptionError(
-            f"{len(baselines)} baselines, {len(deviations)} deviations for {len(names)} prompts; give one each"
-        )
-    given = (groups.values - groups.spread(baselines)) / groups.spread(deviations)
-    return groups.map(given if clip is None else np.clip(given, -clip, clip)).split()
+    advantages = _advantages(groups, kind, epsilon, ddof, clip)
+    if feedback is None:
+        return groups.map(advantages).split()
+    if feedback.baselines is not None and feedback.deviations is not None:
+        given = (groups.values - groups.spread(feedback.baselines)) / groups.spread(feedback.deviations)
+        advantages = given if clip is None else np.clip(given, -clip, clip)
+    return groups.map(advantages * groups.spread(feedback.weights)).split()
 
 
 def flat_advantages(

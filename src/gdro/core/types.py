@@ -57,7 +57,7 @@ class Feedback:
         weights: (M,) float64, finite and positive: the factor of each prompt's advantages (eq. 16).
         bins: (M,) int64, the bins of the plan that these rewards answer.
         baselines, deviations: (M,) float64, or None for most methods: an unweighted advantage is then
-            (r_ij - baseline_i) / deviation_i (`gdro.group_advantages` takes both) in place of one against the group's
+            (r_ij - baseline_i) / deviation_i (`gdro.group_advantages` computes it) in place of one against the group's
             own mean and standard deviation. In units of the rewards; deviations are positive.
     """
 

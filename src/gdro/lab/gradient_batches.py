@@ -140,7 +140,7 @@ def repeat_batches(
         feedback = copy.observe(setting.ids, groups.rewards)
         weights.append(feedback.weights)
         per = plan.rollouts if update.weighting == "prompt" else np.full(len(setting.ids), plan.rollouts.mean())
-        factor = np.repeat(weights[-1] / per / len(setting.ids), plan.rollouts)
+        factor = np.repeat(1.0 / per / len(setting.ids), plan.rollouts)
         advantages = [
             np.concatenate(
                 group_advantages(
@@ -148,8 +148,7 @@ def repeat_batches(
                     kind,
                     ddof=update.advantage_ddof,
                     clip=update.advantage_clip,
-                    baselines=feedback.baselines,
-                    deviations=feedback.deviations,
+                    feedback=feedback,
                 )
             )
             for kind in kinds
