@@ -15,7 +15,7 @@ from trl_bench import Even, Ragged, character_tokenizer, config, has_even_digit,
 import gdro
 from gdro.core.errors import OptionError, PlanError, PromptIdError, RewardError
 from gdro.engines.trl import GDROTrainer, with_ids
-from gdro.engines.trl import trainer as module
+from gdro.engines.trl import fast_trainer as module
 
 
 def make(args, trainer=GDROTrainer, **arguments):

@@ -10,19 +10,18 @@ import math
 from pathlib import Path
 from typing import Any
 
-from trl import GRPOTrainer
-
 from gdro.core.errors import OptionError
 from gdro.engines.interface import Controller
 from gdro.engines.trl import checkpoint
+from gdro.engines.trl.fast_trainer import FastTrainer
 from gdro.engines.trl.losses import LossLedger
 from gdro.engines.trl.sampler import EpochSampler
 
 CHECKPOINT_PREFIX = "checkpoint"
 
 
-class ResumableTrainer(GRPOTrainer):  # type: ignore[misc]
-    """`GRPOTrainer` whose checkpoints hold everything. What they hold is set by the subclass before `super().__init__`.
+class ResumableTrainer(FastTrainer):
+    """A trainer whose checkpoints hold everything. What they hold is set by the subclass before `super().__init__`.
 
     Attributes:
         controller: its state goes into every checkpoint.

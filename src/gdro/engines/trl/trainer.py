@@ -4,10 +4,8 @@ Everything goes through `super()`; nothing of TRL is copied or patched. What is 
 
 - `_generate_and_score_completions`: the controller may choose the prompts among candidates; its plan spreads the same
   total of rollouts unevenly over them, and the advantages are taken by prompt id and weighted;
-- `_compute_loss`: rollouts without a gradient are left out when that is exact;
-- `_generate_single_turn`: the fast sampler, where it applies;
-- `_get_per_token_logps_and_entropies`: a prompt is read once for all its rollouts, where that pays;
-- what a resume needs: see `resumable.py`.
+- `_compute_loss`, `training_step`: the surrogate losses go to a controller that needs them;
+- what makes it fast, what a resume needs, what generates in rounds: see `fast_trainer.py`, `resumable.py`, `rounds.py`.
 """
 
 from __future__ import annotations
@@ -21,26 +19,20 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.logging import get_logger
 from accelerate.utils import gather_object
-from peft import PeftModel
 from transformers import TrainerCallback
-from trl.models.utils import unwrap_model_for_generation
 
 from gdro.core.errors import OptionError
 from gdro.core.types import Feedback, Floats, Metrics
 from gdro.engines.interface import Controller
 from gdro.engines.torch_advantages import flat_advantages, given_advantages
-from gdro.engines.trl import checkpoint, dropping, fast_path, records, shared_prefix
+from gdro.engines.trl import checkpoint, records
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.candidates import candidates_of
 from gdro.engines.trl.config import GDROConfig, default_controller
-from gdro.engines.trl.generation import SamplingOptions, sample_rows
 from gdro.engines.trl.ids import require_ids
 from gdro.engines.trl.losses import LossLedger, SurrogateTerms, mean_losses, surrogate_losses
 from gdro.engines.trl.rounds import RoundsTrainer, check_rounds
-
-logger = get_logger(__name__)
 
 GROUP = "gdro_group"
 ADVANTAGE = "gdro_advantage"
@@ -100,10 +92,6 @@ class GDROTrainer(RoundsTrainer):
         super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **trl_arguments)
         self._require_full_batch()
         check_rounds(self.args.rounds, self)
-        self._why_not_drop = dropping.why_not_drop(self.args, self.aux_loss_enabled)
-        self._drop = self.args.drop_dead_rows and self._why_not_drop is None
-        self._shares_prefix = self._can_share_prefix()
-        self._sampling = self._fast_sampling()
         self.add_callback(_EpochAndClock(self))
 
     # --- the plan -----------------------------------------------------------------------------------------------
@@ -204,74 +192,6 @@ class GDROTrainer(RoundsTrainer):
         with self._timed("generate"):
             return super()._generate(prompts)
 
-    def _generate_single_turn(
-        self,
-        prompt_ids: list[list[int]],
-        images: Any,
-        multimodal_fields: Any,
-        num_generations: int,
-        **kwargs: Any,
-    ) -> Any:
-        """The fast sampler where it applies, else TRL's; one completion a row in either."""
-        if self._sampling is None or images is not None or multimodal_fields:
-            ragged = 1 if self.model.training else num_generations
-            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, ragged, **kwargs)
-        places: dict[tuple[int, ...], int] = {}
-        rows = [places.setdefault(tuple(ids), len(places)) for ids in prompt_ids]
-        with unwrap_model_for_generation(
-            self.model_wrapped,
-            self.accelerator,
-            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-        ) as model:
-            at_once = self.args.generation_rows or len(rows)
-            parts = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
-            return [row for part in parts for row in self._sample_part(model, list(places), part)], None
-
-    def _sample_part(self, model: Any, prompts: list[tuple[int, ...]], rows: list[int]) -> list[list[int]]:
-        """Sample rows in one batch, from the prompts that they continue."""
-        assert self._sampling is not None
-        used = list(dict.fromkeys(rows))
-        places = {prompt: place for place, prompt in enumerate(used)}
-        return sample_rows(model, [prompts[i] for i in used], [places[i] for i in rows], self._sampling)
-
-    def _fast_sampling(self) -> SamplingOptions | None:
-        """Options of the fast sampler; None, with the reason in the log, where TRL's own path is used."""
-        reason = self.why_not_fast()
-        if reason is not None:
-            if self.args.generation_rows is not None:
-                raise OptionError(
-                    f"generation_rows={self.args.generation_rows} bounds the fast path only, which is off here: "
-                    f"{reason}. Leave it out"
-                )
-            if self.args.fast_generation:
-                logger.warning(f"Fast generation is off, TRL's own path is used: {reason}.")
-            return None
-        options = self.generation_kwargs
-        return SamplingOptions(
-            max_new_tokens=options["max_new_tokens"],
-            eos_ids=tuple(np.atleast_1d(options["eos_token_id"]).tolist()),
-            pad_id=options["pad_token_id"],
-            temperature=options["temperature"],
-            top_k=options["top_k"] or 0,
-            top_p=1.0 if options["top_p"] is None else options["top_p"],
-            min_p=options["min_p"],
-        )
-
-    def why_not_fast(self) -> str | None:
-        """Why TRL's own generation is used, or None when the fast sampler is."""
-        if not self.args.fast_generation:
-            return "fast_generation=False"
-        if self.use_vllm or self.use_transformers_continuous_batching:
-            return "vLLM or continuous batching generates"
-        if self.tools or self.rollout_func is not None or self.environment_factories is not None or self._is_vlm:
-            return "tools, images, environments or a rollout function are in use"
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            return "FSDP or DeepSpeed shards the weights, so every process must take the same number of steps"
-        model = self.accelerator.unwrap_model(self.model)
-        base = model.get_base_model() if isinstance(model, PeftModel) else model
-        defaults = base.generation_config.to_diff_dict()
-        return fast_path.why_not_fast(model) or fast_path.why_not_options(self.generation_kwargs, defaults)
-
     # --- the update -------------------------------------------------------------------------------------------------
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
@@ -281,8 +201,7 @@ class GDROTrainer(RoundsTrainer):
             return evaluated
         if GROUP in inputs:
             self._ledger.count(inputs[GROUP])
-        if self._drop:
-            inputs = self._without_dead_rows(inputs)
+        inputs = self._without_dead_rows(inputs)
         loss: torch.Tensor = super()._compute_loss(model, inputs)
         logps, self._forward_logps = self._forward_logps, None
         if GROUP in inputs and logps is not None:
@@ -298,50 +217,12 @@ class GDROTrainer(RoundsTrainer):
             self._ledger.add(inputs[GROUP], losses)
         return loss
 
-    def _without_dead_rows(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Every process keeps as many rows as the fullest one: TRL gathers per-row metrics."""
-        if "pixel_values" in inputs:
-            return inputs
-        advantages = inputs["advantages"]
-        live = (advantages != 0).sum().clamp(min=1)
-        most = int(self.accelerator.gather(live[None]).max())
-        if most == advantages.numel():
-            return inputs
-        return dropping.drop_rows(inputs, dropping.rows_to_keep(advantages, most), self.loss_type)
-
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        logits_to_keep: int,
-        batch_size: int | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """TRL's, or the same from prompts read once; those of a training pass are kept for the surrogate losses."""
-        whole = batch_size is None or batch_size >= len(input_ids)
-        if self._shares_prefix and whole and kwargs.get("pixel_values") is None:
-            packed = shared_prefix.pack(input_ids, attention_mask, logits_to_keep)
-            config = self.accelerator.unwrap_model(model).config
-            with self.accelerator.autocast():
-                output = model(**packed.model_inputs(config._attn_implementation, self.model.dtype), fused_lm_head=True)
-            entropy = packed.unpack(output.entropy) if kwargs.get("compute_entropy") else None
-            result = (packed.unpack(output.log_probs), entropy, None)
-        else:
-            result = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs
-            )
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        """The log-probabilities of a training pass are kept for the surrogate losses."""
+        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if self.controller.needs_losses and torch.is_grad_enabled():
             self._forward_logps = result[0].detach()
         return result
-
-    def _can_share_prefix(self) -> bool:
-        """On a CPU unless told otherwise; a GPU's attention kernels want no mask of their own."""
-        wanted = self.args.shared_prefix
-        if wanted is None:
-            wanted = self.accelerator.device.type == "cpu"
-        model = self.accelerator.unwrap_model(self.model)
-        return bool(wanted) and not self.aux_loss_enabled and fast_path.why_not_fast(model) is None
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """TRL's; after the last pass over a generation batch, its losses go to the controller."""
