@@ -21,11 +21,12 @@ import numpy as np
 import torch
 
 from gdro.controllers.registry import make_controller
-from gdro.core.advantages import ADVANTAGES
+from gdro.core.advantages import ADVANTAGES, AdvantageKind
 from gdro.lab.gradient_batches import FixedPlan, Repeats, adam_scale, repeat_batches, warm_up
 from gdro.lab.gradient_law import PromptVariances, by_bin, law_figures, measure_prompts
 from gdro.lab.gradient_moments import shrinkage
 from gdro.lab.gradient_setting import Setting, open_setting
+from gdro.lab.markdown import table
 from gdro.lab.stats import Estimate
 
 CONTROLLERS = ("uniform", "sqrt_law", "neyman", "rollout_gdro", "joint")
@@ -68,12 +69,16 @@ def _print_law(found: PromptVariances, seed: int) -> dict[str, Any]:
     rows, figures = by_bin(found, BINS, seed), law_figures(found, seed)
     mixed = int(found.mixed.sum())
     print(f"{len(found.rate)} prompts, {mixed} of them answered both right and wrong\n")
-    print("| bin | prompts | Var(r) | squared score | variance of a rollout | ... / Var(r), relative | standardised |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    for row in rows:
-        cells = (f"{row.spread:.3f}", f"{row.length:.3g}", f"{row.single:.3g}", _text(row.per_spread))
-        print(f"| {row.number} | {row.prompts} | {' | '.join(cells)} | {_text(row.standardised)} |")
-    print()
+    shown = {
+        "bin": [str(row.number) for row in rows],
+        "prompts": [str(row.prompts) for row in rows],
+        "Var(r)": [f"{row.spread:.3f}" for row in rows],
+        "squared score": [f"{row.length:.3g}" for row in rows],
+        "variance of a rollout": [f"{row.single:.3g}" for row in rows],
+        "... / Var(r), relative": [_text(row.per_spread) for row in rows],
+        "standardised": [_text(row.standardised) for row in rows],
+    }
+    print(table(list(shown), zip(*shown.values(), strict=True)))
     for name, value in figures.items():
         print(f"- {name}: {_text(value)}")
     return {"bins": [asdict(row) for row in rows]} | {name: asdict(value) for name, value in figures.items()}
@@ -102,10 +107,7 @@ def _print_batches(measured: dict[str, Repeats], found: PromptVariances) -> list
     base, rows = measured["uniform"], []
     for number, kind in enumerate(ADVANTAGES):
         print(f"\n{kind}, variance at equal rollouts {base.variance(number):.4g}\n")
-        print(
-            "| plan | measured / uniform | predicted | sum w^2 v/n | law | signal to noise / uniform | cosine | shift |"
-        )
-        print("|---|---:|---:|---:|---:|---:|---:|---:|")
+        lines = []
         for name, repeats in measured.items():
             figures = repeats.figures(number, base, seed=0)
             predicted = {
@@ -115,9 +117,11 @@ def _print_batches(measured: dict[str, Repeats], found: PromptVariances) -> list
             }
             shown = [_text(figures["variance_ratio"]), *(f"{value:.3f}" for value in predicted.values())]
             shown += [_text(figures[key]) for key in ("signal_ratio", "direction", "shift")]
-            print(f"| {name} | {' | '.join(shown)} |")
+            lines.append((name, *shown))
             kept = {key: asdict(value) for key, value in figures.items()}
             rows.append({"advantage": kind, "plan": name} | kept | predicted | _plan(repeats))
+        heads = ("plan", "measured / uniform", "predicted", "sum w^2 v/n", "law", "signal to noise / uniform")
+        print(table((*heads, "cosine", "shift"), lines), end="")
     print("\nPlans (rollouts: prompts): " + "; ".join(f"{name} {_counts(r)}" for name, r in measured.items()))
     return rows
 
@@ -146,12 +150,10 @@ def _counts(repeats: Repeats) -> str:
 def _print_shrinkage() -> None:
     sizes, rates = (2, 4, 8, 12), (0.02, 0.1, 0.25, 0.5)
     print("\nmean gradient of a group over grad p\n")
-    print("| advantage | p | " + " | ".join(f"n = {n}" for n in sizes) + " |")
-    print("|---|---:|" + "---:|" * len(sizes))
-    for kind, shown in (("grpo", rates), ("dr_grpo", (0.5,)), ("rloo", (0.5,))):
-        for rate in shown:
-            cells = " | ".join(f"{shrinkage(rate, n, kind):.2f}" for n in sizes)  # type: ignore[arg-type]
-            print(f"| {kind} | {rate if len(shown) > 1 else 'any'} | {cells} |")
+    kinds: tuple[AdvantageKind, ...] = ("dr_grpo", "rloo")
+    rows = [("grpo", str(rate), *(f"{shrinkage(rate, n, 'grpo'):.2f}" for n in sizes)) for rate in rates]
+    rows += [(kind, "any", *(f"{shrinkage(0.5, n, kind):.2f}" for n in sizes)) for kind in kinds]
+    print(table(("advantage", "p", *(f"n = {n}" for n in sizes)), rows), end="")
 
 
 def _text(value: Estimate) -> str:

@@ -8,6 +8,7 @@ here by hand; prompts of 150 tokens are assumed.
 
 from __future__ import annotations
 
+from gdro.lab.markdown import table
 from gdro.runs.estimate import Architecture, Assumptions, gpu_hours, memory, work
 
 QWEN3 = {
@@ -23,17 +24,17 @@ ROWS = 64
 
 def main() -> None:
     """Print both tables."""
-    print("| model | mean completion | tokens sampled | sampling | update | reference | GPU-hours |")
-    print("|---|---|---|---|---|---|---|")
-    for name, model in QWEN3.items():
-        for fraction in (0.25, 0.5):
-            print(_hours(name, model, fraction * LONGEST))
-    print("\n| GPUs | fixed | sampling | updating | peak, GB |\n|---|---|---|---|---|")
-    for processes in (8, 16, 32, 64):
-        print(_memory(processes))
+    hours = [_hours(name, model, part * LONGEST) for name, model in QWEN3.items() for part in (0.25, 0.5)]
+    print(
+        table(
+            ("model", "mean completion", "tokens sampled", "sampling", "update", "reference", "GPU-hours"),
+            hours,
+        )
+    )
+    print(table(("GPUs", "fixed", "sampling", "updating", "peak, GB"), map(_memory, (8, 16, 32, 64))), end="")
 
 
-def _hours(name: str, model: Architecture, completion: float) -> str:
+def _hours(name: str, model: Architecture, completion: float) -> list[str]:
     done = work(
         steps=1000,
         prompts=256,
@@ -45,11 +46,11 @@ def _hours(name: str, model: Architecture, completion: float) -> str:
         evaluation_completions=0,
     )
     hours = gpu_hours(done, model.parameters, Assumptions(), checkpointing=True)
-    parts = " | ".join(f"{part:.0f}" for part in (hours.generate, hours.update, hours.score, hours.total))
-    return f"| {name} | {completion:.0f} | {done.generated / 1e9:.2f} x 10^9 | {parts} |"
+    parts = (hours.generate, hours.update, hours.score, hours.total)
+    return [name, f"{completion:.0f}", f"{done.generated / 1e9:.2f} x 10^9", *(f"{part:.0f}" for part in parts)]
 
 
-def _memory(processes: int) -> str:
+def _memory(processes: int) -> list[str]:
     found = memory(
         QWEN3["1.7B"],
         rows_sampled=min(1024 // processes, ROWS),
@@ -65,12 +66,7 @@ def _memory(processes: int) -> str:
     assert found.sampling is not None
     assert found.updating is not None
     peak = found.fixed + max(found.sampling, found.updating)
-    return (
-        " | ".join(
-            [f"| {processes}", *(f"{part / 1e9:.1f}" for part in (found.fixed, found.sampling, found.updating, peak))]
-        )
-        + " |"
-    )
+    return [str(processes), *(f"{part / 1e9:.1f}" for part in (found.fixed, found.sampling, found.updating, peak))]
 
 
 if __name__ == "__main__":

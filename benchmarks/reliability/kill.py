@@ -26,6 +26,8 @@ from chain import Chain, Reference, Tally
 from damage import damages
 from rules import AfterSeconds, AfterStep, AtOperation, InsideCheckpoint, Rule
 
+from gdro.lab.markdown import table
+
 Series = Callable[[Chain, Reference, random.Random, int], Tally]
 
 
@@ -114,19 +116,17 @@ def measure(names: list[str], only: list[str], seed: int, *, short: bool, work: 
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown."""
-    lines = [
-        "| killed | setting | steps | kills | half-written checkpoints | checkpoints compared | most steps repeated "
-        "| differences |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row['series']} | {row['setting']} | {row['steps']} | {row['kills']} | {row['unfinished_checkpoints']} "
-            f"| {row['checkpoints_compared']} | {row['most_steps_repeated']} | {row['wrong']} |"
-        )
-    return "\n".join(lines)
+COLUMNS = {
+    "series": "killed",
+    "setting": "setting",
+    "steps": "steps",
+    "kills": "kills",
+    "unfinished_checkpoints": "half-written checkpoints",
+    "checkpoints_compared": "checkpoints compared",
+    "most_steps_repeated": "most steps repeated",
+    "wrong": "differences",
+}
+"""Keys of a row and their titles."""
 
 
 def tell(text: str) -> None:
@@ -148,7 +148,7 @@ def main() -> int:
         rows = measure(names, chosen.setting, chosen.seed, short=chosen.short, work=Path(work))
     if chosen.output is not None:
         chosen.output.write_text(json.dumps(rows, indent=1) + "\n")
-    print(table(rows))
+    print(table(list(COLUMNS.values()), [[str(row[key]) for key in COLUMNS] for row in rows]), end="")
     return 1 if any(row["wrong"] for row in rows) else 0
 
 

@@ -30,6 +30,7 @@ from gdro.controllers.base import Controller
 from gdro.controllers.registry import make_controller
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.lab.bench import Workload
+from gdro.lab.markdown import table
 
 NAMES = ("uniform", "prompt_gdro", "rollout_gdro", "joint", "sqrt_law", "neyman", "knapsack", "mopps")
 PROMPTS = (10**3, 10**4, 10**5, 10**6, 10**7)
@@ -153,7 +154,7 @@ def tables(record: dict[str, Any]) -> str:
         ("load_s", "read a checkpoint, s", 2),
     ):
         body = [[f"`{name}`", *_by_prompts(record, name, key, digits)] for name in names]
-        parts.append(_table([f"{title}, by prompts", *(f"{count:,}" for count in PROMPTS)], body))
+        parts.append(table([f"{title}, by prompts", *(f"{count:,}" for count in PROMPTS)], body))
     body = []
     for name in names:
         coefficients, miss = rollout_fit(record, name)
@@ -161,11 +162,11 @@ def tables(record: dict[str, Any]) -> str:
         slopes = [f"{coefficients[1] * 1e3:.1f}", f"{coefficients[2] * 1e6:.0f}"]
         body.append([f"`{name}`", *cells, *slopes, f"{100 * miss:.0f} %"])
     head = [f"step at nbar = {MEAN}, CPU ms, by rollouts", *(f"{count:,}" for count in ROLLOUTS)]
-    parts.append(_table([*head, "fit: us a prompt", "ns a rollout", "worst miss"], body))
+    parts.append(table([*head, "fit: us a prompt", "ns a rollout", "worst miss"], body))
     parts.append(
-        _table(["10^7 prompts: line through 10^3 to 10^6 against measured", "line", "measured"], _check(record))
+        table(["10^7 prompts: line through 10^3 to 10^6 against measured", "line", "measured"], _check(record))
     )
-    return "\n\n".join(parts) + "\n"
+    return "\n".join(parts)
 
 
 def rollout_fit(record: dict[str, Any], name: str) -> tuple[list[float], float]:
@@ -209,11 +210,6 @@ def _check(record: dict[str, Any]) -> list[list[str]]:
             line = _extended(smaller, key, PROMPTS[-1])
             lines.append([f"`{row['controller']}` {key}", f"{line:,.2f}", f"{row[key]:,.2f}"])
     return lines
-
-
-def _table(head: list[str], body: list[list[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> int:

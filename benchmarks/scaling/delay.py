@@ -36,6 +36,7 @@ from gdro.core.diagnostics import weighted_standard_error
 from gdro.core.regret import RegretMeter
 from gdro.core.signals import bin_means
 from gdro.core.types import UNSEEN, Floats, Ints, Plan
+from gdro.lab import markdown
 from gdro.lab.examination import Examination
 from gdro.lab.learner import Learner, Learning
 from gdro.lab.population import Population, World, draw_population
@@ -246,12 +247,13 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
     """One table a schedule: values at d = 0, then values with the change from d = 0 and its 95 % interval."""
     parts = []
     for schedule in dict.fromkeys(row["schedule"] for row in rows):
-        lines = [["method", "d", *(title for _, title, _, _ in COLUMNS)], ["---"] + ["---:"] * (1 + len(COLUMNS))]
+        lines = []
         for row in (row for row in rows if row["schedule"] == schedule):
             cells = [_cell(row.get(name), digits, scale) for name, _, digits, scale in COLUMNS]
             lines.append([f"`{row['method']}`", str(row["delay"]), *cells])
-        parts.append("\n".join([f"### {schedule}", "", *(f"| {' | '.join(line)} |" for line in lines)]))
-    return "\n\n".join(parts) + "\n"
+        heads = ("method", "d", *(title for _, title, _, _ in COLUMNS))
+        parts.append(f"### {schedule}\n\n{markdown.table(heads, lines)}")
+    return "\n".join(parts)
 
 
 def _cell(entry: dict[str, Any] | None, digits: int, scale: int) -> str:
