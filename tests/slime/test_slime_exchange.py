@@ -36,7 +36,8 @@ def test_factors_are_those_of_the_core_whatever_the_order_of_rows(weighting: str
         assert rollouts.tolist() == plan.rollouts.tolist()
         assert rollouts.sum() == MEAN * len(IDS)
         groups, rewards = rows_of(rollouts)
-        factors = one.observe(groups, rewards)
+        factors, advantages = one.observe(groups, rewards)
+        assert advantages is None
         by_prompt = [[r for g, r in zip(groups, rewards, strict=True) if g == group] for group in GROUPS]
         expected = bare.observe(IDS, by_prompt).weights
         if weighting == "prompt":
@@ -44,6 +45,19 @@ def test_factors_are_those_of_the_core_whatever_the_order_of_rows(weighting: str
         np.testing.assert_array_equal(factors, expected[np.array(groups) - 70])
     assert len(set(rollouts.tolist())) > 1
     assert gdro.state_hash(one.controller.state_dict()) == gdro.state_hash(bare.state_dict())
+
+
+def test_baselines_of_the_controller_stand_for_the_groups_mean() -> None:
+    one = Exchange(gdro.make_controller("live_gdro", mean_rollouts=MEAN), "prompt")
+    bare = gdro.make_controller("live_gdro", mean_rollouts=MEAN)
+    groups, rewards = rows_of(one.plan(IDS, GROUPS))
+    bare.plan(IDS)
+    factors, advantages = one.observe(groups, rewards)
+    by_prompt = [[r for g, r in zip(groups, rewards, strict=True) if g == group] for group in GROUPS]
+    expected = gdro.group_advantages(by_prompt, feedback=bare.observe(IDS, by_prompt))
+    assert advantages is not None
+    for place, group in enumerate(GROUPS):
+        np.testing.assert_allclose((factors * advantages)[np.array(groups) == group], expected[place], rtol=1e-12)
 
 
 def test_batches_come_one_by_one() -> None:
@@ -82,6 +96,8 @@ def test_settings_are_read_from_the_custom_configuration(tmp_path: Path) -> None
     del args.gdro
     assert read_setup(args).controller.name == "prompt_gdro"
     assert read_setup(arguments(tmp_path, gdro={"id_key": "uid"})).id_key == "uid"
+    setup = read_setup(arguments(tmp_path, gdro={"controller": "live_gdro", "candidates": 8}))
+    assert (setup.controller.selects, setup.candidates) == (True, 8)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +107,8 @@ def test_settings_are_read_from_the_custom_configuration(tmp_path: Path) -> None
         ({"controller": "jiont"}, "did you mean 'joint'"),
         ({"mean_rollouts": 4}, "--n-samples-per-prompt"),
         ({"signal": "surrogate"}, "needs each prompt's loss"),
-        ({"controller": "mopps"}, "selects prompts"),
+        ({"controller": "mopps", "candidates": 1}, "at least 2 candidates"),
+        ({"candidates": 4}, "does not select prompts"),
         ({"id_key": 3}, "id_key"),
         ({"weighting": "token"}, "must be prompt or row"),
         (["joint"], "must hold keys"),
@@ -121,5 +138,7 @@ def test_arguments_that_do_not_go_with_a_plan_are_named(tmp_path: Path, name: st
 def test_switches_that_take_the_ground_away_are_named(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="--disable-rollout-global-dataset"):
         read_setup(arguments(tmp_path, rollout_global_dataset=False))
+    with pytest.raises(OptionError, match=r"--disable-grpo-std-normalization does not go with controller 'live_gdro'"):
+        read_setup(arguments(tmp_path, grpo_std_normalization=False, gdro={"controller": "live_gdro"}))
     with pytest.raises(OptionError, match="--disable-rewards-normalization"):
         read_setup(arguments(tmp_path, rewards_normalization=False))

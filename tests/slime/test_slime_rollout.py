@@ -23,6 +23,7 @@ from slime_toy import BATCH, MEAN, PROMPTS, arguments, write_prompts
 
 import gdro
 from gdro.core.errors import OptionError, PlanError, PromptIdError, RewardError, StateError
+from gdro.engines.candidates import CandidatePool
 from gdro.engines.slime.source import post_process_rewards
 
 RolloutManager = RemoteManager.__ray_metadata__.modified_class
@@ -104,6 +105,14 @@ def test_uniform_is_stock_slime(tmp_path: Path) -> None:
         np.testing.assert_allclose(mine["rewards"], theirs["rewards"], atol=1e-6)
 
 
+def test_batches_of_chosen_prompts_are_whole_across_epochs(tmp_path: Path) -> None:
+    one = manager(arguments(tmp_path, gdro={"controller": "live_gdro", "candidates": 2}))
+    for rollout_id in range(8):
+        samples, _ = rollout(one, rollout_id)
+        assert len({sample.metadata["id"] for sample in samples}) == BATCH
+        assert len(samples) == BATCH * MEAN
+
+
 def test_a_prompt_drawn_twice_across_epochs_is_planned_once(tmp_path: Path) -> None:
     one = manager(arguments(tmp_path))
     seen: Counter[str] = Counter()
@@ -116,13 +125,37 @@ def test_a_prompt_drawn_twice_across_epochs_is_planned_once(tmp_path: Path) -> N
     assert max(seen.values()) - min(seen.values()) <= 3
 
 
-def test_save_and_load_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    whole = manager(arguments(tmp_path))
+def test_a_controller_that_selects_chooses_the_prompts_and_sets_their_advantages(tmp_path: Path) -> None:
+    one = manager(arguments(tmp_path, gdro={"controller": "live_gdro"}))
+    stock = load_function("slime.rollout.data_source.RolloutDataSource")(arguments(tmp_path))
+    bare = gdro.make_controller("live_gdro", mean_rollouts=MEAN)
+    pool = CandidatePool(bare, [f"toy/{number}" for number in range(PROMPTS)], bare.pool_factor, seed=42)
+    others = 0
+    for rollout_id in range(2):  # 20 of 25 prompts: the third batch crosses the epoch
+        samples, train_data = rollout(one, rollout_id)
+        drawn = [group[0].metadata["id"] for group in stock.get_samples(BATCH)]
+        chosen = pool.choose(drawn, rollout_id)
+        assert list(dict.fromkeys(sample.metadata["id"] for sample in samples)) == chosen
+        assert {sample.prompt for sample in samples} == {f"prompt {name}" for name in chosen}
+        assert len({sample.group_index for sample in samples}) == BATCH
+        assert sorted(s.index for s in samples) == list(range(rollout_id * 40, rollout_id * 40 + 40))
+        bare.plan(chosen)
+        groups = [[s.reward for s in samples if s.metadata["id"] == name] for name in chosen]
+        advantages = gdro.group_advantages(groups, feedback=bare.observe(chosen, groups))
+        np.testing.assert_allclose(train_data["rewards"], np.concatenate(advantages), rtol=1e-12)
+        others += len(set(chosen) - set(drawn))
+    assert others > 0, "only prompts that came anyway were chosen; this run tests less than it says"
+    assert gdro.state_hash(controller_of(one).state_dict()) == gdro.state_hash(bare.state_dict())
+
+
+@pytest.mark.parametrize("controller", ["joint", "live_gdro"])
+def test_save_and_load_go_on_as_if_nothing_had_happened(tmp_path: Path, controller: str) -> None:
+    whole = manager(arguments(tmp_path, gdro={"controller": controller}))
     for rollout_id in range(3):
         rollout(whole, rollout_id)
     whole.save(2)
     later = [rollout(whole, rollout_id) for rollout_id in (3, 4)]
-    resumed = manager(arguments(tmp_path))
+    resumed = manager(arguments(tmp_path, gdro={"controller": controller}))
     resumed.load(2)
     for rollout_id, (samples, train_data) in zip((3, 4), later, strict=True):
         again, again_data = rollout(resumed, rollout_id)

@@ -1,4 +1,4 @@
-"""One controller behind slime's two questions: how many samples a prompt gets, and what factor each sample has.
+"""One controller behind slime's two questions: how many samples a prompt gets, and what each sample's advantage is.
 
 Numpy only: the data source brings group numbers and rewards, and this class decides.
 """
@@ -6,6 +6,7 @@ Numpy only: the data source brings group numbers and rewards, and this class dec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,19 @@ from gdro.controllers.base import Controller
 from gdro.core.errors import PlanError
 from gdro.core.types import Floats, Ints, Plan
 from gdro.engines.verl.settings import Weighting
+
+
+class Answer(NamedTuple):
+    """What the rewards of a batch were answered with.
+
+    Attributes:
+        factors_R: (R,) factor of each sample's advantage.
+        advantages_R: (R,) the advantages before that, where the controller compares rewards with a baseline of its own;
+            None for those of the groups.
+    """
+
+    factors_R: Floats
+    advantages_R: Floats | None
 
 
 class Exchange:
@@ -52,8 +66,8 @@ class Exchange:
         self._places = places
         return self._plan.rollouts
 
-    def observe(self, groups_R: Sequence[int | None], rewards_R: Sequence[float]) -> Floats:
-        """(R,) factor of each sample's advantage, answering the plan with the samples' rewards.
+    def observe(self, groups_R: Sequence[int | None], rewards_R: Sequence[float]) -> Answer:
+        """Answer the plan with the samples' rewards.
 
         Args:
             groups_R: (R,) `Sample.group_index` of every sample of the batch, in any order.
@@ -72,9 +86,11 @@ class Exchange:
         rewards: list[list[float]] = [[] for _ in self._plan.prompt_ids]
         for place, reward in zip(places_R.tolist(), rewards_R, strict=True):
             rewards[place].append(reward)
-        factors = self.controller.observe(self._plan.prompt_ids, rewards).weights
+        feedback = self.controller.observe(self._plan.prompt_ids, rewards)
+        factors, advantages_R = feedback.weights, None
         if self.weighting == "prompt":
             factors = factors * self.controller.mean_rollouts / self._plan.rollouts
+        if feedback.baselines is not None and feedback.deviations is not None:
+            advantages_R = (np.asarray(rewards_R) - feedback.baselines[places_R]) / feedback.deviations[places_R]
         self._plan = None
-        spread: Floats = factors[places_R]
-        return spread
+        return Answer(factors[places_R], advantages_R)

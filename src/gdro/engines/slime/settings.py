@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gdro.controllers.base import Controller
 from gdro.controllers.registry import make_controller
 from gdro.core.errors import OptionError
+from gdro.engines.candidates import candidate_factor
 from gdro.engines.verl.settings import Weighting, read_settings
 
 ROLLOUT_FUNCTION = "slime.rollout.sglang_rollout.generate_rollout"
@@ -40,12 +41,14 @@ class Setup:
         weighting: see `gdro.engines.slime.exchange.Exchange`.
         fresh: start with an empty controller where a resumed checkpoint has no gdro state.
         id_key: the key of `Sample.metadata` that holds the prompt's stable id.
+        candidates: prompts offered to a controller that selects per prompt trained on; None for its own number.
     """
 
     controller: Controller
     weighting: Weighting
     fresh: bool
     id_key: str
+    candidates: int | None
 
 
 def read_setup(args: Namespace) -> Setup:
@@ -73,14 +76,13 @@ def read_setup(args: Namespace) -> Setup:
             f"controller {settings.controller!r} needs each prompt's loss, which slime does not hand out; choose "
             "gdro.signal=failure and gdro.utility=variance, or another controller"
         )
-    if controller.selects:
-        raise OptionError(f"controller {settings.controller!r} selects prompts, which slime's data source cannot do")
-    if controller.sets_baselines:
+    if controller.sets_baselines and not args.grpo_std_normalization:
         raise OptionError(
-            f"controller {settings.controller!r} compares rewards with a baseline of its own, which the adapter for "
-            "slime does not do; set its option baseline=group"
+            f"--disable-grpo-std-normalization does not go with controller {settings.controller!r}, whose advantages "
+            "have a baseline and a spread of their own; leave it out, or set gdro.baseline: group"
         )
-    return Setup(controller, settings.weighting, settings.fresh, id_key)
+    candidate_factor(controller, settings.candidates)
+    return Setup(controller, settings.weighting, settings.fresh, id_key, settings.candidates)
 
 
 def refuse(args: Namespace) -> None:

@@ -19,6 +19,7 @@ from slime.utils.types import Sample  # type: ignore[import-not-found, unused-ig
 from gdro.core.advantages import AdvantageKind, flat_advantages
 from gdro.core.errors import OptionError, PromptIdError, StateError
 from gdro.core.state import load_state, save_state, state_hash
+from gdro.engines.candidates import CandidatePool, candidate_pool
 from gdro.engines.slime.exchange import Exchange
 from gdro.engines.slime.settings import read_setup
 
@@ -32,7 +33,7 @@ _SOURCES: dict[int, GDRODataSource] = {}
 
 
 class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
-    """slime's data source; the controller decides how many samples each prompt of a batch gets.
+    """slime's data source; the controller decides how many samples each prompt of a batch gets, and may choose them.
 
     For `--data-source-path`; wants `post_process_rewards` in `--custom-reward-post-process-path`.
 
@@ -51,7 +52,8 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
             raise OptionError(
                 f"--rollout-batch-size={args.rollout_batch_size} exceeds the {len(self)} prompts there are"
             )
-        self._check_ids()
+        ids = self._read_ids()
+        self._pool = candidate_pool(self.setup.controller, lambda: ids, self.setup.candidates, args.rollout_seed)
         _SOURCES[id(args)] = self
         logger.info("gdro: controller %s, weighting %s", self.setup.controller.name, self.setup.weighting)
 
@@ -59,31 +61,40 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         """The next `num_samples` prompts, in `num_samples` lists of `n_samples_per_prompt` samples.
 
         A list may hold samples of several prompts; `group_index` tells them apart. A prompt that comes again across
-        the end of an epoch is drawn once, and the next one takes its place.
+        the end of an epoch is drawn once, and the next one takes its place. A controller that selects chooses among
+        these prompts and further ones of the data set.
         """
-        first = self.sample_index
-        drawn: dict[str, list[Sample]] = {}
+        first, size = self.sample_index, self.args.n_samples_per_prompt
+        drawn: dict[str, Sample] = {}
         while len(drawn) < num_samples:
             for group in super().get_samples(num_samples - len(drawn)):
-                drawn.setdefault(self._prompt_id(group[0]), group)
-        rollouts = self.exchange.plan(list(drawn), [group[0].group_index for group in drawn.values()])
-        flat = []
-        for group, count in zip(drawn.values(), rollouts.tolist(), strict=True):
-            flat += (group + [copy.deepcopy(group[0]) for _ in range(count - len(group))])[:count]
-        for place, sample in enumerate(flat):
-            sample.index = first + place
+                drawn.setdefault(self._prompt_id(group[0]), group[0])
+        groups = [sample.group_index for sample in drawn.values()]
+        prompts = drawn if self._pool is None else self._chosen(self._pool, drawn, first // (num_samples * size))
+        rollouts = self.exchange.plan(list(prompts), groups)
+        flat: list[Sample] = []
+        for prompt, group_index, count in zip(prompts.values(), groups, rollouts.tolist(), strict=True):
+            for _ in range(count):
+                sample = copy.deepcopy(prompt)
+                sample.group_index, sample.index = group_index, first + len(flat)
+                flat.append(sample)
         self.sample_index = first + len(flat)
-        size = self.args.n_samples_per_prompt
         return [flat[start : start + size] for start in range(0, len(flat), size)]
+
+    def _chosen(self, pool: CandidatePool, drawn: dict[str, Sample], number: int) -> dict[str, Sample]:
+        """As many prompts as were drawn, chosen among them and further ones."""
+        rows = self.dataset.origin_samples
+        return {i: drawn[i] if i in drawn else rows[pool.places[i]] for i in pool.choose(list(drawn), number)}
 
     def post_process(self, samples: list[Sample]) -> tuple[list[float], list[float]]:
         """See `post_process_rewards`."""
         rewards_R = [sample.get_reward_value(self.args) for sample in samples]
         groups_R = [sample.group_index for sample in samples]
-        factors_R = self.exchange.observe(groups_R, rewards_R)
+        factors_R, advantages_R = self.exchange.observe(groups_R, rewards_R)
         logger.info("gdro: %s", json.dumps(self.setup.controller.metrics()))
-        kind: AdvantageKind = "grpo" if self.args.grpo_std_normalization else "dr_grpo"
-        advantages_R = flat_advantages(rewards_R, groups_R, kind, epsilon=EPSILON, ddof=1)
+        if advantages_R is None:
+            kind: AdvantageKind = "grpo" if self.args.grpo_std_normalization else "dr_grpo"
+            advantages_R = flat_advantages(rewards_R, groups_R, kind, epsilon=EPSILON, ddof=1)
         return rewards_R, (factors_R * advantages_R).tolist()
 
     def save(self, rollout_id: int) -> None:
@@ -111,7 +122,8 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
                 "gdro.fresh: true to start with an empty controller"
             )
 
-    def _check_ids(self) -> None:
+    def _read_ids(self) -> list[str]:
+        """(N,) id of each row of the prompt data, in its order."""
         first: dict[str, int] = {}
         for row, sample in enumerate(self.dataset.origin_samples):
             prompt_id = self._prompt_id(sample, f"row {row} of {self.args.prompt_data}")
@@ -121,6 +133,7 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
                     f"give each row its own {self.args.metadata_key}.{self.setup.id_key}"
                 )
             first[prompt_id] = row
+        return list(first)
 
     def _prompt_id(self, sample: Sample, where: str = "a sample") -> str:
         found = sample.metadata.get(self.setup.id_key)
@@ -141,7 +154,8 @@ def post_process_rewards(args: Namespace, samples: list[Sample]) -> tuple[list[f
 
     Returns:
         (R,) the rewards as they came, and (R,) their GRPO advantages (each prompt against its own mean, divided by its
-        standard deviation unless `--disable-grpo-std-normalization`) times the prompt's factor.
+        standard deviation unless `--disable-grpo-std-normalization`), or those against the controller's own baseline
+        and deviation, times the prompt's factor.
 
     Raises:
         OptionError: the run's data source is another one.
