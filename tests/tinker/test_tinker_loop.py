@@ -24,7 +24,9 @@ from tinker_cookbook.rl.types import Env, EnvGroupBuilder, RLDataset, RLDatasetB
 import gdro
 import tinker
 from gdro.core.errors import OptionError, PlanError, PromptIdError, StateError
+from gdro.engines.candidates import CandidatePool
 from gdro.engines.tinker import train as ours
+from gdro.engines.tinker.candidates import candidates_of
 from gdro.engines.tinker.dataset import PlannedDataset, problem_id, with_rollouts
 from gdro.engines.tinker.exchange import Exchange
 from gdro.engines.tinker.states import States
@@ -97,6 +99,10 @@ def controller(**options):
     return gdro.make_controller("joint", mean_rollouts=MEAN, **options)
 
 
+def live():
+    return gdro.make_controller("live_gdro", mean_rollouts=MEAN, baseline="group")
+
+
 def run(config, monkeypatch, one=None, fails=frozenset(), **options) -> Record:
     record = Record()
     monkeypatch.setattr(tinker, "ServiceClient", Service(record, frozenset(fails)))
@@ -143,6 +149,44 @@ def test_the_real_loop_trains_on_the_cores_plans_and_weights(config, monkeypatch
     assert gdro.state_hash(one.state_dict()) == gdro.state_hash(bare.state_dict())
 
 
+def test_a_controller_that_selects_chooses_the_prompts(config, monkeypatch) -> None:
+    one, bare = live(), live()
+    pool = CandidatePool(bare, [toy_id(number) for number in range(PROMPTS)], 3, seed=5)
+    record = run(config, monkeypatch, one, candidates=3, seed=5)
+    numbers = {toy_id(number): number for number in range(PROMPTS)}
+    others = 0
+    for step in range(8):
+        drawn = [toy_id((step % 4) * BATCH + place) for place in range(BATCH)]
+        chosen = pool.choose(drawn, step)
+        assert set(record.answers[step]) == {numbers[prompt] for prompt in chosen}
+        bare.plan(chosen)
+        answers = [record.answers[step][numbers[prompt]] for prompt in chosen]
+        bare.observe(chosen, answers)
+        others += len(set(chosen) - set(drawn))
+        for prompt, group in zip(chosen, gdro.group_advantages(answers, "dr_grpo"), strict=True):
+            np.testing.assert_allclose(advantages(record, step)[numbers[prompt]], sorted(group), atol=1e-6)
+    assert others > 8, "hardly anything but the batch's own prompts was chosen; this run tests less than it says"
+    assert gdro.state_hash(one.state_dict()) == gdro.state_hash(bare.state_dict())
+
+
+def test_a_dataset_that_changes_gives_no_candidates() -> None:
+    class Changing(ToyDataset):
+        shift = 0
+
+        def get_batch(self, index: int):
+            return super().get_batch(index + self.shift)
+
+    dataset = Changing()
+    candidates = candidates_of(live(), dataset, problem_id, None, 0)
+    assert candidates is not None
+    batch = dataset.get_batch(0)
+    assert len(candidates.choose(batch, 0)) == BATCH
+    dataset.shift = 4
+    for builders in (batch, dataset.get_batch(0)):  # further candidates have changed, or the batch itself
+        with pytest.raises(OptionError, match=r"prompt 'toy/[0-9a-f]+': the dataset Changing gives other prompts"):
+            candidates.choose(builders, 0)
+
+
 def test_uniform_is_the_stock_loop(config, monkeypatch, tmp_path: Path) -> None:
     record = run(config, monkeypatch, gdro.make_controller("uniform", mean_rollouts=MEAN))
     stock = Record()
@@ -169,8 +213,9 @@ def test_the_log_has_the_true_rewards_and_the_controllers_metrics(config, monkey
     assert recorded["mean_rollouts"] == MEAN
 
 
-def test_resume_goes_on_as_if_nothing_had_happened(config, monkeypatch, tmp_path: Path) -> None:
-    whole, first, second = controller(), controller(), controller()
+@pytest.mark.parametrize("make", [controller, live])
+def test_resume_goes_on_as_if_nothing_had_happened(config, monkeypatch, tmp_path: Path, make) -> None:
+    whole, first, second = make(), make(), make()
     straight = run(chz.replace(config, log_path=str(tmp_path / "straight")), monkeypatch, whole)
     with pytest.raises(RuntimeError, match="sandbox"):
         run(config, monkeypatch, first, fails={(7, 35, 1)})
@@ -231,8 +276,10 @@ def test_what_the_loop_cannot_do_is_refused_before_it_starts(config) -> None:
             asyncio.run(ours.train(chz.replace(config, **{name: value}), one))
     with pytest.raises(OptionError, match="loss"):
         ours.refuse(config, controller(signal="surrogate"))
-    with pytest.raises(OptionError, match="selects prompts"):
-        ours.refuse(config, gdro.make_controller("mopps", mean_rollouts=MEAN))
+    with pytest.raises(OptionError, match="set its option baseline=group"):
+        ours.refuse(config, gdro.make_controller("live_gdro", mean_rollouts=MEAN))
+    with pytest.raises(OptionError, match="does not select prompts"):
+        asyncio.run(ours.train(config, one, candidates=4))
     assert not Path(config.log_path).exists()
 
 

@@ -23,6 +23,7 @@ from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-
 )
 
 from gdro.core.errors import OptionError, PlanError, PromptIdError
+from gdro.engines.tinker.candidates import Candidates
 from gdro.engines.tinker.exchange import Batch, Exchange
 from gdro.engines.tinker.states import States
 
@@ -125,6 +126,7 @@ class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
         inner: the dataset of the run.
         exchange: who plans and weighs.
         states: where the state is kept, and the step it stands at.
+        candidates: for a controller that chooses the prompts; None where they are trained on as they come.
     """
 
     def __init__(
@@ -134,19 +136,22 @@ class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
         states: States,
         prompt_id: Callable[[EnvGroupBuilder], str],
         resize: Callable[[EnvGroupBuilder, int], EnvGroupBuilder],
+        candidates: Candidates | None = None,
     ) -> None:
         self.inner = inner
         self.exchange = exchange
         self.states = states
         self._prompt_id = prompt_id
         self._resize = resize
+        self.candidates = candidates
 
     def get_batch(self, index: int) -> Sequence[EnvGroupBuilder]:
-        """The builders of a batch, in its order, each with its own number of rollouts.
+        """The builders of a batch, or as many chosen ones, each with its own number of rollouts.
 
         Raises:
             PlanError: batches are asked for in another order than one by one, or before the last was answered.
-            OptionError: a rollout executor is set, or a builder cannot be resized.
+            OptionError: a rollout executor is set, a builder cannot be resized, or there is a choice of prompts and the
+                dataset gives others than before.
             PromptIdError: two builders of the batch have the same id.
         """
         if get_rollout_executor() is not None:
@@ -156,6 +161,8 @@ class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
         if index != self.states.step % len(self):
             raise PlanError(f"batch {index} is asked for at step {self.states.step}; gdro needs them one by one")
         builders = list(self.inner.get_batch(index))
+        if self.candidates is not None:
+            builders = self.candidates.choose(builders, self.states.step)
         batch = self.exchange.open([self._prompt_id(builder) for builder in builders], self.states.save)
         return [
             PlannedGroup(self._resize(builder, rollouts), batch, place)

@@ -16,6 +16,8 @@ from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-
 
 from gdro.controllers.base import Controller
 from gdro.core.errors import OptionError
+from gdro.engines.candidates import candidate_factor
+from gdro.engines.tinker.candidates import candidates_of
 from gdro.engines.tinker.dataset import PlannedDataset, problem_id, with_rollouts
 from gdro.engines.tinker.exchange import Exchange, Weighting
 from gdro.engines.tinker.states import States
@@ -31,6 +33,8 @@ class Setup:
         prompt_id: from a builder to a name that is the same in every run.
         resize: from a builder and a number of rollouts to a builder.
         fresh: start with an empty controller where a checkpoint has no state of one.
+        candidates: prompts offered to a controller that selects per prompt trained on; None for its own number.
+        seed: of the candidates beside a batch's own prompts.
     """
 
     exchange: Exchange
@@ -38,10 +42,13 @@ class Setup:
     prompt_id: Callable[[EnvGroupBuilder], str]
     resize: Callable[[EnvGroupBuilder, int], EnvGroupBuilder]
     fresh: bool
+    candidates: int | None
+    seed: int
 
     def to_dict(self) -> dict[str, Any]:
         """What tinker-cookbook writes of it into the run's config.json."""
-        return self.exchange.to_dict() | {"fresh": self.fresh}
+        own = {"fresh": self.fresh, "candidates": self.candidates, "candidates_seed": self.seed}
+        return self.exchange.to_dict() | own
 
 
 @chz.chz
@@ -55,7 +62,9 @@ class PlannedDatasetBuilder(RLDatasetBuilder):  # type: ignore[misc, unused-igno
         train_set, test_set = await self.inner()
         setup = self.gdro
         states = States(setup.log_path, setup.exchange, fresh=setup.fresh)
-        return PlannedDataset(train_set, setup.exchange, states, setup.prompt_id, setup.resize), test_set
+        controller = setup.exchange.controller
+        candidates = candidates_of(controller, train_set, setup.prompt_id, setup.candidates, setup.seed)
+        return PlannedDataset(train_set, setup.exchange, states, setup.prompt_id, setup.resize, candidates), test_set
 
 
 async def train(
@@ -66,6 +75,8 @@ async def train(
     resize: Callable[[EnvGroupBuilder, int], EnvGroupBuilder] = with_rollouts,
     weighting: Weighting = "prompt",
     fresh: bool = False,
+    candidates: int | None = None,
+    seed: int = 0,
 ) -> None:
     """Run `tinker_cookbook.rl.train.main(config)`, every training batch planned and weighed by the controller.
 
@@ -76,13 +87,18 @@ async def train(
         resize: from a group builder and a number to a builder that makes so many environments.
         weighting: `prompt` or `row`, see `gdro.engines.tinker.exchange.Exchange`.
         fresh: start with an empty controller where the last checkpoint has no state of one.
+        candidates: prompts offered to a controller that selects per prompt trained on, the batch's own and others of
+            the dataset; by default the controller's own number.
+        seed: of these others.
 
     Raises:
         OptionError: the configuration or the controller does not go with this, before anything is started.
         StateError: the last checkpoint's controller state is missing, damaged or another controller's.
     """
     refuse(config, controller)
-    setup = Setup(Exchange(controller, weighting), config.log_path, prompt_id, resize, fresh)
+    candidate_factor(controller, candidates)
+    exchange = Exchange(controller, weighting)
+    setup = Setup(exchange, config.log_path, prompt_id, resize, fresh, candidates, seed)
     builder = PlannedDatasetBuilder(inner=config.dataset_builder, gdro=setup)
     await cookbook.main(chz.replace(config, dataset_builder=builder))
 
@@ -110,8 +126,6 @@ def refuse(config: cookbook.Config, controller: Controller) -> None:
             f"controller {controller.name!r} needs each prompt's loss, which the service does not return; choose "
             "signal='failure' and utility='variance', or another controller"
         )
-    if controller.selects:
-        raise OptionError(f"controller {controller.name!r} selects prompts; here the dataset draws them")
     if controller.sets_baselines:
         raise OptionError(
             f"controller {controller.name!r} compares rewards with a baseline of its own, and tinker-cookbook with "
