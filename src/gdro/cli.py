@@ -184,8 +184,7 @@ def _report(chosen: argparse.Namespace) -> int:
 def _compare(words: Sequence[str]) -> int:
     from gdro.lab.compare import main as compare
 
-    status: list[int] = []
-    return _guarded(lambda: status.append(compare(words))) or status[0]
+    return _guarded_status(lambda: compare(words))
 
 
 def _simulate(words: Sequence[str]) -> int:
@@ -197,11 +196,17 @@ def _simulate(words: Sequence[str]) -> int:
 def _bench(words: Sequence[str]) -> int:
     from gdro.lab.bench import main as bench
 
-    return bench(words)
+    return _guarded_status(lambda: bench(words))
 
 
 LABORATORY = {"compare": _compare, "simulate": _simulate, "bench": _bench}
 """Commands that read their own arguments."""
+
+
+def _guarded_status(command: Callable[[], int]) -> int:
+    """As `_guarded`, with the command's own status where it ran to its end."""
+    status: list[int] = []
+    return _guarded(lambda: status.append(command())) or status[0]
 
 
 def _guarded(command: Callable[[], object]) -> int:

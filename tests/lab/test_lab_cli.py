@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from gdro.cli import main
+from gdro.lab.bench import selecting_names
 
 
 def test_simulate_takes_options_first(tmp_path, capsys):
@@ -17,6 +20,31 @@ def test_simulate_takes_options_first(tmp_path, capsys):
 def test_bench_takes_options_first(capsys):
     assert main(["bench", "--names", "uniform", "--steps", "2"]) in (0, 1)
     assert "256x4" in capsys.readouterr().out
+
+
+def test_bench_times_the_choice_of_prompts(capsys, tmp_path):
+    assert main(["bench", "selection", "--names", "live_gdro", "--steps", "2", "--json", str(tmp_path / "a.json")]) == 0
+    assert "16,384" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "a.json").read_text())
+    assert [(row["prompts"], row["candidates"]) for row in rows] == [(256, 64 * 256), (1024, 64 * 1024)]
+    assert {"live_gdro", "greso", "mopps", "sec", "dump", "adarft"} == set(selecting_names())
+
+
+def test_bench_selection_needs_a_controller_that_selects(capsys):
+    assert main(["bench", "selection", "--names", "joint", "--steps", "1"]) == 2
+    assert "controller 'joint' does not select prompts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["controllers", "selection"])
+def test_bench_names_a_controller_that_does_not_exist(capsys, what):
+    assert main(["bench", what, "--names", "jiont", "--steps", "1"]) == 2
+    assert capsys.readouterr().err == "gdro: no controller is called 'jiont'; did you mean 'joint'?\n"
+
+
+def test_bench_takes_at_least_one_step(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "--steps", "0"])
+    assert "argument --steps: 0 must be at least 1" in capsys.readouterr().err
 
 
 def test_compare_names_the_nearest_plan(capsys):

@@ -19,7 +19,7 @@ from gdro.controllers.options import check_types
 from gdro.core import signals
 from gdro.core.difficulty import DifficultyClassifier, Statistic
 from gdro.core.errors import OptionError, PlanError, RewardError, StateError
-from gdro.core.hashing import Keys, prompt_key, step_keys
+from gdro.core.hashing import Keys, step_keys
 from gdro.core.outcome import Outcome, Pending, count_correct
 from gdro.core.prompts import check_ids
 from gdro.core.ragged import Ragged, flat_numbers, from_rewards
@@ -117,7 +117,7 @@ class Controller:
         if isinstance(m, bool) or not isinstance(m, (int, np.integer)) or not 1 <= m <= len(ids):
             raise PlanError(f"m={m!r} must be a whole number from 1 to the {len(ids)} candidates")
         rows = self.classifier.table.known_rows(ids)
-        keys = np.array([prompt_key(prompt_id) for prompt_id in ids], np.uint64)
+        keys = self.classifier.table.keys(ids, rows)
         rank = self._rank(ids, rows, step_keys(keys, self.seed, -1 - self.plans_made))
         order = np.lexsort((keys, rank))[:m]
         return [ids[place] for place in order.tolist()]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gdro.core.errors import PromptIdError, StateError
-from gdro.core.hashing import prompt_key
+from gdro.core.hashing import Keys, prompt_key
 from gdro.core.state import ANY, State, read_array, read_state
 from gdro.core.types import Ints
 
@@ -65,6 +65,13 @@ class PromptTable:
         """(M,) rows of prompts; -1 for one that has none. Changes nothing."""
         find = self._rows.get
         return np.array([find(prompt_id, -1) for prompt_id in prompt_ids], np.int64)
+
+    def keys(self, prompt_ids: Sequence[str], rows: Ints) -> Keys:
+        """(M,) `prompt_key` of each prompt, given its known row or -1; those of known rows are not hashed again."""
+        keys = self.column("key")[rows] if len(self) else np.zeros(len(rows), np.uint64)
+        unknown = np.flatnonzero(rows < 0)
+        keys[unknown] = [prompt_key(prompt_ids[place]) for place in unknown.tolist()]
+        return keys
 
     def rows(self, prompt_ids: Sequence[str]) -> Ints:
         """(M,) rows of prompts; a new prompt gets the next free row."""

@@ -1,6 +1,7 @@
 """`gdro bench`: what a controller costs on the machine at hand, all of plan + observe on one core.
 
 gdro bench controllers                 every controller at 256 x 4 and 1,024 x 16 (prompts x mean rollouts)
+gdro bench selection                   those that choose prompts: choosing as many among their candidates
 gdro bench million                     one million prompts: memory, state size, seconds for a checkpoint
 """
 
@@ -59,9 +60,10 @@ class Cost:
 class Workload:
     """Batches of a pool of prompts with known pass rates; rewards as an engine gives them, one array a prompt."""
 
-    def __init__(self, pool: int, seed: int) -> None:
+    def __init__(self, pool: int, seed: int, sources: int = 1) -> None:
+        names = ["prompt"] if sources == 1 else [f"prompt_{source}" for source in range(sources)]
         self.generator = np.random.default_rng(seed)
-        self.ids = np.array([f"prompt/{i}" for i in range(pool)], dtype=object)
+        self.ids = np.array([f"{names[i % sources]}/{i}" for i in range(pool)], dtype=object)
         self.rates = self.generator.beta(0.6, 0.6, pool)
 
     def batch(self, prompts: int) -> tuple[list[str], Floats]:
@@ -103,6 +105,65 @@ def controller_cost(
         _count_calls(controller, workload, prompts),
         LIMITS_MS.get((prompts, mean_rollouts)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Cost of choosing a batch.
+
+    Attributes:
+        prompts: M, chosen among `candidates`.
+        quiet_ms, median_ms: quantiles .1 and .5 of `select` over all timed steps.
+        us_a_candidate: quiet_ms by candidate.
+    """
+
+    controller: str
+    prompts: int
+    candidates: int
+    steps: int
+    quiet_ms: float
+    median_ms: float
+    us_a_candidate: float
+
+
+def selection_cost(name: str, prompts: int, steps: int = 50, seed: int = 0, visited: int = 20) -> Choice:
+    """Time `select` among `pool_factor` candidates a prompt, from a pool of four times as many prompts in 50 sources.
+
+    Args:
+        name: of a controller that selects.
+        prompts: M, prompts of a batch.
+        steps: timed choices; `visited` batches are planned and observed before them.
+    """
+    controller = make_controller(name)
+    offered = controller.pool_factor * prompts
+    workload = Workload(4 * offered, seed, sources=50)
+    for _ in range(visited):
+        _step(controller, workload, prompts)
+    seconds = []
+    for _ in range(steps):
+        ids, _ = workload.batch(offered)
+        start = time.perf_counter()
+        controller.select(ids, prompts)
+        seconds.append(time.perf_counter() - start)
+        _step(controller, workload, prompts)
+    quiet, median = np.quantile(seconds, [0.1, 0.5]) * 1e3
+    return Choice(name, prompts, offered, steps, float(quiet), float(median), float(quiet) * 1e3 / offered)
+
+
+def selecting_names() -> list[str]:
+    """Controllers that choose prompts."""
+    return [name for name in controller_names() if make_controller(name).selects]
+
+
+def choice_table(costs: Sequence[Choice]) -> str:
+    """The costs as lines of text."""
+    lines = [f"{'controller':<15}{'prompts':>9}{'candidates':>12}{'quiet ms':>10}{'median ms':>11}{'us each':>9}"]
+    for cost in costs:
+        lines.append(
+            f"{cost.controller:<15}{cost.prompts:>9}{cost.candidates:>12,}{cost.quiet_ms:>10.2f}{cost.median_ms:>11.2f}"
+            f"{cost.us_a_candidate:>9.2f}"
+        )
+    return "\n".join(lines)
 
 
 def _step(controller: Controller, workload: Workload, prompts: int) -> float:
@@ -234,22 +295,35 @@ def cost_table(costs: Sequence[Cost]) -> str:
     return "\n".join(lines)
 
 
+def _positive(text: str) -> int:
+    steps = int(text)
+    if steps < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return steps
+
+
 def main(argv: Sequence[str]) -> int:
     """The command line of `gdro bench`; 1 when a median lies above its limit."""
     parser = argparse.ArgumentParser(prog="gdro bench", description="What a controller costs on this machine.")
-    parser.add_argument("what", nargs="?", choices=("controllers", "million"), default="controllers")
-    parser.add_argument("--names", nargs="+", default=controller_names(), metavar="NAME", help="controllers to time")
-    parser.add_argument("--steps", type=int, default=None, help="timed steps (controllers: 200, million: 1000)")
+    parser.add_argument("what", nargs="?", choices=("controllers", "selection", "million"), default="controllers")
+    parser.add_argument("--names", nargs="+", default=None, metavar="NAME", help="controllers to time (default: all)")
+    parser.add_argument(
+        "--steps", type=_positive, default=None, help="timed steps (controllers: 200, selection: 50, million: 1000)"
+    )
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="also write the figures there")
     chosen = parser.parse_args(list(argv))
     if chosen.what == "million":
         figures: list[Any] = [million_prompts(steps=chosen.steps or 1000)]
         print("\n".join(f"{key:<18}{value}" for key, value in asdict(figures[0]).items()))
+    elif chosen.what == "selection":
+        names = chosen.names or selecting_names()
+        figures = [selection_cost(name, prompts, chosen.steps or 50) for prompts, _ in LIMITS_MS for name in names]
+        print(choice_table(figures))
     else:
         figures = [
             controller_cost(name, prompts, mean, chosen.steps or 200)
             for prompts, mean in LIMITS_MS
-            for name in chosen.names
+            for name in chosen.names or controller_names()
         ]
         print(cost_table(figures))
     if chosen.json is not None:
