@@ -66,6 +66,7 @@ def test_something_is_published():
         "few_prompts_second",
         "first",
         "fresh",
+        "learning_rate",
         "longer",
         "rounds",
         "second",
