@@ -59,6 +59,7 @@ def test_something_is_published():
     assert [folder.name for folder in PUBLISHED] == [
         "ablation",
         "ablation_earlier",
+        "classifier",
         "confirm_first",
         "confirm_second",
         "confirm_third",
