@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-ignore]
     EnvGroupBuilder,
@@ -41,11 +41,14 @@ class Candidates:
         strange = known.keys() - self.places.keys()
         if strange:
             raise OptionError(self._changing(min(strange)))
-        return [known.get(prompt) or self._fetch(prompt) for prompt in self.pool.choose(list(known), number)]
+        chosen = self.pool.choose(list(known), number)
+        wanted = {self.places[prompt][0] for prompt in chosen if prompt not in known}
+        batches = {batch: self.dataset.get_batch(batch) for batch in sorted(wanted)}
+        return [known[prompt] if prompt in known else self._find(prompt, batches) for prompt in chosen]
 
-    def _fetch(self, prompt: str) -> EnvGroupBuilder:
+    def _find(self, prompt: str, batches: Mapping[int, Sequence[EnvGroupBuilder]]) -> EnvGroupBuilder:
         batch, place = self.places[prompt]
-        builders = self.dataset.get_batch(batch)
+        builders = batches[batch]
         if place >= len(builders) or self.prompt_id(builders[place]) != prompt:
             raise OptionError(self._changing(prompt))
         return builders[place]
