@@ -44,7 +44,7 @@ def test_bench_names_a_controller_that_does_not_exist(capsys, what):
 def test_bench_takes_at_least_one_step(capsys):
     with pytest.raises(SystemExit):
         main(["bench", "--steps", "0"])
-    assert "argument --steps: 0 must be at least 1" in capsys.readouterr().err
+    assert "argument --steps: '0' must be a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_compare_names_the_nearest_plan(capsys):

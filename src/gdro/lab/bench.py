@@ -25,6 +25,7 @@ from gdro.controllers.base import Controller
 from gdro.controllers.registry import controller_names, make_controller
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.core.types import Floats
+from gdro.lab.arguments import at_least_one
 
 LIMITS_MS = {(256, 4): 2.0, (1024, 16): 10.0}
 """(prompts, mean rollouts) -> milliseconds that plan + observe may take."""
@@ -295,20 +296,13 @@ def cost_table(costs: Sequence[Cost]) -> str:
     return "\n".join(lines)
 
 
-def _positive(text: str) -> int:
-    steps = int(text)
-    if steps < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return steps
-
-
 def main(argv: Sequence[str]) -> int:
     """The command line of `gdro bench`; 1 when a median lies above its limit."""
     parser = argparse.ArgumentParser(prog="gdro bench", description="What a controller costs on this machine.")
     parser.add_argument("what", nargs="?", choices=("controllers", "selection", "million"), default="controllers")
     parser.add_argument("--names", nargs="+", default=None, metavar="NAME", help="controllers to time (default: all)")
     parser.add_argument(
-        "--steps", type=_positive, default=None, help="timed steps (controllers: 200, selection: 50, million: 1000)"
+        "--steps", type=at_least_one, default=None, help="timed steps (controllers: 200, selection: 50, million: 1000)"
     )
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="also write the figures there")
     chosen = parser.parse_args(list(argv))

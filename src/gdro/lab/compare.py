@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gdro.lab.arguments import at_least_one
 from gdro.lab.compare_jobs import Place, Pool, cores
 from gdro.lab.compare_page import write_page
 from gdro.lab.compare_plan import PLAN, Job, Plan, jobs_of, locate_plan, narrowed, plan_text, read_plan
@@ -168,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", help="a plan's name or YAML file, or the folder of a comparison to go on with")
     parser.add_argument("--output", metavar="DIR", help="folder of a new comparison (runs/compare-NAME)")
     parser.add_argument(
-        "--jobs", type=_count, metavar="N", help="runs side by side, one core each (default: all cores)"
+        "--jobs", type=at_least_one, metavar="N", help="runs side by side, one core each (default: all cores)"
     )
     parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help="only these methods of the plan")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="S", help="these seeds instead of its own")
@@ -183,9 +184,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--report", action="store_true", help="only table, figure and page, from the record")
     parser.add_argument("--against", metavar="METHOD", help="only print the table, with this method as the baseline")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
