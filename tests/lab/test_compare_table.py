@@ -147,6 +147,19 @@ def test_runs_that_did_not_start_alike_are_noted(tmp_path):
     assert notes == ("other seed 2 answered differently from plain before training.",)
 
 
+def test_a_method_that_spent_other_rollouts_is_noted_once(tmp_path):
+    plan = make(tmp_path, {"plain": 0.05, "other": 0.1}, seeds=(0, 1, 2))
+    for seed, times in ((0, 3), (2, 4)):
+        record = tmp_path / "other" / f"seed-{seed}" / "metrics.jsonl"
+        events = [json.loads(line) for line in record.read_text().splitlines()]
+        for event in events:
+            if event["event"] == "step":
+                event["rollouts_total"] *= times
+        record.write_text("".join(json.dumps(event) + "\n" for event in events))
+    notes = read_comparison(tmp_path, plan).notes
+    assert notes == ("other spent 76,800 to 102,400 rollouts (seeds 0, 2), plain 25,600.",)
+
+
 def test_what_cannot_be_compared_is_one_clear_error(tmp_path):
     plan = make(tmp_path, {"plain": 0.05, "other": 0.1})
     run = tmp_path / "other" / "seed-0"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -129,14 +129,21 @@ def _same_evaluations(root: Path, runs: dict[str, dict[int, Outcome]]) -> None:
 def _notes(runs: dict[str, dict[int, Outcome]], baseline: str) -> list[str]:
     notes = []
     for method, by_seed in runs.items():
-        for seed, outcome in by_seed.items():
-            other = runs[baseline].get(seed)
-            if other is not None and (outcome.correct[0] != other.correct[0]).any():
+        pairs = {seed: (outcome, runs[baseline][seed]) for seed, outcome in by_seed.items() if seed in runs[baseline]}
+        for seed, (outcome, other) in pairs.items():
+            if (outcome.correct[0] != other.correct[0]).any():
                 notes.append(f"{method} seed {seed} answered differently from {baseline} before training.")
-            if other is not None and outcome.rollouts != other.rollouts:
-                spent = f"{outcome.rollouts[-1]:,.0f} rollouts, {baseline} {other.rollouts[-1]:,.0f}"
-                notes.append(f"{method} seed {seed} spent {spent}.")
+        unequal = [seed for seed, (outcome, other) in pairs.items() if outcome.rollouts != other.rollouts]
+        if unequal:
+            own, others = (_spread([pairs[seed][side].rollouts[-1] for seed in unequal]) for side in (0, 1))
+            seeds = f"seed{'s' * (len(unequal) > 1)} {', '.join(map(str, unequal))}"
+            notes.append(f"{method} spent {own} rollouts ({seeds}), {baseline} {others}.")
     return notes
+
+
+def _spread(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
 
 
 def base_rates(comparison: Comparison) -> Floats:
