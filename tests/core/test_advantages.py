@@ -97,6 +97,13 @@ def test_feedback_gives_what_to_train_on(groups, own_baselines, clip, seed):
         plain = (np.array(group) - baselines[i]) / deviations[i] if own_baselines else group_advantages([group])[0]
         plain = plain if clip is None else np.clip(plain, -clip, clip)
         np.testing.assert_allclose(advantages, plain * weights[i], rtol=1e-12, atol=0.0)
+    places = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(groups)), [len(g) for g in groups]))
+    rows = np.concatenate(groups)
+    own = feedback.own_advantages(rows, places)
+    if own_baselines:
+        assert own.tolist() == [(r - baselines[i]) / deviations[i] for r, i in zip(rows, places, strict=True)]
+    else:
+        assert own is None
 
 
 def test_rewards_that_do_not_fit_the_feedback_are_named():

@@ -57,9 +57,9 @@ def group_advantages(
     advantages = _advantages(groups, kind, epsilon, ddof, clip)
     if feedback is None:
         return groups.map(advantages).split()
-    if feedback.baselines is not None and feedback.deviations is not None:
-        given = (groups.values - groups.spread(feedback.baselines)) / groups.spread(feedback.deviations)
-        advantages = given if clip is None else np.clip(given, -clip, clip)
+    own = feedback.own_advantages(groups.values, np.repeat(np.arange(len(names)), groups.counts))
+    if own is not None:
+        advantages = own if clip is None else np.clip(own, -clip, clip)
     return groups.map(advantages * groups.spread(feedback.weights)).split()
 
 

@@ -56,9 +56,8 @@ class Feedback:
         prompt_ids: (M,) in the order given to `observe`.
         weights: (M,) float64, finite and positive: the factor of each prompt's advantages (eq. 16).
         bins: (M,) int64, the bins of the plan that these rewards answer.
-        baselines, deviations: (M,) float64, or None for most methods: an unweighted advantage is then
-            (r_ij - baseline_i) / deviation_i (`gdro.group_advantages` computes it) in place of one against the group's
-            own mean and standard deviation. In units of the rewards; deviations are positive.
+        baselines, deviations: (M,) float64, both or neither (most methods): what stands for the group's own mean and
+            standard deviation in its advantages (`own_advantages`). In units of the rewards; deviations are positive.
     """
 
     prompt_ids: tuple[str, ...]
@@ -66,3 +65,14 @@ class Feedback:
     bins: Ints
     baselines: Floats | None = None
     deviations: Floats | None = None
+
+    def own_advantages(self, rewards: ArrayLike, places: Ints) -> Floats | None:
+        """(R,) unweighted advantages of rollouts, (r - baseline) / deviation; None without baselines.
+
+        Args:
+            rewards: (R,) rewards of rollouts, in any order.
+            places: (R,) for each of them the place of its prompt in `prompt_ids`.
+        """
+        if self.baselines is None or self.deviations is None:
+            return None
+        return np.asarray((np.asarray(rewards) - self.baselines[places]) / self.deviations[places])

@@ -87,10 +87,8 @@ class Exchange:
         for place, reward in zip(places_R.tolist(), rewards_R, strict=True):
             rewards[place].append(reward)
         feedback = self.controller.observe(self._plan.prompt_ids, rewards)
-        factors, advantages_R = feedback.weights, None
+        factors = feedback.weights
         if self.weighting == "prompt":
             factors = factors * self.controller.mean_rollouts / self._plan.rollouts
-        if feedback.baselines is not None and feedback.deviations is not None:
-            advantages_R = (np.asarray(rewards_R) - feedback.baselines[places_R]) / feedback.deviations[places_R]
         self._plan = None
-        return Answer(factors[places_R], advantages_R)
+        return Answer(factors[places_R], feedback.own_advantages(rewards_R, places_R))

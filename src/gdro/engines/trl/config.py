@@ -8,9 +8,9 @@ from typing import Any, ClassVar, cast
 from trl import GRPOConfig
 
 from gdro.controllers.registry import POOL_FACTORS, make_controller
+from gdro.core.advantages import ADVANTAGES
 from gdro.core.errors import OptionError
 from gdro.engines.interface import Controller
-from gdro.engines.torch_advantages import KINDS
 
 WEIGHTINGS = ("prompt", "row")
 ROUNDS = ("dynamic_sampling", "reinforce_ada")
@@ -95,8 +95,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.advantage is not None and self.advantage not in KINDS:
-            raise OptionError(f"advantage={self.advantage!r}: choose one of {', '.join(KINDS)}")
+        if self.advantage is not None and self.advantage not in ADVANTAGES:
+            raise OptionError(f"advantage={self.advantage!r}: choose one of {', '.join(ADVANTAGES)}")
         if self.rounds is not None and self.rounds not in ROUNDS:
             raise OptionError(f"rounds={self.rounds!r}: choose one of {', '.join(ROUNDS)}, or None")
         if self.weighting not in WEIGHTINGS:

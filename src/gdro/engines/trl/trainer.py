@@ -22,10 +22,10 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
+from gdro.core.advantages import flat_advantages
 from gdro.core.errors import OptionError
 from gdro.core.types import Feedback, Floats, Metrics
 from gdro.engines.interface import Controller
-from gdro.engines.torch_advantages import flat_advantages, given_advantages
 from gdro.engines.trl import checkpoint, records
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.candidates import candidates_of
@@ -152,23 +152,26 @@ class GDROTrainer(RoundsTrainer):
         self, output: dict[str, Any], rewards: Floats, groups: Any, mine: slice, scale: Floats, feedback: Feedback
     ) -> None:
         """Replace TRL's advantages (which assume equal groups) in the batch and in TRL's logs."""
-        groups_R, rewards_R, clip = torch.from_numpy(groups), torch.from_numpy(rewards), self.args.advantage_clip
+        args = self.args
         by_group = flat_advantages(
-            rewards_R, groups_R, self.args.advantage_kind, ddof=self.args.advantage_ddof, clip=clip
+            rewards, groups, args.advantage_kind, ddof=args.advantage_ddof, clip=args.advantage_clip
         )
-        given = given_advantages(rewards_R, groups_R, feedback.baselines, feedback.deviations, clip)
-        advantages = by_group if given is None else given
-        weighted = (advantages * torch.from_numpy(scale)[groups_R]).float()
+        advantages = feedback.own_advantages(rewards, groups)
+        if advantages is None:
+            advantages = by_group
+        elif args.advantage_clip is not None:
+            advantages = np.clip(advantages, -args.advantage_clip, args.advantage_clip)
+        weighted = torch.from_numpy(advantages * scale[groups]).float()
         device = output["advantages"].device
         output["advantages"] = weighted[mine].to(device)
         if self.controller.needs_losses:
-            output[GROUP] = groups_R[mine].to(device)
-            output[ADVANTAGE] = advantages[mine].float().to(device)
+            output[GROUP] = torch.from_numpy(groups[mine]).to(device)
+            output[ADVANTAGE] = torch.from_numpy(advantages[mine]).float().to(device)
         logged = self._logs["advantages"]
         for _ in range(min(len(logged), weighted.numel())):
             logged.pop()
         logged.extend(weighted.tolist())
-        self._metrics["train"]["frac_reward_zero_std"][-1] = float((by_group == 0).double().mean())
+        self._metrics["train"]["frac_reward_zero_std"][-1] = float((by_group == 0).mean())
 
     def _count(self, rollouts: int) -> None:
         self.place.rollouts_total += rollouts

@@ -16,7 +16,7 @@ import numpy as np
 from gdro.controllers.base import Controller
 from gdro.core.errors import PlanError, StateError
 from gdro.core.types import Floats, Ints, Plan
-from gdro.engines.verl.rows import Rows, read_rows
+from gdro.engines.verl.rows import PADDING, Rows, read_rows
 from gdro.engines.verl.settings import Weighting
 
 MAX_SKIPS = 10
@@ -87,13 +87,14 @@ class Exchange:
         if self._plan is None:
             raise PlanError("a batch came back that was never planned")
         rows = read_rows(keys, is_padding, self._uids)
-        counts, advantages_R = rows.counts, None
+        counts = rows.counts
+        advantages_R: Floats | None = None
         if (counts == self._plan.rollouts).all():
             feedback = self.controller.observe(self._plan.prompt_ids, rows.rewards(scores_R))
             weights = feedback.weights
-            if feedback.baselines is not None and feedback.deviations is not None:
-                centre_R, spread_R = rows.spread(feedback.baselines, 0.0), rows.spread(feedback.deviations, 1.0)
-                advantages_R = np.where(rows.prompts_R < 0, 0.0, (scores_R[rows.final_R] - centre_R) / spread_R)
+            advantages_R = feedback.own_advantages(scores_R[rows.final_R], rows.prompts_R)
+            if advantages_R is not None:
+                advantages_R = np.where(rows.prompts_R == PADDING, 0.0, advantages_R)
             self._skipped_in_a_row = 0
             self._answered = (self._plan.prompt_ids, rows)
         else:

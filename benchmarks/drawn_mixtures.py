@@ -1,0 +1,155 @@
+"""Was the mixture chosen for the method? Live-GDRO, GRPO and SEC on mixtures drawn at random.
+
+    python benchmarks/drawn_mixtures.py runs/drawn                    train what is missing (30 runs of some 90 seconds)
+    python benchmarks/drawn_mixtures.py docs/evidence/drawn --report  the tables again, from the outcomes there
+
+Every mixture has the form of the default recipe's and nothing else of it: 13 of the base model's own cells, drawn by
+the mixture's number alone; the five of them that the model solves most often make 19 prompts in 20, evenly, the other
+eight one in 20; 16,384 prompts, 600 steps, 40 held-out prompts of every cell. A mixture is run once, with its number
+as the seed. So mixtures, not seeds, are what the intervals of the last row are over: what to expect of another one.
+Each is an ordinary comparison, in FOLDER/NUMBER.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gdro.lab import markdown
+from gdro.lab.compare import main as compare
+from gdro.lab.compare import summary_of
+from gdro.lab.compare_plan import Plan, jobs_of, plan_text, read_plan
+from gdro.lab.compare_table import estimate_of, moved, titles
+from gdro.lab.stats import seed_interval
+from gdro.tiny.mixture import DEFAULT_MIXTURE
+
+MIXTURES = range(1, 11)
+SIZE, COMMON, TAIL, SHARE = 16_384, 5, 8, 1 / 20
+SCARCE = ("chain_sum/1", "products/1", "lcm/1")
+"""Cells of fewer than 40 different held-out questions: in no mixture."""
+FEW = (*SCARCE, "products/2", "gcd/1", "lcm/2", "count_bits/1", "count_bits/2")
+"""Cells of fewer training questions than a common one needs, 3,113: in the tail only."""
+SOLVED = {
+    "chain_sum/2": 0.310,
+    "chain_sum/3": 0.102,
+    "gcd/2": 0.356,
+    "gcd/3": 0.254,
+    "complex_arithmetic/1": 0.346,
+    "complex_arithmetic/2": 0.218,
+    "number_filtering/1": 0.612,
+    "number_filtering/2": 0.275,
+    "number_filtering/3": 0.058,
+    "palindrome_generation/1": 0.882,
+    "palindrome_generation/2": 0.242,
+    "palindrome_generation/3": 0.021,
+    "spell_backward/1": 0.850,
+    "spell_backward/2": 0.498,
+    "spell_backward/3": 0.048,
+    "spell_backward/4": 0.001,
+}
+"""The base model's mean@8 before training (docs/base_model.md), of cells that may be common."""
+METHODS = {
+    "uniform": {"controller": "uniform"},
+    "live": {"controller": "live_gdro"},
+    "sec": {"controller": {"name": "sec", "category": "prefix"}, "candidates": 64},
+}
+SCORES = ("pass_at_k", "mean_at_k", "trained_mean", "worst_bin")
+
+
+def cells_of(number: int) -> list[dict[str, Any]]:
+    """The cells of one mixture, the common ones first."""
+    pool = [cell for cell in DEFAULT_MIXTURE if cell.name not in SCARCE]
+    chosen = np.random.default_rng(number).choice(len(pool), COMMON + TAIL, replace=False)
+    drawn = [pool[place] for place in chosen]
+    solved = sorted((cell for cell in drawn if cell.name not in FEW), key=lambda cell: -SOLVED[cell.name])
+    common = solved[:COMMON]
+    tail = [cell for cell in drawn if cell not in common]
+    weights = [(cell, 100.0 * (1.0 - SHARE) / COMMON) for cell in common]
+    weights += [(cell, 100.0 * SHARE / TAIL) for cell in tail]
+    return [
+        {"family": cell.family, "level": cell.level, "config": dict(cell.config), "weight": weight}
+        for cell, weight in weights
+    ]
+
+
+def plan_of(number: int) -> Plan:
+    """The comparison on one mixture."""
+    overrides = {
+        "evaluation.every": 300,
+        "checkpoint.every": 300,
+        "data": {"size": SIZE, "cells": cells_of(number)},
+    }
+    about = f"Live-GDRO, GRPO and SEC on mixture {number} of those drawn at random"
+    return Plan(name=f"drawn-{number}", about=about, seeds=(number,), methods=METHODS, overrides=overrides)
+
+
+def train(root: Path) -> int:
+    """Run or go on with every comparison; 0 when all are done."""
+    worst = 0
+    for number in MIXTURES:
+        plan = root / f"{number:02d}" / "compare.yaml"
+        if not plan.is_file():
+            plan.parent.mkdir(parents=True)
+            plan.write_text(plan_text(plan_of(number)), encoding="utf-8")
+        worst = max(worst, compare([str(plan.parent)]))
+    return worst
+
+
+def read(root: Path, against: str) -> dict[int, dict[str, Any]]:
+    """The summary of each mixture, as differences from one method."""
+    found = {}
+    for number in MIXTURES:
+        folder = root / f"{number:02d}"
+        plan = read_plan(folder / "compare.yaml")
+        found[number] = summary_of(folder, plan, jobs_of(plan, folder), against)
+    return found
+
+
+def composition() -> str:
+    """One row a mixture: its cells."""
+    rows = []
+    for number in MIXTURES:
+        names = [f"{cell['family']}/{cell['level']}" for cell in cells_of(number)]
+        rows.append([str(number), ", ".join(names[:COMMON]), ", ".join(names[COMMON:])])
+    return markdown.table(["mixture", "common", "tail"], rows)
+
+
+def table(found: Mapping[int, Mapping[str, Any]], against: str) -> str:
+    """One row a mixture: a method's scores and Live-GDRO's differences from it; then their means over mixtures."""
+    names = titles(next(iter(found.values()))["k"])
+    heads = ["mixture", *(f"{names[score]}: `{against}`" for score in SCORES)]
+    heads += [f"{names[score]}: `live`" for score in SCORES]
+    rows, values, gaps = [], [], []
+    for number, summary in found.items():
+        other, live = (summary["methods"][method]["scores"] for method in (against, "live"))
+        values.append([other[score]["value"] for score in SCORES])
+        gaps.append([estimate_of(live[score]["difference"]) for score in SCORES])
+        rows.append([str(number), *(f"{value:.3f}" for value in values[-1]), *(moved(gap) for gap in gaps[-1])])
+    means = [f"{mean:.3f}" for mean in np.mean(values, axis=0)]
+    over = [moved(seed_interval([row[column].value for row in gaps])) for column in range(len(SCORES))]
+    return markdown.table(heads, [*rows, ["*mean*", *means, *over]])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Live-GDRO, GRPO and SEC on mixtures drawn at random.")
+    parser.add_argument("folder", type=Path, help="where the comparisons lie")
+    parser.add_argument("--report", action="store_true", help="only table.md, from the outcomes there")
+    chosen = parser.parse_args(arguments)
+    if not chosen.report and train(chosen.folder):
+        return 1
+    text = "\n".join(
+        [composition(), *(table(read(chosen.folder, method), method) for method in METHODS if method != "live")]
+    )
+    (chosen.folder / "table.md").write_text(text, encoding="utf-8")
+    print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
