@@ -1,6 +1,6 @@
 """Was the mixture chosen for the method? Live-GDRO, GRPO and SEC on mixtures drawn at random.
 
-    python benchmarks/drawn_mixtures.py runs/drawn                    train what is missing (30 runs of some 90 seconds)
+    python benchmarks/drawn_mixtures.py runs/drawn                    train what is missing (24 runs of some 90 seconds)
     python benchmarks/drawn_mixtures.py docs/evidence/drawn --report  the tables again, from the outcomes there
 
 Every mixture has the form of the default recipe's and nothing else of it: 13 of the base model's own cells, drawn by
@@ -28,7 +28,7 @@ from gdro.lab.compare_table import estimate_of, moved, titles
 from gdro.lab.stats import seed_interval
 from gdro.tiny.mixture import DEFAULT_MIXTURE
 
-MIXTURES = range(1, 11)
+MIXTURES = range(1, 9)
 SIZE, COMMON, TAIL, SHARE = 16_384, 5, 8, 1 / 20
 SCARCE = ("chain_sum/1", "products/1", "lcm/1")
 """Cells of fewer than 40 different held-out questions: in no mixture."""

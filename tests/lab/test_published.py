@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gdro.lab import compare
+from gdro.lab.compare_plan import read_plan
 from gdro.lab.stats import Estimate
 from gdro.runs.errors import RunError
 
@@ -91,6 +92,21 @@ def test_the_gain_by_the_tails_share_follows_from_its_outcomes(tmp_path, monkeyp
     table = (copy / "table.md").read_text()
     assert table == (folder / "table.md").read_text()
     assert table in (EVIDENCE.parent / "evidence.md").read_text()
+
+
+def test_the_gain_on_mixtures_drawn_at_random_follows_from_its_outcomes(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
+    drawn = import_module("drawn_mixtures")
+    folder, copy = EVIDENCE / "drawn", tmp_path / "drawn"
+    shutil.copytree(folder, copy)
+    (copy / "table.md").unlink()
+    assert drawn.main([str(copy), "--report"]) == 0
+    table = (copy / "table.md").read_text()
+    assert table == (folder / "table.md").read_text()
+    assert table in (EVIDENCE.parent / "evidence.md").read_text()
+    for number in drawn.MIXTURES:
+        plan = read_plan(folder / f"{number:02d}" / "compare.yaml")
+        assert plan.model_copy(update={"recipe": "default"}) == drawn.plan_of(number)
 
 
 def test_the_readme_shows_the_published_comparison(monkeypatch, capsys):
