@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
+from comparisons import read, train
 from gdro.lab import markdown
-from gdro.lab.compare import main as compare
-from gdro.lab.compare import summary_of
-from gdro.lab.compare_plan import Plan, jobs_of, plan_text, read_plan
+from gdro.lab.compare_plan import Plan
 from gdro.lab.compare_table import estimate_of, moved, titles
 from gdro.lab.stats import seed_interval
 from gdro.tiny.mixture import DEFAULT_MIXTURE
 
-MIXTURES = range(1, 9)
+MIXTURES = {number: f"{number:02d}" for number in range(1, 9)}
+"""Number -> folder."""
 SIZE, COMMON, TAIL, SHARE = 16_384, 5, 8, 1 / 20
 SCARCE = ("chain_sum/1", "products/1", "lcm/1")
 """Cells of fewer than 40 different held-out questions: in no mixture."""
@@ -88,28 +88,6 @@ def plan_of(number: int) -> Plan:
     return Plan(name=f"drawn-{number}", about=about, seeds=(number,), methods=METHODS, overrides=overrides)
 
 
-def train(root: Path) -> int:
-    """Run or go on with every comparison; 0 when all are done."""
-    worst = 0
-    for number in MIXTURES:
-        plan = root / f"{number:02d}" / "compare.yaml"
-        if not plan.is_file():
-            plan.parent.mkdir(parents=True)
-            plan.write_text(plan_text(plan_of(number)), encoding="utf-8")
-        worst = max(worst, compare([str(plan.parent)]))
-    return worst
-
-
-def read(root: Path, against: str) -> dict[int, dict[str, Any]]:
-    """The summary of each mixture, as differences from one method."""
-    found = {}
-    for number in MIXTURES:
-        folder = root / f"{number:02d}"
-        plan = read_plan(folder / "compare.yaml")
-        found[number] = summary_of(folder, plan, jobs_of(plan, folder), against)
-    return found
-
-
 def composition() -> str:
     """One row a mixture: its cells."""
     rows = []
@@ -141,11 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where the comparisons lie")
     parser.add_argument("--report", action="store_true", help="only table.md, from the outcomes there")
     chosen = parser.parse_args(arguments)
-    if not chosen.report and train(chosen.folder):
+    if not chosen.report and train(chosen.folder, {folder: plan_of(number) for number, folder in MIXTURES.items()}):
         return 1
-    text = "\n".join(
-        [composition(), *(table(read(chosen.folder, method), method) for method in METHODS if method != "live")]
-    )
+    parts = [composition()]
+    for method in ("uniform", "sec"):
+        found = {number: read(chosen.folder / folder, method) for number, folder in MIXTURES.items()}
+        parts.append(table(found, method))
+    text = "\n".join(parts)
     (chosen.folder / "table.md").write_text(text, encoding="utf-8")
     print(text, end="")
     return 0

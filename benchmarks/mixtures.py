@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from comparisons import read
 from gdro.core.errors import GDROError
 from gdro.lab import markdown
-from gdro.lab.compare import summary_of
-from gdro.lab.compare_plan import jobs_of, read_plan
 from gdro.lab.compare_table import estimate_of, moved, titles
 from gdro.lab.stats import Estimate
 from gdro.runs.config_base import ConfigError
@@ -62,11 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--against", default="live", help="the method that the others are compared with")
     chosen = parser.parse_args(arguments)
     try:
-        plans = {folder: read_plan(folder / "compare.yaml") for folder in chosen.comparisons}
-        found = {
-            folder.name: summary_of(folder, plan, jobs_of(plan, folder), chosen.against)
-            for folder, plan in plans.items()
-        }
+        found = {folder.name: read(folder, chosen.against) for folder in chosen.comparisons}
     except (RunError, ConfigError, GDROError) as error:
         print(f"mixtures: {error}", file=sys.stderr)
         return 2

@@ -17,10 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from comparisons import read, train
 from gdro.lab import markdown
-from gdro.lab.compare import main as compare
-from gdro.lab.compare import summary_of
-from gdro.lab.compare_plan import Plan, jobs_of, plan_text, read_plan
+from gdro.lab.compare_plan import Plan
 from gdro.lab.compare_table import cell, titles
 from gdro.runs.config import load_config
 
@@ -50,27 +49,6 @@ def plan_of(name: str) -> Plan:
     return Plan(name=name, about=about, seeds=SEEDS[name], methods=METHODS, overrides=overrides)
 
 
-def train(root: Path) -> int:
-    """Run or go on with every comparison; 0 when all are done."""
-    worst = 0
-    for name in SHARES:
-        plan = root / name / "compare.yaml"
-        if not plan.is_file():
-            plan.parent.mkdir(parents=True)
-            plan.write_text(plan_text(plan_of(name)), encoding="utf-8")
-        worst = max(worst, compare([str(plan.parent)]))
-    return worst
-
-
-def read(root: Path) -> dict[str, dict[str, Any]]:
-    """The summary at each share."""
-    found = {}
-    for name in SHARES:
-        plan = read_plan(root / name / "compare.yaml")
-        found[name] = summary_of(root / name, plan, jobs_of(plan, root / name))
-    return found
-
-
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     """One row a share: GRPO's scores, Live-GDRO's with the differences, the relative gain in pass@8, and speed."""
     names = titles(next(iter(found.values()))["k"])
@@ -95,9 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where the comparisons lie")
     parser.add_argument("--report", action="store_true", help="only table.md, from the outcomes there")
     chosen = parser.parse_args(arguments)
-    if not chosen.report and train(chosen.folder):
+    if not chosen.report and train(chosen.folder, {name: plan_of(name) for name in SHARES}):
         return 1
-    found = read(chosen.folder)
+    found = {name: read(chosen.folder / name) for name in SHARES}
     (chosen.folder / "table.md").write_text(table(found), encoding="utf-8")
     print(table(found))
     return 0

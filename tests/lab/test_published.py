@@ -104,8 +104,8 @@ def test_the_gain_on_mixtures_drawn_at_random_follows_from_its_outcomes(tmp_path
     table = (copy / "table.md").read_text()
     assert table == (folder / "table.md").read_text()
     assert table in (EVIDENCE.parent / "evidence.md").read_text()
-    for number in drawn.MIXTURES:
-        plan = read_plan(folder / f"{number:02d}" / "compare.yaml")
+    for number, name in drawn.MIXTURES.items():
+        plan = read_plan(folder / name / "compare.yaml")
         assert plan.model_copy(update={"recipe": "default"}) == drawn.plan_of(number)
 
 

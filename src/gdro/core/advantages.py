@@ -57,10 +57,8 @@ def group_advantages(
     advantages = _advantages(groups, kind, epsilon, ddof, clip)
     if feedback is None:
         return groups.map(advantages).split()
-    own = feedback.own_advantages(groups.values, np.repeat(np.arange(len(names)), groups.counts))
-    if own is not None:
-        advantages = own if clip is None else np.clip(own, -clip, clip)
-    return groups.map(advantages * groups.spread(feedback.weights)).split()
+    own = feedback.own_advantages(groups.values, np.repeat(np.arange(len(names)), groups.counts), clip)
+    return groups.map((advantages if own is None else own) * groups.spread(feedback.weights)).split()
 
 
 def flat_advantages(

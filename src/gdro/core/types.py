@@ -66,13 +66,15 @@ class Feedback:
     baselines: Floats | None = None
     deviations: Floats | None = None
 
-    def own_advantages(self, rewards: ArrayLike, places: Ints) -> Floats | None:
+    def own_advantages(self, rewards: ArrayLike, places: Ints, clip: float | None = None) -> Floats | None:
         """(R,) unweighted advantages of rollouts, (r - baseline) / deviation; None without baselines.
 
         Args:
             rewards: (R,) rewards of rollouts, in any order.
             places: (R,) for each of them the place of its prompt in `prompt_ids`.
+            clip: bound on the absolute advantage, above 0, or None.
         """
         if self.baselines is None or self.deviations is None:
             return None
-        return np.asarray((np.asarray(rewards) - self.baselines[places]) / self.deviations[places])
+        own = np.asarray((np.asarray(rewards) - self.baselines[places]) / self.deviations[places])
+        return own if clip is None else np.clip(own, -clip, clip)

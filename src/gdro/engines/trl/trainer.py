@@ -156,11 +156,8 @@ class GDROTrainer(RoundsTrainer):
         by_group = flat_advantages(
             rewards, groups, args.advantage_kind, ddof=args.advantage_ddof, clip=args.advantage_clip
         )
-        advantages = feedback.own_advantages(rewards, groups)
-        if advantages is None:
-            advantages = by_group
-        elif args.advantage_clip is not None:
-            advantages = np.clip(advantages, -args.advantage_clip, args.advantage_clip)
+        own = feedback.own_advantages(rewards, groups, args.advantage_clip)
+        advantages = by_group if own is None else own
         weighted = torch.from_numpy(advantages * scale[groups]).float()
         device = output["advantages"].device
         output["advantages"] = weighted[mine].to(device)

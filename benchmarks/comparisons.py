@@ -1,0 +1,29 @@
+"""Several comparisons in one folder, each an ordinary one in a folder of its own: train them, read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gdro.lab.compare import main as compare
+from gdro.lab.compare import summary_of
+from gdro.lab.compare_plan import Plan, jobs_of, plan_text, read_plan
+
+
+def train(root: Path, plans: Mapping[str, Plan]) -> int:
+    """Run or go on with every comparison, root/NAME by its plan; 0 when all are done."""
+    worst = 0
+    for name, plan in plans.items():
+        file = root / name / "compare.yaml"
+        if not file.is_file():
+            file.parent.mkdir(parents=True)
+            file.write_text(plan_text(plan), encoding="utf-8")
+        worst = max(worst, compare([str(file.parent)]))
+    return worst
+
+
+def read(folder: Path, against: str | None = None) -> dict[str, Any]:
+    """The summary of one comparison, as differences from its baseline or another method."""
+    plan = read_plan(folder / "compare.yaml")
+    return summary_of(folder, plan, jobs_of(plan, folder), against)
