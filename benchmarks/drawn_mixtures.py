@@ -1,13 +1,16 @@
 """Was the mixture chosen for the method? Live-GDRO, GRPO and SEC on mixtures drawn at random.
 
-    python benchmarks/drawn_mixtures.py runs/drawn                    train what is missing (24 runs of some 90 seconds)
+    python benchmarks/drawn_mixtures.py runs/drawn                    train what is missing (72 runs of some 90 seconds)
     python benchmarks/drawn_mixtures.py docs/evidence/drawn --report  the tables again, from the outcomes there
 
 Every mixture has the form of the default recipe's and nothing else of it: 13 of the base model's own cells, drawn by
 the mixture's number alone; the five of them that the model solves most often make 19 prompts in 20, evenly, the other
 eight one in 20; 16,384 prompts, 600 steps, 40 held-out prompts of every cell. A mixture is run once, with its number
-as the seed. So mixtures, not seeds, are what the intervals of the last row are over: what to expect of another one.
-Each is an ordinary comparison, in FOLDER/NUMBER.
+as the seed. So mixtures, not seeds, are what the intervals of the means are over: what to expect of another one. Each
+is an ordinary comparison, in FOLDER/NUMBER.
+
+`quarter`, Live-GDRO that leans further to small sources, was found on the first eight, where `half` was run too; the
+other eight confirm it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +28,15 @@ from comparisons import read, train
 from gdro.lab import markdown
 from gdro.lab.compare_plan import Plan
 from gdro.lab.compare_table import estimate_of, moved, titles
-from gdro.lab.stats import seed_interval
+from gdro.lab.stats import Estimate, seed_interval
 from gdro.tiny.mixture import DEFAULT_MIXTURE
 
-MIXTURES = {number: f"{number:02d}" for number in range(1, 9)}
+MIXTURES = {number: f"{number:02d}" for number in range(1, 17)}
 """Number -> folder."""
+SETTLED = range(1, 9)
+"""Mixtures on which `quarter` was found."""
+SETS = {"1 to 8": SETTLED, "9 to 16": range(9, 17), "all": range(1, 17)}
+"""What the means are over."""
 SIZE, COMMON, TAIL, SHARE = 16_384, 5, 8, 1 / 20
 SCARCE = ("chain_sum/1", "products/1", "lcm/1")
 """Cells of fewer than 40 different held-out questions: in no mixture."""
@@ -53,11 +61,14 @@ SOLVED = {
     "spell_backward/4": 0.001,
 }
 """The base model's mean@8 before training (docs/base_model.md), of cells that may be common."""
-METHODS = {
+METHODS: dict[str, dict[str, Any] | None] = {
     "uniform": {"controller": "uniform"},
     "live": {"controller": "live_gdro"},
     "sec": {"controller": {"name": "sec", "category": "prefix"}, "candidates": 64},
+    "quarter": {"controller": {"name": "live_gdro", "size_power": 0.25}},
 }
+TRIED: dict[str, dict[str, Any] | None] = {"half": {"controller": {"name": "live_gdro", "size_power": 0.5}}}
+"""Run on `SETTLED` only."""
 SCORES = ("pass_at_k", "mean_at_k", "trained_mean", "worst_bin")
 
 
@@ -85,7 +96,8 @@ def plan_of(number: int) -> Plan:
         "data": {"size": SIZE, "cells": cells_of(number)},
     }
     about = f"Live-GDRO, GRPO and SEC on mixture {number} of those drawn at random"
-    return Plan(name=f"drawn-{number}", about=about, seeds=(number,), methods=METHODS, overrides=overrides)
+    methods = METHODS | (TRIED if number in SETTLED else {})
+    return Plan(name=f"drawn-{number}", about=about, seeds=(number,), methods=methods, overrides=overrides)
 
 
 def composition() -> str:
@@ -97,20 +109,42 @@ def composition() -> str:
     return markdown.table(["mixture", "common", "tail"], rows)
 
 
-def table(found: Mapping[int, Mapping[str, Any]], against: str) -> str:
-    """One row a mixture: a method's scores and Live-GDRO's differences from it; then their means over mixtures."""
-    names = titles(next(iter(found.values()))["k"])
-    heads = ["mixture", *(f"{names[score]}: `{against}`" for score in SCORES)]
-    heads += [f"{names[score]}: `live`" for score in SCORES]
-    rows, values, gaps = [], [], []
-    for number, summary in found.items():
-        other, live = (summary["methods"][method]["scores"] for method in (against, "live"))
-        values.append([other[score]["value"] for score in SCORES])
-        gaps.append([estimate_of(live[score]["difference"]) for score in SCORES])
-        rows.append([str(number), *(f"{value:.3f}" for value in values[-1]), *(moved(gap) for gap in gaps[-1])])
-    means = [f"{mean:.3f}" for mean in np.mean(values, axis=0)]
-    over = [moved(seed_interval([row[column].value for row in gaps])) for column in range(len(SCORES))]
-    return markdown.table(heads, [*rows, ["*mean*", *means, *over]])
+Found = Mapping[str, Mapping[int, Mapping[str, Any]]]
+"""Method that the differences are from -> mixture -> the comparison's summary."""
+
+
+def gaps(found: Found, method: str, against: str) -> dict[int, list[Estimate]]:
+    """Mixture -> a method's difference from another in each of `SCORES`."""
+    return {
+        number: [estimate_of(summary["methods"][method]["scores"][score]["difference"]) for score in SCORES]
+        for number, summary in found[against].items()
+        if method in summary["methods"]
+    }
+
+
+def each(found: Found, against: str) -> str:
+    """One row a mixture: a method's scores and Live-GDRO's differences from them."""
+    names = [titles(next(iter(found[against].values()))["k"])[score] for score in SCORES]
+    heads = ["mixture", *(f"{name}: `{against}`" for name in names), *(f"{name}: `live`" for name in names)]
+    rows = []
+    for number, row in gaps(found, "live", against).items():
+        other = found[against][number]["methods"][against]["scores"]
+        rows.append([str(number), *(f"{other[score]['value']:.3f}" for score in SCORES), *map(moved, row)])
+    return markdown.table(heads, rows)
+
+
+def means(found: Found) -> str:
+    """One row a pair of methods and set of mixtures: the mean difference, its interval over mixtures."""
+    names = [titles(next(iter(found["uniform"].values()))["k"])[score] for score in SCORES]
+    rows = []
+    for against, method in product(found, ("live", "quarter", "half")):
+        of = gaps(found, method, against)
+        for name, numbers in SETS.items():
+            if not of.keys() >= set(numbers):
+                continue
+            over = [seed_interval([of[number][place].value for number in numbers]) for place in range(len(SCORES))]
+            rows.append([f"`{method}` - `{against}`", name, *map(moved, over)])
+    return markdown.table(["difference", "mixtures", *names], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,10 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not chosen.report and train(chosen.folder, {folder: plan_of(number) for number, folder in MIXTURES.items()}):
         return 1
-    parts = [composition()]
-    for method in ("uniform", "sec"):
-        found = {number: read(chosen.folder / folder, method) for number, folder in MIXTURES.items()}
-        parts.append(table(found, method))
+    found = {
+        against: {number: read(chosen.folder / folder, against) for number, folder in MIXTURES.items()}
+        for against in ("uniform", "sec")
+    }
+    parts = [composition(), means(found), each(found, "uniform"), each(found, "sec")]
     text = "\n".join(parts)
     (chosen.folder / "table.md").write_text(text, encoding="utf-8")
     print(text, end="")
