@@ -122,15 +122,23 @@ def gaps(found: Found, method: str, against: str) -> dict[int, list[Estimate]]:
     }
 
 
+def over(rows: Sequence[Sequence[Estimate]]) -> list[str]:
+    """The mean of each score's differences, one row a mixture, with the interval over mixtures."""
+    return [moved(seed_interval([gap.value for gap in column])) for column in zip(*rows, strict=True)]
+
+
 def each(found: Found, against: str) -> str:
-    """One row a mixture: a method's scores and Live-GDRO's differences from them."""
+    """One row a mixture: a method's scores and Live-GDRO's differences from them; then the means."""
     names = [titles(next(iter(found[against].values()))["k"])[score] for score in SCORES]
     heads = ["mixture", *(f"{name}: `{against}`" for name in names), *(f"{name}: `live`" for name in names)]
-    rows = []
-    for number, row in gaps(found, "live", against).items():
+    of = gaps(found, "live", against)
+    rows, values = [], []
+    for number, row in of.items():
         other = found[against][number]["methods"][against]["scores"]
-        rows.append([str(number), *(f"{other[score]['value']:.3f}" for score in SCORES), *map(moved, row)])
-    return markdown.table(heads, rows)
+        values.append([other[score]["value"] for score in SCORES])
+        rows.append([str(number), *(f"{value:.3f}" for value in values[-1]), *map(moved, row)])
+    averages = [f"{mean:.3f}" for mean in np.mean(values, axis=0)]
+    return markdown.table(heads, [*rows, ["*mean*", *averages, *over(list(of.values()))]])
 
 
 def means(found: Found) -> str:
@@ -140,10 +148,8 @@ def means(found: Found) -> str:
     for against, method in product(found, ("live", "quarter", "half")):
         of = gaps(found, method, against)
         for name, numbers in SETS.items():
-            if not of.keys() >= set(numbers):
-                continue
-            over = [seed_interval([of[number][place].value for number in numbers]) for place in range(len(SCORES))]
-            rows.append([f"`{method}` - `{against}`", name, *map(moved, over)])
+            if of.keys() >= set(numbers):
+                rows.append([f"`{method}` - `{against}`", name, *over([of[number] for number in numbers])])
     return markdown.table(["difference", "mixtures", *names], rows)
 
 
