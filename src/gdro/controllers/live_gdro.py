@@ -28,6 +28,10 @@ The adversary plays within bounds: a share `explore` of each draw goes to all ca
 share of its weight in the data is kept, so the choice is as robust as one may want and forgets nothing: it is Group
 DRO over the mixtures q = explore * data + (1 - explore) * any.
 
+Live is not yet learnable: prompts that a guess solves are live for ever. With `pace` the chance of a source's prompts is
+also multiplied by how fast its success rate rises per live group, relative to that pace
+(`gdro.core.learning_progress`).
+
 Rewards are compared with the posterior too (`baseline`, `gdro.controllers.posterior_gdro`): what a source rarely gets
 right pushes harder than what it often does, and a group that agrees pushes by how much that was to be expected.
 
@@ -51,10 +55,12 @@ from gdro.controllers.posterior_gdro import Baseline, PosteriorGDRO
 from gdro.core.errors import OptionError
 from gdro.core.greedy import greedy_allocation
 from gdro.core.hashing import Keys, exponentials
+from gdro.core.learning_progress import LearningProgress
 from gdro.core.outcome import Outcome
 from gdro.core.signals import bin_demand
 from gdro.core.source_posterior import live_gains, live_probability
-from gdro.core.types import Floats, Ints
+from gdro.core.state import State, read_state
+from gdro.core.types import Floats, Ints, Metric
 
 LEAST = 1e-9
 """Least factor of a chance, so that a batch can be filled when all others run out."""
@@ -75,6 +81,8 @@ class LiveGDRO(PosteriorGDRO):
         explore: share of each draw that goes to all candidates evenly, in [0, 1]: what the adversary cannot take from
             the data as they are.
         repeats: R, visits after which another one is worth 1 / e of the first; None: all visits are worth the same.
+        pace: rise of a source's success rate per live group that is expected before it has data, in (0, 1]; a source
+            that rises faster is drawn more, one that stands still a tenth as much. None: progress does not count.
     """
 
     baseline: Baseline = "posterior"
@@ -83,6 +91,7 @@ class LiveGDRO(PosteriorGDRO):
     size_power: float = 0.75
     explore: float = 0.1
     repeats: float | None = 5.0
+    pace: float | None = None
 
     name: ClassVar[str] = "live_gdro"
     selects: ClassVar[bool] = True
@@ -100,6 +109,7 @@ class LiveGDRO(PosteriorGDRO):
             raise OptionError(f"explore={self.explore:g} must lie in [0, 1]; it is a share of the draws")
         if self.repeats is not None and self.repeats <= 0.0:
             raise OptionError(f"repeats={self.repeats:g} must be above 0, or None; it is a number of visits")
+        self.progress = None if self.pace is None else LearningProgress(self.pace)
 
     def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         if self.allot == "uniform":
@@ -120,6 +130,8 @@ class LiveGDRO(PosteriorGDRO):
         chance /= self.sources.sizes(ids) ** (1.0 - self.size_power)
         if self.acts != "gradient":
             chance *= self.prompt_game.bin_weights()[self._bins(a / (a + b))]
+        if self.progress is not None:
+            chance *= self.progress.of(self.sources.places(ids))
         if self.repeats is not None:
             chance *= worth_of_next(self.classifier.visits_of(rows), self.repeats)
         return np.asarray((1.0 - self.explore) * chance / chance.sum() + self.explore / len(ids))
@@ -127,6 +139,28 @@ class LiveGDRO(PosteriorGDRO):
     def _weigh(self, outcome: Outcome) -> Floats:
         weights = super()._weigh(outcome)
         return np.ones(len(weights)) if self.acts == "selection" else weights
+
+    def _learn(self, outcome: Outcome) -> None:
+        if self.progress is None:
+            return super()._learn(outcome)
+        live = live_probability(*self._before(outcome), self.mean_rollouts)
+        first = self.classifier.visits_of(outcome.plan.rows) == 0
+        super()._learn(outcome)
+        self.progress.learn(self.sources.places(outcome.plan.prompt_ids), first, live, outcome.unit.mean())
+
+    def _method_metrics(self) -> dict[str, Metric]:
+        own: dict[str, Metric] = {}
+        if self.progress is not None:
+            own["sources_standing_still"] = self.progress.standing_still()
+        return super()._method_metrics() | own
+
+    def _state(self) -> State:
+        return super()._state() | ({} if self.progress is None else {"progress": self.progress.state_dict()})
+
+    def _load_state(self, state: State) -> None:
+        super()._load_state(state)
+        if self.progress is not None:
+            self.progress.load_state_dict(read_state(state, "progress"))
 
 
 def worth_of_next(visits: Ints, repeats: float) -> Floats:

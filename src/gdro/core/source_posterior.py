@@ -64,11 +64,16 @@ class SourcePosterior:
 
     def prior(self, prompt_ids: Sequence[str]) -> tuple[Floats, Floats]:
         """(M,) a and b of each prompt's source."""
-        source = self._known(prompt_ids)
+        source = self.places(prompt_ids)
         mean = np.append(self.mean, 0.5)[source]
         square = np.append(self.square, _beta_square(PRIOR, PRIOR))[source]
         strength = np.clip(mean * (1.0 - mean) / (square - mean * mean) - 1.0, *STRENGTH)
         return mean * strength, (1.0 - mean) * strength
+
+    def places(self, prompt_ids: Sequence[str]) -> Ints:
+        """(M,) place of each prompt's source; -1 for a source without a visit."""
+        find = self.sources.get
+        return np.array([find(source_of(prompt_id, self.separator), -1) for prompt_id in prompt_ids], np.int64)
 
     def sizes(self, prompt_ids: Sequence[str]) -> Ints:
         """(M,) how many of these prompts are of the same source."""
@@ -89,7 +94,7 @@ class SourcePosterior:
         """Take in one visit of each of M different prompts: their rewards in [0, 1], in M groups."""
         a, b = self.posterior(prompt_ids, rows, now)
         self._enter(prompt_ids)
-        source, visited = np.unique(self._known(prompt_ids), return_inverse=True)
+        source, visited = np.unique(self.places(prompt_ids), return_inverse=True)
         reward, total = unit.sum(), unit.counts
         several = total > 1
         ordered = reward**2 - unit.map(unit.values**2).sum()  # over ordered pairs of different rollouts
@@ -122,11 +127,6 @@ class SourcePosterior:
         column = self.table.column
         weight = self.ageing ** np.maximum(now - column("own_step")[rows].astype(np.float64), 0.0)
         return column("own_reward")[rows] * weight, column("own_total")[rows] * weight
-
-    def _known(self, prompt_ids: Sequence[str]) -> Ints:
-        """(M,) place of each prompt's source; -1 for a source without a visit."""
-        find = self.sources.get
-        return np.array([find(source_of(prompt_id, self.separator), -1) for prompt_id in prompt_ids], np.int64)
 
     def _enter(self, prompt_ids: Sequence[str]) -> None:
         """Give new sources a place, in the order of their names."""
