@@ -28,9 +28,8 @@ The adversary plays within bounds: a share `explore` of each draw goes to all ca
 share of its weight in the data is kept, so the choice is as robust as one may want and forgets nothing: it is Group
 DRO over the mixtures q = explore * data + (1 - explore) * any.
 
-Live is not yet learnable: prompts that a guess solves are live for ever. With `pace` the chance of a source's prompts is
-also multiplied by how fast its success rate rises per live group, relative to that pace
-(`gdro.core.learning_progress`).
+Live is not yet learnable: prompts that a guess solves are live for ever. With `pace` the chance of a source's prompts
+is also multiplied by how fast its success rate rises per live group (`gdro.core.learning_progress`).
 
 Rewards are compared with the posterior too (`baseline`, `gdro.controllers.posterior_gdro`): what a source rarely gets
 right pushes harder than what it often does, and a group that agrees pushes by how much that was to be expected.

@@ -6,8 +6,8 @@ time (a rate on prompts that come again also rises when they are learnt by heart
 depend on how hard it is, so each is a fair sample of the source as it is then.
 
 The model, for each source: a prompt first seen after x live groups of its source has the rate r = alpha + beta x plus
-noise of variance SPREAD^2, alpha free and beta ~ Normal(pace, pace^2). Over first visits that count `KEEP` times as much
-as the next one, with S_ab the centred sum of products, the posterior mean is that of ridge regression,
+noise of variance SPREAD^2, alpha free and beta ~ Normal(pace, pace^2). Over first visits, each of which counts `KEEP`
+times as much as the next, with S_ab the centred sum of products, the posterior mean is that of ridge regression,
 
     beta = (S_xr + L pace) / (S_xx + L),      L = (SPREAD / pace)^2
 
