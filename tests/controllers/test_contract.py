@@ -29,6 +29,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("joint", {"adversary": "tsallis_inf", "weights": "mean_one"}),
     ("joint", {"signal": "failure", "utility": "surrogate", "statistic": "pass_at_k", "window": 5}),
     ("live_gdro", {"allot": "live"}),
+    ("live_gdro", {"pace": 0.001}),
     ("joint", {"inner_edges": [0.2, 0.7], "statistic": "mean_reward", "reward_range": (-1.0, 1.0)}),
 ]
 every = pytest.mark.parametrize(

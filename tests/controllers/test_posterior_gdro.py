@@ -189,6 +189,8 @@ def test_the_adversary_moves_the_choice_towards_what_fails():
         ("allot", "none"),
         ("repeats", 0.0),
         ("repeats", float("inf")),
+        ("pace", 0.0),
+        ("pace", 2.0),
     ],
 )
 def test_options_out_of_range_are_named(option, value):
@@ -260,3 +262,38 @@ def test_without_repeats_the_tail_is_hammered_and_with_them_it_is_not():
         rows = controller.classifier.table.known_rows(crowd[400:])
         most[repeats] = controller.classifier.visits_of(rows).max()
     assert most[5.0] < 0.6 * most[None]
+
+
+def test_a_source_counts_by_its_progress():
+    """The chances with and without `pace`, after the same visits, differ by the progress of the sources alone."""
+    plain, mine = (trained("live_gdro", explore=0.0, pace=pace) for pace in (None, 0.001))
+    ids = ["easy/39", "hard/39", "middle/39"]
+    rows = np.full(3, -1)
+    assert mine.progress is not None
+    progress = mine.progress.of(mine.sources.places(ids))
+    plain.sources, plain.prompt_game = mine.sources, mine.prompt_game
+    ratio = mine._chances(ids, rows) / plain._chances(ids, rows)
+    np.testing.assert_allclose(ratio / ratio[0], progress / progress[0], rtol=1e-12)
+    assert len(set(progress.tolist())) == 3
+
+
+def test_with_pace_what_is_guessed_loses_its_draws_to_what_is_learnt():
+    """Two sources that start alike, at one third: one rises with its own live groups, the other never does."""
+    ids = [f"{source}/{i}" for source in ("learnt", "guessed") for i in range(2000)]
+    shares = {}
+    for pace in (None, 0.001):
+        controller, rng = gdro.make_controller("live_gdro", pace=pace, baseline="group"), np.random.default_rng(0)
+        skill, guesses = 1.0 / 3.0, 0
+        for _ in range(150):
+            plan = controller.plan(controller.select(ids, 8))
+            rates = [skill if prompt_id.startswith("learnt") else 1.0 / 3.0 for prompt_id in plan.prompt_ids]
+            rewards = [rng.binomial(1, rate, 4) for rate in rates]
+            live = [0 < group.sum() < 4 for group in rewards]
+            learnt = [prompt_id.startswith("learnt") for prompt_id in plan.prompt_ids]
+            skill = min(skill + 0.0005 * sum(a and b for a, b in zip(live, learnt, strict=True)), 0.5)
+            guesses += len(learnt) - sum(learnt)
+            controller.observe(plan.prompt_ids, rewards)
+        shares[pace] = guesses / (8 * 150)
+    assert shares[None] == pytest.approx(0.5, abs=0.06)
+    assert shares[0.001] < shares[None] - 0.1
+    assert controller.metrics()["sources_standing_still"] <= 1
