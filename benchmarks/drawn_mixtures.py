@@ -1,6 +1,6 @@
 """Was the mixture chosen for the method? Live-GDRO, GRPO and SEC on mixtures drawn at random.
 
-    python benchmarks/drawn_mixtures.py runs/drawn                    train what is missing (72 runs of some 90 seconds)
+    python benchmarks/drawn_mixtures.py runs/drawn                    train what is missing (120 runs of 90 seconds)
     python benchmarks/drawn_mixtures.py docs/evidence/drawn --report  the tables again, from the outcomes there
 
 Every mixture has the form of the default recipe's and nothing else of it: 13 of the base model's own cells, drawn by
@@ -10,7 +10,7 @@ as the seed. So mixtures, not seeds, are what the intervals of the means are ove
 is an ordinary comparison, in FOLDER/NUMBER.
 
 `quarter`, Live-GDRO that leans further to small sources, was found on the first eight, where `half` was run too; the
-other eight confirm it.
+others confirm it. `paced`, which also asks how fast a source is learnt, was found on 101 to 108; 1 to 16 confirm it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,17 @@ from gdro.lab.compare_table import estimate_of, moved, titles
 from gdro.lab.stats import Estimate, seed_interval
 from gdro.tiny.mixture import DEFAULT_MIXTURE
 
-MIXTURES = {number: f"{number:02d}" for number in range(1, 17)}
+EARLY, FURTHER, LATER = range(1, 9), range(9, 17), range(101, 109)
+FIRST, ALL = (*EARLY, *FURTHER), (*EARLY, *FURTHER, *LATER)
+MIXTURES = {number: f"{number:02d}" for number in ALL}
 """Number -> folder."""
-SETTLED = range(1, 9)
-"""Mixtures on which `quarter` was found."""
-SETS = {"1 to 8": SETTLED, "9 to 16": range(9, 17), "all": range(1, 17)}
+SETS = {
+    "1 to 8": EARLY,
+    "9 to 16": FURTHER,
+    "101 to 108": LATER,
+    "1 to 16": FIRST,
+    "all": ALL,
+}
 """What the means are over."""
 SIZE, COMMON, TAIL, SHARE = 16_384, 5, 8, 1 / 20
 SCARCE = ("chain_sum/1", "products/1", "lcm/1")
@@ -61,14 +67,20 @@ SOLVED = {
     "spell_backward/4": 0.001,
 }
 """The base model's mean@8 before training (docs/base_model.md), of cells that may be common."""
-METHODS: dict[str, dict[str, Any] | None] = {
-    "uniform": {"controller": "uniform"},
-    "live": {"controller": "live_gdro"},
-    "sec": {"controller": {"name": "sec", "category": "prefix"}, "candidates": 64},
-    "quarter": {"controller": {"name": "live_gdro", "size_power": 0.25}},
+METHODS: dict[str, tuple[dict[str, Any], Sequence[int]]] = {
+    "uniform": ({"controller": "uniform"}, ALL),
+    "live": ({"controller": "live_gdro"}, ALL),
+    "sec": ({"controller": {"name": "sec", "category": "prefix"}, "candidates": 64}, ALL),
+    "quarter": ({"controller": {"name": "live_gdro", "size_power": 0.25}}, ALL),
+    "half": ({"controller": {"name": "live_gdro", "size_power": 0.5}}, EARLY),
+    "paced": ({"controller": {"name": "live_gdro", "size_power": 0.25, "pace": 0.0005}}, FIRST),
 }
-TRIED: dict[str, dict[str, Any] | None] = {"half": {"controller": {"name": "live_gdro", "size_power": 0.5}}}
-"""Run on `SETTLED` only."""
+"""Method -> its settings, the mixtures it was run on."""
+PAIRS = (
+    *product(("uniform", "sec"), ("live", "quarter", "half", "paced")),
+    *product(("live", "quarter"), ("paced",)),
+)
+"""The differences whose means are shown: from, of."""
 SCORES = ("pass_at_k", "mean_at_k", "trained_mean", "worst_bin")
 
 
@@ -96,7 +108,7 @@ def plan_of(number: int) -> Plan:
         "data": {"size": SIZE, "cells": cells_of(number)},
     }
     about = f"Live-GDRO, GRPO and SEC on mixture {number} of those drawn at random"
-    methods = METHODS | (TRIED if number in SETTLED else {})
+    methods = {name: settings for name, (settings, mixtures) in METHODS.items() if number in mixtures}
     return Plan(name=f"drawn-{number}", about=about, seeds=(number,), methods=methods, overrides=overrides)
 
 
@@ -118,7 +130,7 @@ def gaps(found: Found, method: str, against: str) -> dict[int, list[Estimate]]:
     return {
         number: [estimate_of(summary["methods"][method]["scores"][score]["difference"]) for score in SCORES]
         for number, summary in found[against].items()
-        if method in summary["methods"]
+        if number in METHODS[method][1]
     }
 
 
@@ -145,7 +157,7 @@ def means(found: Found) -> str:
     """One row a pair of methods and set of mixtures: the mean difference, its interval over mixtures."""
     names = [titles(next(iter(found["uniform"].values()))["k"])[score] for score in SCORES]
     rows = []
-    for against, method in product(found, ("live", "quarter", "half")):
+    for against, method in PAIRS:
         of = gaps(found, method, against)
         for name, numbers in SETS.items():
             if of.keys() >= set(numbers):
@@ -162,8 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen.report and train(chosen.folder, {folder: plan_of(number) for number, folder in MIXTURES.items()}):
         return 1
     found = {
-        against: {number: read(chosen.folder / folder, against) for number, folder in MIXTURES.items()}
-        for against in ("uniform", "sec")
+        against: {number: read(chosen.folder / MIXTURES[number], against) for number in METHODS[against][1]}
+        for against in ("uniform", "sec", "live", "quarter")
     }
     parts = [composition(), means(found), each(found, "uniform"), each(found, "sec")]
     text = "\n".join(parts)
