@@ -90,6 +90,14 @@ def test_another_controller_or_kind_starts_over() -> None:
     assert settings_.values["data"] == {"kind": "reasoning_gym", "size": 10}
 
 
+def test_a_controller_by_its_name_has_its_own_defaults_and_a_name_among_its_options_keeps_them() -> None:
+    given = {"name": "live_gdro", "pace": 0.001}
+    for text, kept in (("controller=live_gdro", {}), ("controller.name=live_gdro", {"pace": 0.001})):
+        settings_ = Settings({"controller": dict(given)})
+        apply_overrides(settings_, [text])
+        assert settings_.values["controller"] == {"name": "live_gdro"} | kept
+
+
 def test_later_override_wins_and_sections_can_be_whole() -> None:
     assert load_config(None, ["steps=3", "steps=4"]).steps == 4
     config = load_config(None, ["optimisation.warmup=3", "optimisation={learning_rate: 1e-3}"])

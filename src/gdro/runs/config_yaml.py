@@ -186,7 +186,8 @@ def apply_overrides(settings: Settings, overrides: Sequence[str]) -> None:
     """Lays `a.b=value` texts over `settings`, in place.
 
     Values are YAML. Of two for one key the later wins; whole sections go before keys inside them, so the
-    order of `controller=uniform` and `controller.eta=3` does not matter.
+    order of `controller=uniform` and `controller.eta=3` does not matter. A whole section replaces what was there:
+    `controller=live_gdro` has that controller's defaults, whatever options stood beside the name.
 
     Raises:
         ConfigError: a text without `=`, an empty key, a value that is not YAML, a key inside a plain value.
@@ -207,7 +208,7 @@ def _parse_override(text: str) -> tuple[KeyPath, Any, str]:
 
 def _set(settings: Settings, path: KeyPath, value: Any, place: str) -> None:
     if path == ("controller",) and isinstance(value, str):
-        path = ("controller", "name")
+        value = {"name": value}
     section = settings.values
     for depth, key in enumerate(path[:-1], start=1):
         if section.get(key) is None:
