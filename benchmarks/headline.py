@@ -18,7 +18,7 @@ from typing import Any
 from gdro.lab import markdown
 from gdro.lab.compare_table import cell
 
-METHODS = {"uniform": "GRPO", "live": "**gdro** (`live_gdro`)", "sec": "SEC", "greso": "GRESO"}
+METHODS = {"uniform": "GRPO", "paced": "**gdro** (`gdro train`)", "sec": "SEC", "greso": "GRESO"}
 SCORES = {
     "pass_at_k": "pass@8",
     "mean_at_k": "mean@8",
