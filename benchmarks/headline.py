@@ -2,7 +2,7 @@
 
     python benchmarks/headline.py docs/evidence/confirm_first
 
-Scores of the base model, GRPO, Live-GDRO and two peers, with differences from GRPO and their 95 % intervals.
+Scores of the base model, GRPO, Live-GDRO and three peers, with differences from GRPO and their 95 % intervals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from gdro.lab import markdown
 from gdro.lab.compare_table import cell
 
-METHODS = {"uniform": "GRPO", "paced": "**gdro** (`gdro train`)", "sec": "SEC", "greso": "GRESO"}
+METHODS = {"uniform": "GRPO", "paced": "**gdro** (`gdro train`)", "sec": "SEC", "dump": "DUMP", "adarft": "AdaRFT"}
 SCORES = {
     "pass_at_k": "pass@8",
     "mean_at_k": "mean@8",
