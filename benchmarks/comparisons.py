@@ -11,15 +11,16 @@ from gdro.lab.compare import summary_of
 from gdro.lab.compare_plan import Plan, jobs_of, plan_text, read_plan
 
 
-def train(root: Path, plans: Mapping[str, Plan]) -> int:
-    """Run or go on with every comparison, root/NAME by its plan; 0 when all are done."""
+def train(root: Path, plans: Mapping[str, Plan], jobs: int | None = None) -> int:
+    """Run or go on with every comparison, root/NAME by its plan, `jobs` runs at a time (a core each, where None); 0 when
+    all are done."""
     worst = 0
     for name, plan in plans.items():
         file = root / name / "compare.yaml"
         if not file.is_file():
-            file.parent.mkdir(parents=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(plan_text(plan), encoding="utf-8")
-        worst = max(worst, compare([str(file.parent)]))
+        worst = max(worst, compare([str(file.parent), *([] if jobs is None else ["--jobs", str(jobs)])]))
     return worst
 
 

@@ -83,11 +83,12 @@ class Settings:
     layers: int = 4
 
 
-def pretrain(settings: Settings, output: Path, cells: Sequence[Cell] = DEFAULT_MIXTURE) -> str:
-    """Train, save a Hugging Face folder at `output` and return the SHA-256 of its `model.safetensors`."""
+def pretrain(settings: Settings, output: Path, cells: Sequence[Cell] = DEFAULT_MIXTURE, device: str = "cpu") -> str:
+    """Train on `device`, save a Hugging Face folder at `output` and return the SHA-256 of its `model.safetensors`."""
     torch.set_num_threads(1)
     tokenizer = make_tokenizer(settings, cells)
     model = new_model(tokenizer, settings.hidden, settings.intermediate, settings.layers, settings.seed)
+    model.to(device)
     for phase in (settings.skills, settings.faults):
         train(model, tokenizer, settings, phase, cells)
     model.save_pretrained(output)
@@ -181,10 +182,11 @@ def answer_loss(model: Qwen3ForCausalLM, examples: Sequence[Example]) -> torch.T
     """Summed cross entropy of the answer tokens. Rows are padded on the right, where no token can look."""
     width = max(len(ids) for ids, _ in examples)
     ids = torch.zeros(len(examples), width, dtype=torch.long)
-    wanted = torch.zeros(len(examples), width, dtype=torch.bool)
+    wanted = torch.zeros(len(examples), width, dtype=torch.bool)  # filled where it is cheap, then moved whole
     for row, (tokens, prompt) in enumerate(examples):
         ids[row, : len(tokens)] = torch.tensor(tokens)
         wanted[row, prompt : len(tokens)] = True
+    ids, wanted = ids.to(model.device), wanted.to(model.device)
     hidden = model.model(ids[:, :-1], use_cache=False).last_hidden_state
     logits = model.lm_head(hidden[wanted[:, 1:]])
     return torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted[:, 1:]], reduction="sum")
