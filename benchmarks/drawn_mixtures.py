@@ -11,6 +11,7 @@ is an ordinary comparison, in FOLDER/NUMBER.
 
 `quarter`, Live-GDRO that leans further to small sources, was found on the first eight, where `half` was run too; the
 others confirm it. `paced`, which also asks how fast a source is learnt, was found on 101 to 108; 1 to 32 confirm it.
+DUMP and AdaRFT, the peers that come next after SEC, are on 17 to 32.
 """
 
 from __future__ import annotations
@@ -77,11 +78,13 @@ METHODS: dict[str, tuple[dict[str, Any], Sequence[int]]] = {
     "quarter": ({"controller": {"name": "live_gdro", "size_power": 0.25}}, KNOWN),
     "half": ({"controller": {"name": "live_gdro", "size_power": 0.5}}, EARLY),
     "paced": ({"controller": {"name": "live_gdro", "size_power": 0.25, "pace": 0.0005}}, FRESH),
+    "dump": ({"controller": {"name": "dump", "category": "prefix"}, "candidates": 64}, AGAIN),
+    "adarft": ({"controller": "adarft", "candidates": 64}, AGAIN),
 }
 """Method -> its settings, the mixtures it was run on."""
 PAIRS = (
     *product(("uniform", "sec"), ("live", "quarter", "half", "paced")),
-    *product(("live", "quarter"), ("paced",)),
+    *product(("live", "quarter", "dump", "adarft"), ("paced",)),
 )
 """The differences whose means are shown: from, of."""
 SCORES = ("pass_at_k", "mean_at_k", "trained_mean", "worst_bin")
@@ -178,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     found = {
         against: {number: read(chosen.folder / MIXTURES[number], against) for number in METHODS[against][1]}
-        for against in ("uniform", "sec", "live", "quarter")
+        for against in dict(PAIRS)
     }
     parts = [composition(), means(found), each(found, "uniform"), each(found, "sec")]
     text = "\n".join(parts)

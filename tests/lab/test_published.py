@@ -68,6 +68,7 @@ def test_something_is_published():
         "few_prompts_second",
         "first",
         "fresh",
+        "larger",
         "learning_rate",
         "longer",
         "rounds",
