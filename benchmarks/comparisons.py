@@ -12,7 +12,7 @@ from gdro.lab.compare_plan import Plan, jobs_of, plan_text, read_plan
 
 
 def train(root: Path, plans: Mapping[str, Plan], jobs: int | None = None) -> int:
-    """Run or go on with every comparison, root/NAME by its plan, `jobs` runs at a time (a core each, where None); 0 when
+    """Run or go on with every comparison, root/NAME by its plan, `jobs` at a time (None: one a core); 0 when
     all are done."""
     worst = 0
     for name, plan in plans.items():

@@ -6,7 +6,7 @@
     gdro compare docs/evidence/larger --report                    the table again, from the outcomes there
 
 The base is taught what the embedded one is taught (docs/base_model.md), from nothing, in fewer steps: a larger model
-learns more from each. What follows is the comparison `confirm_first` but for the model, its learning rate and the seeds.
+learns more from each. The comparison is `confirm_first` but for the model, its learning rate and the seeds.
 It runs without a GPU too, a step a second on one core.
 """
 
