@@ -1,6 +1,6 @@
 """Was the mixture chosen for the method? Live-GDRO, GRPO and SEC on mixtures drawn at random.
 
-    python benchmarks/drawn_mixtures.py runs/drawn                    train what is missing (160 runs of 100 seconds)
+    python benchmarks/drawn_mixtures.py runs/drawn                    train what is missing (200 runs of 100 seconds)
     python benchmarks/drawn_mixtures.py docs/evidence/drawn --report  the tables again, from the outcomes there
 
 Every mixture has the form of the default recipe's and nothing else of it: 13 of the base model's own cells, drawn by
@@ -131,6 +131,15 @@ Found = Mapping[str, Mapping[int, Mapping[str, Any]]]
 """Method that the differences are from -> mixture -> the comparison's summary."""
 
 
+def read_all(folder: Path, against: str) -> dict[int, dict[str, Any]]:
+    """Mixture -> its summary from `against`, of the methods alone that `PAIRS` compares with it."""
+    wanted = [against, *(method for other, method in PAIRS if other == against)]
+    return {
+        number: read(folder / MIXTURES[number], against, [name for name in wanted if number in METHODS[name][1]])
+        for number in METHODS[against][1]
+    }
+
+
 def gaps(found: Found, method: str, against: str) -> dict[int, list[Estimate]]:
     """Mixture -> a method's difference from another in each of `SCORES`."""
     return {
@@ -179,10 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not chosen.report and train(chosen.folder, {folder: plan_of(number) for number, folder in MIXTURES.items()}):
         return 1
-    found = {
-        against: {number: read(chosen.folder / MIXTURES[number], against) for number in METHODS[against][1]}
-        for against in dict(PAIRS)
-    }
+    found = {against: read_all(chosen.folder, against) for against in dict(PAIRS)}
     parts = [composition(), means(found), each(found, "uniform"), each(found, "sec")]
     text = "\n".join(parts)
     (chosen.folder / "table.md").write_text(text, encoding="utf-8")

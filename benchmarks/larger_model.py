@@ -6,8 +6,8 @@
     gdro compare docs/evidence/larger --report                    the table again, from the outcomes there
 
 The base is taught what the embedded one is taught (docs/base_model.md), from nothing, in fewer steps: a larger model
-learns more from each. The comparison is `confirm_first` but for the model, its learning rate and the seeds.
-It runs without a GPU too, a step a second on one core.
+learns more from each. The comparison is `confirm_first`, most of its methods and `joint`, but for the model, its
+learning rate and the seeds. It runs without a GPU too, a step a second on one core.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from comparisons import train
-from gdro.lab.compare_plan import Plan
+from gdro.lab.arguments import at_least_one
+from gdro.lab.compare_plan import Plan, locate_plan, read_plan
 from gdro.tiny.pretrain import Phase, Settings, pretrain
 
 BASE = Settings(
@@ -33,38 +33,34 @@ BASE = Settings(
 )
 """36.0 M parameters, taught for three quarters of the embedded model's steps."""
 SEEDS = (60, 61, 62, 63, 64)
-METHODS: dict[str, dict[str, Any]] = {
-    "uniform": {"controller": "uniform"},
-    "paced": {"controller": {"name": "live_gdro", "size_power": 0.25, "pace": 0.0005}},
-    "sec": {"controller": {"name": "sec", "category": "prefix"}, "candidates": 64},
-    "live": {"controller": "live_gdro"},
-    "dump": {"controller": {"name": "dump", "category": "prefix"}, "candidates": 64},
-    "joint": {"controller": "joint"},
-    "adarft": {"controller": "adarft", "candidates": 64},
-    "greso": {"controller": "greso", "candidates": 64},
-    "mopps": {"controller": "mopps", "candidates": 64},
-    "maxrl": {"controller": "maxrl"},
-}
+METHODS = ("uniform", "paced", "sec", "live", "dump", "joint", "adarft", "greso", "mopps", "maxrl")
 
 
 def plan_of(base: Path) -> Plan:
     """The comparison; its runs start from `base`."""
-    overrides = {
+    first = read_plan(locate_plan("confirm_first"))
+    known = first.methods | {"joint": {"controller": "joint"}}
+    changed = {
         "model": str(base),
-        "evaluation.every": 150,
         "checkpoint.every": 600,
         "optimisation.learning_rate": 1e-4,
         "verifier.workers": 1,
     }
-    about = "Ten methods on the default run's mixture, from a base of 36 M parameters"
-    return Plan(name="larger", about=about, seeds=SEEDS, methods=METHODS, overrides=overrides)
+    values = {
+        "name": "larger",
+        "about": "Ten methods on the default run's mixture, from a base of 36 M parameters",
+        "seeds": SEEDS,
+        "methods": {name: known[name] for name in METHODS},
+        "overrides": first.overrides | changed,
+    }
+    return first.model_copy(update=values)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the comparison's folder; the base is made in FOLDER/base")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default 1)")
+    parser.add_argument("--jobs", type=at_least_one, default=1, help="runs side by side (default 1)")
     parser.add_argument("--only-base", action="store_true", help="make the base and stop")
     chosen = parser.parse_args(arguments)
     base = chosen.folder / "base"

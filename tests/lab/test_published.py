@@ -110,6 +110,12 @@ def test_the_gain_on_mixtures_drawn_at_random_follows_from_its_outcomes(tmp_path
         assert plan.model_copy(update={"recipe": "default"}) == drawn.plan_of(number)
 
 
+def test_the_larger_model_was_compared_by_the_plan_that_its_script_has(monkeypatch):
+    monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
+    published = read_plan(EVIDENCE / "larger" / "compare.yaml").model_copy(update={"recipe": "default"})
+    assert published == import_module("larger_model").plan_of(Path("runs/larger/base"))
+
+
 def test_the_readme_shows_the_published_comparison(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
     headline = import_module("headline")
