@@ -128,15 +128,14 @@ def _train(chosen: argparse.Namespace) -> int:
         return _fail("--assume belongs to --dry-run")
 
     def run() -> None:
-        if chosen.resume is not None:
-            from gdro.runs.train import resume
+        config = None if chosen.resume is not None else load_config(chosen.recipe, chosen.overrides)
+        from gdro.runs.train import leave_processes, resume, train
 
+        if config is None:
             resume(chosen.resume)
-            return
-        config = load_config(chosen.recipe, chosen.overrides)
-        from gdro.runs.train import train
-
-        train(config)
+        else:
+            train(config)
+        leave_processes()
 
     return _guarded(run)
 

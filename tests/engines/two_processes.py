@@ -12,6 +12,7 @@ import torch
 from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
 
 from gdro.engines.trl import GDROTrainer
+from gdro.runs.train import leave_processes
 
 
 class Whole(Ragged):
@@ -50,14 +51,20 @@ def run(folder: Path, resume: Path | None) -> dict[str, object]:
     }
 
 
+def threads() -> list[str]:
+    """Names of this process's threads (Linux)."""
+    return [comm.read_text().strip() for comm in Path("/proc/self/task").glob("*/comm")]
+
+
 def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     results = {"whole": run(folder / "run", None)}
     for stop in (2, 3):
         results[f"from {stop}"] = run(folder / "again", folder / "run" / f"checkpoint-{stop}")
+    leave_processes()
+    results["gloo threads"] = [name for name in threads() if "gloo" in name]
     (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(results))
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 
 from gdro.data.prompts import Prompt
@@ -13,9 +11,11 @@ from gdro.runs.rewards import VerifierReward
 class Lengths:
     """Scores a tenth of the completion's length; the prompt's answer is added."""
 
-    counts: ClassVar[dict[str, int]] = {"scored": 3}
+    def __init__(self):
+        self.counts = {}
 
     def score(self, prompts, completions):
+        self.counts["scored"] = self.counts.get("scored", 0) + len(completions)
         return [float(p.answer) + len(c) / 10 for p, c in zip(prompts, completions, strict=True)]
 
 
@@ -24,10 +24,12 @@ PROMPTS = [Prompt("a/1", "one?", "0", "a", {}), Prompt("a/2", [{"role": "user", 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(None, [0.7, 0.3, 1.0]), (0.7, [1.0, 0.0, 1.0]), (1.0, [0, 0, 1])])
 def test_partial_credit(threshold, expected):
-    reward = VerifierReward(Lengths(), PROMPTS, threshold)
+    verifier = Lengths()
+    reward = VerifierReward(verifier, PROMPTS, threshold)
     chat = [{"role": "assistant", "content": "12345"}]
     assert reward(completions=["12", "123", chat], id=["a/2", "a/1", "a/2"]) == pytest.approx(expected)
     assert (reward.example.question, reward.example.completion) == ("two?", "12")
     assert reward.example.reward == expected[0]
+    verifier.score(PROMPTS[:1], ["of an evaluation"])
     assert reward.new_counts() == {"scored": 3}
     assert reward.new_counts() == {}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from accelerate.utils import gather_object
 
 from gdro.data.prompts import Prompt
 from gdro.runs.config_sections import VerifierConfig
@@ -45,13 +48,16 @@ class VerifierReward:
         self.verifier, self.threshold = verifier, threshold
         self.by_id: Mapping[str, Prompt] = {prompt.id: prompt for prompt in prompts}
         self.example = Example()
-        self._counted: dict[str, int] = {}
+        self._new: Counter[str] = Counter()
 
     def __call__(self, *, completions: list[Any], id: list[str], **columns: Any) -> list[float]:
-        """One reward a completion."""
+        """One reward a completion. Every process calls it at once, each with its own part of the batch."""
         texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
         prompts = [self.by_id[prompt_id] for prompt_id in id]
+        before = Counter(self.verifier.counts)
         rewards = self.verifier.score(prompts, texts)
+        for counts in gather_object([Counter(self.verifier.counts) - before]):
+            self._new += counts
         if self.threshold is not None:
             rewards = [float(reward >= self.threshold) for reward in rewards]
         if rewards:
@@ -59,11 +65,9 @@ class VerifierReward:
         return rewards
 
     def new_counts(self) -> dict[str, int]:
-        """Answers by cause since the last call."""
-        now = self.verifier.counts
-        fresh = {cause: count - self._counted.get(cause, 0) for cause, count in now.items()}
-        self._counted = dict(now)
-        return {cause: count for cause, count in sorted(fresh.items()) if count}
+        """Answers of the training batches by cause since the last call, of all processes."""
+        taken, self._new = self._new, Counter()
+        return dict(sorted(taken.items()))
 
 
 def _question(prompt: Prompt) -> str:

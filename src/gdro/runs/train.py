@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -48,6 +49,8 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
         RunError, DataError, GoldError: what stands in the way, found before training where it can be.
     """
     _join_processes()
+    if PartialState().num_processes > 1 and config.output is None:
+        raise RunError("with several processes the folder must be named: --set output=DIR")
     progress = Progress(config.steps, live=live)
     prompts, policy, verifier = prepare(config, progress)
     with _closing(verifier, progress):
@@ -170,7 +173,6 @@ class Run:
             fields = evaluation.event(result, self.base)
             self._write("evaluation", step=step, **fields)
             self.progress.evaluation(step, fields)
-            self.reward.new_counts()
         PartialState().wait_for_everyone()
 
     def on_step(self, step: dict[str, Any]) -> None:
@@ -349,8 +351,6 @@ def _newest(folder: RunFolder, progress: Progress) -> Path | None:
 
 def _shared_folder(config: TrainConfig) -> RunFolder:
     """The run's folder, made by the main process."""
-    if PartialState().num_processes > 1 and config.output is None:
-        raise RunError("with several processes the folder must be named: --set output=DIR")
     if PartialState().is_main_process:
         folder = new_folder(config.output, config.name)
     PartialState().wait_for_everyone()
@@ -360,6 +360,17 @@ def _shared_folder(config: TrainConfig) -> RunFolder:
 def _join_processes() -> None:
     """Meet the other processes of a launch (torchrun): accelerate does so on a CPU only when told."""
     PartialState(cpu=not torch.cuda.is_available())
+
+
+def leave_processes() -> None:
+    """Part from the other processes of a launch, once each has finished: the last thing that a program does.
+
+    A finished trainer is a cycle that holds the process group, and with it gloo's threads, until it is collected. A
+    thread that outlives the interpreter can abort the process (exit status 134), however well the run went.
+    """
+    gc.collect()
+    PartialState().wait_for_everyone()
+    PartialState().destroy_process_group()
 
 
 def _held(folder: RunFolder) -> AbstractContextManager[None]:
