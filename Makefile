@@ -29,8 +29,8 @@ test: $(VENV)/.installed  ## environment + all tests
 test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in against the real verl, on CPU
 	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -rs tests/verl tests/replay
 
-evidence: $(VENV)/.installed  ## the comparisons of docs/evidence.md, from nothing (2 cores: some 9 hours; goes on where it stopped)
-	for plan in confirm_first confirm_second confirm_third learning_rate rounds ablation sensitivity classifier longer; do \
+evidence: $(VENV)/.installed  ## the comparisons of docs/evidence.md, from nothing (2 cores: some 10 hours; goes on where it stopped)
+	for plan in confirm_first confirm_second confirm_third repeat_first learning_rate rounds ablation sensitivity classifier longer; do \
 	  if test -d runs/compare-$$plan; then $(BIN)/gdro compare runs/compare-$$plan; else $(BIN)/gdro compare $$plan; fi || exit 1; done
 	$(BIN)/python benchmarks/tails.py runs/tails
 

@@ -49,6 +49,15 @@ def test_a_plan_reads_back_as_it_was_written(tmp_path):
     assert (job.method, job.seed, job.config.steps) == ("both", 3, 9)
 
 
+def test_a_controller_by_its_name_starts_from_its_own_defaults(tmp_path):
+    """Not from what the recipe says of one of that name: a row means the same whatever the recipe becomes."""
+    assert load_config().controller.options["pace"] is not None
+    text = "name: a\nseeds: [1]\nmethods: {m: {controller: {name: live_gdro, eta: 2.0}}, n: {controller.eta: 2.0}}\n"
+    named, keyed = (job.config.controller.options for job in jobs_of(_plan(tmp_path, text), tmp_path))
+    assert (named["eta"], named["pace"]) == (2.0, None)
+    assert (keyed["eta"], keyed["pace"]) == (2.0, load_config().controller.options["pace"])
+
+
 def test_a_recipe_is_looked_for_beside_the_plan(tmp_path):
     (tmp_path / "mine.yaml").write_text(load_config().to_yaml().replace("learning_rate: 0.0002", "learning_rate: 0.5"))
     jobs = jobs_of(_plan(tmp_path, "recipe: mine.yaml\nname: a\nseeds: [1]\nmethods: {m: }\n"), tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gdro.lab import compare
-from gdro.lab.compare_plan import read_plan
+from gdro.lab.compare_plan import jobs_of, locate_plan, plan_names, read_plan
 from gdro.lab.stats import Estimate
 from gdro.runs.errors import RunError
 
@@ -71,6 +71,7 @@ def test_something_is_published():
         "larger",
         "learning_rate",
         "longer",
+        "repeat_first",
         "rounds",
         "second",
         "sensitivity",
@@ -82,6 +83,13 @@ def test_something_is_published():
         "tenth_second",
         "third",
     ]
+
+
+@pytest.mark.parametrize("name", sorted(set(plan_names()) & {folder.name for folder in PUBLISHED}))
+def test_a_plan_of_the_package_still_trains_what_was_published(name):
+    """The recipe may have changed since; what its rows mean may not have."""
+    ours, published = locate_plan(name), EVIDENCE / name / "compare.yaml"
+    assert jobs_of(read_plan(ours), ours.parent) == jobs_of(read_plan(published), published.parent)
 
 
 def test_the_gain_by_the_tails_share_follows_from_its_outcomes(tmp_path, monkeypatch, capsys):

@@ -10,7 +10,9 @@
       joint: {controller: {name: joint, eta: 7.0}}
 
 A method changes what it is: its controller, its optimisation. What makes the comparison fair (model, data, steps,
-prompts and rollouts of a step, evaluation, verifier) is shared by all and can stand in `overrides` only.
+prompts and rollouts of a step, evaluation, verifier) is shared by all and can stand in `overrides` only. A controller
+given by its name has that controller's own defaults for what is not said, whatever options the recipe's has: a method
+means the same in every comparison.
 """
 
 from __future__ import annotations
@@ -193,8 +195,10 @@ def _settings(plan: Plan, recipe: str, method: str, seed: int) -> TrainConfig:
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Nested settings as `a.b=value` texts (JSON is YAML)."""
+    """Nested settings as `a.b=value` texts (JSON is YAML); a controller by its name starts from its own defaults."""
     for key, value in values.items():
+        if (above, key) == ("", "controller") and isinstance(value, Mapping) and "name" in value:
+            yield f"controller={json.dumps(value['name'])}"
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{above}{key}.")
         else:
