@@ -126,12 +126,34 @@ def test_extreme_rewards_and_losses_leave_weights_finite_and_plans_exact(name, o
     for _ in range(8):
         plan = controller.plan([IDS[i] for i in rng.permutation(60)[:24]])
         assert plan.total == 24 * controller.mean_rollouts
-        feedback = controller.observe(plan.prompt_ids, [rng.choice(EXTREMES, n) for n in plan.rollouts])
+        rewards = [rng.choice(EXTREMES, n) for n in plan.rollouts]
+        if controller.sets_baselines:
+            with pytest.raises(gdro.RewardError, match=r"outside reward_range=\(0.0, 1.0\).*reward_range=\(lowest"):
+                controller.observe(plan.prompt_ids, rewards)
+            controller.cancel(plan)
+            continue
+        with pytest.warns(UserWarning, match=r"count as its nearer end.*set the controller's option reward_range"):
+            feedback = controller.observe(plan.prompt_ids, rewards)
         assert np.isfinite(feedback.weights).all()
         assert (feedback.weights > 0).all()
         assert controller.metrics()["out_of_range"] > 0
         if controller.needs_losses:
             controller.observe_losses(plan.prompt_ids, rng.choice(EXTREMES, 24))
+
+
+@every
+def test_what_float32_makes_of_a_reward_is_that_reward(name, options):
+    """0.9 is correct at a threshold of 0.9, and 1 + 1e-7 inside a range up to 1, though float32 holds neither."""
+    exact, rounded = (gdro.make_controller(name, correct_threshold=0.9, **options) for _ in range(2))
+    plan = exact.plan(IDS[:24])
+    rounded.plan(IDS[:24])
+    rewards = [np.where(np.arange(n) % 2, 0.9, 1.0) for n in plan.rollouts]
+    exact.observe(plan.prompt_ids, rewards)
+    rounded.observe(plan.prompt_ids, [np.where(group == 1.0, 1.0 + 1e-7, np.float32(0.9)) for group in rewards])
+    for key in ("pass_rate_mean", "any_correct", "out_of_range"):
+        assert rounded.metrics()[key] == exact.metrics()[key]
+    assert exact.metrics()["pass_rate_mean"] == 1.0
+    assert exact.metrics()["out_of_range"] == 0
 
 
 def refused(controller: Controller, error: type[GDROError], call: Any) -> None:

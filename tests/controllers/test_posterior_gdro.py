@@ -297,3 +297,18 @@ def test_with_pace_what_is_guessed_loses_its_draws_to_what_is_learnt():
     assert shares[None] == pytest.approx(0.5, abs=0.06)
     assert shares[0.001] < shares[None] - 0.1
     assert controller.metrics()["sources_standing_still"] <= 1
+
+
+@pytest.mark.parametrize("name", ["live_gdro", "posterior_gdro"])
+def test_a_reward_outside_the_range_is_an_error_where_baselines_follow_from_it(name):
+    """Rewards of -1 and 1 against baselines in [0, 1] would be a gradient of the wrong sign."""
+    controller = gdro.make_controller(name, baseline="posterior")
+    controller.plan(["s/1", "s/2"])
+    before = gdro.state_hash(controller.state_dict())
+    rewards = [[0.0, 1.0, 1.0, 0.0], [1.0, -1.0, 1.0, 1.0]]
+    with pytest.raises(gdro.RewardError, match=r"prompt 's/2' has a reward of -1, outside reward_range=\(0.0, 1.0\)"):
+        controller.observe(["s/1", "s/2"], rewards)
+    assert gdro.state_hash(controller.state_dict()) == before
+    wide = gdro.make_controller(name, baseline="posterior", reward_range=(-1.0, 1.0))
+    wide.plan(["s/1", "s/2"])
+    assert np.isfinite(wide.observe(["s/1", "s/2"], rewards).baselines).all()

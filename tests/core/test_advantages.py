@@ -155,3 +155,18 @@ def test_bad_rows_are_a_reward_error(rewards, ids):
 def test_bad_options_are_named(option):
     with pytest.raises(OptionError):
         group_advantages([[1.0, 0.0]], **option)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [1, "1", 1, "1"],
+        ["a", "a\0", "a", "a\0"],
+        [2**53 + 1, float(2**53), 2**53 + 1, float(2**53)],
+        [("a", 1), ("a", 2), ("a", 1), ("a", 2)],
+        [None, "None", None, "None"],
+        np.array(["a", "b", "a", "b"]),
+    ],
+)
+def test_rows_are_grouped_by_what_python_calls_equal(ids):
+    np.testing.assert_array_equal(flat_advantages([1.0, 5.0, 3.0, 5.0], ids, "dr_grpo"), [-1.0, 0.0, 1.0, 0.0])

@@ -8,6 +8,7 @@ import torch
 from trl_bench import character_tokenizer, config, has_even_digit, sums, tiny_model
 
 import gdro
+from gdro.controllers.peers.random_ragged import RandomRagged
 from gdro.core.errors import OptionError, PlanError
 from gdro.engines.trl import GDROTrainer
 from gdro.engines.trl.rounds import dynamic_sampling, reinforce_ada
@@ -120,9 +121,19 @@ def test_options_that_do_not_go_together(tmp_path):
         make(tmp_path, "twice")
     with pytest.raises(OptionError, match="takes the place of a controller's choice"):
         make(tmp_path, "dynamic_sampling", controller=gdro.make_controller("mopps"))
+    with pytest.raises(OptionError, match="takes the place of a controller's choice"):
+        make(tmp_path, "dynamic_sampling", controller=gdro.make_controller("joint"))
+    with pytest.raises(OptionError, match="'dr_grpo' does not go with rounds='reinforce_ada'"):
+        make(tmp_path, "reinforce_ada", scale_rewards="none")
+
+
+class Ragged(RandomRagged):
+    """One's own controller, which does not say how it plans."""
+
+    plans_equally = True
 
 
 def test_unequal_plans_are_an_error(tmp_path):
-    controller = gdro.make_controller("random_ragged", seed=1)
+    controller = Ragged(seed=1)
     with pytest.raises(PlanError, match="rounds have generated equal groups"):
         make(tmp_path, "dynamic_sampling", controller=controller, max_steps=20).train()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, Image, Value
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 from trl_bench import Even, Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
@@ -250,6 +251,18 @@ def test_bad_ids(tmp_path):
     assert again["id"][0] == named["id"][5]
     with pytest.raises(PromptIdError, match="already has"):
         with_ids(named, "sums")
+
+
+def test_ids_go_by_content_whatever_a_column_holds():
+    images = pytest.importorskip("PIL.Image")
+    pictures = [images.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+    days = [datetime(2026, 1, 1, hour) for hour in (1, 2)]
+    rows = Dataset.from_dict(
+        {"image": pictures, "day": days}, features=Features({"image": Image(), "day": Value("timestamp[s]")})
+    )
+    first, again = with_ids(rows, "seen")["id"], with_ids(rows, "seen")["id"]
+    assert first[0] != first[1]
+    assert list(first) == list(again)
 
 
 def test_generation_rows_bound_every_batch(tmp_path, monkeypatch):

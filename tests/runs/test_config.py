@@ -130,6 +130,29 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"controller": {"name": "joint", "eta": "x"}}, "controller.eta = 'x': must be number"),
     (
+        {"controller": {"name": "joint", "reward_range": [0.0, 1.0, 2.0]}},
+        "controller.reward_range = [0.0, 1.0, 2.0]: must be list of 2 numbers",
+    ),
+    ({"checkpoint": {"keep": 1}}, "checkpoint.keep = 1: must be whole number >= 2"),
+    (
+        {"controller": "joint", "generation": {"rounds": "dynamic_sampling"}},
+        "generation.rounds = 'dynamic_sampling': takes the place of a controller's choice; set controller: uniform",
+    ),
+    (
+        {
+            "controller": "uniform",
+            "generation": {"rounds": "reinforce_ada"},
+            "optimisation": {"advantage": "dr_grpo"},
+        },
+        "optimisation.advantage = 'dr_grpo': must be grpo with generation.rounds reinforce_ada, which has a mean and a "
+        "spread of all its rounds",
+    ),
+    (
+        {"controller": "uniform", "candidates": 4},
+        "candidates = 4: candidates=4: controller Uniform does not select prompts; leave candidates out, or take a "
+        "controller that selects (see docs/peers.md)",
+    ),
+    (
         {"controller": {"name": "joint", "signal": "x"}},
         "controller.signal = 'x': must be failure | variance | surrogate",
     ),
@@ -152,6 +175,15 @@ def test_a_controllers_own_baseline_replaces_grpos_advantages_and_no_others() ->
         load_config(overrides=["optimisation.advantage=dr_grpo"])
     kept = load_config(overrides=["optimisation.advantage=dr_grpo", "controller.baseline=group"])
     assert kept.optimisation.advantage == "dr_grpo"
+
+
+def test_weights_that_correct_for_the_advantage_are_told_which_it_is() -> None:
+    told = TrainConfig(controller="maxrl", optimisation={"advantage": "dr_grpo", "advantage_ddof": 1})
+    assert (told.controller.options["advantage"], told.controller.options["ddof"]) == ("dr_grpo", 1)
+    with pytest.raises(ConfigError, match=r"advantage='grpo' of controller 'daro'.*has advantage='dr_grpo'"):
+        TrainConfig(controller={"name": "daro", "advantage": "grpo"}, optimisation={"advantage": "dr_grpo"})
+    with pytest.raises(ConfigError, match=r"controller.advantage .*must be grpo \| dr_grpo"):
+        TrainConfig(controller="maxrl", optimisation={"advantage": "rloo"})
 
 
 def test_a_value_that_the_controller_refuses_names_its_option() -> None:

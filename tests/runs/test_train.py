@@ -145,3 +145,17 @@ def test_a_finished_run_is_not_resumed(whole):
     done = _gdro("train", "--resume", str(whole))
     assert done.returncode == 2
     assert "is finished" in done.stderr
+
+
+def test_a_run_whose_data_have_changed_is_not_resumed(whole, tmp_path):
+    run = tmp_path / "changed"
+    shutil.copytree(whole, run, ignore=shutil.ignore_patterns("model", "report.html"))
+    before = (run / "metrics.jsonl").read_bytes()
+    config = run / "config.yaml"
+    text = config.read_text()
+    assert text.count("  size: 64\n") == 1
+    config.write_text(text.replace("  size: 64\n", "  size: 65\n"))
+    done = _gdro("train", "--resume", str(run))
+    assert done.returncode == 2
+    assert "the training prompts are not those that the run began with (64 then, 65 now" in done.stderr
+    assert (run / "metrics.jsonl").read_bytes() == before

@@ -140,5 +140,7 @@ def test_switches_that_take_the_ground_away_are_named(tmp_path: Path) -> None:
         read_setup(arguments(tmp_path, rollout_global_dataset=False))
     with pytest.raises(OptionError, match=r"--disable-grpo-std-normalization does not go with controller 'live_gdro'"):
         read_setup(arguments(tmp_path, grpo_std_normalization=False, gdro={"controller": "live_gdro"}))
+    told = read_setup(arguments(tmp_path, grpo_std_normalization=False, gdro={"controller": "maxrl"})).controller
+    assert (told.advantage, told.ddof) == ("dr_grpo", 1)
     with pytest.raises(OptionError, match="--disable-rewards-normalization"):
         read_setup(arguments(tmp_path, rewards_normalization=False))

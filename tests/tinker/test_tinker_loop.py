@@ -278,6 +278,9 @@ def test_what_the_loop_cannot_do_is_refused_before_it_starts(config) -> None:
         ours.refuse(config, controller(signal="surrogate"))
     with pytest.raises(OptionError, match="set its option baseline=group"):
         ours.refuse(config, gdro.make_controller("live_gdro", mean_rollouts=MEAN))
+    with pytest.raises(OptionError, match="advantage='grpo' of controller 'maxrl'"):
+        ours.refuse(config, gdro.make_controller("maxrl", mean_rollouts=MEAN))
+    ours.refuse(config, gdro.make_controller("maxrl", mean_rollouts=MEAN, advantage="dr_grpo"))
     with pytest.raises(OptionError, match="does not select prompts"):
         asyncio.run(ours.train(config, one, candidates=4))
     assert not Path(config.log_path).exists()

@@ -41,6 +41,17 @@ def test_stock_verl_with_no_gdro_keys_is_prompt_gdro_with_verls_n() -> None:
     assert read_settings(STOCK).weighting == "prompt"
 
 
+def test_weights_that_correct_for_the_advantage_are_told_verls() -> None:
+    grpo = ["algorithm.adv_estimator=grpo", "+gdro.controller=maxrl"]
+    told = build(stock(*grpo))
+    assert (told.advantage, told.ddof) == ("grpo", 1)
+    assert build(stock(*grpo, "algorithm.norm_adv_by_std_in_grpo=False")).advantage == "dr_grpo"
+    with pytest.raises(OptionError, match=r"ddof=0 of controller 'maxrl'.*ddof=1; make them agree"):
+        build(stock(*grpo, "+gdro.ddof=0"))
+    with pytest.raises(OptionError, match="advantage='gae' is none of grpo, dr_grpo"):
+        build(stock("+gdro.controller=daro"))
+
+
 def test_hydra_overrides_reach_the_controller() -> None:
     config = stock("+gdro.controller=prompt_gdro", "+gdro.eta=5", "+gdro.reward_range=[-1,1]", "+gdro.weighting=row")
     controller = build(config)

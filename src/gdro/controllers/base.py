@@ -7,6 +7,7 @@ before a hook runs, so an error changes nothing.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -102,6 +103,11 @@ class Controller:
         """Whether feedback has `baselines` and `deviations`, which an engine must then use for its advantages."""
         return False
 
+    @property
+    def plans_equally(self) -> bool:
+        """Whether every prompt gets `mean_rollouts`."""
+        return type(self)._allocate is Controller._allocate
+
     def select(self, candidate_ids: Sequence[str], m: int) -> list[str]:
         """The m candidates to train on next, best first. Changes nothing: asked again before the next plan, it answers
         the same, whatever the order of the candidates.
@@ -128,6 +134,7 @@ class Controller:
         Raises:
             PromptIdError: an empty batch, or an id that is empty, not a string, or there twice.
             PlanError: `max_outstanding` plans already wait for their rewards.
+            OptionError: an option that leaves no room for these prompts (`most_categories`).
         """
         ids = check_ids(prompt_ids)
         if len(self._outstanding) >= self.max_outstanding:
@@ -136,6 +143,7 @@ class Controller:
             )
         table = self.classifier.table
         bins = self.classifier.bins_of(table.known_rows(ids))
+        self._admit(ids, bins)
         rows = table.rows(ids)
         keys = step_keys(table.column("key")[rows], self.seed, self.plans_made)
         rollouts, demand = self._allocate(ids, rows, bins, keys)
@@ -167,7 +175,9 @@ class Controller:
         Raises:
             PromptIdError: as in `plan`.
             PlanError: no outstanding plan has exactly these prompts.
-            RewardError: a reward is missing, too many, or not a finite number.
+            RewardError: a reward is missing, too many, or not a finite number; or it lies outside `reward_range` where
+                baselines follow from that range (`sets_baselines`). Elsewhere such rewards are counted in the metric
+                `out_of_range`, as the nearer end of the range, with a warning.
         """
         ids = check_ids(prompt_ids)
         place, order = _find(self._outstanding, ids, "outstanding plan", "call plan before observe")
@@ -262,6 +272,9 @@ class Controller:
 
     # What a method overrides.
 
+    def _admit(self, ids: tuple[str, ...], bins: Ints) -> None:
+        """Refuse a batch for which an option leaves no room, before it is planned. Changes nothing."""
+
     def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
         """Rollouts (M,) with sum M * nbar, and the bins' demand (B,) before it was made exact. Changes nothing."""
         return np.full(len(rows), self.mean_rollouts), np.full(self.bins, float(self.mean_rollouts))
@@ -321,7 +334,25 @@ class Controller:
                 f"{rewards.counts[prompt]} rewards; score every rollout, or cancel the plan"
             )
         unit, outside = signals.rescale(rewards, *self.reward_range)
+        if outside:
+            self._report_outside(plan, rewards)
         return Outcome(plan, rewards, unit, count_correct(rewards, self.correct_threshold), outside)
+
+    def _report_outside(self, plan: Pending, rewards: Ragged) -> None:
+        """Rewards lie outside the declared range: an error where baselines follow from it, else a warning."""
+        low, high = self.reward_range
+        what = "set the controller's option reward_range=(lowest, highest) to that of your rewards"
+        if self.sets_baselines:
+            row = int(np.argmax(np.maximum(low - rewards.values, rewards.values - high)))
+            prompt = plan.prompt_ids[int(np.searchsorted(rewards.starts, row, side="right")) - 1]
+            raise RewardError(
+                f"prompt {prompt!r} has a reward of {rewards.values[row]:g}, outside reward_range={self.reward_range}, "
+                f"by which {self.name!r} sets its baselines; {what}, or baseline='group'"
+            )
+        warnings.warn(
+            f"rewards outside reward_range={self.reward_range} count as its nearer end (metric out_of_range); {what}",
+            stacklevel=4,
+        )
 
     def _describe(self, outcome: Outcome, weights: Floats) -> dict[str, Metric]:
         shared = batch_metrics(outcome, weights, self.classifier, self.steps_seen)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from gdro.core.errors import OptionError, RewardError
 from gdro.core.ragged import Ragged, flat_numbers, from_rewards
-from gdro.core.types import Feedback, Floats, Rewards
+from gdro.core.types import Feedback, Floats, Ints, Rewards
 
 AdvantageKind = Literal["grpo", "dr_grpo", "rloo"]
 ADVANTAGES: tuple[AdvantageKind, ...] = ("grpo", "dr_grpo", "rloo")
@@ -84,14 +84,24 @@ def flat_advantages(
     values = flat_numbers("the list of rewards", rewards)
     if len(values) != len(prompt_ids):
         raise RewardError(f"{len(prompt_ids)} prompt ids for {len(values)} rewards; give one id a row")
-    names, group = np.unique(np.asarray(prompt_ids), return_inverse=True)
+    names, group = _numbered(prompt_ids)
     order = np.argsort(group, kind="stable")
     counts = np.bincount(group)
     rows = np.split(values[order], np.cumsum(counts)[:-1])
-    groups = from_rewards([str(name) for name in names], rows)
+    groups = from_rewards(names, rows)
     result = np.empty(len(values))
     result[order] = _advantages(groups, kind, epsilon, ddof, clip)
     return result
+
+
+def _numbered(prompt_ids: Sequence[Hashable] | np.ndarray) -> tuple[list[str], Ints]:
+    """The distinct prompts' names, and (R,) the number of each row's; equal is what compares equal in Python."""
+    if isinstance(prompt_ids, np.ndarray) and prompt_ids.dtype.kind in "iu":
+        numbers, group = np.unique(prompt_ids, return_inverse=True)
+        return [str(number) for number in numbers], group
+    places: dict[Hashable, int] = {}
+    group = np.array([places.setdefault(prompt_id, len(places)) for prompt_id in prompt_ids])
+    return [str(prompt_id) for prompt_id in places], group
 
 
 def _advantages(groups: Ragged, kind: AdvantageKind, epsilon: float, ddof: int, clip: float | None) -> Floats:

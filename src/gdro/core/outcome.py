@@ -9,6 +9,7 @@ import numpy as np
 
 from gdro.core.difficulty import Visits
 from gdro.core.ragged import Ragged
+from gdro.core.signals import ROUNDING
 from gdro.core.types import Bools, Floats, Ints
 
 
@@ -81,5 +82,6 @@ class Outcome:
 
 
 def count_correct(rewards: Ragged, threshold: float) -> Ints:
-    """(M,) rewards of each group at or above the threshold."""
-    return np.add.reduceat((rewards.values >= threshold).astype(np.int64), rewards.starts)
+    """(M,) rewards of each group at or above the threshold, or as near below it as float32 may have put them."""
+    least = threshold - ROUNDING * max(1.0, abs(threshold))
+    return np.add.reduceat((rewards.values >= least).astype(np.int64), rewards.starts)

@@ -19,15 +19,21 @@ from gdro.core.types import UNSEEN, Floats, Ints
 Signal = Literal["failure", "variance", "surrogate"]
 SIGNALS: tuple[Signal, ...] = ("failure", "variance", "surrogate")
 
+ROUNDING = 1e-6
+"""Engines hand rewards over in float32: a difference of this share of their scale is none."""
+
 INFORMATIVE_SPREAD = 0.01
 """Weights that differ by less than 1 % between bins steer nothing."""
 
 
 def rescale(rewards: Ragged, low: float, high: float) -> tuple[Ragged, int]:
-    """Rewards mapped from [low, high] to [0, 1], and how many lay outside and were moved to the nearer end."""
+    """Rewards mapped from [low, high] to [0, 1], and how many lay outside and were moved to the nearer end.
+
+    What float32 can make of an end of the range is moved there too, and not counted.
+    """
     with np.errstate(over="ignore"):
         unit = (rewards.values - low) / (high - low)
-    outside = int(((unit < 0.0) | (unit > 1.0)).sum())
+    outside = int(((unit < -ROUNDING) | (unit > 1.0 + ROUNDING)).sum())
     return rewards.map(np.clip(unit, 0.0, 1.0)), outside
 
 

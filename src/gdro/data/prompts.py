@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,3 +30,13 @@ class Prompt:
     answer: str
     source: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fingerprint(prompts: Iterable[Prompt]) -> str:
+    """SHA-256 of prompts in their order, all that is asked and all that scores the answers: 64 hex digits."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        messages = prompt.messages if isinstance(prompt.messages, str) else [dict(turn) for turn in prompt.messages]
+        row = [prompt.id, messages, prompt.answer, prompt.source, dict(prompt.metadata)]
+        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()

@@ -59,6 +59,12 @@ class SelectingController(Controller, Protocol):
         """The m candidates to train on next, best first. Changes nothing."""
 
 
+def leaves_choice(controller: Controller) -> bool:
+    """Whether the engine's own prompts are trained on, each with `mean_rollouts`: rounds take the place of a choice."""
+    equal = getattr(controller, "plans_equally", True)
+    return bool(equal) and not controller.needs_losses and not selecting(controller)
+
+
 def selecting(controller: Controller) -> TypeGuard[SelectingController]:
     """Whether the controller wants to choose prompts; one without an attribute `selects` does not."""
     return bool(getattr(controller, "selects", False))

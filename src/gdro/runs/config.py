@@ -6,7 +6,7 @@ model has its own in `gdro/recipes/default.yaml`. docs/configuration.md is gener
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +20,12 @@ from pydantic import (
     model_validator,
 )
 
+from gdro.controllers.base import Controller
 from gdro.controllers.registry import POOL_FACTORS
+from gdro.core.errors import OptionError
+from gdro.engines.advantages import check_told
+from gdro.engines.candidates import candidate_factor
+from gdro.engines.interface import leaves_choice
 from gdro.runs.config_base import ConfigError, Count, Rollouts, Section, Seed, SettingError, Text, one_as_tuple
 from gdro.runs.config_controller import check_controller, controller_arguments, resolved_options
 from gdro.runs.config_data import DataConfig, ReasoningGymData
@@ -126,7 +131,27 @@ class TrainConfig(Section):
                 f"does not go with {controller.name}'s own baseline and spread; set it to grpo, or controller.baseline "
                 "to group",
             )
+        self._controller_fits(controller)
         return self
+
+    def _controller_fits(self, controller: Controller) -> None:
+        """What the engine would refuse of a controller, before anything is made."""
+        try:
+            check_told(controller, self.optimisation.advantage, self.optimisation.advantage_ddof)
+        except OptionError as error:
+            raise SettingError("controller", str(error)) from error
+        try:
+            candidate_factor(controller, self.candidates)
+        except OptionError as error:
+            raise SettingError("candidates", str(error)) from error
+        rounds = self.generation.rounds
+        if rounds is not None and not leaves_choice(controller):
+            raise SettingError("generation.rounds", "takes the place of a controller's choice; set controller: uniform")
+        if rounds == "reinforce_ada" and self.optimisation.advantage != "grpo":
+            raise SettingError(
+                "optimisation.advantage",
+                "must be grpo with generation.rounds reinforce_ada, which has a mean and a spread of all its rounds",
+            )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -152,11 +177,23 @@ def _completed(values: Any) -> Any:
     kind = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
     if isinstance(verifier, dict) and "kind" not in verifier:
         values["verifier"] = {"kind": "reasoning_gym" if kind == "reasoning_gym" else "math", **verifier}
-    values["controller"] = _completed_controller(values.get("controller", {}), values.get("steps", DEFAULT_STEPS))
+    values["controller"] = _completed_controller(values.get("controller", {}), _facts(values))
     return values
 
 
-def _completed_controller(given: Any, steps: Any) -> Any:
+def _facts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What controllers may ask of the run's other settings; what is not of its type is left out, to be reported."""
+    update = values.get("optimisation", {})
+    update = dict(update) if isinstance(update, (dict, OptimisationConfig)) else {}
+    facts = {
+        "horizon": values.get("steps", DEFAULT_STEPS),
+        "advantage": update.get("advantage", OptimisationConfig().advantage),
+        "ddof": update.get("advantage_ddof", OptimisationConfig().advantage_ddof),
+    }
+    return {key: fact for key, fact in facts.items() if type(fact) is (str if key == "advantage" else int)}
+
+
+def _completed_controller(given: Any, facts: Mapping[str, Any]) -> Any:
     """`joint` and `{name: joint}` as `{name: joint, ...}` with every option."""
     if isinstance(given, ControllerConfig):
         given = given.model_dump()
@@ -164,7 +201,7 @@ def _completed_controller(given: Any, steps: Any) -> Any:
     if not isinstance(mapping, dict) or not isinstance(name := mapping.get("name", DEFAULT_CONTROLLER), str):
         return given
     options = {key: value for key, value in mapping.items() if key != "name"}
-    return {"name": name, **resolved_options(name, options, steps if type(steps) is int else None)}
+    return {"name": name, **resolved_options(name, options, facts)}
 
 
 def recipe_names() -> list[str]:

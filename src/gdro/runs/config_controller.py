@@ -24,14 +24,16 @@ def controller_keys() -> list[str]:
     return ["controller.name", *(f"controller.{option}" for option in options)]
 
 
-def resolved_options(name: str, options: Mapping[str, Any], steps: int | None = None) -> dict[str, Any]:
+def resolved_options(name: str, options: Mapping[str, Any], run: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """`options` with that controller's defaults for the others, as YAML values; as given for an unknown name.
 
-    An adversary that must know its horizon plays for the run's `steps`.
+    Args:
+        run: what follows from the run's other settings, for the controllers that have such an option: an adversary
+            that must know its `horizon` plays for the run's steps, weights that correct for the engine's `advantage`
+            and `ddof` go by the run's.
     """
     defaults = _own(name) if name in controller_names() else {}
-    if "horizon" in defaults and steps is not None:
-        defaults["horizon"] = steps
+    defaults |= {key: value for key, value in (run or {}).items() if key in defaults}
     return {**{key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}, **options}
 
 

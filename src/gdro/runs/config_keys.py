@@ -49,6 +49,8 @@ def describe(annotation: Any, metadata: list[Any] | None = None) -> str:
     if origin in (Union, types.UnionType):
         parts = [describe(part, metadata) for part in get_args(annotation) if part is not type(None)]
         return " or ".join([*parts, "null"])
+    if origin is tuple and ... not in get_args(annotation):
+        return f"list of {len(get_args(annotation))} {describe(get_args(annotation)[0])}s"
     if origin in (tuple, Sequence):
         return f"list of {describe(get_args(annotation)[0])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

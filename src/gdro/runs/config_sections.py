@@ -151,7 +151,9 @@ class CheckpointConfig(Section):
     """What is kept for resuming."""
 
     every: Count = Field(default=50, description="Steps between checkpoints.")
-    keep: Count = Field(default=2, description="Number of newest checkpoints kept.")
+    keep: Annotated[int, Field(ge=2)] = Field(
+        default=2, description="Number of newest checkpoints kept; two at least, since the newest may be damaged."
+    )
 
 
 class LoraConfig(Section):

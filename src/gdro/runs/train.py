@@ -26,6 +26,7 @@ from transformers.trainer_callback import PrinterCallback
 import gdro
 from gdro.controllers.base import Controller
 from gdro.data.lengths import check_lengths
+from gdro.data.prompts import fingerprint
 from gdro.data.split import choose
 from gdro.engines.trl import GDROTrainer
 from gdro.report.html import write_report
@@ -36,7 +37,7 @@ from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, held, new_folder, old_folder
 from gdro.runs.policy import Policy, check_context, load_policy
 from gdro.runs.progress import Progress
-from gdro.runs.record import Event, RecordWriter, cut_back
+from gdro.runs.record import Event, RecordWriter, cut_back, start_of
 from gdro.runs.rewards import VerifierReward, verifier_of
 from gdro.runs.trainer_args import controller_of, lora, trainer_args, training_set
 from gdro.verify import Verifier
@@ -65,7 +66,8 @@ def resume(path: str | Path, *, live: bool | None = None) -> RunFolder:
     """Continue a run from its newest whole checkpoint, as if it had never stopped.
 
     Raises:
-        RunError: the folder holds no run, or the run is finished, or no checkpoint can be used.
+        RunError: the folder holds no run, or the run is finished, or no checkpoint can be used, or the data are other
+            ones than the run began with.
     """
     _join_processes()
     folder = old_folder(path)
@@ -189,7 +191,7 @@ class Run:
                 self.record.flush_to_disk()
             checkpoints.seal(self._checkpoint(step))
             self._write_checkpoint(step)
-            checkpoints.rotate(self.folder.checkpoints, max(self.config.checkpoint.keep, 2))
+            checkpoints.rotate(self.folder.checkpoints, self.config.checkpoint.keep)
 
     def _trainer(self) -> GDROTrainer:
         self.policy.model.name_or_path = self.policy.path
@@ -215,6 +217,8 @@ class Run:
         return set(broadcast_object_list([known])[0])
 
     def _cut_record(self, checkpoint: Path | None, done: int) -> list[Event]:
+        if (start := start_of(self.folder.record)) is not None:
+            self._check_data(start)
         kept = cut_back(self.folder.record, done)
         self.record = RecordWriter(self.folder.record)
         if not any(event["event"] == "start" for event in kept):
@@ -224,6 +228,18 @@ class Run:
                 self._write_checkpoint(done)
             self._write("resume", step=done, time=_now())
         return kept
+
+    def _check_data(self, start: Event) -> None:
+        """The prompts are those that the run began with, in their order."""
+        for what, prompts in (("training", self.prompts.train), ("held-out", self.prompts.heldout)):
+            now = fingerprint(prompts)
+            if start.get("fingerprints", {}).get(what, now) != now:
+                count = start["train_prompts" if what == "training" else "heldout_prompts"]
+                raise RunError(
+                    f"{self.folder.path}: the {what} prompts are not those that the run began with ({count} then, "
+                    f"{len(prompts)} now; their texts, answers, ids and order count). Put the data back to go on, or "
+                    "start a new run"
+                )
 
     def _start(self) -> dict[str, Any]:
         return {
@@ -235,6 +251,10 @@ class Run:
             "machine": machine(),
             "train_prompts": len(self.prompts.train),
             "heldout_prompts": len(self.prompts.heldout),
+            "fingerprints": {
+                "training": fingerprint(self.prompts.train),
+                "held-out": fingerprint(self.prompts.heldout),
+            },
             "data": self.prompts.counts,
         }
 

@@ -247,6 +247,10 @@ def test_too_many_prefixes_are_an_error_that_changes_nothing():
     controller = gdro.make_controller("sec", category="prefix", most_categories=2)
     with pytest.raises(gdro.OptionError, match="most_categories=2 is too small"):
         controller.select(["a/1", "b/1", "c/1"], 1)
+    before = gdro.state_hash(controller.state_dict())
+    with pytest.raises(gdro.OptionError, match="most_categories=2 is too small"):
+        controller.plan(["a/1", "b/1", "c/1"])
+    assert gdro.state_hash(controller.state_dict()) == before
 
 
 @pytest.mark.parametrize(

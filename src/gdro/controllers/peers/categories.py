@@ -78,6 +78,9 @@ class CategoryController(Controller):
         known = self.prefixes | fresh
         return np.array([known[name] for name in names])
 
+    def _admit(self, ids: tuple[str, ...], bins: Ints) -> None:
+        self._categories(ids, bins)
+
     def _rank(self, ids: tuple[str, ...], rows: Ints, keys: Keys) -> Floats:
         category = self._categories(ids, self.classifier.bins_of(rows))
         present, place, size = np.unique(category, return_inverse=True, return_counts=True)

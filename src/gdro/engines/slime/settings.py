@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import dataclass
+from typing import Any
 
 from gdro.controllers.base import Controller
 from gdro.controllers.registry import make_controller
+from gdro.core.advantages import AdvantageKind
 from gdro.core.errors import OptionError
+from gdro.engines.advantages import check_told, told
 from gdro.engines.candidates import candidate_factor
 from gdro.engines.verl.settings import Weighting, read_settings
 
 ROLLOUT_FUNCTION = "slime.rollout.sglang_rollout.generate_rollout"
 POST_PROCESS = "gdro.engines.slime.source.post_process_rewards"
 ESTIMATORS = ("grpo", "gspo", "cispo")
+DDOF = 1
+"""Of slime's standard deviation of a group."""
 
 REFUSED = {
     "dynamic_sampling_filter_path": "it replaces prompts after the plan",
@@ -68,9 +73,10 @@ def read_setup(args: Namespace) -> Setup:
     settings = read_settings({"gdro": section})
     if "mean_rollouts" in settings.options:
         raise OptionError("gdro.mean_rollouts is set by --n-samples-per-prompt; remove it")
-    controller = make_controller(
-        settings.controller, **{**settings.options, "mean_rollouts": args.n_samples_per_prompt}
-    )
+    options: dict[str, Any] = {**settings.options, "mean_rollouts": args.n_samples_per_prompt}
+    kind = advantage_of(args)
+    controller = make_controller(settings.controller, **told(settings.controller, options, kind, DDOF))
+    check_told(controller, kind, DDOF)
     if controller.needs_losses:
         raise OptionError(
             f"controller {settings.controller!r} needs each prompt's loss, which slime does not hand out; choose "
@@ -83,6 +89,11 @@ def read_setup(args: Namespace) -> Setup:
         )
     candidate_factor(controller, settings.candidates)
     return Setup(controller, settings.weighting, settings.fresh, id_key, settings.candidates)
+
+
+def advantage_of(args: Namespace) -> AdvantageKind:
+    """The group advantage that slime is asked for."""
+    return "grpo" if args.grpo_std_normalization else "dr_grpo"
 
 
 def refuse(args: Namespace) -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 from slime.rollout.data_source import RolloutDataSource  # type: ignore[import-not-found, unused-ignore]
 from slime.utils.types import Sample  # type: ignore[import-not-found, unused-ignore]
 
-from gdro.core.advantages import AdvantageKind, flat_advantages
+from gdro.core.advantages import flat_advantages
 from gdro.core.errors import OptionError, PromptIdError, StateError
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.engines.candidates import CandidatePool, candidate_pool
 from gdro.engines.slime.exchange import Exchange
-from gdro.engines.slime.settings import read_setup
+from gdro.engines.slime.settings import DDOF, advantage_of, read_setup
 
 EPSILON = 1e-6
 """What slime adds to a group's standard deviation."""
@@ -93,8 +93,7 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         factors_R, advantages_R = self.exchange.observe(groups_R, rewards_R)
         logger.info("gdro: %s", json.dumps(self.setup.controller.metrics()))
         if advantages_R is None:
-            kind: AdvantageKind = "grpo" if self.args.grpo_std_normalization else "dr_grpo"
-            advantages_R = flat_advantages(rewards_R, groups_R, kind, epsilon=EPSILON, ddof=1)
+            advantages_R = flat_advantages(rewards_R, groups_R, advantage_of(self.args), epsilon=EPSILON, ddof=DDOF)
         return rewards_R, (factors_R * advantages_R).tolist()
 
     def save(self, rollout_id: int) -> None:

@@ -16,6 +16,7 @@ from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-
 
 from gdro.controllers.base import Controller
 from gdro.core.errors import OptionError
+from gdro.engines.advantages import check_told
 from gdro.engines.candidates import candidate_factor
 from gdro.engines.tinker.candidates import candidates_of
 from gdro.engines.tinker.dataset import PlannedDataset, problem_id, with_rollouts
@@ -131,3 +132,4 @@ def refuse(config: cookbook.Config, controller: Controller) -> None:
             f"controller {controller.name!r} compares rewards with a baseline of its own, and tinker-cookbook with "
             "the group's mean; set its option baseline=group"
         )
+    check_told(controller, "dr_grpo", 0)

@@ -10,6 +10,7 @@ from trl import GRPOConfig
 from gdro.controllers.registry import POOL_FACTORS, make_controller
 from gdro.core.advantages import ADVANTAGES
 from gdro.core.errors import OptionError
+from gdro.engines.advantages import told
 from gdro.engines.interface import Controller
 
 WEIGHTINGS = ("prompt", "row")
@@ -119,6 +120,11 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
                 f"scale_rewards={self.scale_rewards!r} mixes prompts, which group DRO weighs apart; "
                 "use 'group' or 'none'"
             )
+        if self.rounds == "reinforce_ada" and self.advantage_kind != "grpo":
+            raise OptionError(
+                f"advantage={self.advantage_kind!r} does not go with rounds='reinforce_ada', which compares rewards "
+                "with the mean and spread of all rounds; use advantage='grpo' (scale_rewards='group')"
+            )
 
     @property
     def advantage_kind(self) -> str:
@@ -132,5 +138,6 @@ def default_controller(args: GDROConfig) -> Controller:
     """The controller that a config names, seeded with the run's seed."""
     options: dict[str, Any] = {"mean_rollouts": args.num_generations, "seed": args.seed}
     options |= cast(dict[str, Any], args.controller_options or {})
+    options = told(args.controller, options, args.advantage_kind, args.advantage_ddof)
     controller: Controller = make_controller(args.controller, **options)
     return controller

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import Any
 
 from datasets import Dataset, IterableDataset
 
@@ -15,21 +18,36 @@ from gdro.engines.trl.batch import missing_column
 def with_ids(dataset: Dataset, source: str, *, column: str = "id") -> Dataset:
     """Add ids made from the content: `source/` and 16 hex digits of the row's SHA-256 (all columns, sorted).
 
-    The same row gets the same id in every process and every run, whatever its place in the dataset.
+    The same row gets the same id in every process and every run, whatever its place in the dataset. An image counts by
+    its pixels.
 
     Raises:
-        PromptIdError: the column is already there, or two rows are equal.
+        PromptIdError: the column is already there, two rows are equal, or a column holds something without a content of
+            its own to go by.
     """
     if column in dataset.column_names:
         raise PromptIdError(f"the dataset already has a column {column!r}; use it, or give another column=")
 
     def add(row: dict[str, object]) -> dict[str, str]:
-        content = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode()
+        content = json.dumps(dict(row), sort_keys=True, ensure_ascii=False, default=_content).encode()
         return {column: f"{source}/{hashlib.sha256(content).hexdigest()[:16]}"}
 
     named = dataset.map(add, desc="Prompt ids")
     require_ids(named, column)
     return named
+
+
+def _content(value: object) -> object:
+    """What stands for a value that JSON has no form for."""
+    if all(hasattr(value, name) for name in ("mode", "size", "tobytes")):  # a PIL image, which may not be installed
+        image: Any = value
+        return [image.mode, list(image.size), hashlib.sha256(image.tobytes()).hexdigest()]
+    if isinstance(value, (bytes, date, time, timedelta, Decimal)):
+        return str(value)
+    raise PromptIdError(
+        f"a row holds a {type(value).__name__}, which has no content that is the same in every run; name the prompts "
+        "yourself, in a column of unique ids, or remove that column first"
+    )
 
 
 def require_ids(dataset: object, column: str) -> None:

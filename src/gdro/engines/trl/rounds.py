@@ -26,7 +26,7 @@ from gdro.controllers.peers.reinforce_ada import ReinforceAda
 from gdro.core.errors import OptionError
 from gdro.core.types import Floats
 from gdro.engines.candidates import further_places
-from gdro.engines.interface import selecting
+from gdro.engines.interface import leaves_choice
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.resumable import ResumableTrainer
 
@@ -137,7 +137,8 @@ class RoundsTrainer(ResumableTrainer):
                 rows_of.setdefault(prompt, []).extend(range(start + number * n, start + (number + 1) * n))
             return np.split(rewards, len(ids))
 
-        seed, taken = self.args.data_seed or self.args.seed, [place[prompt] for prompt in batch.ids]
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        taken = [place[prompt] for prompt in batch.ids]
         further = further_places(len(place), taken, MOST_ROUNDS * len(taken), seed, self._step)
         kept = METHODS[name](batch.ids, [ids[row] for row in further], ask, self.num_generations)
         rows = [rows_of[prompt][at] for prompt, places in zip(kept.ids, kept.places, strict=True) for at in places]
@@ -184,7 +185,7 @@ def check_rounds(name: str | None, trainer: Any) -> None:
         raise OptionError(
             f"rounds={name!r} generates in one process only; {trainer.accelerator.num_processes} are here"
         )
-    if trainer.controller.needs_losses or selecting(trainer.controller):
+    if not leaves_choice(trainer.controller):
         raise OptionError(f"rounds={name!r} takes the place of a controller's choice; use controller='uniform'")
     if (
         trainer.tools

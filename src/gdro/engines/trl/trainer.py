@@ -25,6 +25,7 @@ from transformers import TrainerCallback
 from gdro.core.advantages import flat_advantages
 from gdro.core.errors import OptionError
 from gdro.core.types import Feedback, Floats, Metrics
+from gdro.engines.advantages import check_told
 from gdro.engines.interface import Controller
 from gdro.engines.trl import checkpoint, records
 from gdro.engines.trl.batch import PromptBatch, Row
@@ -80,8 +81,13 @@ class GDROTrainer(RoundsTrainer):
                 f"advantage={args.advantage_kind!r} does not go with a controller that has its own baseline and "
                 "spread; use advantage='grpo' (scale_rewards='group'), or the controller's option baseline='group'"
             )
+        check_told(self.controller, args.advantage_kind, args.advantage_ddof)
         self._candidates = candidates_of(
-            self.controller, train_dataset, args.id_column, args.candidates, args.data_seed or args.seed
+            self.controller,
+            train_dataset,
+            args.id_column,
+            args.candidates,
+            args.seed if args.data_seed is None else args.data_seed,
         )
         self.on_step = on_step
         self.place = checkpoint.Place(processes=PartialState().num_processes)
@@ -168,7 +174,10 @@ class GDROTrainer(RoundsTrainer):
         for _ in range(min(len(logged), weighted.numel())):
             logged.pop()
         logged.extend(weighted.tolist())
-        self._metrics["train"]["frac_reward_zero_std"][-1] = float((by_group == 0).mean())
+        low, high = np.full(len(scale), np.inf), np.full(len(scale), -np.inf)
+        np.minimum.at(low, groups, rewards)
+        np.maximum.at(high, groups, rewards)
+        self._metrics["train"]["frac_reward_zero_std"][-1] = float((low == high)[groups].mean())
 
     def _count(self, rollouts: int) -> None:
         self.place.rollouts_total += rollouts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from gdro.core.errors import PromptIdError
@@ -30,7 +31,9 @@ def prompt_id(data_source: Any, extra_info: Any, place: int, of: str = "batch") 
     if not isinstance(extra_info, Mapping) or extra_info.get("index") is None:
         raise PromptIdError(f"row {place} of the {of} ({data_source}) has no extra_info.index; {HOW}")
     index = extra_info["index"]
-    if isinstance(index, bool) or not (isinstance(index, str) or float(index).is_integer()) or str(index) == "":
+    named = isinstance(index, str) and index != ""
+    numbered = not isinstance(index, bool) and isinstance(index, Real) and index == index // 1
+    if not (named or numbered):
         raise PromptIdError(f"row {place} of the {of} ({data_source}) has extra_info.index={index!r}; {HOW}")
     return f"{data_source}/{index if isinstance(index, str) else int(index)}"
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from gdro.controllers.base import Controller
 from gdro.controllers.registry import controller_options, make_controller
 from gdro.core.errors import OptionError
+from gdro.engines.advantages import check_told, told
 from gdro.engines.candidates import candidate_factor
 
 Weighting = Literal["prompt", "row"]
@@ -73,7 +74,10 @@ def build_controller(settings: Settings, config: Mapping[str, Any]) -> Controlle
     for key in settings.options.keys() - controller_options(settings.controller).keys():
         if near := difflib.get_close_matches(key, sorted(OWN_KEYS), n=1, cutoff=0.8):
             raise OptionError(f"gdro has no option {key!r}; did you mean {near[0]!r}?")
-    controller = make_controller(settings.controller, **{**settings.options, "mean_rollouts": mean})
+    kind, ddof = _advantage_of(config), 1
+    options = told(settings.controller, {**settings.options, "mean_rollouts": mean}, kind, ddof)
+    controller = make_controller(settings.controller, **options)
+    check_told(controller, kind, ddof)
     if controller.min_rollouts < 2:
         raise OptionError(
             f"gdro.min_rollouts={controller.min_rollouts} must be at least 2: verl gives a group of one its raw "
@@ -115,6 +119,13 @@ def refuse(config: Mapping[str, Any], needs_losses: bool) -> None:
                 f"{key}={lookup(config, key)} does not go with the signal or utility `surrogate`, which needs the "
                 "policy loss of every step; choose gdro.signal=failure and gdro.utility=variance"
             )
+
+
+def _advantage_of(config: Mapping[str, Any]) -> str:
+    """What verl computes, by gdro's names; another estimator by its own."""
+    estimator = str(lookup(config, "algorithm.adv_estimator", "grpo"))
+    by_std = lookup(config, "algorithm.norm_adv_by_std_in_grpo", True)
+    return "dr_grpo" if estimator == "grpo" and not by_std else estimator
 
 
 def _refuse_other_advantages(config: Mapping[str, Any], controller: str) -> None:
