@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from importlib import import_module
 from pathlib import Path
@@ -109,7 +110,9 @@ def test_the_gain_on_mixtures_drawn_at_random_follows_from_its_outcomes(tmp_path
     folder, copy = EVIDENCE / "drawn", tmp_path / "drawn"
     shutil.copytree(folder, copy)
     (copy / "table.md").unlink()
+    (copy / "means.json").unlink()
     assert drawn.main([str(copy), "--report"]) == 0
+    assert json.loads((copy / "means.json").read_text()) == json.loads((folder / "means.json").read_text())
     table = (copy / "table.md").read_text()
     assert table == (folder / "table.md").read_text()
     assert table in (EVIDENCE.parent / "evidence.md").read_text()
@@ -131,6 +134,20 @@ def test_the_readme_shows_the_published_comparison(monkeypatch, capsys):
     assert capsys.readouterr().out in (EVIDENCE.parents[1] / "README.md").read_text()
     assert headline.main([str(EVIDENCE / "nowhere")]) == 2
     assert "nowhere/results.json is not there" in capsys.readouterr().err
+
+
+def test_the_pages_begin_with_the_default_run_everywhere(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EVIDENCE.parents[1] / "benchmarks"))
+    at_a_glance = import_module("at_a_glance")
+    page, readme = pages(), (EVIDENCE.parents[1] / "README.md").read_text()
+    assert at_a_glance.main([str(EVIDENCE)]) == 0
+    assert capsys.readouterr().out in page
+    assert at_a_glance.main([str(EVIDENCE), "--readme"]) == 0
+    assert capsys.readouterr().out in readme
+    for where in at_a_glance.COMPARISONS.values():
+        heads = [line.lstrip("#").strip().lower() for line in page.splitlines() if line.startswith("#")]
+        anchors = [re.sub(r"[^a-z0-9 -]", "", head).replace(" ", "-") for head in heads]
+        assert where.anchor in anchors
 
 
 def test_mixtures_together_and_sources_apart(monkeypatch, capsys):
