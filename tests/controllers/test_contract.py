@@ -21,9 +21,11 @@ from gdro.controllers.base import Controller
 from gdro.core.errors import GDROError, OptionError, PlanError, PromptIdError, RewardError, StateError
 
 NAMES = gdro.controller_names()
+EXAMPLE = f"{Path(__file__).parents[2] / 'examples' / 'own_controller.py'}:Behind"
 OWN = ("uniform", "prompt_gdro", "rollout_gdro", "joint", "sqrt_law", "paper", "paper_prompt", "paper_rollout")
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
+    (EXAMPLE, {}),
     ("joint", {"adversary": "hedge", "signal": "variance"}),
     ("joint", {"adversary": "exp3p", "weights": "omega"}),
     ("joint", {"adversary": "tsallis_inf", "weights": "mean_one"}),
@@ -33,7 +35,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("joint", {"inner_edges": [0.2, 0.7], "statistic": "mean_reward", "reward_range": (-1.0, 1.0)}),
 ]
 every = pytest.mark.parametrize(
-    ("name", "options"), VARIANTS, ids=lambda value: value if isinstance(value, str) else str(value or "")
+    ("name", "options"),
+    VARIANTS,
+    ids=lambda value: value.rpartition("/")[2] if isinstance(value, str) else str(value or ""),
 )
 IDS = [f"source/{i}" for i in range(60)]
 RATES = np.linspace(0.0, 1.0, 60)

@@ -147,7 +147,7 @@ def test_a_fault_can_be_counted_instead() -> None:
     [
         ("missing.py:f", "does not exist"),
         (f"{FUNCTIONS}:missing", "has no function 'missing'"),
-        (f"{FUNCTIONS}:not_a_function", "has no function 'not_a_function'"),
+        (f"{FUNCTIONS}:not_a_function", "is of type int, which cannot be called"),
         ("no_such_module:f", "'no_such_module:f': write path/to/file.py:name"),
         ("nothing", "'nothing': write path/to/file.py:name"),
         ("os.path:join", "'os.path:join': write path/to/file.py:name.*a module's name is not looked up"),

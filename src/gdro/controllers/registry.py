@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gdro.controllers.base import Controller
@@ -28,6 +28,7 @@ from gdro.controllers.rollout_gdro import RolloutGDRO
 from gdro.controllers.sqrt_law import SqrtLaw
 from gdro.controllers.uniform import Uniform
 from gdro.core.errors import OptionError
+from gdro.own_code import OwnCodeError, is_own, load_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,20 @@ def controller_names() -> list[str]:
     return list(REGISTRY)
 
 
+def known(name: str) -> bool:
+    """Whether `make_controller` would look for a controller of that name: one of these, or `path/to/file.py:Class`."""
+    return name in REGISTRY or is_own(name)
+
+
+def controller_class(name: str) -> type[Controller]:
+    """The class behind a name.
+
+    Raises:
+        OptionError: no such controller; names the nearest.
+    """
+    return _entry(name).factory
+
+
 def controller_options(name: str) -> dict[str, inspect.Parameter]:
     """The options of a controller with their types and, as this name sets them, defaults.
 
@@ -111,6 +126,9 @@ def controller_options(name: str) -> dict[str, inspect.Parameter]:
 def make_controller(name: str, **options: Any) -> Controller:
     """A controller by name, e.g. `make_controller("joint", bins=10, mean_rollouts=4)`.
 
+    Args:
+        name: one of `controller_names()`, or `path/to/file.py:Class` for one of your own (docs/own_controller.md).
+
     Raises:
         OptionError: an unknown name or option (with the nearest known one), or a value out of range.
     """
@@ -123,9 +141,33 @@ def make_controller(name: str, **options: Any) -> Controller:
 
 
 def _entry(name: str) -> Entry:
+    if is_own(name):
+        return Entry(_own_class(name), "one of your own")
     if name not in REGISTRY:
         raise OptionError(f"no controller is called {name!r}{_nearest(name, list(REGISTRY))}")
     return REGISTRY[name]
+
+
+def _own_class(where: str) -> type[Controller]:
+    """The user's class, looked at for what would go wrong late."""
+    try:
+        found = load_own(where, "controller class")
+    except OwnCodeError as error:
+        raise OptionError(str(error)) from error
+    if not (isinstance(found, type) and issubclass(found, Controller)):
+        raise OptionError(f"{where} is no controller class; derive it from gdro.Controller (docs/own_controller.md)")
+    if found.name in {entry.factory.name for entry in REGISTRY.values()}:
+        raise OptionError(
+            f"{where} is called {found.name!r}, as one of gdro's is, and a saved state goes by that; give the class a "
+            "name of its own: name: ClassVar[str] = ..."
+        )
+    options = {field.name for field in fields(found)}
+    for option, hint in vars(found).get("__annotations__", {}).items():
+        if option not in options and "ClassVar" not in str(hint):
+            raise OptionError(
+                f"{where}: {option} is no option yet; write @dataclass(kw_only=True, eq=False) above the class"
+            )
+    return found
 
 
 def _nearest(word: str, known: list[str]) -> str:

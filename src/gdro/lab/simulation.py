@@ -108,10 +108,14 @@ def simulate(method: str, seed: int, settings: Settings) -> Trace:
 def controller_of(method: str, **options: Any) -> Controller:
     """The controller of `name` or `name:option=value,...`; values are read as JSON, else as text.
 
+    A name may be `path/to/file.py:Class`.
+
     Raises:
         OptionError: an unknown controller or option, or an option without a value.
     """
-    name, _, given = method.partition(":")
+    file, own, rest = method.rpartition(".py:")
+    name, _, given = rest.partition(":")
+    name = f"{file}{own}{name}"
     for pair in filter(None, given.split(",")):
         option, equals, value = pair.partition("=")
         if not equals:

@@ -9,7 +9,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from gdro.controllers.base import Controller
-from gdro.controllers.registry import REGISTRY, controller_names, controller_options, make_controller
+from gdro.controllers.registry import (
+    REGISTRY,
+    controller_class,
+    controller_names,
+    controller_options,
+    known,
+    make_controller,
+)
 from gdro.core.errors import OptionError
 from gdro.runs.config_base import SettingError
 from gdro.runs.config_keys import describe, nearest
@@ -32,7 +39,10 @@ def resolved_options(name: str, options: Mapping[str, Any], run: Mapping[str, An
             that must know its `horizon` plays for the run's steps, weights that correct for the engine's `advantage`
             and `ddof` go by the run's.
     """
-    defaults = _own(name) if name in controller_names() else {}
+    try:
+        defaults = _own(name)
+    except OptionError:  # `check_controller` says so, with the place
+        defaults = {}
     defaults |= {key: value for key, value in (run or {}).items() if key in defaults}
     return {**{key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}, **options}
 
@@ -49,11 +59,14 @@ def check_controller(name: str, options: Mapping[str, Any], run: Mapping[str, An
     Raises:
         SettingError: an unknown name or option, or a value of the wrong type or range.
     """
-    if name not in controller_names():
+    if not known(name):
         near = nearest(name, controller_names())
         hint = f"; did you mean {near}?" if near else ""
         raise SettingError("controller.name", f"must be {' | '.join(controller_names())}{hint}")
-    hints = typing.get_type_hints(REGISTRY[name].factory)
+    try:
+        hints = typing.get_type_hints(controller_class(name))
+    except OptionError as error:
+        raise SettingError("controller.name", str(error)) from error
     for key, value in options.items():
         _check_option(name, key, value, hints)
     try:
@@ -95,7 +108,7 @@ def controller_table() -> list[tuple[str, str, str]]:
 
 def option_types() -> dict[str, str]:
     """What each option of any controller may be, in words."""
-    hints = [typing.get_type_hints(REGISTRY[name].factory) for name in controller_names()]
+    hints = [typing.get_type_hints(controller_class(name)) for name in controller_names()]
     return {
         key: describe(hint[key]) for name, hint in zip(controller_names(), hints, strict=True) for key in _own(name)
     }

@@ -29,7 +29,8 @@ class ControllerConfig(Section):
 
     name: Text = Field(
         default="prompt_gdro",
-        description="Which controller plans rollouts and weights, see below; plain GRPO is `uniform`.",
+        description="Which controller plans rollouts and weights, see below; plain GRPO is `uniform`; one of your own "
+        "is `path/to/file.py:Class`.",
     )
 
     @property

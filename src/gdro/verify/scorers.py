@@ -5,16 +5,13 @@ here.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import math
 import numbers
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from gdro.data.prompts import Prompt
+from gdro.own_code import OwnCodeError, load_own
 from gdro.verify import causes
 from gdro.verify.types import GoldError, Outcome, RewardFunctionError, Scorer, ScorerSpec, Task, VerifierError
 from gdro.verify.warmup import FORMS
@@ -73,29 +70,13 @@ def load_function(where: str) -> Callable[..., Any]:
     Raises:
         VerifierError: the form is wrong, the file is missing, or it has no such function.
     """
-    location, _, name = where.rpartition(":")
-    if not location.endswith(".py") or not name:
-        raise VerifierError(
-            f"reward function {where!r}: write path/to/file.py:name, the file that holds the function and its name in "
-            "there; a module's name is not looked up"
-        )
-    function = vars(_module_from_file(Path(location))).get(name)
+    try:
+        function = load_own(where, "reward function")
+    except OwnCodeError as error:
+        raise VerifierError(str(error)) from error
     if not callable(function):
-        raise VerifierError(f"reward function {where!r}: {location} has no function {name!r}")
+        raise VerifierError(f"reward function {where!r} is of type {type(function).__name__}, which cannot be called")
     return function  # type: ignore[no-any-return]
-
-
-def _module_from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise VerifierError(f"reward function file {str(path)!r} does not exist")
-    name = f"gdro_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise VerifierError(f"reward function file {str(path)!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _user_scorer(function: Callable[..., Any], where: str) -> Scorer:
