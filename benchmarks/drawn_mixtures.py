@@ -10,7 +10,8 @@ as the seed. So mixtures, not seeds, are what the intervals of the means are ove
 is an ordinary comparison, in FOLDER/NUMBER.
 
 `quarter`, Live-GDRO that leans further to small sources, was found on the first eight, where `half` was run too; the
-others confirm it. `paced`, which also asks how fast a source is learnt, was found on 101 to 108; 1 to 32 confirm it.
+others confirm it. `paced`, which also asks how fast a source is learnt, was found on 101 to 108; 1 to 32 confirm that,
+9 to 32 all of it.
 DUMP and AdaRFT, the peers that come next after SEC, are on 1 to 32.
 """
 
@@ -36,6 +37,7 @@ from gdro.tiny.mixture import DEFAULT_MIXTURE
 
 EARLY, FURTHER, AGAIN, LATER = range(1, 9), range(9, 17), range(17, 33), range(101, 109)
 FIRST = (*EARLY, *FURTHER)
+UNTOUCHED = (*FURTHER, *AGAIN)
 FRESH, KNOWN, ALL = (*FIRST, *AGAIN), (*FIRST, *LATER), (*FIRST, *AGAIN, *LATER)
 MIXTURES = {number: f"{number:02d}" for number in ALL}
 """Number -> folder."""
@@ -45,6 +47,7 @@ SETS = {
     "101 to 108": LATER,
     "1 to 16": FIRST,
     "17 to 32": AGAIN,
+    "9 to 32": UNTOUCHED,
     "1 to 32": FRESH,
     "1 to 16, 101 to 108": KNOWN,
 }
