@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -39,6 +40,12 @@ def test_stock_verl_with_no_gdro_keys_is_prompt_gdro_with_verls_n() -> None:
     controller = build(STOCK)
     assert (controller.name, controller.mean_rollouts) == ("prompt_gdro", 4)
     assert read_settings(STOCK).weighting == "prompt"
+
+
+def test_a_controller_of_ones_own_comes_through_hydra() -> None:
+    example = Path(__file__).parents[2] / "examples" / "own_controller.py"
+    controller = build(stock(f"+gdro.controller={example}:Behind", "+gdro.boost=3"))
+    assert (controller.name, controller.boost, controller.mean_rollouts) == ("behind", 3.0, 4)
 
 
 def test_weights_that_correct_for_the_advantage_are_told_verls() -> None:
