@@ -129,7 +129,8 @@ def _train(chosen: argparse.Namespace) -> int:
 
     def run() -> None:
         config = None if chosen.resume is not None else load_config(chosen.recipe, chosen.overrides)
-        from gdro.runs.train import leave_processes, resume, train
+        from gdro.runs.processes import leave_processes
+        from gdro.runs.train import resume, train
 
         if config is None:
             resume(chosen.resume)

@@ -12,7 +12,7 @@ import torch
 from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
 
 from gdro.engines.trl import GDROTrainer
-from gdro.runs.train import leave_processes
+from gdro.runs.processes import leave_processes
 
 
 class Whole(Ragged):

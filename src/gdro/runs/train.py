@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import platform
@@ -36,6 +35,7 @@ from gdro.runs.config_prompts import RunPrompts, load_prompts
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, held, new_folder, old_folder
 from gdro.runs.policy import Policy, check_context, load_policy
+from gdro.runs.processes import join_processes
 from gdro.runs.progress import Progress
 from gdro.runs.record import Event, RecordWriter, cut_back, start_of
 from gdro.runs.rewards import VerifierReward, verifier_of
@@ -49,7 +49,7 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
     Raises:
         RunError, DataError, GoldError: what stands in the way, found before training where it can be.
     """
-    _join_processes()
+    join_processes()
     if PartialState().num_processes > 1 and config.output is None:
         raise RunError("with several processes the folder must be named: --set output=DIR")
     progress = Progress(config.steps, live=live)
@@ -69,7 +69,7 @@ def resume(path: str | Path, *, live: bool | None = None) -> RunFolder:
         RunError: the folder holds no run, or the run is finished, or no checkpoint can be used, or the data are other
             ones than the run began with.
     """
-    _join_processes()
+    join_processes()
     folder = old_folder(path)
     config = load_config(folder.config)
     progress = Progress(config.steps, live=live)
@@ -375,22 +375,6 @@ def _shared_folder(config: TrainConfig) -> RunFolder:
         folder = new_folder(config.output, config.name)
     PartialState().wait_for_everyone()
     return folder if PartialState().is_main_process else RunFolder(Path(str(config.output)))
-
-
-def _join_processes() -> None:
-    """Meet the other processes of a launch (torchrun): accelerate does so on a CPU only when told."""
-    PartialState(cpu=not torch.cuda.is_available())
-
-
-def leave_processes() -> None:
-    """Part from the other processes of a launch, once each has finished: the last thing that a program does.
-
-    A finished trainer is a cycle that holds the process group, and with it gloo's threads, until it is collected. A
-    thread that outlives the interpreter can abort the process (exit status 134), however well the run went.
-    """
-    gc.collect()
-    PartialState().wait_for_everyone()
-    PartialState().destroy_process_group()
 
 
 def _held(folder: RunFolder) -> AbstractContextManager[None]:
