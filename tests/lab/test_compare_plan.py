@@ -99,6 +99,7 @@ def test_a_wrong_plan_names_key_and_line(tmp_path, old, new, said):
         ("optimisation: {advantage: rloo}", "steps: 4", "method both: steps must be the same for all methods"),
         ("optimisation: {advantage: rloo}", "data.size: 4", "put it under `overrides`"),
         ("optimisation: {advantage: rloo}", "seed: 4", "the comparison gives it to each run"),
+        ("optimisation: {advantage: rloo}", "mean_rollouts: 2", "both: 16 x 2 rollouts a step where plain has 16 x 4"),
     ],
 )
 def test_a_wrong_method_is_named(tmp_path, old, new, said):
@@ -106,12 +107,19 @@ def test_a_wrong_method_is_named(tmp_path, old, new, said):
         jobs_of(_plan(tmp_path, PLAN.replace(old, new)), tmp_path)
 
 
+def test_a_method_may_spread_the_same_rollouts_over_more_prompts(tmp_path):
+    spread = "prompts_per_step: 32, mean_rollouts: 2"
+    jobs = jobs_of(_plan(tmp_path, PLAN.replace("optimisation: {advantage: rloo}", spread)), tmp_path)
+    assert [job.shape for job in jobs] == ["16 x 4", "32 x 2"] * 2
+    assert {job.rollouts for job in jobs} == {64}
+
+
 def test_check_says_what_would_run_and_trains_nothing(tmp_path, capsys):
     (tmp_path / "small.yaml").write_text(PLAN)
     assert main([str(tmp_path / "small.yaml"), "--check"]) == 0
     said = capsys.readouterr().out
     assert "small: 2 methods x 2 seeds = 4 runs" in said
-    assert "each 3 steps of 16 x 4 = 192 rollouts" in said
+    assert "each 3 steps of 64 rollouts = 192 rollouts" in said
     assert "plain" in said
     assert "(baseline)" in said
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]

@@ -148,15 +148,12 @@ def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
 
 
 def _overview(plan: Plan, jobs: Sequence[Job]) -> str:
-    config = jobs[0].config
-    rollouts = config.steps * config.prompts_per_step * config.mean_rollouts
+    steps, rollouts = jobs[0].config.steps, jobs[0].rollouts
     lines = [f"{plan.name}: {len(plan.methods)} methods x {len(plan.seeds)} seeds = {len(jobs)} runs"]
-    lines += [
-        f"each {config.steps} steps of {config.prompts_per_step} x {config.mean_rollouts} = {rollouts:,} rollouts"
-    ]
+    lines += [f"each {steps} steps of {rollouts} rollouts = {steps * rollouts:,} rollouts"]
     for job in jobs[: len(plan.methods)]:
         mark = " (baseline)" if job.method == plan.against else ""
-        lines.append(f"  {job.method:24} {job.config.controller.name}{mark}")
+        lines.append(f"  {job.method:24} {job.shape:8} {job.config.controller.name}{mark}")
     return "\n".join(lines)
 
 

@@ -9,10 +9,11 @@
       uniform: {controller: uniform}
       joint: {controller: {name: joint, eta: 7.0}}
 
-A method changes what it is: its controller, its optimisation. What makes the comparison fair (model, data, steps,
-prompts and rollouts of a step, evaluation, verifier) is shared by all and can stand in `overrides` only. A controller
-given by its name has that controller's own defaults for what is not said, whatever options the recipe's has: a method
-means the same in every comparison.
+A method changes what it is: its controller, its optimisation, over how many prompts it spreads the rollouts of a step
+(`prompts_per_step` x `mean_rollouts`, the product the same for all). What makes the comparison fair (model, data,
+steps, rollouts of a step, evaluation, verifier) is shared by all and can stand in `overrides` only. A controller given
+by its name has that controller's own defaults for what is not said, whatever options the recipe's has: a method means
+the same in every comparison.
 """
 
 from __future__ import annotations
@@ -37,8 +38,6 @@ SHARED = (
     "dtype",
     "data",
     "steps",
-    "prompts_per_step",
-    "mean_rollouts",
     "correct_threshold",
     "evaluation",
     "verifier",
@@ -100,6 +99,16 @@ class Job:
     def title(self) -> str:
         """How messages name it."""
         return f"{self.method} seed {self.seed}"
+
+    @property
+    def shape(self) -> str:
+        """Prompts x mean rollouts of a step, for messages."""
+        return f"{self.config.prompts_per_step} x {self.config.mean_rollouts}"
+
+    @property
+    def rollouts(self) -> int:
+        """Rollouts of a step."""
+        return self.config.prompts_per_step * self.config.mean_rollouts
 
 
 def plan_names() -> list[str]:
@@ -174,10 +183,19 @@ def jobs_of(plan: Plan, folder: Path) -> list[Job]:
         folder: where the plan's file lies, for a recipe that is a file.
 
     Raises:
-        ConfigError: the first method whose settings cannot be used, with all that is wrong with them.
+        ConfigError: the first method whose settings cannot be used, with all that is wrong with them, or that would
+            spend other rollouts than the rest.
     """
     recipe = plan.recipe if plan.recipe in recipe_names() else str(folder / plan.recipe)
-    return [Job(method, seed, _settings(plan, recipe, method, seed)) for seed in plan.seeds for method in plan.methods]
+    jobs = [Job(method, seed, _settings(plan, recipe, method, seed)) for seed in plan.seeds for method in plan.methods]
+    first = jobs[0]
+    for job in jobs:
+        if job.rollouts != first.rollouts:
+            raise ConfigError(
+                f"method {job.method}: {job.shape} rollouts a step where {first.method} has {first.shape}; a method "
+                "may choose prompts_per_step and mean_rollouts, but their product is the same for all"
+            )
+    return jobs
 
 
 def _settings(plan: Plan, recipe: str, method: str, seed: int) -> TrainConfig:
