@@ -27,6 +27,7 @@ from gdro.core.budget import exact_budget, sqrt_law
 from gdro.core.errors import (
     BudgetError,
     GDROError,
+    HookError,
     OptionError,
     PlanError,
     PromptIdError,
@@ -50,6 +51,7 @@ __all__ = [
     "GDROConfig",
     "GDROError",
     "GDROTrainer",
+    "HookError",
     "Interval",
     "Joint",
     "OptionError",

@@ -118,14 +118,18 @@ def _train(chosen: argparse.Namespace) -> int:
 
     if chosen.resume is not None and (chosen.recipe or chosen.overrides):
         return _fail("--resume goes on with the settings of the run; leave recipe and --set out")
+    if chosen.check or chosen.dry_run:
+        other = "--resume" if chosen.resume is not None else "--dry-run" if chosen.check and chosen.dry_run else None
+        if other is not None:
+            return _fail(f"{'--check' if chosen.check else '--dry-run'} looks at settings alone; leave {other} out")
+    if chosen.assume and not chosen.dry_run:
+        return _fail("--assume belongs to --dry-run")
     if chosen.check:
         return _guarded(lambda: print(load_config(chosen.recipe, chosen.overrides).to_yaml(), end=""))
     if chosen.dry_run:
         from gdro.runs.dry_run import dry_run
 
         return _guarded(lambda: print(dry_run(load_config(chosen.recipe, chosen.overrides), chosen.assume)))
-    if chosen.assume:
-        return _fail("--assume belongs to --dry-run")
 
     def run() -> None:
         config = None if chosen.resume is not None else load_config(chosen.recipe, chosen.overrides)
@@ -190,7 +194,7 @@ def _compare(words: Sequence[str]) -> int:
 def _simulate(words: Sequence[str]) -> int:
     from gdro.lab.simulate import main as simulate
 
-    return simulate(words)
+    return _guarded_status(lambda: simulate(words))
 
 
 def _bench(words: Sequence[str]) -> int:
@@ -199,6 +203,9 @@ def _bench(words: Sequence[str]) -> int:
     return _guarded_status(lambda: bench(words))
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_PLACE = (errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+"""Errors of a path that the user gave."""
 LABORATORY = {"compare": _compare, "simulate": _simulate, "bench": _bench}
 """Commands that read their own arguments."""
 
@@ -222,9 +229,11 @@ def _guarded(command: Callable[[], object]) -> int:
     except (RunError, ConfigError, DataError, GDROError, GoldError, VerifierError) as error:
         return _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        return _fail(f"{error}; what was written before is intact. Make room, then go on with: gdro train --resume RUN")
+        if error.errno in FULL:
+            return _fail(f"{error}; what was written before is intact. Make room, then go on: gdro train --resume RUN")
+        if error.errno in NO_PLACE:
+            return _fail(f"{error}; look at that path: it must be there, or be a place that can be written to")
+        raise
     return 0
 
 

@@ -153,12 +153,12 @@ def test_user_mixture():
     [
         (
             {"family": "chain_sums"},
-            "row 0: unknown reasoning-gym family 'chain_sums'; the nearest one is 'chain_sum'",
+            "row 1: unknown reasoning-gym family 'chain_sums'; the nearest one is 'chain_sum'",
         ),
-        ({"family": "gcd", "config": {"max_valu": 3}}, "row 0: cell .*gcd has no config key 'max_valu'"),
+        ({"family": "gcd", "config": {"max_valu": 3}}, "row 1: cell .*gcd has no config key 'max_valu'"),
         ({"family": "gcd", "config": {"seed": 3}}, "no config key 'seed'"),
-        ({"family": "gcd", "wieght": 3}, "row 0: unknown key 'wieght'"),
-        ({"weight": 3}, "row 0: no 'family'"),
+        ({"family": "gcd", "wieght": 3}, "row 1: unknown key 'wieght'"),
+        ({"weight": 3}, "row 1: no 'family'"),
         ({"family": "gcd", "weight": 0}, "weight must be positive"),
         ({"family": "gcd", "size": 0}, "size must be at least 1"),
         ({"family": "gcd", "level": "a/b"}, "may not hold '/'"),

@@ -17,6 +17,7 @@ import gdro
 from gdro.core.errors import OptionError, PlanError, PromptIdError, RewardError
 from gdro.engines.trl import GDROTrainer, with_ids
 from gdro.engines.trl import fast_trainer as module
+from gdro.engines.trl.config import default_controller
 
 
 def make(args, trainer=GDROTrainer, **arguments):
@@ -251,6 +252,36 @@ def test_bad_ids(tmp_path):
     assert again["id"][0] == named["id"][5]
     with pytest.raises(PromptIdError, match="already has"):
         with_ids(named, "sums")
+    with pytest.raises(PromptIdError, match=r"rows 0 and 2 are equal, .* \(6 rows repeat another\); drop"):
+        with_ids(Dataset.from_dict({"prompt": ["a", "b"] * 4}), "sums")
+    with pytest.raises(OptionError, match="not a IterableDataset: load it with streaming=False"):
+        with_ids(nameless.to_iterable_dataset(), "sums")
+    for blank in ("", " ", "a/"):
+        with pytest.raises(OptionError, match="may not be blank or end in"):
+            with_ids(nameless, blank)
+
+
+def test_what_names_no_controller(tmp_path):
+    for wrong in (None, gdro.make_controller("uniform")):
+        with pytest.raises(OptionError, match=r"it must be a name, .* GDROTrainer\(controller=\.\.\.\)"):
+            config(tmp_path, controller=wrong)
+    for wrong in ("joint", gdro.Joint):
+        with pytest.raises(OptionError, match=r"is no controller yet; .* GDROConfig\(controller=\.\.\.\)"):
+            make(config(tmp_path), controller=wrong)
+    with pytest.raises(OptionError, match="controller_options='eta=3': it must be a dict"):
+        config(tmp_path, controller_options="eta=3")
+    with pytest.raises(OptionError, match="candidates='x': it must be a whole number"):
+        config(tmp_path, candidates="x")
+
+
+def test_any_number_of_generations_leaves_room_to_move(tmp_path):
+    bounds = {}
+    for mean in (2, 4, 16):
+        made = default_controller(config(tmp_path, num_generations=mean))
+        bounds[mean] = (made.mean_rollouts, made.max_rollouts)
+    assert bounds == {2: (2, 12), 4: (4, 12), 16: (16, 48)}
+    fixed = config(tmp_path, num_generations=16, controller_options={"max_rollouts": 20})
+    assert default_controller(fixed).max_rollouts == 20
 
 
 def test_ids_go_by_content_whatever_a_column_holds():

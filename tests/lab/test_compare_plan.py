@@ -70,7 +70,7 @@ def test_the_plans_of_the_package_are_usable_and_fair(name):
     plan = read_plan(path)
     assert plan.name == name
     jobs = jobs_of(narrowed(plan, [], [0], []), path.parent)
-    assert len({(job.config.steps, job.config.prompts_per_step, job.config.mean_rollouts) for job in jobs}) == 1
+    assert len({(job.config.steps, job.rollouts) for job in jobs}) == 1
     assert len({job.config.model_dump_json(include={"data", "evaluation", "model"}) for job in jobs}) == 1
     assert len(plan.seeds) >= 5
     assert plan.against == "uniform"

@@ -134,3 +134,38 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--check", "--resume", "nosuch"], "--check looks at settings alone; leave --resume out"),
+        (["--dry-run", "--resume", "nosuch"], "--dry-run looks at settings alone; leave --resume out"),
+        (["--check", "--dry-run"], "leave --dry-run out"),
+        (["--check", "--assume", "a=1"], "--assume belongs to --dry-run"),
+        (["--check", *_sets("data.cells=[{family: gcd, level: 2}]")], "row 1: level = 2 must be text: write it in quo"),
+        (["--check", *_sets("data.cells=[{family: gcd, wieght: 2}]")], "row 1: unknown key 'wieght'"),
+        (["--check", *_sets("data.cells=[{family: gcd, weight: x}]")], "row 1: weight = 'x' must be a number"),
+        (["--check", *_sets("data.cells=[{family: gcd, weight: -1}]")], "weight must be positive"),
+    ],
+)
+def test_options_that_would_be_passed_over_or_found_late(capsys, words, said):
+    assert said in _refused(capsys, "train", *words)
+
+
+def test_places_that_cannot_be_written_to(capsys, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert "is a file; give a folder" in _refused(capsys, "train", *_sets(f"output={file}"))
+    assert "look at that path" in _refused(capsys, "train", *_sets(f"output={file}/run"))
+    assert "look at that path" in _refused(capsys, "simulate", "uniform", "--steps", "2", "--output", str(file))
+    assert "is a file; choose another" in _refused(capsys, "compare", "confirm_first", "--output", str(file))
+
+
+def test_what_is_no_plan_of_a_comparison(capsys, tmp_path):
+    (tmp_path / "metrics.jsonl").touch()
+    assert f"gdro report {tmp_path}" in _refused(capsys, "compare", str(tmp_path))
+    empty = tmp_path / "empty.yaml"
+    empty.touch()
+    assert "seeds (empty.yaml): missing" in _refused(capsys, "compare", str(empty))
+    assert "--seeds -1: " in _refused(capsys, "compare", "confirm_first", "--check", "--seeds", "-1")

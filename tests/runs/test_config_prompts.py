@@ -74,7 +74,7 @@ def test_reasoning_gym() -> None:
     assert (len(found.train), len(found.heldout)) == (6, 4)
     assert found.train[0].id.startswith("reasoning_gym/chain_sum/1/")
     assert load(kind="reasoning_gym", size=6, heldout_size=0, cells=cells).heldout == []
-    with pytest.raises(DataError, match=r"data.cells: mixture row 0: .*nearest one is 'chain_sum'"):
+    with pytest.raises(DataError, match=r"data.cells: row 1: .*nearest one is 'chain_sum'"):
         load(kind="reasoning_gym", cells=[{"family": "chain_sun"}])
 
 

@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gdro.controllers.answers import check_allocation, check_rank, check_terms, check_weights
 from gdro.controllers.metrics import batch_metrics
 from gdro.controllers.options import check_types
+from gdro.controllers.outstanding import find, pack, unpack
 from gdro.core import signals
 from gdro.core.difficulty import DifficultyClassifier, Statistic
 from gdro.core.errors import OptionError, PlanError, RewardError, StateError
@@ -24,8 +26,8 @@ from gdro.core.hashing import Keys, step_keys
 from gdro.core.outcome import Outcome, Pending, count_correct
 from gdro.core.prompts import check_ids
 from gdro.core.ragged import Ragged, flat_numbers, from_rewards
-from gdro.core.state import ANY, State, read_array, read_int, read_state, read_states
-from gdro.core.types import UNSEEN, Feedback, Floats, Ints, Metric, Plan, Rewards
+from gdro.core.state import State, read_int, read_state, read_states
+from gdro.core.types import Feedback, Floats, Ints, Metric, Plan, Rewards
 
 STATE_FORMAT = 1
 
@@ -124,7 +126,9 @@ class Controller:
             raise PlanError(f"m={m!r} must be a whole number from 1 to the {len(ids)} candidates")
         rows = self.classifier.table.known_rows(ids)
         keys = self.classifier.table.keys(ids, rows)
-        rank = self._rank(ids, rows, step_keys(keys, self.seed, -1 - self.plans_made))
+        rank = check_rank(
+            type(self).__name__, ids, self._rank(ids, rows, step_keys(keys, self.seed, -1 - self.plans_made))
+        )
         order = np.lexsort((keys, rank))[:m]
         return [ids[place] for place in order.tolist()]
 
@@ -146,7 +150,15 @@ class Controller:
         self._admit(ids, bins)
         rows = table.rows(ids)
         keys = step_keys(table.column("key")[rows], self.seed, self.plans_made)
-        rollouts, demand = self._allocate(ids, rows, bins, keys)
+        rollouts, demand = check_allocation(
+            type(self).__name__,
+            ids,
+            *self._allocate(ids, rows, bins, keys),
+            bins=self.bins,
+            low=self.min_rollouts,
+            mean=self.mean_rollouts,
+            high=self.max_rollouts,
+        )
         self.plans_made += 1
         self._outstanding.append(Pending(ids, rows, bins, rollouts, demand))
         return Plan(ids, rollouts.copy(), bins.copy())
@@ -155,8 +167,10 @@ class Controller:
         """Forget a plan whose rewards will never come.
 
         Raises:
-            PlanError: no such plan is outstanding.
+            PlanError: no such plan is outstanding, or it is no plan at all.
         """
+        if not isinstance(plan, Plan):
+            raise PlanError(f"cancel takes the Plan that plan() gave, not a {type(plan).__name__}")
         for place, pending in enumerate(self._outstanding):
             if pending.prompt_ids == plan.prompt_ids and np.array_equal(pending.rollouts, plan.rollouts):
                 del self._outstanding[place]
@@ -180,7 +194,7 @@ class Controller:
                 `out_of_range`, as the nearer end of the range, with a warning.
         """
         ids = check_ids(prompt_ids)
-        place, order = _find(self._outstanding, ids, "outstanding plan", "call plan before observe")
+        place, order = find(self._outstanding, ids, "outstanding plan", "call plan before observe")
         groups = from_rewards(ids, rewards).take(np.argsort(order)).sorted()
         outcome = self._outcome(self._outstanding[place], groups)
         if self.needs_losses and len(self._awaiting_losses) >= self.max_outstanding:
@@ -190,7 +204,9 @@ class Controller:
             )
         del self._outstanding[place]
         self.steps_seen += 1
-        weights, terms = self._weigh(outcome), self._advantage_terms(outcome)
+        planned, who = outcome.plan.prompt_ids, type(self).__name__
+        weights = check_weights(who, planned, self._weigh(outcome))
+        terms = check_terms(who, planned, self._advantage_terms(outcome))
         self._learn(outcome)
         self._metrics = self._describe(outcome, weights)
         self.classifier.record(outcome.plan.rows, outcome.visits)
@@ -217,7 +233,7 @@ class Controller:
         if not self.needs_losses:
             return
         hint = "call observe first, and observe_losses once for each batch"
-        place, order = _find(self._awaiting_losses, ids, "observed batch without losses", hint)
+        place, order = find(self._awaiting_losses, ids, "observed batch without losses", hint)
         self._learn_losses(self._awaiting_losses.pop(place), values[np.argsort(order)])
 
     def metrics(self) -> dict[str, Metric]:
@@ -233,8 +249,8 @@ class Controller:
             "plans_made": self.plans_made,
             "steps_seen": self.steps_seen,
             "prompts": self.classifier.state_dict(),
-            "outstanding": [_pack(pending) for pending in self._outstanding],
-            "awaiting_losses": [_pack(pending) for pending in self._awaiting_losses],
+            "outstanding": [pack(pending) for pending in self._outstanding],
+            "awaiting_losses": [pack(pending) for pending in self._awaiting_losses],
             "metrics": self.metrics(),
             "method": self._state(),
         }
@@ -264,8 +280,8 @@ class Controller:
         self.classifier.load_state_dict(read_state(state, "prompts"))
         ids = self.classifier.table.ids
         self.plans_made, self.steps_seen = read_int(state, "plans_made"), read_int(state, "steps_seen")
-        self._outstanding = [_unpack(packed, ids, self.bins) for packed in read_states(state, "outstanding")]
-        self._awaiting_losses = [_unpack(packed, ids, self.bins) for packed in read_states(state, "awaiting_losses")]
+        self._outstanding = [unpack(packed, ids, self.bins) for packed in read_states(state, "outstanding")]
+        self._awaiting_losses = [unpack(packed, ids, self.bins) for packed in read_states(state, "awaiting_losses")]
         self._metrics = read_state(state, "metrics")
         self._metrics = self.metrics()
         self._load_state(read_state(state, "method"))
@@ -357,43 +373,3 @@ class Controller:
     def _describe(self, outcome: Outcome, weights: Floats) -> dict[str, Metric]:
         shared = batch_metrics(outcome, weights, self.classifier, self.steps_seen)
         return shared | self._method_metrics()
-
-
-def _find(batches: list[Pending], ids: tuple[str, ...], what: str, hint: str) -> tuple[int, Ints]:
-    """The oldest batch with exactly these ids, and for each id its place in that batch."""
-    for place, batch in enumerate(batches):
-        if batch.prompt_ids == ids:
-            return place, np.arange(len(ids))
-        if len(batch.prompt_ids) == len(ids) and set(batch.prompt_ids) == set(ids):
-            index = {prompt_id: row for row, prompt_id in enumerate(batch.prompt_ids)}
-            return place, np.fromiter((index[i] for i in ids), np.int64, len(ids))
-    if not batches:
-        raise PlanError(f"there is no {what}; {hint}")
-    oldest = set(batches[0].prompt_ids)
-    missing, strange = sorted(oldest - set(ids)), sorted(set(ids) - oldest)
-    raise PlanError(
-        f"these prompts are not those of any {what}; against the oldest one, "
-        f"{len(missing)} are missing {missing[:3]} and {len(strange)} are unknown {strange[:3]}"
-    )
-
-
-def _pack(pending: Pending) -> State:
-    return {
-        "rows": pending.rows.copy(),
-        "bins": pending.bins.copy(),
-        "rollouts": pending.rollouts.copy(),
-        "demand": pending.demand.copy(),
-    }
-
-
-def _unpack(packed: State, ids: list[str], count: int) -> Pending:
-    rows = read_array(packed, "rows", np.empty(0, np.int64), rows=ANY)
-    if not len(rows) or len(np.unique(rows)) != len(rows) or not 0 <= rows.min() <= rows.max() < len(ids):
-        raise StateError("state key 'rows': an outstanding plan names prompts that the table lacks, or one twice")
-    bins, rollouts = read_array(packed, "bins", rows), read_array(packed, "rollouts", rows)
-    if not UNSEEN <= bins.min() <= bins.max() < count or rollouts.min() < 1:
-        raise StateError(
-            "state key 'bins' or 'rollouts' of an outstanding plan is out of range; load an older checkpoint"
-        )
-    names = tuple(ids[row] for row in rows.tolist())
-    return Pending(names, rows, bins, rollouts, read_array(packed, "demand", np.empty(count)))

@@ -141,6 +141,8 @@ def make_controller(name: str, **options: Any) -> Controller:
 
 
 def _entry(name: str) -> Entry:
+    if not isinstance(name, str):
+        raise OptionError(f"controller={name!r} is no name; known: {', '.join(REGISTRY)}")
     if is_own(name):
         return Entry(_own_class(name), "one of your own")
     if name not in REGISTRY:

@@ -48,8 +48,10 @@ def group_advantages(
     Raises:
         RewardError: names the prompt, or the place of a group, that is empty or holds something other than finite
             numbers; or says how many groups came for how many prompts of the feedback.
-        OptionError: an unknown kind, or an epsilon, ddof or clip out of range.
+        OptionError: an unknown kind, an epsilon, ddof or clip out of range, or something else for feedback.
     """
+    if feedback is not None and not isinstance(feedback, Feedback):
+        raise OptionError(f"feedback is a {type(feedback).__name__}; give what Controller.observe answered")
     names = [f"number {place}" for place in range(len(rewards))] if feedback is None else feedback.prompt_ids
     if not names:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class GDROError(ValueError):
-    """Base of all errors of the core. Whatever raised it has changed no state."""
+    """Base of all errors of the core. Whatever raised it has changed no state (but for `HookError`)."""
 
 
 class PromptIdError(GDROError):
@@ -29,3 +29,7 @@ class OptionError(GDROError):
 
 class StateError(GDROError):
     """A saved state that does not belong to this controller or is damaged."""
+
+
+class HookError(GDROError):
+    """A controller of somebody's own answered what no controller may. The step it belongs to is not to be used."""

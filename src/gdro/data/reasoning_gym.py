@@ -62,6 +62,15 @@ class Cell:
     size: int | None = None
 
     def __post_init__(self) -> None:
+        for key, right, kind in (
+            ("family", isinstance(self.family, str) and self.family != "", "text"),
+            ("level", isinstance(self.level, str), 'text: write it in quotes, "1"'),
+            ("config", isinstance(self.config, Mapping), "a mapping of keys to values"),
+            ("weight", type(self.weight) in (int, float), "a number"),
+            ("size", self.size is None or type(self.size) is int, "a whole number"),
+        ):
+            if not right:
+                raise ValueError(f"{key} = {getattr(self, key)!r} must be {kind}")
         if not self.level:
             object.__setattr__(self, "level", _config_tag(self.config))
         if "/" in self.level:
@@ -140,18 +149,32 @@ def cells_from_config(entries: Sequence[Mapping[str, Any]]) -> list[Cell]:
         ValueError: naming the row, for an unknown key, an unknown or missing family, a config key that the
             family does not have, or anything `Cell` refuses.
     """
+    cells = named_cells(entries)
+    for row, cell in enumerate(cells, 1):
+        try:
+            _check_config(cell)
+        except ValueError as error:
+            raise ValueError(f"row {row}: {error}") from error
+    return cells
+
+
+def named_cells(entries: Sequence[Mapping[str, Any]]) -> list[Cell]:
+    """As `cells_from_config`, without a look at what reasoning-gym has; needs nothing installed.
+
+    Raises:
+        ValueError: naming the row, for an unknown key, a missing family, or anything `Cell` refuses.
+    """
     known = {spec.name for spec in dataclasses.fields(Cell)}
     cells = []
-    for row, entry in enumerate(entries):
+    for row, entry in enumerate(entries, 1):
         unknown = sorted(set(entry) - known)
         if unknown or "family" not in entry:
             problem = f"unknown key {unknown[0]!r}" if unknown else "no 'family'"
-            raise ValueError(f"mixture row {row}: {problem}; a row has the keys {sorted(known)}")
+            raise ValueError(f"row {row}: {problem}; a row has the keys {', '.join(sorted(known))}")
         try:
             cells.append(Cell(**entry))
-            _check_config(cells[-1])
         except ValueError as error:
-            raise ValueError(f"mixture row {row}: {error}") from error
+            raise ValueError(f"row {row}: {error}") from error
     return cells
 
 

@@ -323,4 +323,9 @@ def main(argv: Sequence[str]) -> int:
     if chosen.json is not None:
         chosen.json.write_text(json.dumps([asdict(entry) for entry in figures], indent=1) + "\n")
     late = [cost for cost in figures if isinstance(cost, Cost) and cost.limit_ms and cost.median_ms > cost.limit_ms]
+    for cost in late:
+        print(
+            f"over its limit: {cost.controller} {cost.prompts}x{cost.mean_rollouts}, {cost.median_ms:.2f} ms of "
+            f"{cost.limit_ms:g}; other work on this machine counts too"
+        )
     return 1 if late else 0

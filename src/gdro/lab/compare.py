@@ -135,7 +135,9 @@ def _gradients(root: Path, plan: Plan, jobs: Sequence[Job]) -> int:
 def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
     """The folder of a new comparison, with the plan in it and the recipe when that is a file."""
     root = Path(output or f"runs/compare-{plan.name}")
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and not root.is_dir():
+        raise RunError(f"{root} is a file; choose another --output DIR")
+    if root.exists() and any(root.iterdir()):
         raise RunError(f"{root} is not empty; go on with it: gdro compare {root}, or choose another --output DIR")
     root.mkdir(parents=True, exist_ok=True)
     if plan.recipe not in recipe_names():

@@ -127,6 +127,9 @@ def locate_plan(name: str) -> Path:
         return Path(str(resources.files("gdro") / "lab" / "plans" / f"{name}.yaml"))
     path = Path(name)
     path = path / PLAN if path.is_dir() else path
+    if path.parent.is_dir() and path.name == PLAN and not path.is_file():
+        hint = f"; that is a training run: gdro report {name}" if (path.parent / "metrics.jsonl").is_file() else ""
+        raise ConfigError(f"{path}: no plan there, so {name} is no comparison{hint}")
     if not path.is_file():
         near = nearest(name, plan_names())
         hint = f"; did you mean {near}?" if near else f"; the plans are {', '.join(plan_names())}"
@@ -168,7 +171,8 @@ def narrowed(plan: Plan, methods: Sequence[str], seeds: Sequence[int], sets: Seq
     try:
         return Plan.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(str(error.errors()[0]["msg"])) from None
+        first = error.errors()[0]
+        raise ConfigError(f"--{first['loc'][0]} {first['input']}: {first['msg']}") from None
 
 
 def plan_text(plan: Plan) -> str:

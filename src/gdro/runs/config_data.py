@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from gdro.runs.config_base import Count, CountOrZero, Fraction, Section, Seed, Text, Texts
+from gdro.runs.config_base import Count, CountOrZero, Fraction, Section, Seed, SettingError, Text, Texts
 
 Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 
@@ -38,6 +38,16 @@ class ReasoningGymData(_Data):
         default=None,
         description="The mixture: a list of {family, level, config, weight}; null is the default.",
     )
+
+    @model_validator(mode="after")
+    def _cells_are_named(self) -> ReasoningGymData:
+        from gdro.data.reasoning_gym import named_cells
+
+        try:
+            named_cells(self.cells or ())
+        except ValueError as error:
+            raise SettingError("data.cells", str(error)) from error
+        return self
 
 
 class _RowData(_Data):

@@ -159,7 +159,7 @@ def read_settings(path: Path) -> Settings:
     node = _compose(text, str(path))
     values = _construct(node, str(path))
     if values is None:
-        return Settings()
+        return Settings(place_unknown=path.name)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}; settings are `key: value` lines")
     assert isinstance(node, yaml.MappingNode)

@@ -86,7 +86,9 @@ def new_folder(output: str | None, name: str) -> RunFolder:
         return _first_free(name)
     path = Path(output)
     draft = RunFolder(path).config_draft
-    if path.exists() and (not path.is_dir() or any(inside != draft for inside in path.iterdir())):
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file; give a folder: --set output=DIR")
+    if path.exists() and any(inside != draft for inside in path.iterdir()):
         raise RunError(
             f"{path} is not empty; choose another --set output=DIR, or go on with that run: gdro train --resume {path}"
         )

@@ -12,6 +12,7 @@ from gdro.core.advantages import AdvantageKind
 from gdro.core.errors import OptionError
 from gdro.engines.advantages import check_told, told
 from gdro.engines.candidates import candidate_factor
+from gdro.engines.rollout_bounds import rollout_options
 from gdro.engines.verl.settings import Weighting, read_settings
 
 ROLLOUT_FUNCTION = "slime.rollout.sglang_rollout.generate_rollout"
@@ -73,7 +74,7 @@ def read_setup(args: Namespace) -> Setup:
     settings = read_settings({"gdro": section})
     if "mean_rollouts" in settings.options:
         raise OptionError("gdro.mean_rollouts is set by --n-samples-per-prompt; remove it")
-    options: dict[str, Any] = {**settings.options, "mean_rollouts": args.n_samples_per_prompt}
+    options: dict[str, Any] = {**rollout_options(args.n_samples_per_prompt), **settings.options}
     kind = advantage_of(args)
     controller = make_controller(settings.controller, **told(settings.controller, options, kind, DDOF))
     check_told(controller, kind, DDOF)

@@ -12,6 +12,7 @@ from gdro.core.advantages import ADVANTAGES
 from gdro.core.errors import OptionError
 from gdro.engines.advantages import told
 from gdro.engines.interface import Controller
+from gdro.engines.rollout_bounds import rollout_options
 
 WEIGHTINGS = ("prompt", "row")
 ROUNDS = ("dynamic_sampling", "reinforce_ada")
@@ -96,6 +97,7 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_controller()
         if self.advantage is not None and self.advantage not in ADVANTAGES:
             raise OptionError(f"advantage={self.advantage!r}: choose one of {', '.join(ADVANTAGES)}")
         if self.rounds is not None and self.rounds not in ROUNDS:
@@ -113,8 +115,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             )
         for name in ("candidates", "generation_rows"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"{name}={value}: it must be at least 1")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise OptionError(f"{name}={value!r}: it must be a whole number, at least 1")
         if self.advantage is None and self.scale_rewards not in ("group", "none"):
             raise OptionError(
                 f"scale_rewards={self.scale_rewards!r} mixes prompts, which group DRO weighs apart; "
@@ -126,6 +128,15 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
                 "with the mean and spread of all rounds; use advantage='grpo' (scale_rewards='group')"
             )
 
+    def _check_controller(self) -> None:
+        if not isinstance(self.controller, str):
+            raise OptionError(
+                f"controller={self.controller!r}: it must be a name, such as 'live_gdro'; an object goes to "
+                "GDROTrainer(controller=...)"
+            )
+        if not isinstance(self.controller_options, (dict, type(None))):
+            raise OptionError(f"controller_options={self.controller_options!r}: it must be a dict, option to value")
+
     @property
     def advantage_kind(self) -> str:
         """The group advantage in use: `advantage`, or what `scale_rewards` stands for."""
@@ -136,7 +147,7 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
 
 def default_controller(args: GDROConfig) -> Controller:
     """The controller that a config names, seeded with the run's seed."""
-    options: dict[str, Any] = {"mean_rollouts": args.num_generations, "seed": args.seed}
+    options: dict[str, Any] = {**rollout_options(args.num_generations), "seed": args.seed}
     options |= cast(dict[str, Any], args.controller_options or {})
     options = told(args.controller, options, args.advantage_kind, args.advantage_ddof)
     controller: Controller = make_controller(args.controller, **options)

@@ -24,7 +24,17 @@ def with_ids(dataset: Dataset, source: str, *, column: str = "id") -> Dataset:
     Raises:
         PromptIdError: the column is already there, two rows are equal, or a column holds something without a content of
             its own to go by.
+        OptionError: the source is blank or ends in "/", or the dataset is no `datasets.Dataset`.
     """
+    if not source.strip() or source.endswith("/"):
+        raise OptionError(
+            f"source={source!r} names what the prompts come from, such as 'gsm8k'; it may not be blank or end in '/'"
+        )
+    if not isinstance(dataset, Dataset):
+        raise OptionError(
+            f"with_ids takes a datasets.Dataset, not a {type(dataset).__name__}: load it with streaming=False, or make "
+            "one by Dataset.from_list"
+        )
     if column in dataset.column_names:
         raise PromptIdError(f"the dataset already has a column {column!r}; use it, or give another column=")
 
@@ -33,7 +43,13 @@ def with_ids(dataset: Dataset, source: str, *, column: str = "id") -> Dataset:
         return {column: f"{source}/{hashlib.sha256(content).hexdigest()[:16]}"}
 
     named = dataset.map(add, desc="Prompt ids")
-    require_ids(named, column)
+    rows: dict[str, int] = {}
+    for row, prompt_id in enumerate(named[column]):
+        if (first := rows.setdefault(prompt_id, row)) != row:
+            raise PromptIdError(
+                f"rows {first} and {row} are equal, so they have one id ({len(named) - len(set(named[column]))} rows "
+                "repeat another); drop the duplicates first, or give a column that tells them apart"
+            )
     return named
 
 

@@ -70,6 +70,11 @@ class GDROTrainer(RoundsTrainer):
         if not isinstance(args, GDROConfig):
             raise OptionError(f"args is a {type(args).__name__}; GDROTrainer takes a GDROConfig (same fields and more)")
         require_ids(train_dataset, args.id_column)
+        if isinstance(controller, (str, type)):
+            raise OptionError(
+                f"controller={controller!r} is no controller yet; give GDROTrainer an object "
+                "(gdro.make_controller(...)), or the name to GDROConfig(controller=...)"
+            )
         self.controller = default_controller(args) if controller is None else controller
         if self.controller.mean_rollouts != args.num_generations:
             raise OptionError(

@@ -12,6 +12,7 @@ from gdro.controllers.registry import controller_options, make_controller
 from gdro.core.errors import OptionError
 from gdro.engines.advantages import check_told, told
 from gdro.engines.candidates import candidate_factor
+from gdro.engines.rollout_bounds import rollout_options
 
 Weighting = Literal["prompt", "row"]
 OWN_KEYS = ("controller", "weighting", "fresh", "candidates")
@@ -75,7 +76,7 @@ def build_controller(settings: Settings, config: Mapping[str, Any]) -> Controlle
         if near := difflib.get_close_matches(key, sorted(OWN_KEYS), n=1, cutoff=0.8):
             raise OptionError(f"gdro has no option {key!r}; did you mean {near[0]!r}?")
     kind, ddof = _advantage_of(config), 1
-    options = told(settings.controller, {**settings.options, "mean_rollouts": mean}, kind, ddof)
+    options = told(settings.controller, {**rollout_options(mean), **settings.options}, kind, ddof)
     controller = make_controller(settings.controller, **options)
     check_told(controller, kind, ddof)
     if controller.min_rollouts < 2:
