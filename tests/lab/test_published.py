@@ -79,6 +79,7 @@ def test_something_is_published():
         "settling_first",
         "settling_second",
         "settling_third",
+        "spread_first",
         "tenth",
         "tenth_ablation",
         "tenth_second",
