@@ -118,10 +118,11 @@ def _train(chosen: argparse.Namespace) -> int:
 
     if chosen.resume is not None and (chosen.recipe or chosen.overrides):
         return _fail("--resume goes on with the settings of the run; leave recipe and --set out")
-    if chosen.check or chosen.dry_run:
-        other = "--resume" if chosen.resume is not None else "--dry-run" if chosen.check and chosen.dry_run else None
-        if other is not None:
-            return _fail(f"{'--check' if chosen.check else '--dry-run'} looks at settings alone; leave {other} out")
+    looks = "--check" if chosen.check else "--dry-run" if chosen.dry_run else None
+    if looks and chosen.resume is not None:
+        return _fail(f"{looks} looks at settings alone; leave --resume out")
+    if chosen.check and chosen.dry_run:
+        return _fail("--check looks at settings alone; leave --dry-run out")
     if chosen.assume and not chosen.dry_run:
         return _fail("--assume belongs to --dry-run")
     if chosen.check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterable
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -43,13 +44,14 @@ def with_ids(dataset: Dataset, source: str, *, column: str = "id") -> Dataset:
         return {column: f"{source}/{hashlib.sha256(content).hexdigest()[:16]}"}
 
     named = dataset.map(add, desc="Prompt ids")
-    rows: dict[str, int] = {}
-    for row, prompt_id in enumerate(named[column]):
-        if (first := rows.setdefault(prompt_id, row)) != row:
-            raise PromptIdError(
-                f"rows {first} and {row} are equal, so they have one id ({len(named) - len(set(named[column]))} rows "
-                "repeat another); drop the duplicates first, or give a column that tells them apart"
-            )
+    ids = list(named[column])
+    if repeated := _repeated(ids):
+        first = ids.index(repeated[0])
+        raise PromptIdError(
+            f"rows {first} and {ids.index(repeated[0], first + 1)} are equal, so they have one id "
+            f"({len(ids) - len(set(ids))} rows repeat another); drop the duplicates first, or give a column that tells "
+            "them apart"
+        )
     return named
 
 
@@ -64,6 +66,11 @@ def _content(value: object) -> object:
         f"a row holds a {type(value).__name__}, which has no content that is the same in every run; name the prompts "
         "yourself, in a column of unique ids, or remove that column first"
     )
+
+
+def _repeated(ids: Iterable[str]) -> list[str]:
+    """The ids that occur more than once, in the order of their first places."""
+    return [value for value, count in Counter(ids).items() if count > 1]
 
 
 def require_ids(dataset: object, column: str) -> None:
@@ -83,8 +90,7 @@ def require_ids(dataset: object, column: str) -> None:
             raise PromptIdError(
                 f"row {index}: column {column!r} holds {value!r}; a prompt id is a string that is not empty"
             )
-    repeated = [value for value, count in Counter(ids).items() if count > 1]
-    if repeated:
+    if repeated := _repeated(ids):
         raise PromptIdError(
             f"prompt id {repeated[0]!r} occurs more than once ({len(repeated)} ids do); ids must be unique"
         )
