@@ -105,15 +105,46 @@ def test_all_rollouts_are_counted_and_only_the_kept_are_trained_on(rounds, tmp_p
 
 
 @pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada"])
-def test_resume_is_bit_for_bit(rounds, tmp_path):
-    saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 6}
+@pytest.mark.parametrize("budget", [{}, {"max_steps": 16, "rounds_within_budget": True}], ids=["steps", "rollouts"])
+def test_resume_is_bit_for_bit(rounds, budget, tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 6} | budget
     whole = make(tmp_path / "whole", rounds, **saving)
     whole.train()
     part = make(tmp_path / "part", rounds, **(saving | {"save_steps": 99}))
     part.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert part.state.global_step == whole.state.global_step > 4
     assert part.place.rollouts_total == whole.place.rollouts_total
     for mine, theirs in zip(part.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada"])
+def test_a_run_within_its_budget_ends_when_its_rollouts_are_spent(rounds, tmp_path):
+    """The learning rate is that of a run of one round a step which has spent as much, and falls to its end."""
+    events, most = [], 16
+    within = {"max_steps": most, "rounds_within_budget": True, "lr_scheduler_type": "linear", "learning_rate": 1.0}
+    trainer = make(tmp_path, rounds, save_strategy="steps", save_steps=99, logging_steps=1, **within)
+    trainer.on_step = events.append
+    trainer.train()
+    spent = [0, *(event["rollouts_total"] for event in events)]
+    assert spent[-2] < most * 16 <= spent[-1]
+    assert len(events) == trainer.state.global_step < most
+    assert trainer.steps_spent == spent[-1] // 16
+    for event, before in zip(events, spent, strict=False):
+        assert event["learning_rate"] == pytest.approx(1.0 - (before // 16) / most)
+    assert trainer._get_learning_rate() == 0.0
+    assert (tmp_path / f"checkpoint-{len(events)}").is_dir()
+
+
+def test_a_budget_that_cannot_be_followed_is_an_error(tmp_path):
+    with pytest.raises(OptionError, match="rounds_within_budget needs rounds"):
+        make(tmp_path, None, rounds_within_budget=True)
+    with pytest.raises(OptionError, match="needs one update a generation: num_iterations=1"):
+        make(tmp_path, "dynamic_sampling", rounds_within_budget=True, num_iterations=2)
+    plateau = make(tmp_path, "dynamic_sampling", rounds_within_budget=True)
+    plateau.args.lr_scheduler_type = "reduce_lr_on_plateau"
+    with pytest.raises(OptionError, match="cannot follow the rollouts spent"):
+        plateau.create_optimizer_and_scheduler(4)
 
 
 def test_options_that_do_not_go_together(tmp_path):

@@ -8,6 +8,7 @@ from gdro.lab.compare import main
 from gdro.lab.compare_plan import jobs_of, locate_plan, narrowed, plan_names, plan_text, read_plan
 from gdro.runs.config import load_config
 from gdro.runs.config_base import ConfigError
+from gdro.runs.config_sections import EvaluationConfig
 
 PLAN = """
 name: small
@@ -70,8 +71,14 @@ def test_the_plans_of_the_package_are_usable_and_fair(name):
     plan = read_plan(path)
     assert plan.name == name
     jobs = jobs_of(narrowed(plan, [], [0], []), path.parent)
-    assert len({(job.config.steps, job.rollouts) for job in jobs}) == 1
-    assert len({job.config.model_dump_json(include={"data", "evaluation", "model"}) for job in jobs}) == 1
+    assert len({(job.rollouts, job.moments) for job in jobs}) == 1
+    alike = {
+        "data": True,
+        "model": True,
+        "verifier": True,
+        "evaluation": set(EvaluationConfig.model_fields) - {"every"},
+    }
+    assert len({job.config.model_dump_json(include=alike) for job in jobs}) == 1
     assert len(plan.seeds) >= 5
     assert plan.against == "uniform"
 
@@ -96,10 +103,16 @@ def test_a_wrong_plan_names_key_and_line(tmp_path, old, new, said):
     ("old", "new", "said"),
     [
         ("eta: 7.0", "eat: 7.0", r"(?s)method both:.*controller.eat.*did you mean controller.eta\?"),
-        ("optimisation: {advantage: rloo}", "steps: 4", "method both: steps must be the same for all methods"),
-        ("optimisation: {advantage: rloo}", "data.size: 4", "put it under `overrides`"),
+        (
+            "optimisation: {advantage: rloo}",
+            "steps: 4",
+            "both: 4 x 16 x 4 rollouts where plain has 3 x 16 x 4; a method",
+        ),
+        ("optimisation: {advantage: rloo}", "data.size: 4", "data.size must be the same.*put it under `overrides`"),
+        ("optimisation: {advantage: rloo}", "evaluation: {samples: 4}", "evaluation.samples must be the same"),
+        ("optimisation: {advantage: rloo}", "evaluation.every: 2", "every 2 of 3 steps where plain has 1 of 3;"),
         ("optimisation: {advantage: rloo}", "seed: 4", "the comparison gives it to each run"),
-        ("optimisation: {advantage: rloo}", "mean_rollouts: 2", "both: 16 x 2 rollouts a step where plain has 16 x 4"),
+        ("optimisation: {advantage: rloo}", "mean_rollouts: 2", "both: 3 x 16 x 2 rollouts where plain has 3 x 16 x 4"),
     ],
 )
 def test_a_wrong_method_is_named(tmp_path, old, new, said):
@@ -110,8 +123,25 @@ def test_a_wrong_method_is_named(tmp_path, old, new, said):
 def test_a_method_may_spread_the_same_rollouts_over_more_prompts(tmp_path):
     spread = "prompts_per_step: 32, mean_rollouts: 2"
     jobs = jobs_of(_plan(tmp_path, PLAN.replace("optimisation: {advantage: rloo}", spread)), tmp_path)
-    assert [job.shape for job in jobs] == ["16 x 4", "32 x 2"] * 2
-    assert {job.rollouts for job in jobs} == {64}
+    assert [job.shape for job in jobs] == ["3 x 16 x 4", "3 x 32 x 2"] * 2
+    assert {job.rollouts for job in jobs} == {192}
+
+
+def test_a_method_may_make_more_and_smaller_steps_of_the_same_rollouts(tmp_path):
+    smaller = "steps: 12, prompts_per_step: 4, evaluation: {every: 4}"
+    jobs = jobs_of(_plan(tmp_path, PLAN.replace("optimisation: {advantage: rloo}", smaller)), tmp_path)
+    assert [job.shape for job in jobs] == ["3 x 16 x 4", "12 x 4 x 4"] * 2
+    assert {(job.rollouts, job.moments) for job in jobs} == {(192, 3.0)}
+
+
+def test_check_names_the_methods_that_spend_more(tmp_path, capsys):
+    rounds = "controller: uniform, generation.rounds: dynamic_sampling"
+    text = PLAN[: PLAN.index("  both:")] + (
+        f"  more: {{{rounds}}}\n  within: {{{rounds}, generation.rounds_within_budget: true}}\n"
+    )
+    (tmp_path / "small.yaml").write_text(text)
+    assert main([str(tmp_path / "small.yaml"), "--check"]) == 0
+    assert "rollouts of a prompt); more by rounds: more\n" in capsys.readouterr().out
 
 
 def test_check_says_what_would_run_and_trains_nothing(tmp_path, capsys):
@@ -119,7 +149,7 @@ def test_check_says_what_would_run_and_trains_nothing(tmp_path, capsys):
     assert main([str(tmp_path / "small.yaml"), "--check"]) == 0
     said = capsys.readouterr().out
     assert "small: 2 methods x 2 seeds = 4 runs" in said
-    assert "each 3 steps of 64 rollouts = 192 rollouts" in said
+    assert "each 192 rollouts (steps x prompts of a step x rollouts of a prompt)\n" in said
     assert "plain" in said
     assert "(baseline)" in said
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]

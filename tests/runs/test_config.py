@@ -148,6 +148,18 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
         "spread of all its rounds",
     ),
     (
+        {"controller": "uniform", "generation": {"rounds_within_budget": True}},
+        "generation.rounds_within_budget = True: needs generation.rounds; one round never exceeds it",
+    ),
+    (
+        {
+            "controller": "uniform",
+            "generation": {"rounds": "dynamic_sampling", "rounds_within_budget": True},
+            "optimisation": {"num_iterations": 2},
+        },
+        "optimisation.num_iterations = 2: must be 1 with generation.rounds_within_budget",
+    ),
+    (
         {"controller": "uniform", "candidates": 4},
         "candidates = 4: candidates=4: controller Uniform does not select prompts; leave candidates out, or take a "
         "controller that selects (see docs/peers.md)",

@@ -41,9 +41,9 @@ def test_the_live_view_names_bins_and_progress():
     progress = Progress(10, live=True)
     progress._started = (0.0, 1)
     console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(progress._view(_record(4)))
+    console.print(progress._view(_record(4), 4))
     text = console.export_text()
-    for expected in ("step 4/10", "1,024 rollouts", "0 hardest", "1 easiest", "75%", "1.50", "worst bin 0.10"):
+    for expected in ("step    4/10", "1,024 rollouts", "0 hardest", "1 easiest", "75%", "1.50", "worst bin 0.10"):
         assert expected in text
 
 
@@ -53,3 +53,15 @@ def test_plain_lines_come_at_intervals_and_at_the_end(capsys):
         progress.step(_record(step))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == ["1/3", "3/3"]
+
+
+def test_a_run_that_is_paid_by_its_rollouts_says_how_much_of_them_is_spent(capsys):
+    progress = Progress(8, live=False)
+    for step, spent in ((1, 2), (2, 5), (3, 9)):
+        progress.step(_record(step), spent)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  reward")[0] for line in lines] == [
+        "step    1, 25 % of the rollouts",
+        "step    3, 100 % of the rollouts",
+    ]
+    assert lines[-1].endswith("left 0:00")

@@ -159,3 +159,26 @@ def test_a_run_whose_data_have_changed_is_not_resumed(whole, tmp_path):
     assert done.returncode == 2
     assert "the training prompts are not those that the run began with (64 then, 65 now" in done.stderr
     assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_rounds_within_the_budget_end_when_its_rollouts_are_spent_and_resume_to_the_same_bytes(tmp_path):
+    rounds = ["controller=uniform", "generation.rounds=dynamic_sampling", "generation.rounds_within_budget=true"]
+    whole, short = tmp_path / "whole", tmp_path / "short"
+    done = _train(whole, *rounds, "steps=12", "evaluation.every=4")
+    assert done.returncode == 0, done.stderr
+    assert "100 % of the rollouts" in done.stderr
+    events = _events(whole)
+    spent = {event["step"]: event["rollouts_total"] for event in events if event["event"] == "step"}
+    last = max(spent)
+    assert spent[last - 1] < 12 * 64 <= spent[last]
+    assert last < 12
+    moments = [event["step"] for event in events if event["event"] == "evaluation"]
+    marks = [next(step for step in spent if spent[step] >= share * 256) for share in (1, 2, 3)]
+    assert moments == [0, *marks]
+    assert moments[-1] == events[-1]["step"] == last
+    shutil.copytree(whole, short)
+    (short / "report.html").unlink()  # stopped after its last step, before its end
+    again = _gdro("train", "--resume", str(short))
+    assert again.returncode == 0, again.stderr
+    assert _comparable(short) == _comparable(whole)
+    assert (short / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()

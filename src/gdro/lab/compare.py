@@ -150,13 +150,19 @@ def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
 
 
 def _overview(plan: Plan, jobs: Sequence[Job]) -> str:
-    steps, rollouts = jobs[0].config.steps, jobs[0].rollouts
     lines = [f"{plan.name}: {len(plan.methods)} methods x {len(plan.seeds)} seeds = {len(jobs)} runs"]
-    lines += [f"each {steps} steps of {rollouts} rollouts = {steps * rollouts:,} rollouts"]
+    lines += [f"each {jobs[0].rollouts:,} rollouts (steps x prompts of a step x rollouts of a prompt){_beyond(jobs)}"]
     for job in jobs[: len(plan.methods)]:
         mark = " (baseline)" if job.method == plan.against else ""
-        lines.append(f"  {job.method:24} {job.shape:8} {job.config.controller.name}{mark}")
+        lines.append(f"  {job.method:24} {job.shape:14} {job.config.controller.name}{mark}")
     return "\n".join(lines)
+
+
+def _beyond(jobs: Sequence[Job]) -> str:
+    """Which methods spend more, if any."""
+    sampling = {job.method: job.config.generation for job in jobs}
+    more = [name for name, chosen in sampling.items() if chosen.rounds and not chosen.rounds_within_budget]
+    return f"; more by rounds: {', '.join(more)}" if more else ""
 
 
 def _tell(text: str) -> None:

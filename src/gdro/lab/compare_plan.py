@@ -9,11 +9,12 @@
       uniform: {controller: uniform}
       joint: {controller: {name: joint, eta: 7.0}}
 
-A method changes what it is: its controller, its optimisation, over how many prompts it spreads the rollouts of a step
-(`prompts_per_step` x `mean_rollouts`, the product the same for all). What makes the comparison fair (model, data,
-steps, rollouts of a step, evaluation, verifier) is shared by all and can stand in `overrides` only. A controller given
-by its name has that controller's own defaults for what is not said, whatever options the recipe's has: a method means
-the same in every comparison.
+A method changes what it is: its controller, its optimisation, how it spreads the run's rollouts (`steps` x
+`prompts_per_step` x `mean_rollouts`, the product the same for all; with other steps, `evaluation.every` moves along).
+What makes the comparison fair (model, data, rollouts of the run, evaluation, verifier) is shared by all and can stand
+in `overrides` only. Methods that generate in rounds spend more, unless `generation.rounds_within_budget` is set. A
+controller given by its name has that controller's own defaults for what is not said, whatever options the recipe's has:
+a method means the same in every comparison.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ SHARED = (
     "model",
     "dtype",
     "data",
-    "steps",
     "correct_threshold",
     "evaluation",
     "verifier",
 )
-"""Settings that must be the same for every method."""
+"""Settings that must be the same for every method, but for those below."""
+MOMENTS = "evaluation.every"
+"""When a run is evaluated: at the same shares of its rollouts for every method."""
 OURS = ("name", "output", "seed")
 """Settings that the comparison itself gives to each run."""
 PLAN = "compare.yaml"
@@ -102,13 +104,18 @@ class Job:
 
     @property
     def shape(self) -> str:
-        """Prompts x mean rollouts of a step, for messages."""
-        return f"{self.config.prompts_per_step} x {self.config.mean_rollouts}"
+        """Steps x prompts x mean rollouts, for messages."""
+        return f"{self.config.steps} x {self.config.prompts_per_step} x {self.config.mean_rollouts}"
 
     @property
     def rollouts(self) -> int:
-        """Rollouts of a step."""
-        return self.config.prompts_per_step * self.config.mean_rollouts
+        """Rollouts of the run, of one round each step."""
+        return self.config.steps * self.config.step_rollouts
+
+    @property
+    def moments(self) -> float:
+        """Evaluations of the run after its start, as a number that need not be whole."""
+        return self.config.steps / (self.config.evaluation.every or self.config.steps)
 
 
 def plan_names() -> list[str]:
@@ -196,17 +203,23 @@ def jobs_of(plan: Plan, folder: Path) -> list[Job]:
     for job in jobs:
         if job.rollouts != first.rollouts:
             raise ConfigError(
-                f"method {job.method}: {job.shape} rollouts a step where {first.method} has {first.shape}; a method "
-                "may choose prompts_per_step and mean_rollouts, but their product is the same for all"
+                f"method {job.method}: {job.shape} rollouts where {first.method} has {first.shape}; a method may "
+                "choose steps, prompts_per_step and mean_rollouts, but their product is the same for all"
+            )
+        if job.moments != first.moments:
+            raise ConfigError(
+                f"method {job.method}: {MOMENTS} {job.config.evaluation.every} of {job.config.steps} steps where "
+                f"{first.method} has {first.config.evaluation.every} of {first.config.steps}; every method is "
+                "evaluated at the same shares of its run"
             )
     return jobs
 
 
 def _settings(plan: Plan, recipe: str, method: str, seed: int) -> TrainConfig:
     own = plan.methods[method] or {}
-    for key in own:
+    for key in (text.partition("=")[0] for text in _flat(own)):
         section = key.partition(".")[0]
-        if section in SHARED or section in OURS:
+        if (section in SHARED and key != MOMENTS) or section in OURS:
             where = "put it under `overrides`" if section in SHARED else "the comparison gives it to each run"
             raise ConfigError(f"method {method}: {key} must be the same for all methods; {where}")
     sets = ["verifier.workers=1", *_flat(plan.overrides), *_flat(own), f"seed={seed}", f"name={json.dumps(method)}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -120,10 +120,14 @@ def _same_evaluations(root: Path, runs: dict[str, dict[int, Outcome]]) -> None:
     for method, by_seed in runs.items():
         for seed, outcome in by_seed.items():
             first = first or outcome
-            what = (outcome.ids == first.ids, outcome.samples == first.samples, outcome.steps == first.steps)
-            for same, name in zip(what, ("prompts", "samples", "steps"), strict=True):
-                if not same:
-                    raise RecordError(f"{root / method / f'seed-{seed}'}: evaluated on other {name} than the others")
+            what = {
+                "on other prompts": outcome.ids != first.ids,
+                "with other samples": outcome.samples != first.samples,
+                "at other moments": len(outcome.steps) != len(first.steps),
+            }
+            for how, differs in what.items():
+                if differs:
+                    raise RecordError(f"{root / method / f'seed-{seed}'}: evaluated {how} than the others")
 
 
 def _notes(runs: dict[str, dict[int, Outcome]], baseline: str) -> list[str]:
@@ -138,10 +142,14 @@ def _notes(runs: dict[str, dict[int, Outcome]], baseline: str) -> list[str]:
             own, others = (_spread([pairs[seed][side].rollouts[-1] for seed in unequal]) for side in (0, 1))
             seeds = f"seed{'s' * (len(unequal) > 1)} {', '.join(map(str, unequal))}"
             notes.append(f"{method} spent {own} rollouts ({seeds}), {baseline} {others}.")
+        ended = [{pair[side].steps[-1] for pair in pairs.values()} for side in (0, 1)]
+        if ended[0] != ended[1]:
+            steps, theirs = map(_spread, ended)
+            notes.append(f"{method} made {steps} steps of its rollouts, {baseline} {theirs}.")
     return notes
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: Collection[float]) -> str:
     low, high = min(values), max(values)
     return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
 

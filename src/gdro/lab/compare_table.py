@@ -183,7 +183,7 @@ def _reach(
     other: Mapping[int, Mapping[str, Floats]],
 ) -> dict[str, Any]:
     """The curves over rollouts; where they first reach the baseline's final score, and on how many seeds they do."""
-    rollouts = next(iter(comparison.runs[method].values())).rollouts
+    rollouts = np.mean([outcome.rollouts for outcome in comparison.runs[method].values()], axis=0).tolist()
     curves = {
         name: np.mean([table[name].mean(axis=1) for table in own.values()], axis=0).tolist()
         for name in ("mean", "pass")

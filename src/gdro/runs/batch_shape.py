@@ -12,7 +12,7 @@ def batch_shape(config: TrainConfig, processes: int) -> tuple[int, int]:
     Raises:
         RunError: the rollouts of a step cannot be split evenly.
     """
-    total = config.prompts_per_step * config.mean_rollouts
+    total = config.step_rollouts
     if total % processes:
         raise RunError(f"prompts_per_step * mean_rollouts = {total} rollouts do not divide over {processes} processes")
     share = total // processes

@@ -98,6 +98,11 @@ class TrainConfig(Section):
     checkpoint: CheckpointConfig = Field(default=CheckpointConfig(), description="What is kept for resuming.")
     lora: LoraConfig | None = Field(default=None, description="Low-rank adapters; null trains all weights.")
 
+    @property
+    def step_rollouts(self) -> int:
+        """Rollouts of a step of one round."""
+        return self.prompts_per_step * self.mean_rollouts
+
     def to_yaml(self) -> str:
         """Every setting as YAML; loading it gives an equal TrainConfig."""
         return dump_yaml(self.model_dump(mode="json"))
@@ -145,6 +150,10 @@ class TrainConfig(Section):
         except OptionError as error:
             raise SettingError("candidates", str(error)) from error
         rounds = self.generation.rounds
+        if rounds is None and self.generation.rounds_within_budget:
+            raise SettingError("generation.rounds_within_budget", "needs generation.rounds; one round never exceeds it")
+        if self.optimisation.num_iterations > 1 and self.generation.rounds_within_budget:
+            raise SettingError("optimisation.num_iterations", "must be 1 with generation.rounds_within_budget")
         if rounds is not None and not leaves_choice(controller):
             raise SettingError("generation.rounds", "takes the place of a controller's choice; set controller: uniform")
         if rounds == "reinforce_ada" and self.optimisation.advantage != "grpo":

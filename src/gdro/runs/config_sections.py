@@ -124,6 +124,12 @@ class GenerationConfig(Section):
         description="Generate in rounds before each update, with controller uniform: DAPO's dynamic sampling or "
         "Reinforce-Ada. All rollouts are counted, so a step spends more than its budget; null is one round.",
     )
+    rounds_within_budget: bool = Field(
+        default=False,
+        description="With rounds, let the run as a whole spend what it would without: it makes fewer steps, ends with "
+        "the one that reaches steps x prompts_per_step x mean_rollouts rollouts, and its learning rate and evaluations "
+        "follow the rollouts spent.",
+    )
     fast: bool = Field(
         default=True, description="Prefill each prompt once and drop finished rows; false is the stock path."
     )

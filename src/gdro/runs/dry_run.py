@@ -88,14 +88,20 @@ class DryRun:
 
     def _batch(self) -> str:
         config, (rows, passes) = self.config, self.shape
-        total = config.prompts_per_step * config.mean_rollouts
         epochs = config.steps * config.prompts_per_step / len(self.found.prompts.train)
+        rollouts = f"{config.step_rollouts} {self._rounds()}"
         return (
-            f"step        {config.prompts_per_step} prompts x {config.mean_rollouts} rollouts = {total} exactly "
+            f"step        {config.prompts_per_step} prompts x {config.mean_rollouts} rollouts = {rollouts} "
             f"({config.min_rollouts} to {config.max_rollouts} a prompt)\n"
             f"            {self.given.processes:.0f} processes x {passes} passes x {rows} rows\n"
             f"run         {config.steps} steps, {epochs:.2f} epochs"
         )
+
+    def _rounds(self) -> str:
+        sampling = self.config.generation
+        if sampling.rounds is None:
+            return "exactly"
+        return "or more, fewer steps" if sampling.rounds_within_budget else "or more, not counted here"
 
     def _memory(self) -> str:
         lines = [f"memory      on each GPU at worst, in GB; fixed {self.memory.fixed / GB:.1f}, and one at a time"]

@@ -47,19 +47,24 @@ class Progress:
             f"worst bin {fields['worst_bin']['mean_at_k']['value']:.3f}"
         )
 
-    def step(self, record: dict[str, Any]) -> None:
-        """A training step."""
+    def step(self, record: dict[str, Any], spent: int | None = None) -> None:
+        """A training step.
+
+        Args:
+            spent: of all steps, as many as are done or paid for; default: the record's step.
+        """
         now = time.monotonic()
+        spent = record["step"] if spent is None else min(spent, self.steps)
         if self._started is None:
-            self._started = (now, record["step"])
+            self._started = (now, spent)
         if self._is_live:
             if self._live is None:
                 self._live = Live(console=self.console, refresh_per_second=4, transient=False)
                 self._live.start()
-            self._live.update(self._view(record))
-        elif now - self._last_plain >= PLAIN_EVERY or record["step"] == self.steps:
+            self._live.update(self._view(record, spent))
+        elif now - self._last_plain >= PLAIN_EVERY or spent == self.steps:
             self._last_plain = now
-            self.console.print(self._line(record), soft_wrap=True)
+            self.console.print(self._line(record, spent), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the last view on the screen."""
@@ -67,30 +72,35 @@ class Progress:
             self._live.stop()
             self._live = None
 
-    def _left(self, step: int) -> str:
-        started, first = self._started or (0.0, step)
-        done = step - first
+    def _left(self, spent: int) -> str:
+        started, first = self._started or (0.0, spent)
+        done = spent - first
         if not done:
             return "--:--"
-        seconds = (time.monotonic() - started) / done * (self.steps - step)
+        seconds = (time.monotonic() - started) / done * (self.steps - spent)
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-    def _line(self, record: dict[str, Any]) -> str:
+    def _step(self, step: int, spent: int) -> str:
+        if step == spent:
+            return f"step {step:>4}/{self.steps}"
+        return f"step {step:>4}, {100 * spent / self.steps:.0f} % of the rollouts"
+
+    def _line(self, record: dict[str, Any], spent: int) -> str:
         shown = record["controller"]
         return (
-            f"step {record['step']:>4}/{self.steps}  reward {_number(record['reward'])}  "
+            f"{self._step(record['step'], spent)}  reward {_number(record['reward'])}  "
             f"any correct {_number(shown.get('any_correct'))}  worst bin {_number(_worst(shown))}  "
-            f"rollouts {record['rollouts_total']:,}  left {self._left(record['step'])}"
+            f"rollouts {record['rollouts_total']:,}  left {self._left(spent)}"
         )
 
-    def _view(self, record: dict[str, Any]) -> Group:
-        shown, step = record["controller"], record["step"]
+    def _view(self, record: dict[str, Any], spent: int) -> Group:
+        shown = record["controller"]
         head = Table.grid(padding=(0, 2))
         head.add_row(
-            ProgressBar(total=self.steps, completed=step, width=30),
-            f"step {step}/{self.steps}",
+            ProgressBar(total=self.steps, completed=spent, width=30),
+            self._step(record["step"], spent),
             f"{record['rollouts_total']:,} rollouts",
-            f"{self._left(step)} left",
+            f"{self._left(spent)} left",
         )
         facts = Text(
             f"reward {_number(record['reward'])}   any correct {_number(shown.get('any_correct'))}   "

@@ -28,6 +28,7 @@ from gdro.data.lengths import check_lengths
 from gdro.data.prompts import fingerprint
 from gdro.data.split import choose
 from gdro.engines.trl import GDROTrainer
+from gdro.engines.trl.checkpoint import load_place
 from gdro.report.html import write_report
 from gdro.runs import checkpoints, evaluation
 from gdro.runs.config import TrainConfig, load_config
@@ -135,26 +136,33 @@ class Run:
         self.interrupted = False
         self.record: RecordWriter | None = None
         self.base: evaluation.Evaluation | None = None
+        self.trainer: GDROTrainer | None = None
+
+    @property
+    def steps_spent(self) -> int:
+        """Steps done, or as many steps as the rollouts so far are worth (`generation.rounds_within_budget`)."""
+        return 0 if self.trainer is None else self.trainer.steps_spent
 
     def go(self, checkpoint: Path | None) -> RunFolder:
         """Train from the start or from a checkpoint, to the end or an interruption."""
         done = 0 if checkpoint is None else checkpoints.step_of(checkpoint)
         known = self._open_record(checkpoint, done)
-        trainer = self._trainer()
+        trainer = self.trainer = self._trainer()
         if 0 not in known:
             self.evaluate(0)
         elif self.is_main and self.prompts.heldout:
             self.base = evaluation.load_evaluation(self._evaluation_file(0), self.prompts.heldout)
         with self._signals():
-            if done < self.config.steps:
+            if checkpoint is None or not self._ended(checkpoint):
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+                done = trainer.state.global_step
             else:  # only what follows the last step is missing; TRL would train one step too many
                 trainer._load_from_checkpoint(str(checkpoint))
         self.progress.close()
         if self.interrupted:
-            self._stopped(trainer.state.global_step)
+            self._stopped(done)
         else:
-            self._finish(trainer)
+            self._finish(trainer, done)
         return self.folder
 
     def evaluate(self, step: int) -> None:
@@ -181,7 +189,7 @@ class Run:
         """A step is done: record and show it."""
         self._write("step", **step, verifier=self.reward.new_counts())
         self.progress.example = self.reward.example
-        self.progress.step(step)
+        self.progress.step(step, self.steps_spent)
 
     def on_checkpoint(self, step: int) -> None:
         """A checkpoint is written: seal it."""
@@ -258,24 +266,28 @@ class Run:
             "data": self.prompts.counts,
         }
 
-    def _finish(self, trainer: GDROTrainer) -> None:
-        if self.config.steps != self._evaluated_last():
-            self.evaluate(self.config.steps)
+    def _finish(self, trainer: GDROTrainer, step: int) -> None:
+        every = self.config.evaluation.every
+        if every is None or self.config.steps % every:
+            self.evaluate(step)
         trainer.save_model(str(self.folder.model))
         if not self.is_main:
             return
         (self.folder.model / "training_args.bin").unlink(missing_ok=True)  # a pickle, and nobody's business
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         seconds = round(time.monotonic() - self.started, 3)
-        self._write("end", step=self.config.steps, seconds=seconds, peak_memory_mb=round(peak, 1))
+        self._write("end", step=step, seconds=seconds, peak_memory_mb=round(peak, 1))
         self._close_record()
         write_report(self.folder.path)
         self.progress.note(f"model: {self.folder.model}")
         self.progress.note(f"report: {self.folder.report}")
 
-    def _evaluated_last(self) -> int | None:
-        every = self.config.evaluation.every
-        return self.config.steps if every and self.config.steps % every == 0 else None
+    def _ended(self, checkpoint: Path) -> bool:
+        """Whether the checkpoint is that of the last step."""
+        if not self.config.generation.rounds_within_budget:
+            return checkpoints.step_of(checkpoint) >= self.config.steps
+        place, _ = load_place(checkpoint, PartialState().num_processes)
+        return place.rollouts_total >= self.config.steps * self.config.step_rollouts
 
     def _stopped(self, step: int) -> None:
         self._close_record()
@@ -320,14 +332,18 @@ class Run:
 
 
 class _Hooks(TrainerCallback):  # type: ignore[misc]
-    """The trainer's call-backs, handed to the run. It keeps no state of its own, so a resume has none to restore."""
+    """The trainer's call-backs, handed to the run. Nothing is kept from step to step: a resume has none to restore."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.before = 0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.before = self.run.steps_spent
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         every = self.run.config.evaluation.every
-        if every and state.global_step % every == 0:
+        if every and self.run.steps_spent // every > self.before // every:
             self.run.evaluate(state.global_step)
         if any(gather_object([self.run.interrupted])):
             self.run.interrupted = True

@@ -37,6 +37,7 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         num_generations=config.mean_rollouts,
         candidates=config.candidates,
         rounds=sampling.rounds,
+        rounds_within_budget=sampling.rounds_within_budget,
         num_iterations=update.num_iterations,
         learning_rate=update.learning_rate,
         lr_scheduler_type="constant_with_warmup" if update.schedule == "constant" else update.schedule,

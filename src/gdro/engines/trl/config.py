@@ -51,6 +51,13 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             "`uniform`. Not budget-neutral: all rollouts are counted."
         },
     )
+    rounds_within_budget: bool = field(
+        default=False,
+        metadata={
+            "help": "With rounds: end once the run has spent the rollouts that max_steps of one round would; the "
+            "learning rate follows the rollouts spent."
+        },
+    )
     advantage: str | None = field(
         default=None,
         metadata={"help": "grpo, dr_grpo or rloo. Default: what `scale_rewards` says (group: grpo, none: dr_grpo)."},
@@ -102,6 +109,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             raise OptionError(f"advantage={self.advantage!r}: choose one of {', '.join(ADVANTAGES)}")
         if self.rounds is not None and self.rounds not in ROUNDS:
             raise OptionError(f"rounds={self.rounds!r}: choose one of {', '.join(ROUNDS)}, or None")
+        if self.rounds_within_budget and self.rounds is None:
+            raise OptionError("rounds_within_budget needs rounds; one round a step never exceeds the budget")
         if self.weighting not in WEIGHTINGS:
             raise OptionError(f"weighting={self.weighting!r}: choose one of {', '.join(WEIGHTINGS)}")
         if self.advantage_ddof not in (0, 1):

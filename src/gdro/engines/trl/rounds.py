@@ -2,7 +2,8 @@
 
 Both look at rewards before they decide what else to generate. Who is kept is decided in `gdro.controllers.peers`; here
 prompts are generated and scored round by round, and the kept rollouts then given to TRL as if it had just made them.
-Not budget-neutral: every rollout of every round is counted in `rollouts_total` and `tokens_total`.
+Every rollout of every round is counted in `rollouts_total` and `tokens_total`. A step then costs more than one of one
+round; with `rounds_within_budget` the run as a whole does not, for it makes fewer steps.
 
 - `dynamic_sampling`: groups of `num_generations`; those whose rewards agree are dropped and further prompts take their
   place, at most 10 rounds. When data or rounds run out first, dropped groups fill the batch (they have no gradient).
@@ -20,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LambdaLR
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from gdro.controllers.peers.dynamic_sampling import DynamicSampling
 from gdro.controllers.peers.reinforce_ada import ReinforceAda
@@ -113,6 +116,36 @@ class RoundsTrainer(ResumableTrainer):
     _replay: Generated | None = None
     _place_of: dict[str, int] | None = None
 
+    @property
+    def steps_spent(self) -> int:
+        """Steps done; with `rounds_within_budget`, steps of one round that the rollouts so far would be."""
+        if not self.args.rounds_within_budget:
+            return int(self.state.global_step)
+        return int(self.place.rollouts_total // self.args.generation_batch_size)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """TRL's; with `rounds_within_budget` its course follows the rollouts spent."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self.args.rounds_within_budget:
+            if not isinstance(scheduler, LambdaLR):
+                raise OptionError(
+                    f"lr_scheduler_type={self.args.lr_scheduler_type!r} cannot follow the rollouts spent, which "
+                    "rounds_within_budget asks for; use linear, cosine or constant_with_warmup"
+                )
+            scheduler.lr_lambdas = [self._by_spending(course) for course in scheduler.lr_lambdas]
+        return scheduler
+
+    def _by_spending(self, course: Callable[[int], float]) -> Callable[[int], float]:
+        return lambda step: course(self.steps_spent)
+
+    def stop_when_spent(self, control: Any) -> None:
+        """End the run after this step if its rollouts are spent, as the last step of `max_steps` would."""
+        if not self.args.rounds_within_budget or self.steps_spent < self.state.max_steps:
+            return
+        control.should_training_stop = True
+        control.should_save = control.should_save or self.args.save_strategy == SaveStrategy.STEPS
+        control.should_evaluate = control.should_evaluate or self.args.eval_strategy == IntervalStrategy.STEPS
+
     def in_rounds(self, name: str, batch: PromptBatch) -> tuple[PromptBatch, Kept]:
         """Generate in rounds until the step has what it trains on; TRL's next generation gives just that.
 
@@ -181,6 +214,11 @@ def check_rounds(name: str | None, trainer: Any) -> None:
     """Raises OptionError where rounds cannot be generated."""
     if name is None:
         return
+    if trainer.args.rounds_within_budget and trainer._generate_every != trainer.args.gradient_accumulation_steps:
+        raise OptionError(
+            "rounds_within_budget needs one update a generation: num_iterations=1 and steps_per_generation equal to "
+            "gradient_accumulation_steps"
+        )
     if trainer.accelerator.num_processes > 1:
         raise OptionError(
             f"rounds={name!r} generates in one process only; {trainer.accelerator.num_processes} are here"

@@ -103,7 +103,7 @@ class GDROTrainer(RoundsTrainer):
         super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **trl_arguments)
         self._require_full_batch()
         check_rounds(self.args.rounds, self)
-        self.add_callback(_EpochAndClock(self))
+        self.add_callback(_Loop(self))
 
     # --- the plan -----------------------------------------------------------------------------------------------
 
@@ -276,8 +276,11 @@ class GDROTrainer(RoundsTrainer):
             self.stopwatch.add(phase, time.perf_counter() - start)
 
 
-class _EpochAndClock(TrainerCallback):  # type: ignore[misc]
-    """Starts the sampler's epoch and times whole steps. Holds nothing that a checkpoint would need."""
+class _Loop(TrainerCallback):  # type: ignore[misc]
+    """Starts the sampler's epoch, times whole steps, ends a run whose rollouts are spent.
+
+    Holds nothing that a checkpoint would need.
+    """
 
     def __init__(self, trainer: GDROTrainer) -> None:
         self.trainer = trainer
@@ -294,3 +297,4 @@ class _EpochAndClock(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After the optimizer."""
         self.trainer.stopwatch.add("step", time.perf_counter() - self.began)
+        self.trainer.stop_when_spent(control)
