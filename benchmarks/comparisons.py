@@ -31,4 +31,5 @@ def train(root: Path, plans: Mapping[str, Plan], jobs: int | None = None) -> int
 def read(folder: Path, against: str | None = None, methods: Sequence[str] = ()) -> dict[str, Any]:
     """The summary of one comparison, as differences from its baseline or another method, of these methods or all."""
     plan = narrowed(read_plan(folder / "compare.yaml"), methods, (), ())
-    return summary_of(folder, plan, jobs_of(plan, folder), against)
+    one = narrowed(plan, [plan.against], plan.seeds[:1], ())  # the data are the same for all
+    return summary_of(folder, plan, jobs_of(one, folder), against)

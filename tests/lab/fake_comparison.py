@@ -39,14 +39,14 @@ def write_evaluation(run: Path, step: int, correct: np.ndarray) -> None:
     (run / "evaluations" / f"step-{step:06d}.jsonl").write_text(text)
 
 
-def write_record(run: Path, end: bool) -> None:
+def write_record(run: Path, end: bool, evaluated: tuple[int, ...] = STEPS) -> None:
     """The run's record, with or without its end."""
     events: list[dict[str, object]] = [{"event": "start", "bins": 2, "version": "0"}]
     for step in range(STEPS[-1] + 1):
         if step:
             spent = {"rollouts_total": PER_STEP * step, "tokens_total": 10 * PER_STEP * step, "seconds": {"step": 0.5}}
             events.append({"event": "step", "step": step, **spent, "controller": {"zero_variance_share": 0.25}})
-        if step in STEPS:
+        if step in evaluated:
             events.append({"event": "evaluation", "step": step})
     events += [{"event": "end", "step": STEPS[-1]}] if end else []
     (run / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))

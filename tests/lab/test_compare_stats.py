@@ -54,6 +54,25 @@ def test_the_interval_covers_the_truth(seed_sd, prompt_sd, noise):
     assert np.median(widths) < 3.0 * truth
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.booleans(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_the_lowest_group_of_each_resample_is_that_of_its_draws(seed, groups, apart, one):
+    """Prompt by prompt, as the definition says; a group that a resample leaves empty does not count."""
+    rng = np.random.default_rng(seed)
+    seeds, prompts, resamples = 3, 5, 1 if one else 4
+    scores, weights = rng.random((seeds, prompts)), rng.integers(0, 3, (groups, prompts)) * 0.5
+    by_seed = rng.integers(0, 3, (4, seeds)).astype(float)
+    by_prompt = rng.integers(0, 3, (resamples, seeds if apart else 1, prompts)).astype(float)
+    found = stats.lowest_group(scores, weights, by_seed, by_prompt)
+    for r, often in enumerate(by_seed):
+        means = []
+        for group in weights:
+            counts = often[:, None] * np.broadcast_to(by_prompt[r % resamples], (seeds, prompts)) * group
+            if counts.sum() > 0:
+                means.append((counts * scores).sum() / counts.sum())
+        assert found[r] == pytest.approx(min(means)) if means else np.isnan(found[r])
+
+
 def test_the_worst_bin_covers_too():
     rng = np.random.default_rng(3)
     groups = np.repeat(np.eye(4), 25, axis=1)

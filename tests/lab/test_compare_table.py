@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fake_comparison import PROMPTS, make, write_evaluation, write_record
 
 from gdro.lab.compare_page import headline, page, write_page
-from gdro.lab.compare_record import read_comparison
-from gdro.lab.compare_table import markdown, summarize
+from gdro.lab.compare_record import _notes, read_comparison
+from gdro.lab.compare_table import _rounded, markdown, summarize
 from gdro.report.read import RecordError
 
 
@@ -160,6 +161,25 @@ def test_a_method_that_spent_other_rollouts_is_noted_once(tmp_path):
     assert notes == ("other spent 76,800 to 102,400 rollouts (seeds 0, 2), plain 25,600.",)
 
 
+def test_a_method_that_made_other_steps_of_its_rollouts_is_noted_and_its_curve_is_over_the_mean_of_its_seeds(tmp_path):
+    plan = make(tmp_path, {"plain": 0.05, "other": 0.1})
+    read = read_comparison(tmp_path, plan)
+    spent = {0: (0.0, 12800.0, 25600.0), 1: (0.0, 12864.0, 25664.0), 2: (0.0, 13000.0, 25616.0)}
+    runs = read.runs | {
+        "other": {
+            seed: replace(outcome, steps=(0, 20 + seed, 40 + seed), rollouts=spent[seed])
+            for seed, outcome in read.runs["other"].items()
+        }
+    }
+    assert _notes(runs, "plain") == [
+        "other spent 25,616 to 25,664 rollouts (seeds 1, 2), plain 25,600.",
+        "other made 40 to 42 steps of its rollouts, plain 100.",
+    ]
+    entry = summarize(replace(read, runs=runs))["methods"]["other"]
+    assert entry["curve"]["rollouts"] == pytest.approx([0.0, 12888.0, 25626.66667])
+    assert entry["rollouts"] == pytest.approx(25626.66667)
+
+
 def test_what_cannot_be_compared_is_one_clear_error(tmp_path):
     plan = make(tmp_path, {"plain": 0.05, "other": 0.1})
     run = tmp_path / "other" / "seed-0"
@@ -167,6 +187,12 @@ def test_what_cannot_be_compared_is_one_clear_error(tmp_path):
         write_evaluation(run, step, np.zeros(PROMPTS - 1, int))
     with pytest.raises(RecordError, match="seed-0: evaluated on other prompts"):
         read_comparison(tmp_path, plan)
+    write_record(run, end=True, evaluated=(0, 100))
+    write_evaluation(run, 0, np.zeros(PROMPTS, int))
+    write_evaluation(run, 100, np.zeros(PROMPTS, int))
+    with pytest.raises(RecordError, match="seed-0: evaluated at other moments"):
+        read_comparison(tmp_path, plan)
+    write_record(run, end=True)
     (run / "evaluations" / "step-000050.jsonl").write_text('{"id": "p0"')
     with pytest.raises(RecordError, match=r"step-000050\.jsonl: damaged"):
         read_comparison(tmp_path, plan)
@@ -178,3 +204,14 @@ def test_what_cannot_be_compared_is_one_clear_error(tmp_path):
     write_record(run, end=False)
     with pytest.raises(RecordError, match="no run of the baseline plain is finished"):
         read_comparison(tmp_path, plan)
+
+
+@pytest.mark.parametrize("tie", [0.0085400390625, -0.0004, 0.8501234567891])
+def test_what_the_order_of_summing_adds_does_not_decide_a_digit(tie):
+    around = [np.nextafter(tie, -1.0), tie, np.nextafter(tie, 1.0)]
+    assert len({_rounded(float(value)) for value in around}) == 1
+
+
+def test_nothing_has_no_sign():
+    assert str(_rounded(-1.1e-16)) == "0.0"
+    assert _rounded({"a": [1 / 3, "b", 2, None]}) == {"a": [0.3333333333, "b", 2, None]}

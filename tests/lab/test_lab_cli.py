@@ -30,6 +30,13 @@ def test_bench_times_the_choice_of_prompts(capsys, tmp_path):
     assert {"live_gdro", "greso", "mopps", "sec", "dump", "adarft"} == set(selecting_names())
 
 
+def test_bench_says_before_the_timing_what_it_cannot_write(capsys, tmp_path):
+    assert main(["bench", "--names", "uniform", "--steps", "2", "--json", str(tmp_path / "no" / "a.json")]) == 2
+    said = capsys.readouterr()
+    assert "a.json" in said.err
+    assert said.out == ""
+
+
 def test_bench_selection_needs_a_controller_that_selects(capsys):
     assert main(["bench", "selection", "--names", "joint", "--steps", "1"]) == 2
     assert "controller 'joint' does not select prompts" in capsys.readouterr().err

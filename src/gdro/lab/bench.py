@@ -306,6 +306,8 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="also write the figures there")
     chosen = parser.parse_args(list(argv))
+    if chosen.json is not None:
+        chosen.json.open("a").close()  # what cannot be written is told before the timing, not after it
     if chosen.what == "million":
         figures: list[Any] = [million_prompts(steps=chosen.steps or 1000)]
         print("\n".join(f"{key:<18}{value}" for key, value in asdict(figures[0]).items()))

@@ -41,7 +41,10 @@ def shown(summary: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 DIGITS = 10
-"""Significant digits of a summary: the last few of a double depend on how many threads sum."""
+"""Significant digits of a summary."""
+DECIMALS = 13
+"""Decimals to which it is rounded first: what comes after them depends on the order in which a machine sums, and would
+otherwise decide ties and the sign of nothing."""
 
 
 def titles(k: int) -> dict[str, str]:
@@ -107,12 +110,12 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
-    """The same with every float inside to DIGITS significant digits."""
+    """The same with every float inside to DIGITS significant digits, without what the order of summing adds."""
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_rounded(part) for part in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+    return float(f"{round(value, DECIMALS) + 0.0:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def source_weights(ids: Sequence[str], sizes: Mapping[str, int] | None = None) -> Floats:

@@ -112,17 +112,12 @@ def lowest_group(scores: Floats, weights: Floats, by_seed: Floats, by_prompt: Fl
         by_seed: (R, S) how often each seed is drawn.
         by_prompt: (R or 1, S or 1, P) how often each prompt is drawn, for each seed.
     """
-    lowest = np.full(len(by_seed), np.inf)
-    for row in weights:
-        counted = by_prompt * row
-        if counted.shape[1] == 1:
-            total, size = counted[:, 0] @ scores.T, counted.sum(axis=2)
-        else:
-            total, size = (counted * scores).sum(axis=2), counted.sum(axis=2)
-        whole = (by_seed * size).sum(axis=1)
-        mean = (by_seed * total).sum(axis=1) / np.where(whole > 0, whole, np.nan)
-        lowest = np.fmin(lowest, mean)
-    return lowest
+    drawn, often = by_prompt.transpose(1, 0, 2), by_seed.T[:, :, None]
+    sizes = drawn @ weights.T  # (S or 1, R or 1, G)
+    totals = drawn @ (scores[:, :, None] * weights.T)  # (S, R or 1, G)
+    whole = (often * sizes).sum(axis=0)
+    means = (often * totals).sum(axis=0) / np.where(whole > 0, whole, np.nan)
+    return np.asarray(np.fmin.reduce(means, axis=1))
 
 
 def hardest_share(base: ArrayLike, share: float = 0.2) -> Floats:

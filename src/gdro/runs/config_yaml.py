@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,29 @@ KeyPath = tuple[str, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the core schema's scalars instead of YAML 1.1's."""
+    """SafeLoader with the core schema's scalars instead of YAML 1.1's, and nothing but plain values.
+
+    Anchors and tags, and nesting deep enough to exhaust the stack, are refused before any value is built.
+    """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def __init__(self, text: str, place: str = "") -> None:
+        super().__init__(text)
+        self.place, self.depth = place, 0
+
+    def get_event(self) -> yaml.Event:
+        """SafeLoader's, checked."""
+        event: yaml.Event = super().get_event()  # type: ignore[no-untyped-call]
+        where = f"{self.place}, line {_line(event.start_mark)}"
+        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+            raise ConfigError(f"{where}: anchors and aliases (& and *) are not allowed; repeat the value")
+        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
+            raise ConfigError(f"{where}: tags ({event.tag}) are not allowed; write plain values")
+        self.depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if self.depth > MAX_DEPTH:
+            raise ConfigError(f"{where}: nested more than {MAX_DEPTH} deep")
+        return event
 
 
 class _Dumper(yaml.SafeDumper):
@@ -82,12 +103,13 @@ def parse_yaml(text: str, place: str) -> Any:
     return _construct(_compose(text, place), place)
 
 
+@lru_cache(maxsize=4)
 def _compose(text: str, place: str) -> yaml.Node | None:
+    """The text's nodes, which are only read: a comparison reads its recipe once for each of its runs."""
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(f"{place}: {len(text)} characters; settings have at most {MAX_CHARACTERS}")
     try:
-        _check_events(text, place)
-        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+        node: yaml.Node | None = _Loader(text, place).get_single_node()
     except yaml.YAMLError as error:
         raise ConfigError(f"{place}: not valid YAML: {_one_line(error)}") from error
     return node
@@ -104,20 +126,6 @@ def _one_line(error: yaml.YAMLError) -> str:
 def _line(mark: Any) -> int:
     """Line number of a YAML mark, from 1."""
     return int(mark.line) + 1
-
-
-def _check_events(text: str, place: str) -> None:
-    """Refuses anchors and tags, and nesting deep enough to exhaust the stack, before any value is built."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        line = _line(event.start_mark)
-        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            raise ConfigError(f"{place}, line {line}: anchors and aliases (& and *) are not allowed; repeat the value")
-        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
-            raise ConfigError(f"{place}, line {line}: tags ({event.tag}) are not allowed; write plain values")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise ConfigError(f"{place}, line {line}: nested more than {MAX_DEPTH} deep")
 
 
 def _construct(node: yaml.Node | None, place: str) -> Any:
