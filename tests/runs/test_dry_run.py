@@ -111,3 +111,11 @@ def test_bad_golds_stop_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_assume_belongs_to_the_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--assume", "processes=2"]) == 2
     assert "--dry-run" in capsys.readouterr().err
+
+
+def test_rounds_are_said_to_spend_more_or_to_make_fewer_steps() -> None:
+    rounds = [*SMALL, "controller=uniform", "generation.rounds=dynamic_sampling"]
+    page = str(dry_run(load_config("default", rounds)))
+    assert "16 prompts x 4 rollouts = 64 or more, not counted here (2 to 12 a prompt)" in page
+    page = str(dry_run(load_config("default", [*rounds, "generation.rounds_within_budget=true"])))
+    assert "16 prompts x 4 rollouts = 64 or more, fewer steps (2 to 12 a prompt)" in page

@@ -54,7 +54,7 @@ class Progress:
             spent: of all steps, as many as are done or paid for; default: the record's step.
         """
         now = time.monotonic()
-        spent = record["step"] if spent is None else min(spent, self.steps)
+        spent = record["step"] if spent is None else spent
         if self._started is None:
             self._started = (now, spent)
         if self._is_live:

@@ -140,8 +140,8 @@ class Run:
 
     @property
     def steps_spent(self) -> int:
-        """Steps done, or as many steps as the rollouts so far are worth (`generation.rounds_within_budget`)."""
-        return 0 if self.trainer is None else self.trainer.steps_spent
+        """Steps done; with `generation.rounds_within_budget`, of all steps as many as the rollouts so far are worth."""
+        return 0 if self.trainer is None else min(self.trainer.steps_spent, self.config.steps)
 
     def go(self, checkpoint: Path | None) -> RunFolder:
         """Train from the start or from a checkpoint, to the end or an interruption."""
