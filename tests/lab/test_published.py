@@ -79,6 +79,7 @@ def test_something_is_published():
         "settling_first",
         "settling_second",
         "settling_third",
+        "small_steps",
         "spread_first",
         "tenth",
         "tenth_ablation",
