@@ -37,6 +37,7 @@ COMPARISONS = {
     "confirm_first": Where("first mixture", "5 seeds", "the-first-mixture-19-prompts-in-20-are-soon-solved"),
     "repeat_first": Where("the same again", "10 more seeds", "ten-more-seeds"),
     "spread_first": Where("and again", "5 more seeds", "twice-the-prompts-two-rollouts-of-each"),
+    "small_steps": Where("and once more", "5 more seeds", "four-times-as-many-steps-of-a-quarter-of-the-size"),
     "larger": Where("the same, a model of 36 M", "5 seeds", "a-model-forty-times-as-large"),
     "drawn": Where("mixtures of its form, drawn at random", "24 of them", "mixtures-drawn-at-random"),
     "confirm_second": Where(
