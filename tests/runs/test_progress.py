@@ -43,7 +43,7 @@ def test_the_live_view_names_bins_and_progress():
     console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(progress._view(_record(4), 4))
     text = console.export_text()
-    for expected in ("step    4/10", "1,024 rollouts", "0 hardest", "1 easiest", "75%", "1.50", "worst bin 0.10"):
+    for expected in ("step 4/10", "1,024 rollouts", "0 hardest", "1 easiest", "75%", "1.50", "worst bin 0.10"):
         assert expected in text
 
 

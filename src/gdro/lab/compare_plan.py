@@ -42,7 +42,7 @@ SHARED = (
     "evaluation",
     "verifier",
 )
-"""Settings that must be the same for every method, but for those below."""
+"""Settings that must be the same for every method, but for the one below."""
 MOMENTS = "evaluation.every"
 """When a run is evaluated: at the same shares of its rollouts for every method."""
 OURS = ("name", "output", "seed")

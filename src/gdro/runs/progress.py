@@ -80,15 +80,14 @@ class Progress:
         seconds = (time.monotonic() - started) / done * (self.steps - spent)
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-    def _step(self, step: int, spent: int) -> str:
-        if step == spent:
-            return f"step {step:>4}/{self.steps}"
-        return f"step {step:>4}, {100 * spent / self.steps:.0f} % of the rollouts"
+    def _step(self, step: int, spent: int, width: int = 0) -> str:
+        of_all = f"/{self.steps}" if step == spent else f", {100 * spent / self.steps:.0f} % of the rollouts"
+        return f"step {step:>{width}}{of_all}"
 
     def _line(self, record: dict[str, Any], spent: int) -> str:
         shown = record["controller"]
         return (
-            f"{self._step(record['step'], spent)}  reward {_number(record['reward'])}  "
+            f"{self._step(record['step'], spent, width=4)}  reward {_number(record['reward'])}  "
             f"any correct {_number(shown.get('any_correct'))}  worst bin {_number(_worst(shown))}  "
             f"rollouts {record['rollouts_total']:,}  left {self._left(spent)}"
         )
