@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from gdro import __version__
+
+
+MODULES = {
+    "compare": ("gdro.lab.compare", "methods x seeds on real training: one table, one figure, one page"),
+    "simulate": ("gdro.lab.simulate", "controllers on a simulated population, in seconds"),
+    "bench": ("gdro.lab.bench", "measure what a controller costs"),
+}
+"""Commands that read their own arguments: the module whose `main(words)` runs them, and their line of help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    if words and words[0] in LABORATORY:
-        return LABORATORY[words[0]](words[1:])
+    if words and words[0] in MODULES:
+        return _run_module(MODULES[words[0]][0], words[1:])
     parser = _parser()
     chosen = parser.parse_args(words)
     if chosen.command is None:
@@ -87,12 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--picture", metavar="FILE.svg", help="write one compact picture instead, for a README or slide"
     )
-    for name, meaning in (
-        ("compare", "methods x seeds on real training: one table, one figure, one page"),
-        ("simulate", "controllers on a simulated population, in seconds"),
-        ("bench", "measure what a controller costs"),
-    ):
-        commands.add_parser(name, help=meaning, add_help=False)  # reads its own arguments, see LABORATORY
+    for name, (_, meaning) in MODULES.items():
+        commands.add_parser(name, help=meaning, add_help=False)
     return parser
 
 
@@ -186,29 +191,15 @@ def _report(chosen: argparse.Namespace) -> int:
     return _guarded(lambda: print(write_report(chosen.run)))
 
 
-def _compare(words: Sequence[str]) -> int:
-    from gdro.lab.compare import main as compare
-
-    return _guarded_status(lambda: compare(words))
-
-
-def _simulate(words: Sequence[str]) -> int:
-    from gdro.lab.simulate import main as simulate
-
-    return _guarded_status(lambda: simulate(words))
-
-
-def _bench(words: Sequence[str]) -> int:
-    from gdro.lab.bench import main as bench
-
-    return _guarded_status(lambda: bench(words))
-
-
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_PLACE = (errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 """Errors of a path that the user gave."""
-LABORATORY = {"compare": _compare, "simulate": _simulate, "bench": _bench}
-"""Commands that read their own arguments."""
+
+
+def _run_module(module: str, words: Sequence[str]) -> int:
+    """Run `module.main(words)`; imported here, so that one command does not pay for the others."""
+    main = importlib.import_module(module).main
+    return _guarded_status(lambda: main(words))
 
 
 def _guarded_status(command: Callable[[], int]) -> int:
@@ -220,14 +211,10 @@ def _guarded_status(command: Callable[[], int]) -> int:
 def _guarded(command: Callable[[], object]) -> int:
     """Run a command; an error that the user can mend is one message, anything else a traceback."""
     from gdro.core.errors import GDROError
-    from gdro.data.errors import DataError
-    from gdro.runs.config_base import ConfigError
-    from gdro.runs.errors import RunError
-    from gdro.verify import GoldError, VerifierError
 
     try:
         command()
-    except (RunError, ConfigError, DataError, GDROError, GoldError, VerifierError) as error:
+    except GDROError as error:
         return _fail(str(error))
     except OSError as error:
         if error.errno in FULL:

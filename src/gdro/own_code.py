@@ -10,8 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gdro.core.errors import GDROError
 
-class OwnCodeError(ValueError):
+
+class OwnCodeError(GDROError, ValueError):
     """The form is wrong, the file is missing, or it has no such name."""
 
 

@@ -1,35 +1,39 @@
-"""Every error the core raises: a ValueError that names the prompt, option or state key at fault and what to do."""
+"""The one family of errors: each names the prompt, option, file or state key at fault and what to do about it.
+
+Every room of the package derives its own from `GDROError`, so that the command line catches one family.
+"""
 
 from __future__ import annotations
 
 
-class GDROError(ValueError):
-    """Base of all errors of the core. Whatever raised it has changed no state (but for `HookError`)."""
+class GDROError(Exception):
+    """Root of every error that a user can mend. In the core, whatever raised it has changed no state (but for
+    `HookError`)."""
 
 
-class PromptIdError(GDROError):
+class PromptIdError(GDROError, ValueError):
     """A prompt id is empty, not a string, or occurs twice in one batch."""
 
 
-class RewardError(GDROError):
+class RewardError(GDROError, ValueError):
     """A reward is missing, not a number, NaN or infinite, or a prompt has the wrong number of them."""
 
 
-class PlanError(GDROError):
+class PlanError(GDROError, ValueError):
     """Feedback that answers no outstanding plan, or too many plans without feedback."""
 
 
-class BudgetError(GDROError):
+class BudgetError(GDROError, ValueError):
     """A rollout budget that no allocation can meet."""
 
 
-class OptionError(GDROError):
+class OptionError(GDROError, ValueError):
     """A controller option that is unknown or out of range."""
 
 
-class StateError(GDROError):
+class StateError(GDROError, ValueError):
     """A saved state that does not belong to this controller or is damaged."""
 
 
-class HookError(GDROError):
+class HookError(GDROError, ValueError):
     """A controller of somebody's own answered what no controller may. The step it belongs to is not to be used."""

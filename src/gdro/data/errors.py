@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from gdro.core.errors import GDROError
 
-class DataError(ValueError):
+
+class DataError(GDROError, ValueError):
     """Data that cannot be used: names the file, the row (the first is 1) and what to do.
 
     Nothing of a load that raised it is kept.

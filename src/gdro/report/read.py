@@ -28,7 +28,7 @@ EVENTS = ("start", "evaluation", "step", "checkpoint", "resume", "end")
 Event = dict[str, object]
 
 
-class RecordError(GDROError):
+class RecordError(GDROError, ValueError):
     """A record that cannot be read; names the file, the line and what to do."""
 
 

@@ -6,15 +6,17 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from gdro.core.errors import GDROError
 
-class ConfigError(Exception):
+
+class ConfigError(GDROError):
     """Settings that cannot be used: a line per problem, with key, value, its place and what is allowed.
 
     Not a ValueError, because pydantic would wrap one and bury the message.
     """
 
 
-class SettingError(ValueError):
+class SettingError(GDROError, ValueError):
     """One setting that does not fit the others, raised while they are checked; ends up in a ConfigError."""
 
     def __init__(self, path: str, message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gdro.core.errors import GDROError
 
-class RunError(Exception):
+
+class RunError(GDROError):
     """A run that cannot start or go on; says what is wrong, where, and what to do."""

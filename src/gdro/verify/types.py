@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from gdro.core.errors import GDROError
 from gdro.data.prompts import Prompt
 
 
-class VerifierError(RuntimeError):
+class VerifierError(GDROError):
     """The verifier cannot work: a scorer that does not load, a memory limit too small, a closed pool."""
 
 
@@ -17,7 +18,7 @@ class RewardFunctionError(VerifierError):
     """The user's reward function is at fault: it raised, or did not return one finite number."""
 
 
-class GoldError(ValueError):
+class GoldError(GDROError, ValueError):
     """A gold answer that the verifier cannot read, so that no completion could ever be right."""
 
 
