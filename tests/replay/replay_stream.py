@@ -1,23 +1,26 @@
 """One recorded stream of rewards, and what every adapter must make of it.
 
 `stream.json` holds, for each step, the prompt ids of the batch and for each prompt more rewards than a plan asks for:
-a prompt with a plan of n gets the first n. The batches are EPOCHS passes over PROMPTS prompts in the order that TRL's
-sampler draws with SEED, so that a real trainer meets them by itself. `expected.json` holds the digests of what the bare
-core made of it. `python tests/replay/replay_stream.py` (needs torch) writes both files again.
+a prompt with a plan of n gets the first n. A controller that selects is offered FACTOR candidates a prompt and rewarded
+by `world`, since it trains on other prompts than were recorded. The batches are EPOCHS passes over PROMPTS prompts in
+the order that TRL's sampler draws with SEED, so that a real trainer meets them by itself. `expected.json` holds the
+digests of what the bare core made of it. `python tests/replay/replay_stream.py` (needs torch) writes both files again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import world
 
 import gdro
+from gdro.engines.candidates import CandidatePool
 
 HERE = Path(__file__).parent
 CONTROLLERS: dict[str, dict[str, Any]] = {
@@ -28,9 +31,11 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
     "sqrt_law": {},
     "paper": {},
     "posterior_gdro": {"baseline": "posterior"},
+    "live_gdro": {"size_power": 0.25, "pace": 0.0005},
+    "sec": {},
 }
 MEAN_ROLLOUTS, MAX_ROLLOUTS, DIGITS = 4, 12, 8
-PROMPTS, BATCH, EPOCHS, SEED = 48, 16, 8, 7
+PROMPTS, BATCH, EPOCHS, SEED, FACTOR = 48, 16, 8, 7, 2
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,19 @@ class Step:
     rewards: list[list[float]]
     losses: list[float]
 
+    def rewards_of(self, prompt_ids: Sequence[str], rollouts: Sequence[int], number: int) -> list[list[float]]:
+        """The rewards of a plan in step `number`: recorded for the recorded batch, the world's for a chosen one."""
+        if list(prompt_ids) == self.prompt_ids:
+            return [row[:n] for row, n in zip(self.rewards, rollouts, strict=True)]
+        return [world.rewards(i, number, n) for i, n in zip(prompt_ids, rollouts, strict=True)]
+
 
 @dataclass
 class Replay:
-    """What came out: rollouts and weights of each step, unweighted advantages where the controller sets baselines, and
-    the hash of the final state."""
+    """What came out: the prompts chosen where the controller selects, rollouts and weights of each step, unweighted
+    advantages where the controller sets baselines, and the hash of the final state."""
 
+    chosen: list[list[str]] = field(default_factory=list)
     rollouts: list[list[int]] = field(default_factory=list)
     weights: list[list[float]] = field(default_factory=list)
     advantages: list[list[float]] = field(default_factory=list)
@@ -56,7 +68,8 @@ class Replay:
         """Of plans exactly and weights to DIGITS significant digits (exp may differ in the last bit between CPUs)."""
         numbers = [self.weights] + ([self.advantages] if self.advantages else [])
         rounded = [[[f"{number:.{DIGITS - 1}e}" for number in step] for step in steps] for steps in numbers]
-        return sha256(json.dumps([self.rollouts, *rounded]).encode()).hexdigest()
+        chosen = [self.chosen] if self.chosen else []
+        return sha256(json.dumps([self.rollouts, *rounded, *chosen]).encode()).hexdigest()
 
 
 def make(name: str) -> gdro.Controller:
@@ -80,11 +93,15 @@ def expected(name: str) -> str:
 def bare_core(name: str, steps: list[Step]) -> Replay:
     """The stream through the controller itself."""
     controller, out = make(name), Replay()
-    for step in steps:
-        plan = controller.plan(step.prompt_ids)
-        rewards = [np.array(row[:n]) for row, n in zip(step.rewards, plan.rollouts, strict=True)]
+    pool = pool_of(controller)
+    for number, step in enumerate(steps):
+        ids = step.prompt_ids if pool is None else pool.choose(step.prompt_ids, number)
+        if pool is not None:
+            out.chosen.append(ids)
+        plan = controller.plan(ids)
+        rewards = [np.array(row) for row in step.rewards_of(ids, plan.rollouts.tolist(), number)]
         out.rollouts.append(plan.rollouts.tolist())
-        feedback = controller.observe(step.prompt_ids, rewards)
+        feedback = controller.observe(ids, rewards)
         out.weights.append(feedback.weights.tolist())
         if feedback.baselines is not None:
             unweighted = replace(feedback, weights=np.ones_like(feedback.weights))
@@ -93,6 +110,13 @@ def bare_core(name: str, steps: list[Step]) -> Replay:
             controller.observe_losses(step.prompt_ids, step.losses)
     out.state = gdro.state_hash(controller.state_dict())
     return out
+
+
+def pool_of(controller: gdro.Controller) -> CandidatePool | None:
+    """The candidates of a controller that selects: the prompts of the stream."""
+    if not controller.selects:
+        return None
+    return CandidatePool(controller, [name_of(place) for place in range(PROMPTS)], FACTOR, SEED)
 
 
 def name_of(place: int) -> str:

@@ -20,3 +20,6 @@ def test_the_stream_makes_the_controllers_differ() -> None:
     digests = {name: bare_core(name, steps).digest() for name in CONTROLLERS}
     assert len(set(digests.values())) == len(CONTROLLERS)
     assert any(len(set(step)) > 1 for step in bare_core("joint", steps).rollouts)
+    assert any(
+        chosen != step.prompt_ids for chosen, step in zip(bare_core("live_gdro", steps).chosen, steps, strict=True)
+    )

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from replay_stream import (
     BATCH,
-    CONTROLLERS,
+    FACTOR,
     MEAN_ROLLOUTS,
     PROMPTS,
     SEED,
@@ -43,12 +43,14 @@ class Playback:
 
     Attributes:
         out: rollouts that reached the reward function, weights that the controller gave, the final state.
+        answers: the rewards of each step.
         advantages: of each step, in the order of the rows that the trainer trains on.
     """
 
     def __init__(self, name: str) -> None:
         self.steps = load_stream()
         self.out = Replay()
+        self.answers: list[list[list[float]]] = []
         self.advantages: list[np.ndarray] = []
         self.controller = make_controller(name)
         observe = self.controller.observe
@@ -62,11 +64,16 @@ class Playback:
 
     def rewards(self, completions: list[str], id: list[str], **_: Any) -> list[float]:
         """The reward function: the n-th completion of a prompt gets the n-th recorded reward of this step."""
-        step = self.steps[len(self.out.rollouts)]
-        assert list(dict.fromkeys(id)) == step.prompt_ids, "the trainer met other prompts than were recorded"
-        self.out.rollouts.append([id.count(prompt) for prompt in step.prompt_ids])
+        number = len(self.out.rollouts)
+        step, met = self.steps[number], list(dict.fromkeys(id))
+        if self.controller.selects:
+            self.out.chosen.append(met)
+        else:
+            assert met == step.prompt_ids, "the trainer met other prompts than were recorded"
+        self.out.rollouts.append([id.count(prompt) for prompt in met])
         assert len(completions) == sum(self.out.rollouts[-1])
-        return [reward for row, n in zip(step.rewards, self.out.rollouts[-1], strict=True) for reward in row[:n]]
+        self.answers.append(step.rewards_of(met, self.out.rollouts[-1], number))
+        return [reward for row in self.answers[-1] for reward in row]
 
     def losses(self, groups: Any) -> Any:
         """The recorded loss of each row's prompt."""
@@ -95,6 +102,7 @@ def through_trainer(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, we
             num_generations=MEAN_ROLLOUTS,
             max_completion_length=2,
             max_steps=len(play.steps),
+            candidates=FACTOR if play.controller.selects else None,
             seed=SEED,
             weighting=weighting,
             drop_dead_rows=not play.controller.needs_losses,  # a dropped row's loss is 0, whatever was recorded
@@ -107,19 +115,23 @@ def through_trainer(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, we
     return play
 
 
-@pytest.mark.parametrize("weighting", ["row", "prompt"])
-@pytest.mark.parametrize("name", CONTROLLERS)
+KINDS = {"uniform": "row", "prompt_gdro": "row", "joint": "row", "paper": "prompt", "posterior_gdro": "row"}
+"""Nothing, weights, rollouts as well, surrogate losses, baselines of its own; one that selects has baselines too."""
+
+
+@pytest.mark.parametrize(("name", "weighting"), [*KINDS.items(), ("joint", "prompt"), ("live_gdro", "prompt")])
 def test_the_trainer_decides_as_the_core(
     name: str, weighting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core, play = bare_core(name, load_stream()), through_trainer(name, tmp_path, monkeypatch, weighting)
+    assert play.out.chosen == core.chosen
     assert play.out.rollouts == core.rollouts
     assert play.out.weights == core.weights
     assert core.digest() == expected(name)
     assert play.out.state == core.state
-    for place, (step, found) in enumerate(zip(play.steps, play.advantages, strict=True)):
+    for place, (answers, found) in enumerate(zip(play.answers, play.advantages, strict=True)):
         rollouts, weights = core.rollouts[place], core.weights[place]
-        groups = gdro.group_advantages([row[:n] for row, n in zip(step.rewards, rollouts, strict=True)], ddof=1)
+        groups = gdro.group_advantages(answers, ddof=1)
         if core.advantages:
             groups = np.split(np.array(core.advantages[place]), np.cumsum(rollouts)[:-1])
         scale = [MEAN_ROLLOUTS / n if weighting == "prompt" else 1.0 for n in rollouts]

@@ -8,16 +8,57 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from replay_stream import CONTROLLERS, MEAN_ROLLOUTS, Replay, Step, bare_core, expected, load_stream, make
+from replay_stream import (
+    CONTROLLERS,
+    FACTOR,
+    MEAN_ROLLOUTS,
+    PROMPTS,
+    SEED,
+    Replay,
+    Step,
+    bare_core,
+    expected,
+    load_stream,
+    make,
+    name_of,
+)
 
 import gdro
+from gdro.engines.verl.candidates import candidates_of
 from gdro.engines.verl.exchange import Exchange
 
 
-def rows_of(step: Step, uids: list[str], rollouts: np.ndarray, random: np.random.Generator):
+class Recorded:
+    """The stream's prompts as verl's training set holds them; a sample is its id."""
+
+    column_names = ("data_source", "extra_info")
+
+    def __init__(self) -> None:
+        self.dataframe = self
+        self.ids = [name_of(place) for place in range(PROMPTS)]
+
+    def select_columns(self, names: list[str]) -> dict[slice, dict[str, list]]:
+        assert set(names) == set(self.column_names)
+        parts = [prompt_id.split("/") for prompt_id in self.ids]
+        columns = {"data_source": [part[0] for part in parts], "extra_info": [{"index": int(p[1])} for p in parts]}
+        return Everything(columns)
+
+    def __getitem__(self, place: int) -> str:
+        return self.ids[place]
+
+
+class Everything(dict):
+    """`frame[:]` gives all rows."""
+
+    def __getitem__(self, key):
+        return self if key == slice(None) else super().__getitem__(key)
+
+
+def rows_of(answers: list[list[float]], uids: list[str], random: np.random.Generator):
     """Keys, padding flags and scores of a batch as verl's trainer sees it."""
     keys, scores = [], []
-    for uid, rewards, count in zip(uids, step.rewards, rollouts, strict=True):
+    for uid, rewards in zip(uids, answers, strict=True):
+        count = len(rewards)
         for session in range(count):
             outputs = 1 + session % 2  # an agent loop with two outputs: the last one has the session's reward
             keys += [f"{uid}_{session}_{output}" for output in range(outputs)]
@@ -31,14 +72,21 @@ def rows_of(step: Step, uids: list[str], rollouts: np.ndarray, random: np.random
 def through_adapter(name: str, steps: list[Step], weighting: str = "row", restart_at: int | None = None) -> Replay:
     random = np.random.default_rng(1)
     exchange, out = Exchange(make(name), weighting), Replay()
+    candidates = candidates_of(exchange.controller, Recorded(), FACTOR, SEED) if exchange.controller.selects else None
     for number, step in enumerate(steps):
         if number == restart_at:
             state = exchange.state_dict()
             exchange = Exchange(make(name), weighting)
             exchange.load_state_dict(state)
+            if candidates is not None:
+                candidates = candidates_of(exchange.controller, Recorded(), FACTOR, SEED)
+        ids = step.prompt_ids
+        if candidates is not None:
+            ids = candidates.choose(step.prompt_ids, number)
+            out.chosen.append(ids)
         uids = [f"{number:04d}-{place:04d}" for place in range(len(step.prompt_ids))]
-        rollouts = exchange.plan(step.prompt_ids, uids)
-        answer = exchange.observe(*rows_of(step, uids, rollouts, random))
+        rollouts = exchange.plan(ids, uids)
+        answer = exchange.observe(*rows_of(step.rewards_of(ids, rollouts.tolist(), number), uids, random))
         rows = answer.rows
         assert (answer.factors_R[rows.prompts_R < 0] == 1.0).all()
         out.rollouts.append(rollouts.tolist())
@@ -61,6 +109,7 @@ def through_adapter(name: str, steps: list[Step], weighting: str = "row", restar
 def test_the_adapter_decides_as_the_core(name: str) -> None:
     steps = load_stream()
     core, adapter = bare_core(name, steps), through_adapter(name, steps)
+    assert adapter.chosen == core.chosen
     assert adapter.rollouts == core.rollouts
     assert adapter.weights == core.weights
     assert adapter.advantages == core.advantages
