@@ -136,12 +136,13 @@ def _places(
     *,
     top1: bool,
 ) -> torch.Tensor:
-    """(G,) sum over places of log-sum-exp minus the target's mean score; padding is -inf in both."""
+    """(G,) sum over places of log-sum-exp minus the target's mean score; padding is -inf."""
     if scores_GK.numel() == 0:
         return scores_GK.sum(1)
     item = torch.isfinite(rewards_GK)
-    faces = item[:, None, :] & (rewards_GK[:, None, :] <= rewards_GK[:, :, None])  # (G, place, rival)
-    counts = item & (rewards_GK > worst_G[:, None])  # at the lowest reward there is nobody to be preferred to
+    faces = item[:, None, :] & (rewards_GK[:, None, :] <= rewards_GK[:, :, None])  # G, place, rival
+    # At the lowest reward there is nobody to be preferred to.
+    counts = item & (rewards_GK > worst_G[:, None])
     if top1:
         first = torch.where(item, rewards_GK, -torch.inf).argmax(1, keepdim=True)
         counts = counts & (torch.arange(item.shape[1], device=item.device)[None, :] == first)

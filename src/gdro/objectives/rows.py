@@ -1,4 +1,4 @@
-"""Rows of rollouts in groups: checked at the door, laid out as a grid where a loss compares them."""
+"""Rows of rollouts in groups: checked at the door, laid out as a grid to be compared."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def check_rows(group: torch.Tensor, names: Sequence[str] | None = None, /, **col
         raise ObjectiveError(f"group is {_kind(group)}; give (N,) integers, one a row")
     for name, values in columns.items():
         if values.ndim < 1 or len(values) != len(group):
-            raise ObjectiveError(f"{name} is {_kind(values)} for {len(group)} rows of group; give one entry a row")
+            given = f"{name} is {_kind(values)} for {len(group)} rows of group"
+            raise ObjectiveError(f"{given}; give one entry a row")
         finite = torch.isfinite(values.detach())
         if bool(finite.all()):
             continue
