@@ -12,6 +12,13 @@ def test_import_pulls_in_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_robust_methods_need_torch_alone():
+    heavy = [name for name in HEAVY if name != "torch"]
+    code = f"import sys, gdro.robust; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_every_public_name_is_there_and_documented():
     import gdro
 

@@ -1,0 +1,44 @@
+"""Supervised group robustness: weights for a loss, from losses by group or by sample. Needs torch alone.
+
+from gdro.robust import GroupDRO
+
+method = GroupDRO(["amazon", "movies", "news", "tweets"])
+weights = method(losses, groups=sources)              # (n,) losses of a step in, (n,) weights of mean one out
+(weights * losses).mean().backward()
+"""
+
+from __future__ import annotations
+
+from gdro.robust.base import RobustMethod
+from gdro.robust.batch import GroupError, LossError, RobustError, SampleIdError
+from gdro.robust.cvar import CVaR, GroupConditionalDRO
+from gdro.robust.domain_weights import excess_losses, read_domain_weights, write_domain_weights
+from gdro.robust.group_methods import Balanced, DoReMi, GroupDRO
+from gdro.robust.q_diversity import QDiversity, group_mixup
+from gdro.robust.report import GroupReport, group_report
+from gdro.robust.sampler import EvenGroupSampler
+from gdro.robust.variance_dro import VarianceDRO
+from gdro.robust.waterfill import waterfill
+
+__all__ = [
+    "Balanced",
+    "CVaR",
+    "DoReMi",
+    "EvenGroupSampler",
+    "GroupConditionalDRO",
+    "GroupDRO",
+    "GroupError",
+    "GroupReport",
+    "LossError",
+    "QDiversity",
+    "RobustError",
+    "RobustMethod",
+    "SampleIdError",
+    "VarianceDRO",
+    "excess_losses",
+    "group_mixup",
+    "group_report",
+    "read_domain_weights",
+    "waterfill",
+    "write_domain_weights",
+]

@@ -1,0 +1,277 @@
+"""What every robust method keeps, whatever the losses: weights of mean one, no gradient, no harm from bad input,
+a state that a step can be taken from, and no dependence on the order of a batch."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from robust_methods import METHODS, NAMES
+
+import gdro
+from gdro.robust import GroupError, LossError, RobustError, SampleIdError
+
+every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
+
+
+def stream(steps: int, seed: int = 0, size: int = 12):
+    """(losses, groups, ids) of several steps over 40 samples; the epoch ends after every fourth."""
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        ids = rng.choice(40, size, replace=False)
+        yield torch.tensor(rng.gamma(2.0, 0.5, size) + ids % 3), torch.tensor(ids % 3), torch.tensor(ids)
+
+
+def run(method, steps):
+    out = []
+    for step, (losses, groups, ids) in enumerate(steps):
+        out.append(method(losses, groups, ids))
+        if step % 4 == 3:
+            method.epoch_end()
+    return out
+
+
+def state_of(method) -> str:
+    return gdro.state_hash(copy.deepcopy(method.state_dict()))
+
+
+@every_method
+def test_weights_have_mean_one_and_no_gradient(make):
+    method = make()
+    for losses, groups, ids in stream(12):
+        leaf = losses.float().requires_grad_()
+        weights = method(leaf * 1.0, groups, ids)
+        assert weights.shape == losses.shape
+        assert weights.dtype == torch.float32
+        assert not weights.requires_grad
+        assert (weights >= 0).all()
+        assert weights.mean().item() == pytest.approx(1.0, abs=1e-6)
+
+
+@every_method
+def test_weights_have_mean_one_by_size(make):
+    method, rng = make(), np.random.default_rng(1)
+    for losses, groups, ids in stream(8):
+        sizes = torch.tensor(rng.integers(0, 9, len(losses)) + 0.0)
+        weights = method(losses, groups, ids, sizes=sizes)
+        assert float((weights * sizes).sum() / sizes.sum()) == pytest.approx(1.0, abs=1e-9)
+
+
+@every_method
+def test_the_order_of_a_batch_does_not_matter(make):
+    one, other = make(), make()
+    rng = np.random.default_rng(3)
+    for losses, groups, ids in stream(10):
+        order = torch.tensor(rng.permutation(len(losses)))
+        straight, shuffled = one(losses, groups, ids), other(losses[order], groups[order], ids[order])
+        assert torch.allclose(straight[order], shuffled, atol=1e-9)
+
+
+@every_method
+def test_names_and_numbers_are_the_same_groups(make):
+    one, other = make(), make()
+    for losses, groups, ids in stream(6):
+        assert torch.equal(one(losses, groups, ids), other(losses, [NAMES[g] for g in groups], ids))
+
+
+@every_method
+def test_a_loaded_state_goes_on_as_if_nothing_had_happened(make, tmp_path):
+    straight, steps = make(), list(stream(14))
+    run(straight, steps[:8])
+    gdro.save_state(tmp_path / "state.npz", straight.state_dict())
+    resumed = make()
+    resumed.load_state_dict(gdro.load_state(tmp_path / "state.npz"))
+    for step, (losses, groups, ids) in enumerate(steps[8:]):
+        assert torch.equal(straight(losses, groups, ids), resumed(losses, groups, ids))
+        if step == 3:
+            straight.epoch_end()
+            resumed.epoch_end()
+    assert state_of(straight) == state_of(resumed)
+    assert straight.metrics() == resumed.metrics()
+
+
+@every_method
+def test_asking_for_the_state_changes_nothing(make):
+    asked, left = make(), make()
+    for losses, groups, ids in stream(9):
+        assert torch.equal(asked(losses, groups, ids), left(losses, groups, ids))
+        asked.state_dict()
+        asked.metrics()
+
+
+BAD = {
+    "nan": (LossError, lambda: (torch.tensor([1.0, float("nan")]), torch.tensor([0, 1]), torch.tensor([0, 1]))),
+    "inf": (LossError, lambda: (torch.tensor([1.0, float("inf")]), torch.tensor([0, 1]), torch.tensor([0, 1]))),
+    "two_dimensions": (LossError, lambda: (torch.ones(2, 2), torch.tensor([0, 1]), torch.tensor([0, 1]))),
+    "whole_numbers": (LossError, lambda: (torch.tensor([1, 2]), torch.tensor([0, 1]), torch.tensor([0, 1]))),
+    "unknown_number": (GroupError, lambda: (torch.ones(2), torch.tensor([0, 3]), torch.tensor([0, 1]))),
+    "negative_group": (GroupError, lambda: (torch.ones(2), torch.tensor([0, -1]), torch.tensor([0, 1]))),
+    "unknown_name": (GroupError, lambda: (torch.ones(2), ["a", "z"], torch.tensor([0, 1]))),
+    "too_few_groups": (GroupError, lambda: (torch.ones(2), torch.tensor([0]), torch.tensor([0, 1]))),
+    "too_few_ids": (SampleIdError, lambda: (torch.ones(2), torch.tensor([0, 1]), torch.tensor([0]))),
+    "ids_of_another_kind": (SampleIdError, lambda: (torch.ones(2), torch.tensor([0, 1]), [0.5, True])),
+}
+
+
+@every_method
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_a_named_error_and_changes_no_state(make, case):
+    method = make()
+    run(method, stream(6))
+    before, (error, arguments) = state_of(method), BAD[case]
+    with pytest.raises(error):
+        method(*arguments())
+    assert state_of(method) == before
+
+
+@every_method
+def test_missing_groups_and_ids_are_named_where_they_are_needed(make):
+    method = make()
+    if method.needs_groups:
+        with pytest.raises(GroupError, match="group"):
+            method(torch.ones(2), None, torch.tensor([1, 2]))
+    if method.needs_ids:
+        with pytest.raises(SampleIdError, match="ids"):
+            method(torch.ones(2), torch.tensor([0, 1]))
+    assert method.steps == 0
+
+
+@every_method
+def test_an_empty_batch_and_a_batch_of_no_size_change_nothing(make):
+    method = make()
+    run(method, stream(6))
+    before = state_of(method)
+    assert method(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)).shape == (0,)
+    ones = method(torch.ones(2), torch.tensor([0, 1]), torch.tensor([0, 1]), sizes=torch.zeros(2))
+    assert torch.equal(ones, torch.ones(2))
+    assert state_of(method) == before
+
+
+@every_method
+def test_an_id_that_comes_twice_counts_once(make):
+    method, single = make(), make()
+    for losses, groups, ids in stream(4):
+        method(losses, groups, ids)
+        single(losses, groups, ids)
+    twice = torch.tensor([1.0, 3.0, 0.5]), torch.tensor([1, 1, 0]), torch.tensor([7, 7, 8])
+    weights = method(*twice)
+    if method.needs_ids:
+        assert weights[0] == pytest.approx(weights[1])
+    method.epoch_end()
+    if method.needs_ids and method.name != "q_diversity":
+        row = method._samples.find(np.array([7], np.uint64))[0]
+        assert method._samples["loss"][row] > 0
+        assert len(method._samples) == len(set(method._samples.state_dict()["keys"].tolist()))
+
+
+@every_method
+def test_a_step_of_one_group_is_weighed_and_leaves_the_others_alone(make):
+    method = make()
+    run(method, stream(8))
+    before = dict(method.metrics().get("q", {}))
+    weights = method(torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1, 1, 1]), torch.tensor([1, 4, 7]))
+    assert weights.mean().item() == pytest.approx(1.0, abs=1e-6)
+    if method.name == "doremi":
+        return  # its smoothing moves every weight
+    for name in ("a", "c"):
+        if name in before and "tsallis" not in type(getattr(method, "_adversary", method)).__name__.lower():
+            kept = method.metrics()["q"][name]
+            assert kept == pytest.approx(before[name], rel=1e-9) or method._range is not None
+
+
+@every_method
+def test_weights_before_the_losses_change_no_state(make):
+    method = make()
+    run(method, stream(8))
+    losses, groups, ids = next(iter(stream(1, seed=5)))
+    before = state_of(method)
+    if method.needs_losses_first:
+        with pytest.raises(LossError, match="own losses"):
+            method.weigh(groups, ids, sizes=torch.ones(12))
+        return
+    weights = method.weigh(groups, ids, sizes=torch.ones(12))
+    assert weights.mean().item() == pytest.approx(1.0, abs=1e-6)
+    assert state_of(method) == before
+    after = copy.deepcopy(method)
+    method.observe(losses, groups, ids)
+    answered = after(losses, groups, ids)
+    assert state_of(method) == state_of(after)
+    assert torch.allclose(method.weigh(groups, ids, sizes=torch.ones(12)), answered.float(), atol=1e-6)
+
+
+@every_method
+def test_metrics_are_the_means_of_the_step_by_group(make):
+    method = make()
+    for losses, groups, ids in stream(5):
+        weights = method(losses, groups, ids)
+    found = method.metrics()
+    for place, name in enumerate(NAMES):
+        own = groups == place
+        assert found["loss"][name] == pytest.approx(losses[own].mean().item())
+        assert found["weight"][name] == pytest.approx(weights[own].mean().item())
+        assert found["share"][name] == pytest.approx(own.float().mean().item())
+
+
+@every_method
+def test_a_state_of_another_method_is_refused(make):
+    method = make()
+    state = {**method.state_dict(), "method": "another"}
+    with pytest.raises(gdro.StateError):
+        method.load_state_dict(state)
+    if method.groups is not None:
+        with pytest.raises(gdro.StateError):
+            method.load_state_dict({**method.state_dict(), "groups": ["x"]})
+
+
+@every_method
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.floats(0.0, 1e12), min_size=1, max_size=8))
+def test_any_finite_losses_give_finite_weights(make, values):
+    method, count = make(), len(values)
+    for _ in range(3):
+        groups, ids = torch.arange(count) % 3, torch.arange(count)
+        weights = method(torch.tensor(values, dtype=torch.float64), groups, ids)
+        assert torch.isfinite(weights).all()
+        assert weights.mean().item() == pytest.approx(1.0, abs=1e-6)
+        method.epoch_end()
+
+
+def test_one_group_only_is_plain_training():
+    from gdro.robust import Balanced, DoReMi, GroupConditionalDRO, GroupDRO
+
+    for make in (Balanced, GroupDRO, DoReMi, GroupConditionalDRO):
+        method = make(1)
+        weights = method(torch.tensor([0.1, 5.0]), torch.tensor([0, 0]), torch.tensor([0, 1]))
+        assert torch.allclose(weights, torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda r: r.GroupDRO([]),
+        lambda r: r.GroupDRO(["a", "a"]),
+        lambda r: r.GroupDRO("ab"),
+        lambda r: r.GroupDRO(2, eta=0.0),
+        lambda r: r.GroupDRO(2, adjustment=1.0),
+        lambda r: r.GroupDRO(2, counts=[1, 0]),
+        lambda r: r.GroupDRO(2, loss_range=(0, 1)),
+        lambda r: r.DoReMi(2, smoothing=1.0),
+        lambda r: r.CVaR(0.0),
+        lambda r: r.CVaR(1.5),
+        lambda r: r.GroupConditionalDRO(2, beta=0.0),
+        lambda r: r.GroupConditionalDRO(2, floor=1.0),
+        lambda r: r.VarianceDRO(cap=0.0),
+        lambda r: r.VarianceDRO(warmup=0),
+        lambda r: r.QDiversity(2, form="true"),
+        lambda r: r.QDiversity(2, minority=1.0),
+    ],
+)
+def test_an_option_out_of_range_is_a_named_error(make):
+    import gdro.robust
+
+    with pytest.raises(RobustError):
+        make(gdro.robust)

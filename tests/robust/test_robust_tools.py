@@ -1,0 +1,118 @@
+"""The sample table, the even sampler, the report and DoReMi's JSON."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from gdro.robust import (
+    EvenGroupSampler,
+    GroupConditionalDRO,
+    GroupError,
+    RobustError,
+    group_report,
+    read_domain_weights,
+    write_domain_weights,
+)
+from gdro.robust import samples as samples_module
+from gdro.robust.samples import SampleTable
+
+
+def test_the_table_is_a_dictionary(monkeypatch):
+    monkeypatch.setattr(samples_module, "RECENT", 5)
+    table, truth = SampleTable({"loss": (np.float32, -1.0)}), {}
+    rng = np.random.default_rng(0)
+    for step in range(60):
+        keys = rng.integers(0, 2**63, 4).astype(np.uint64) if step % 3 else np.array(list(truth) or [1], np.uint64)[:4]
+        keys = np.unique(keys)
+        rows = table.rows(keys)
+        for key, row in zip(keys.tolist(), rows, strict=True):
+            assert table["loss"][row] == pytest.approx(truth.get(key, -1.0))
+            truth[key] = float(step)
+        table["loss"][rows] = step
+        if step % 7 == 0:
+            table.compact()
+    assert len(table) == len(truth)
+    keys = np.array(list(truth), np.uint64)
+    assert table["loss"][table.find(keys)].tolist() == list(truth.values())
+    assert table.find(np.array([3], np.uint64)).tolist() == [-1]
+
+
+def test_a_million_ids_take_less_than_forty_bytes_each():
+    method, rng = GroupConditionalDRO(1), np.random.default_rng(0)  # the method with the most columns
+    table = method._samples
+    keys = rng.permutation(1_000_000).astype(np.uint64)
+    for start in range(0, len(keys), 5_000):
+        table.rows(keys[start : start + 5_000])
+    waiting = 120 * len(table._recent)  # an entry of a dictionary of two large integers
+    assert (table.nbytes + waiting) / len(table) < 40
+
+
+def test_every_prefix_of_the_even_sampler_is_even():
+    groups = ["a"] * 90 + ["b"] * 9 + ["c"]
+    sampler = EvenGroupSampler(groups, seed=3)
+    order = list(sampler)
+    assert len(order) == 100
+    drawn = np.array([[groups[place] == name for name in "abc"] for place in order]).cumsum(axis=0)
+    assert (np.ptp(drawn, axis=1) <= 1).all()
+    b = [place for place in order if groups[place] == "b"]
+    assert sorted(b[:9]) == list(range(90, 99))
+    assert sorted(b[9:18]) == list(range(90, 99))
+    assert b[:9] != b[9:18]
+
+
+def test_the_even_sampler_s_order_is_a_function_of_seed_and_epoch():
+    def order(seed, epoch):
+        sampler = EvenGroupSampler(torch.arange(40) % 3, seed=seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(0, 2)
+    assert order(0, 1) != order(1, 1)
+
+
+def test_the_sampler_draws_by_domain_weights():
+    sampler = EvenGroupSampler(["x"] * 500 + ["y"] * 500, weights={"x": 0.8, "y": 0.2})
+    assert sum(place < 500 for place in sampler) == pytest.approx(800, abs=1)
+    with pytest.raises(RobustError, match="only one of them"):
+        EvenGroupSampler(["x", "y"], weights={"x": 1, "z": 1})
+    with pytest.raises(RobustError, match="one or more"):
+        EvenGroupSampler([])
+
+
+def test_the_report_has_fairlearn_s_names():
+    report = group_report([1, 1, 0, 1], ["a", "a", "b", "b"], train_counts={"a": 3, "b": 1})
+    assert report.by_group == {"a": 1.0, "b": 0.5}
+    assert (report.overall, report.worst, report.worst_group) == (0.75, 0.5, "b")
+    assert report.adjusted == pytest.approx(0.875)
+    assert (report.difference(), report.ratio()) == (0.5, 0.5)
+    loss = group_report([1.0, 3.0], ["a", "b"], sizes=[3, 1], higher_is_better=False)
+    assert (loss.overall, loss.worst, loss.worst_group) == (1.5, 3.0, "b")
+    with pytest.raises(GroupError, match="'c'"):
+        group_report([1.0], ["a"], train_counts={"c": 1})
+
+
+def test_domain_weights_go_out_and_come_back(tmp_path):
+    path = tmp_path / "weights.json"
+    write_domain_weights(path, {"x": 3.0, "y": 1.0}, {"x": 1.0, "y": 1.0})
+    content = json.loads(path.read_text())
+    assert content == {
+        "train_domain_weights": {"x": 0.75, "y": 0.25},
+        "eval_domain_weights": {"x": 0.5, "y": 0.5},
+    }
+    assert read_domain_weights(path) == {"x": 0.75, "y": 0.25}
+
+
+DAMAGED = ["{", "[]", "{}", '{"train_domain_weights": {}}', '{"train_domain_weights": {"x": -1}}']
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_weights_file_is_a_named_error(tmp_path, content):
+    path = tmp_path / "weights.json"
+    path.write_text(content)
+    with pytest.raises(RobustError, match=r"weights[.]json"):
+        read_domain_weights(path)
