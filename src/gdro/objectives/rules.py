@@ -7,7 +7,7 @@ training pass wherever that is exact; so a rule saves time by answering 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,12 +92,38 @@ class Ruled:
 
 
 class RowRule:
-    """A rule that changes nothing; a method overrides one of the two questions."""
+    """A rule that changes nothing; a method overrides the questions that it has an answer to."""
 
     def admits(self, rollouts: Rollouts) -> Bools:
         """(R,) which rollouts take part: advantages are taken among them, the others have 0."""
         return np.ones(len(rollouts.rewards), dtype=np.bool_)
 
+    def settle(self, advantages: Floats, rollouts: Rollouts) -> Floats:
+        """(R,) advantages of the comparison, before the controller's weights."""
+        return advantages
+
     def weigh(self, advantages: Floats, rollouts: Rollouts) -> Ruled:
-        """From (R,) advantages, the controller's weights included, to those of the loss."""
+        """From (R,) advantages with the controller's weights to those of the loss."""
         return Ruled(advantages, {})
+
+
+def ruled_advantages(
+    rule: RowRule,
+    rollouts: Rollouts,
+    compare: Callable[[Floats, Ints], Floats],
+    scale: Floats,
+) -> Ruled:
+    """The advantages of the loss: admit, compare, settle, weigh.
+
+    Args:
+        compare: from the rewards and groups of the admitted rollouts to their advantages.
+        scale: (M,) factor of each prompt's advantages, the controller's weight in it.
+    """
+    admitted = rule.admits(rollouts)
+    advantages = np.zeros(len(admitted))
+    if bool(admitted.any()):
+        advantages[admitted] = compare(rollouts.rewards[admitted], rollouts.groups[admitted])
+    settled = rule.settle(advantages, rollouts)
+    ruled = rule.weigh(settled * scale[rollouts.groups], rollouts)
+    masked = {"rollouts_masked": float((~admitted).mean())} if not bool(admitted.all()) else {}
+    return Ruled(ruled.advantages, masked | ruled.metrics)

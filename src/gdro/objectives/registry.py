@@ -1,0 +1,51 @@
+"""The objectives by name: what a configuration may ask for, each with the dataclass of its options.
+
+A `RowRule` changes which rollouts enter GRPO's loss and at what weight; a `GroupObjective` is a
+loss of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from gdro.core.errors import OptionError
+from gdro.objectives.dagrpo import DaGRPO
+from gdro.objectives.direct_reward import DirectReward
+from gdro.objectives.disco import DisCO
+from gdro.objectives.pruning import CPPO, DPPO
+from gdro.objectives.rules import RowRule
+
+
+@dataclass(frozen=True, slots=True)
+class GRPO(RowRule):
+    """The engine's own clipped loss on the controller's advantages; no options."""
+
+
+Objective = GRPO | DPPO | CPPO | DaGRPO | DisCO | DirectReward
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "grpo": GRPO,
+    "dppo": DPPO,
+    "cppo": CPPO,
+    "dagrpo": DaGRPO,
+    "disco": DisCO,
+    "direct_reward": DirectReward,
+}
+
+
+def make_objective(name: str, options: Mapping[str, Any] | None = None) -> Objective:
+    """The objective of a name, with its options checked.
+
+    Raises:
+        OptionError: an unknown name or option, or a value out of range.
+    """
+    if name not in OBJECTIVES:
+        raise OptionError(f"objective={name!r}: choose one of {', '.join(OBJECTIVES)}")
+    known = [option.name for option in fields(OBJECTIVES[name])]
+    for option in options or {}:
+        if option not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise OptionError(f"objective {name!r} has no option {option!r}; {has}")
+    return OBJECTIVES[name](**(options or {}))
