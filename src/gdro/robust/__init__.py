@@ -1,13 +1,19 @@
 """Supervised group robustness: weights for a loss, from losses by group or by sample. Needs torch alone.
 
-from gdro.robust import GroupDRO
+    from gdro.robust import GroupDRO
 
-method = GroupDRO(["amazon", "movies", "news", "tweets"])
-weights = method(losses, groups=sources)              # (n,) losses of a step in, (n,) weights of mean one out
-(weights * losses).mean().backward()
+    method = GroupDRO(["amazon", "movies", "news", "tweets"])
+    weights = method(losses, groups=sources)              # (n,) losses of a step in, (n,) weights of mean one out
+    (weights * losses).mean().backward()
+
+`RobustTrainer` (transformers) and `RobustSFTTrainer` (TRL) do it inside a trainer; docs/robust.md says which method
+when.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from gdro.robust.base import RobustMethod
 from gdro.robust.batch import GroupError, LossError, RobustError, SampleIdError
@@ -19,6 +25,10 @@ from gdro.robust.report import GroupReport, group_report
 from gdro.robust.sampler import EvenGroupSampler
 from gdro.robust.variance_dro import VarianceDRO
 from gdro.robust.waterfill import waterfill
+
+if TYPE_CHECKING:
+    from gdro.robust.sft_trainer import RobustSFTTrainer
+    from gdro.robust.trainer import RobustTrainer
 
 __all__ = [
     "Balanced",
@@ -33,6 +43,8 @@ __all__ = [
     "QDiversity",
     "RobustError",
     "RobustMethod",
+    "RobustSFTTrainer",
+    "RobustTrainer",
     "SampleIdError",
     "VarianceDRO",
     "excess_losses",
@@ -42,3 +54,12 @@ __all__ = [
     "waterfill",
     "write_domain_weights",
 ]
+
+_LAZY = {"RobustSFTTrainer": "gdro.robust.sft_trainer", "RobustTrainer": "gdro.robust.trainer"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the trainers, which need more than torch, on first use only."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'gdro.robust' has no attribute {name!r}")
