@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-verl evidence reliability lint types format env clean
+.PHONY: help train smollm2 test test-verl evidence reliability lint types format env clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -23,7 +23,10 @@ help:  ## list the targets
 train: $(VENV)/.installed  ## environment + the main job: train the embedded model, write runs/default-*/report.html
 	$(BIN)/gdro train
 
-test: $(VENV)/.installed  ## environment + all tests
+smollm2: $(VENV)/.installed  ## environment + the pre-trained SmolLM2-135M-Instruct in the user's cache (93 MB, once)
+	@$(BIN)/gdro fetch smollm2
+
+test: $(VENV)/.installed smollm2  ## environment + all tests; those on the pre-trained model fetch it first
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in against the real verl, on CPU

@@ -29,6 +29,7 @@ from gdro.lab.compare_page import write_page
 from gdro.lab.compare_plan import PLAN, Job, Plan, jobs_of, locate_plan, narrowed, plan_text, read_plan
 from gdro.lab.compare_record import read_comparison
 from gdro.lab.compare_table import markdown, summarize
+from gdro.models.locate import locate
 from gdro.runs.config import recipe_names
 from gdro.runs.config_prompts import training_sizes
 from gdro.runs.errors import RunError
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command: 0 when every run is done, 1 when some are not.
 
     Raises:
-        ConfigError, RunError, RecordError: something the user can mend.
+        ConfigError, ModelError, RunError, RecordError: something the user can mend.
     """
     chosen = _parser().parse_args(arguments)
     going_on = Path(chosen.what).is_dir()
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _report(root, plan, jobs)
         print(markdown(summary_of(root, plan, jobs, chosen.against)), flush=True)
         return 0
+    for model in sorted({job.config.model for job in jobs}):
+        locate(model)  # one line now, not one failed run after another
     if chosen.check:
         print(_overview(plan, jobs))
         return 0

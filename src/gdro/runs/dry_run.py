@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from gdro.data.lengths import check_lengths
 from gdro.data.prompts import Prompt
 from gdro.data.split import choose
+from gdro.models.errors import ModelError
+from gdro.models.loading import load_tokenizer
+from gdro.models.locate import locate
 from gdro.runs.batch_shape import batch_shape
 from gdro.runs.config import TrainConfig
 from gdro.runs.config_prompts import RunPrompts, load_prompts
@@ -26,11 +30,11 @@ from gdro.runs.estimate import (
     work,
 )
 from gdro.runs.model_size import model_size
-from gdro.runs.policy import model_path
 from gdro.runs.rewards import verifier_of
 from gdro.runs.trainer_args import controller_of
 
 GB = 1e9
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -196,13 +200,16 @@ def _check_golds(config: TrainConfig, prompts: Sequence[Prompt]) -> None:
 
 def _tokenizer(name: str) -> Any:
     """The model's tokenizer, or None where there is none to be had; the page then says so."""
-    from transformers import AutoTokenizer
-
+    location = locate(name)
+    absent = location.kind == "hub" or (
+        location.kind == "folder" and not any((Path(location.path) / file).is_file() for file in TOKENIZER_FILES)
+    )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model_path(name))
-    except (OSError, ValueError):
-        return None
-    return tokenizer if tokenizer("1 + 1 = 2")["input_ids"] else None  # an empty one loads from any config.json
+        return load_tokenizer(location)
+    except ModelError:
+        if absent:
+            return None
+        raise
 
 
 def _work(config: TrainConfig, heldout: int, prompt_tokens: float, fraction: float) -> Work:

@@ -1,20 +1,15 @@
-"""The policy of a run: a Hugging Face causal language model and its tokenizer, loaded with errors a person can use."""
+"""The policy of a run: a causal language model and its tokenizer, with what the run asks of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from gdro.data.prompts import Prompt
+from gdro.models.loading import load_model
 from gdro.runs.config import TrainConfig
 from gdro.runs.errors import RunError
-from gdro.tiny import base_path
-
-TINY = "tiny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +36,13 @@ class Policy:
         return limit
 
 
-def model_path(name: str) -> str:
-    """`tiny` is the embedded base; anything else is a folder or a hub name as it is."""
-    return str(base_path()) if name == TINY else name
-
-
-def load_policy(name: str) -> Policy:
-    """Load model (float32 weights) and tokenizer.
+def load_policy(name: str, tell: Callable[[str], None] = lambda text: None) -> Policy:
+    """Load what a `model:` setting names; see `gdro.models.loading.load_model`.
 
     Raises:
-        RunError: the folder or hub name has no such model, or no tokenizer.
+        ModelError: there is no such model, or it cannot be used.
     """
-    path = model_path(name)
-    if path[0] in "./~" and not Path(path).is_dir():
-        raise RunError(f"model={name}: there is no such folder")
-    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
-        raise RunError(f"model={name}: the folder has no config.json; give a Hugging Face model folder")
-    tokenizer = _load(AutoTokenizer, name, path, "tokenizer")
-    model = _load(AutoModelForCausalLM, name, path, "causal language model", dtype=torch.float32)
-    if not tokenizer("1 + 1 = 2")["input_ids"]:
-        raise RunError(f"model={name}: found no tokenizer there (an empty one loads, which encodes nothing)")
-    if tokenizer.eos_token_id is None:
-        raise RunError(f"model={name}: its tokenizer has no end token, so no completion could end; set eos_token")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "left"
-    return Policy(model, tokenizer, path)
+    return Policy(*load_model(name, tell))
 
 
 def check_context(policy: Policy, config: TrainConfig) -> None:
@@ -77,12 +53,3 @@ def check_context(policy: Policy, config: TrainConfig) -> None:
             f"generation.max_prompt_tokens + generation.max_completion_tokens = {wanted}, but {config.model} has "
             f"{policy.context} positions; lower one of the two"
         )
-
-
-def _load(loader: Any, name: str, path: str, what: str, **options: Any) -> Any:
-    try:
-        return loader.from_pretrained(path, **options)
-    except (OSError, ValueError, KeyError) as error:
-        where = "in that folder" if Path(path).is_dir() else "as a folder, in the local cache or on the hub"
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RunError(f"model={name}: found no {what} {where} ({first})") from error

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from gdro.data.prompts import Prompt
+from gdro.models.loading import plain_folder
 from gdro.runs.config import TrainConfig
 from gdro.runs.errors import RunError
-from gdro.runs.policy import load_policy, model_path
+from gdro.runs.policy import load_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class VllmSampler:
     def __init__(self, model: str, max_length: int, dtype: str) -> None:
         vllm: Any = importlib.import_module("vllm")
         self._params = vllm.SamplingParams
-        self._engine = vllm.LLM(model=model_path(model), dtype=dtype, max_model_len=max_length)
+        self._engine = vllm.LLM(model=plain_folder(model), dtype=dtype, max_model_len=max_length)
 
     def __call__(self, prompts: Sequence[Prompt], how: Sampling) -> list[list[str]]:
         """See `Sampler`."""

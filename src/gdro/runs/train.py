@@ -87,7 +87,7 @@ def prepare(config: TrainConfig, progress: Progress) -> tuple[RunPrompts, Policy
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers.logging.disable_progress_bar()
     found = load_prompts(config.data)
-    policy = load_policy(config.model)
+    policy = load_policy(config.model, progress.note)
     check_context(policy, config)
     longest = config.generation.max_prompt_tokens
     overlong = config.data.overlong

@@ -1,0 +1,167 @@
+"""Loading model and tokenizer with errors a person can use: one line that names the model and what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gdro.models.cache import build, models_folder
+from gdro.models.errors import ModelError
+from gdro.models.locate import ADAPTER, Location, adapter_base, locate, read_json, suggestion
+from gdro.models.unpack import KEPT_HEX, unpacked
+
+REFUSALS = (
+    *(
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        LookupError,
+    ),
+    *(SafetensorError, pickle.UnpicklingError, EOFError, NotImplementedError),
+)
+"""What transformers raises of files that are missing, damaged or unknown."""
+Tell = Callable[[str], None]
+
+
+def load_model(name: str, tell: Tell = lambda text: None) -> tuple[Any, Any, str]:
+    """Model (float32 weights), tokenizer, and the folder or hub name that they were loaded from.
+
+    LoRA adapters are merged into their base. The tokenizer pads on the left and has a pad token.
+
+    Args:
+        name: `tiny`, a model of `gdro fetch`, a folder, a .gguf file or a hub name.
+        tell: is told what takes long.
+
+    Raises:
+        ModelError: there is no such model, or it is damaged, incomplete, or without a usable tokenizer.
+    """
+    location = locate(name)
+    path = _folder(location, tell)
+    tokenizer = _checked_tokenizer(name, path)
+    if location.kind == "adapter":
+        return _merged(location, tell), tokenizer, location.path
+    return weights_from_pretrained(AutoModelForCausalLM, f"model={name}", path, dtype=torch.float32), tokenizer, path
+
+
+def load_tokenizer(location: Location) -> Any:
+    """The tokenizer alone, of a .gguf file without unpacking it.
+
+    Raises:
+        ModelError: as `load_model`.
+    """
+    if location.kind == "gguf":
+        file = Path(location.path)
+        return _checked_tokenizer(location.name, str(file.parent), gguf_file=file.name)
+    return _checked_tokenizer(location.name, _folder(location))
+
+
+def plain_folder(name: str, tell: Tell = lambda text: None) -> str:
+    """A folder with config.json and all weights, or a hub name: what engines other than transformers can load.
+
+    A .gguf file is unpacked and LoRA adapters are merged into their base, each once, into the cache.
+
+    Raises:
+        ModelError: as `load_model`.
+    """
+    location = locate(name)
+    if location.kind != "adapter":
+        return _folder(location, tell)
+    folder = Path(location.path)
+    key = hashlib.sha256(adapter_base(folder).encode())
+    for file in sorted(folder.glob("adapter_*")):
+        key.update(file.read_bytes())
+
+    def merge(draft: Path) -> None:
+        model, tokenizer, _ = load_model(name, tell)
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+
+    target = models_folder() / f"merged-{key.hexdigest()[:KEPT_HEX]}"
+    tell(f"adapters merged into their base: {target}")
+    return str(build(target, merge, needs=0))
+
+
+def _checked_tokenizer(name: str, path: str, **options: Any) -> Any:
+    """A tokenizer that encodes text, can end a completion, has a pad token and pads on the left."""
+    tokenizer = from_pretrained(AutoTokenizer, f"model={name}", path, "tokenizer", **options)
+    if not tokenizer("1 + 1 = 2")["input_ids"]:
+        raise ModelError(f"model={name}: found no tokenizer there (an empty one loads, which encodes nothing)")
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"model={name}: its tokenizer has no end token, so no completion could end; set eos_token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def weights_from_pretrained(loader: Any, what: str, path: str, **options: Any) -> Any:
+    """`from_pretrained` of a model, all of whose weights must be there: a missing one would be drawn at random.
+
+    Raises:
+        ModelError: as `from_pretrained`, or some weights are missing or of another shape.
+    """
+    model, found = from_pretrained(loader, what, path, "causal language model", output_loading_info=True, **options)
+    wrong = sorted(found["missing_keys"]) + [str(key[0]) for key in found["mismatched_keys"]]
+    if wrong:
+        raise ModelError(f"{what}: {len(wrong)} weights are missing or of another shape, the first is {wrong[0]}")
+    return model
+
+
+def from_pretrained(loader: Any, what: str, path: str, part: str, **options: Any) -> Any:
+    """`loader.from_pretrained(path)`, with one line for whatever stands in the way.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    folder = Path(path)
+    if folder.is_dir() and "gguf_file" not in options:
+        for file in folder.glob("*.json"):
+            read_json(file)
+    try:
+        return loader.from_pretrained(path, **options)
+    except REFUSALS as error:
+        raise _refusal(what, path, part, error) from error
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise _refusal(what, path, part, error) from error  # tokenizers raises the bare class
+
+
+def _refusal(what: str, path: str, part: str, error: Exception) -> ModelError:
+    place = "there" if Path(path).is_dir() else "as a folder, in the local cache or on the hub"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[0] if lines else type(error).__name__
+    return ModelError(f"{what}: found no {part} {place} that can be loaded{suggestion(path)} ({reason})")
+
+
+def _folder(location: Location, tell: Tell = lambda text: None) -> str:
+    """The folder (or hub name) whose tokenizer, and but for adapters whose weights, transformers can load."""
+    if location.kind == "gguf":
+        return str(unpacked(Path(location.path), tell))
+    if location.kind == "adapter" and not (Path(location.path) / "tokenizer_config.json").is_file():
+        return _folder(locate(adapter_base(Path(location.path))), tell)
+    return location.path
+
+
+def _merged(location: Location, tell: Tell) -> Any:
+    from peft import PeftModel
+
+    read_json(Path(location.path) / ADAPTER)
+    base, _, _ = load_model(adapter_base(Path(location.path)), tell)
+    what = f"model={location.name}"
+    try:
+        adapted = PeftModel.from_pretrained(base, location.path)
+    except REFUSALS as error:
+        raise _refusal(what, location.path, "LoRA adapters", error) from error
+    return adapted.merge_and_unload()
