@@ -30,7 +30,7 @@ from gdro.runs.folder import RunFolder
 def rows(run: RunFolder) -> list[tuple[str, int, float, float, float, float]]:
     """Source, prompts, visits a prompt, share of visits, estimate, held-out rate."""
     controller = controller_at_end(run)
-    table: PromptTable = controller.classifier.table
+    table: PromptTable = controller.table
     source = np.array([source_of(prompt_id) for prompt_id in table.ids])
     visits, estimate = table.column("visits").astype(float), table.column("estimate")
     held = defaultdict(list)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from fits import fit, value
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.controllers.registry import make_controller
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.lab.bench import Workload
@@ -69,7 +69,7 @@ def cell(name: str, prompts: int, batch: int, mean: int, steps: int, checkpoint:
     began = memory_mb("VmRSS")
     controller = make_controller(name, mean_rollouts=mean, max_rollouts=3 * mean)
     workload = Workload(prompts, 0)
-    controller.classifier.table.rows(workload.ids.tolist())
+    controller.table.admit(controller.table.look_up(workload.ids.tolist()))
     seconds = np.array([step_seconds(controller, workload, batch) for _ in range(steps + 2)][2:])
     found: dict[str, Any] = {
         "controller": name,

@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gdro.controllers.base import Controller
-from gdro.controllers.prompt_gdro import PromptGDRO
+from gdro.controllers.controller import Controller
+from gdro.controllers.parts.weighers import BinAdversary
 from gdro.core.budget import project
 from gdro.core.diagnostics import weighted_standard_error
 from gdro.core.regret import RegretMeter
@@ -85,10 +85,7 @@ class Answer(NamedTuple):
 def simulate(setting: Setting) -> dict[str, float]:
     """Run one setting; regret and scores at the end, budget error over all plans, the rest over the last half."""
     teams = TEAMS if setting.schedule == "teams" else 1
-    most = teams * (setting.delay + 1)
-    controller = controller_of(
-        setting.method, mean_rollouts=setting.mean_rollouts, seed=setting.seed, max_outstanding=most
-    )
+    controller = controller_of(setting.method, mean_rollouts=setting.mean_rollouts, seed=setting.seed)
     world = World(prompts=setting.prompts)
     prompts = draw_population(world, world.prompts, setting.seed, 0)
     examination = Examination(draw_population(world, 4000, setting.seed, 1))
@@ -141,9 +138,9 @@ def lags_of(setting: Setting, version: int, teams: int) -> tuple[Ints, Floats]:
 def observe(controller: Controller, answer: Answer, meter: RegretMeter, prompts: Population, theta: Floats) -> Floats:
     """Weights (M,) of a plan's prompts; and a round of the meter with the gains of the policy of this moment."""
     plan = answer.plan
-    if isinstance(controller, PromptGDRO) and (plan.bins != UNSEEN).any():
+    if isinstance(controller.parts.weigher, BinAdversary) and (plan.bins != UNSEEN).any():
         failure = bin_means(1.0 - prompts.rates(theta, answer.rows), plan.bins, controller.bins)
-        meter.record(controller.prompt_game.adversary.probabilities(), failure)
+        meter.record(controller.parts.weigher.learner.probabilities(), failure)
     ends = np.cumsum(plan.rollouts)
     place = np.arange(plan.total) - np.repeat(ends - plan.rollouts, plan.rollouts)
     rewards = (place < np.repeat(answer.correct, plan.rollouts)).astype(np.float64)
@@ -152,10 +149,10 @@ def observe(controller: Controller, answer: Answer, meter: RegretMeter, prompts:
 
 def regret(controller: Controller, meter: RegretMeter) -> dict[str, float]:
     """Per round: the controller's own regret and its bound, and the regret in gains of the policy of the moment."""
-    if not isinstance(controller, PromptGDRO):
+    if not isinstance(controller.parts.weigher, BinAdversary):
         return {}
-    own = controller.prompt_game.meter
-    bound = controller.prompt_game.adversary.regret_bound(own.rounds)
+    own = controller.parts.weigher.meter
+    bound = controller.parts.weigher.learner.regret_bound(own.rounds)
     return {
         "regret": own.regret / own.rounds,
         "regret_bound": bound / own.rounds,
@@ -177,8 +174,7 @@ def lag_of(
     rollouts = np.concatenate([plan.rollouts for plan in plans])
     true_bin = np.searchsorted(edges[1:-1], rates, side="right")
     known = bins != UNSEEN
-    table = controller.classifier.table
-    estimate = table.column("estimate")[table.known_rows([prompts.ids[row] for row in rows[known].tolist()])]
+    estimate = controller.belief([prompts.ids[row] for row in rows.tolist()]).rate[known]
     share = np.bincount(true_bin, minlength=controller.bins) / len(rows)
     variance = bin_means(rates * (1.0 - rates), true_bin, controller.bins)
     law = project(np.sqrt(variance[true_bin]), mean * len(rows), controller.min_rollouts, controller.max_rollouts)

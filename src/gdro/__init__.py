@@ -15,14 +15,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gdro.controllers.base import Controller
-from gdro.controllers.joint import Joint
-from gdro.controllers.prompt_gdro import PromptGDRO
-from gdro.controllers.registry import controller_names, controller_options, make_controller
-from gdro.controllers.rollout_gdro import RolloutGDRO
-from gdro.controllers.sqrt_law import SqrtLaw
-from gdro.controllers.uniform import Uniform
+from gdro.controllers.controller import Controller, Parts
+from gdro.controllers.part import Allocator, Baseline, Batch, Estimator, Part, Selector, Weigher
+from gdro.controllers.registry import controller_names, controller_options, make_controller, part_names
 from gdro.core.advantages import flat_advantages, group_advantages
+from gdro.core.belief import Belief
 from gdro.core.budget import exact_budget, sqrt_law
 from gdro.core.errors import (
     BudgetError,
@@ -34,7 +31,9 @@ from gdro.core.errors import (
     RewardError,
     StateError,
 )
+from gdro.core.outcome import Outcome
 from gdro.core.passk import Interval, bootstrap, by_group, mean_at_k, pass_at_k, worst_group
+from gdro.core.prompts import Prompts, source_of
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.core.types import UNSEEN, Feedback, Plan
 
@@ -45,25 +44,31 @@ __version__ = "0.1.0"
 
 __all__ = [
     "UNSEEN",
+    "Allocator",
+    "Baseline",
+    "Batch",
+    "Belief",
     "BudgetError",
     "Controller",
+    "Estimator",
     "Feedback",
     "GDROConfig",
     "GDROError",
     "GDROTrainer",
     "HookError",
     "Interval",
-    "Joint",
     "OptionError",
+    "Outcome",
+    "Part",
+    "Parts",
     "Plan",
     "PlanError",
-    "PromptGDRO",
     "PromptIdError",
+    "Prompts",
     "RewardError",
-    "RolloutGDRO",
-    "SqrtLaw",
+    "Selector",
     "StateError",
-    "Uniform",
+    "Weigher",
     "bootstrap",
     "by_group",
     "controller_names",
@@ -74,8 +79,10 @@ __all__ = [
     "load_state",
     "make_controller",
     "mean_at_k",
+    "part_names",
     "pass_at_k",
     "save_state",
+    "source_of",
     "sqrt_law",
     "state_hash",
     "worst_group",

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 from gdro import __version__
 
-
 MODULES = {
     "compare": ("gdro.lab.compare", "methods x seeds on real training: one table, one figure, one page"),
     "simulate": ("gdro.lab.simulate", "controllers on a simulated population, in seconds"),

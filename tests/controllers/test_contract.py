@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gdro
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.core.errors import GDROError, OptionError, PlanError, PromptIdError, RewardError, StateError
 
 NAMES = gdro.controller_names()

@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 import pytest
+from gdro.controllers.live_gdro import worth_of_next
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gdro
-from gdro.controllers.live_gdro import worth_of_next
 from gdro.core.source_posterior import live_probability
 
 IDS = [f"easy/{i}" for i in range(40)] + [f"hard/{i}" for i in range(40)] + [f"middle/{i}" for i in range(40)]

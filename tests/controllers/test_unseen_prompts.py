@@ -11,11 +11,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from gdro.core.prompt_game import Weights
 
 import gdro
 from gdro.core.adversaries import AdversaryName
 from gdro.core.difficulty import Statistic
-from gdro.core.prompt_game import Weights
 from gdro.core.shadow_price import Utility
 from gdro.core.signals import Signal
 

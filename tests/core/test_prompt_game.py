@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gdro.core.prompt_game import PromptGame
 
 from gdro.core import signals
 from gdro.core.adversaries import EmaHedge, Hedge
 from gdro.core.errors import OptionError
 from gdro.core.outcome import Outcome, Pending, count_correct
-from gdro.core.prompt_game import PromptGame
 from gdro.core.ragged import from_rewards
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from gdro.controllers.rollout_gdro import RolloutGDRO
+
 from gdro.core.budget import exact_budget, sqrt_law
 from gdro.core.errors import OptionError
 from gdro.core.shadow_price import RolloutGame

@@ -8,7 +8,7 @@ import torch
 from trl_bench import character_tokenizer, config, has_even_digit, sums, tiny_model
 
 import gdro
-from gdro.controllers.peers.random_ragged import RandomRagged
+from gdro.controllers.contrib.random_ragged import RandomRagged
 from gdro.core.errors import OptionError, PlanError
 from gdro.engines.trl import GDROTrainer
 from gdro.engines.trl.rounds import dynamic_sampling, reinforce_ada

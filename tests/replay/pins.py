@@ -6,7 +6,7 @@ A case is a controller with its options, and a way of meeting it:
     late        up to three plans wait; rewards come for a later plan first, in another order of prompts; losses come
                 two batches late; every seventh plan is cancelled
 
-Each case is pinned in parts: what was selected, the rollouts and bins of each plan, the weights, the baselines and
+Each case is pinned in parts: what was selected, the rollouts of each plan, its bins, the weights, the baselines and
 deviations, the metrics. `pins.json` holds for each part one short digest a step, so that a failure names the first step
 that differs. Whole numbers and names count exactly, other numbers to DIGITS significant digits.
 
@@ -33,7 +33,7 @@ import gdro
 
 HERE = Path(__file__).parent
 STEPS, PROMPTS, OFFERED, DIGITS, NOISE = 24, 16, 64, 8, 1e-12
-PARTS = ("selected", "plans", "weights", "baselines", "metrics")
+PARTS = ("selected", "rollouts", "bins", "weights", "baselines", "metrics")
 
 DEFAULT_RUN: dict[str, Any] = {"size_power": 0.25, "pace": 0.0005}
 """The options of the controller of `gdro train`'s default recipe."""
@@ -46,36 +46,38 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "live_gdro, no repeats": ("live_gdro", {"repeats": None}),
     "live_gdro, repeats 2": ("live_gdro", {"repeats": 2.0}),
     "live_gdro, group baseline": ("live_gdro", {"baseline": "group"}),
-    "live_gdro, on gradients": ("live_gdro", {"acts": "gradient"}),
-    "live_gdro, on both": ("live_gdro", {"acts": "both"}),
-    "live_gdro, live groups": ("live_gdro", {"allot": "live"}),
-    "live_gdro, live groups from 1": ("live_gdro", {"allot": "live", "min_rollouts": 1}),
+    "live_gdro, on gradients": ("live_gdro", {"weigher": {"acts": "gradient"}}),
+    "live_gdro, on both": ("live_gdro", {"weigher": {"acts": "both"}}),
+    "live_gdro, live groups": ("live_gdro", {"allocator": "live_groups"}),
+    "live_gdro, live groups from 1": ("live_gdro", {"allocator": "live_groups", "min_rollouts": 1}),
     "live_gdro, no exploration": ("live_gdro", {"explore": 0.0, "size_power": 1.0}),
-    "live_gdro, one source": ("live_gdro", {"separator": "|"}),
     "live_gdro, 8 rollouts": ("live_gdro", {"mean_rollouts": 8, "max_rollouts": 24}),
-    "live_gdro, exp3p": ("live_gdro", {"adversary": "exp3p"}),
+    "live_gdro, exp3p": ("live_gdro", {"weigher": {"adversary": "exp3p"}}),
     "posterior_gdro, posterior baseline": ("posterior_gdro", {"baseline": "posterior"}),
     "posterior_gdro, posterior baseline, graded": ("posterior_gdro", {"baseline": "posterior"} | GRADED),
-    "posterior_gdro, quick ageing": ("posterior_gdro", {"ageing": 0.8, "source_window": 5}),
+    "posterior_gdro, quick ageing": ("posterior_gdro", {"estimator": {"ageing": 0.8, "window": 5}}),
     "prompt_gdro, hedge": ("prompt_gdro", {"adversary": "hedge"}),
     "prompt_gdro, exp3p": ("prompt_gdro", {"adversary": "exp3p"}),
     "prompt_gdro, tsallis_inf": ("prompt_gdro", {"adversary": "tsallis_inf"}),
     "prompt_gdro, variance": ("prompt_gdro", {"signal": "variance", "weights": "omega"}),
     "prompt_gdro, surrogate": ("prompt_gdro", {"signal": "surrogate", "weights": "mean_one"}),
-    "prompt_gdro, floor": ("prompt_gdro", {"share_floor": 0.05}),
-    "prompt_gdro, any_of_n": ("prompt_gdro", {"statistic": "any_of_n", "window": 5}),
-    "prompt_gdro, pass_at_k": ("prompt_gdro", {"statistic": "pass_at_k", "k": 4}),
-    "prompt_gdro, mean_reward": ("prompt_gdro", {"statistic": "mean_reward", "hysteresis": 0.0} | GRADED),
-    "prompt_gdro, edges": ("prompt_gdro", {"inner_edges": [0.05, 0.3, 0.9]}),
+    "prompt_gdro, floor": ("prompt_gdro", {"weigher": {"share_floor": 0.05}}),
+    "prompt_gdro, any_of_n": ("prompt_gdro", {"estimator": {"statistic": "any_of_n", "window": 5}}),
+    "prompt_gdro, pass_at_k": ("prompt_gdro", {"estimator": {"statistic": "pass_at_k", "k": 4}}),
+    "prompt_gdro, mean_reward": (
+        "prompt_gdro",
+        {"estimator": {"statistic": "mean_reward", "hysteresis": 0.0}} | GRADED,
+    ),
+    "prompt_gdro, edges": ("prompt_gdro", {"bins": [0.05, 0.3, 0.9]}),
     "rollout_gdro, surrogate": ("rollout_gdro", {"utility": "surrogate"}),
     "rollout_gdro, from 1": ("rollout_gdro", {"min_rollouts": 1}),
     "joint, uncoupled": ("joint", {"coupled": False}),
-    "joint, surrogates": ("joint", {"signal": "surrogate", "utility": "surrogate"}),
+    "joint, surrogates": ("joint", {"signal": "surrogate", "allocator": {"utility": "surrogate"}}),
     "joint, 16 rollouts": ("joint", {"mean_rollouts": 16, "max_rollouts": 48}),
     "joint, graded": ("joint", GRADED),
     "random_ragged, from 1": ("random_ragged", {"min_rollouts": 1}),
-    "sec, prefixes": ("sec", {"category": "prefix"}),
-    "dump, prefixes": ("dump", {"category": "prefix", "span": 40}),
+    "sec, sources": ("sec", {"category": "source"}),
+    "dump, sources": ("dump", {"category": "source", "span": 40}),
     "daro, dr_grpo": ("daro", {"advantage": "dr_grpo"}),
     "maxrl, sample deviation": ("maxrl", {"ddof": 1}),
 }
@@ -99,7 +101,8 @@ class Decisions:
     """What a controller did: for each part one entry a step."""
 
     selected: list[Any] = field(default_factory=list)
-    plans: list[Any] = field(default_factory=list)
+    rollouts: list[Any] = field(default_factory=list)
+    bins: list[Any] = field(default_factory=list)
     weights: list[Any] = field(default_factory=list)
     baselines: list[Any] = field(default_factory=list)
     metrics: list[Any] = field(default_factory=list)
@@ -186,8 +189,8 @@ def next_plan(controller: gdro.Controller, step: int, out: Decisions) -> gdro.Pl
         plan = controller.plan(out.selected[-1])
     else:
         plan = controller.plan(world.batch(step, PROMPTS))
-    rows = zip(plan.rollouts.tolist(), plan.bins.tolist(), strict=True)
-    out.plans.append(dict(zip(plan.prompt_ids, rows, strict=True)))
+    out.rollouts.append(dict(zip(plan.prompt_ids, plan.rollouts.tolist(), strict=True)))
+    out.bins.append(dict(zip(plan.prompt_ids, plan.bins.tolist(), strict=True)))
     return plan
 
 

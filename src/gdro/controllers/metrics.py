@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import numpy as np
 
+from gdro.controllers.part import Facts
 from gdro.core import signals
+from gdro.core.belief import Belief, live_probability
 from gdro.core.diagnostics import weighted_standard_error
-from gdro.core.difficulty import DifficultyClassifier
 from gdro.core.outcome import Outcome
-from gdro.core.types import UNSEEN, Floats, Metric
+from gdro.core.types import UNSEEN, Floats, Ints, Metric
 
 
-def batch_metrics(outcome: Outcome, weights: Floats, classifier: DifficultyClassifier, step: int) -> dict[str, Metric]:
-    """Metrics of one observed batch. Call it before the classifier takes the batch in."""
-    bins, counts = outcome.bins, outcome.rewards.counts
+def batch_metrics(outcome: Outcome, before: Belief, weights: Floats, mass: Ints, facts: Facts) -> dict[str, Metric]:
+    """Metrics of one observed batch, all by the bins of its plan.
+
+    Args:
+        mass: (B,) visited prompts of each bin, before this batch.
+    """
+    bins, counts, count = outcome.bins, outcome.counts, len(mass)
     binned = bins[bins != UNSEEN]
-    count = classifier.bins
     share = signals.bin_shares(bins, count)
-    seen = int(classifier.mass.sum())
+    seen = int(mass.sum())
+    correct = outcome.correct(facts.correct_threshold)
     mean_reward = outcome.rewards.mean()
     rollouts = signals.bin_means(counts, bins, count)
     variance = _pooled_variance(outcome, count)
-    correct = float(outcome.correct.sum())
-    return {
-        "step": step,
+    metrics: dict[str, Metric] = {
+        "step": outcome.step,
         "batch_prompts": len(bins),
         "batch_rollouts": int(counts.sum()),
         "seen_prompts": seen,
-        "unseen_share": float((bins == UNSEEN).mean()),
+        "unseen_share": float((before.visits == 0).mean()),
         "reward_mean": float(mean_reward.mean()),
-        "pass_rate_mean": correct / float(counts.sum()),
-        "any_correct": float((outcome.correct > 0).mean()),
+        "pass_rate_mean": float(correct.sum()) / float(counts.sum()),
+        "any_correct": float((correct > 0).mean()),
         "zero_variance_share": float(1.0 - outcome.live.mean()),
         "weight_min": float(weights.min()),
         "weight_max": float(weights.max()),
@@ -39,20 +43,23 @@ def batch_metrics(outcome: Outcome, weights: Floats, classifier: DifficultyClass
         "wse_uniform": float(weighted_standard_error(share, variance, np.full(count, counts.mean()))),
         "out_of_range": outcome.out_of_range,
         "share": share.tolist(),
-        "mass": (classifier.mass / max(seen, 1)).tolist(),
+        "mass": (mass / max(seen, 1)).tolist(),
         "reward": signals.bin_means(mean_reward, bins, count).tolist(),
-        "pass_rate": signals.bin_means(outcome.correct / counts, bins, count).tolist(),
+        "pass_rate": signals.bin_means(correct / counts, bins, count).tolist(),
         "variance": variance.tolist(),
         "rollouts": rollouts.tolist(),
         "weight": signals.bin_means(weights, bins, count).tolist(),
         "demand": outcome.plan.demand.tolist(),
     }
+    if before.a is not None:
+        metrics["live_predicted"] = float(live_probability(*before.beta, facts.mean_rollouts).mean())
+    return metrics
 
 
 def _pooled_variance(outcome: Outcome, count: int) -> Floats:
     """(B,) unbiased within-prompt variance of the rescaled rewards, pooled over each bin; NaN where none shows."""
     seen = outcome.bins != UNSEEN
-    bins, freedom = outcome.bins[seen], (outcome.unit.counts - 1)[seen]
+    bins, freedom = outcome.bins[seen], (outcome.counts - 1)[seen]
     spare = np.bincount(bins, weights=freedom, minlength=count)
     squares = np.bincount(bins, weights=outcome.squares[seen], minlength=count)
     return np.asarray(np.divide(squares, spare, out=np.full(count, np.nan), where=spare > 0))

@@ -1,174 +1,302 @@
-"""Controllers by name. A name is a class with a vetted set of options; options given by the user come on top."""
+"""Controllers by name, or composed of parts by name, from plain values as settings files hold them."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any, cast
 
-from gdro.controllers.base import Controller
-from gdro.controllers.joint import Joint
-from gdro.controllers.live_gdro import LiveGDRO
-from gdro.controllers.peers.adarft import AdaRFT
-from gdro.controllers.peers.daro import DARO
-from gdro.controllers.peers.dump import DUMP
-from gdro.controllers.peers.greso import GRESO
-from gdro.controllers.peers.knapsack import Knapsack
-from gdro.controllers.peers.maxrl import MaxRL
-from gdro.controllers.peers.mopps import MoPPS
-from gdro.controllers.peers.neyman import Neyman
-from gdro.controllers.peers.random_ragged import RandomRagged
-from gdro.controllers.peers.sec import SEC
-from gdro.controllers.peers.vip import VIP
-from gdro.controllers.posterior_gdro import PosteriorGDRO
-from gdro.controllers.prompt_gdro import PromptGDRO
-from gdro.controllers.rollout_gdro import RolloutGDRO
-from gdro.controllers.sqrt_law import SqrtLaw
-from gdro.controllers.uniform import Uniform
+from gdro.controllers import presets
+from gdro.controllers.contrib.adarft import AdaRFT
+from gdro.controllers.contrib.daro import DARO
+from gdro.controllers.contrib.dump import DUMP
+from gdro.controllers.contrib.greso import GRESO
+from gdro.controllers.contrib.knapsack import Knapsack
+from gdro.controllers.contrib.maxrl import MaxRL
+from gdro.controllers.contrib.mopps import MoPPS
+from gdro.controllers.contrib.neyman import Neyman
+from gdro.controllers.contrib.random_ragged import RandomRagged
+from gdro.controllers.contrib.sec import SEC
+from gdro.controllers.contrib.vip import VIP
+from gdro.controllers.controller import Controller, Parts
+from gdro.controllers.part import Allocator, Baseline, Estimator, Part, Selector, Weigher
+from gdro.controllers.parts.allocators import LiveGroups, ShadowPrice, SqrtLaw, Uniform
+from gdro.controllers.parts.baselines import Group, Posterior
+from gdro.controllers.parts.estimators import Classifier, PromptPosterior, SourcePosterior
+from gdro.controllers.parts.selectors import Live
+from gdro.controllers.parts.weighers import BinAdversary, Ones
 from gdro.core.errors import OptionError
 from gdro.own_code import OwnCodeError, is_own, load_own
 
+Preset = Callable[..., Parts]
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A controller class, the options that this name sets, and one line of meaning."""
-
-    factory: type[Controller]
-    meaning: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-_PAPER = {"statistic": "any_of_n", "window": 50, "hysteresis": 0.03, "max_rollouts": 12}
-_PAPER_PROMPT = _PAPER | {
-    "signal": "surrogate",
-    "eta": 0.65,
-    "gamma": 0.01,
-    "beta": 0.12,
-    "weights": "omega",
-    "omega_max": 15.0,
-    "share_floor": 0.01,
-}
-_PAPER_ROLLOUT = _PAPER | {
-    "utility": "surrogate",
-    "arm_eta": 0.65,
-    "arm_gamma": 0.01,
-    "arm_ema": 0.4,
-    "price_step": 0.05,
-}
-
-REGISTRY: dict[str, Entry] = {
-    "uniform": Entry(Uniform, "plain GRPO: equal rollouts, weight 1"),
-    "prompt_gdro": Entry(PromptGDRO, "a data adversary weighs prompts by difficulty bin"),
-    "posterior_gdro": Entry(PosteriorGDRO, "weighs by a posterior of source, history and this visit"),
-    "live_gdro": Entry(LiveGDRO, "the same, and selects prompts likely to have a gradient"),
-    "rollout_gdro": Entry(RolloutGDRO, "a compute adversary allots rollouts by difficulty bin"),
-    "joint": Entry(Joint, "both games on one classifier"),
-    "sqrt_law": Entry(SqrtLaw, "rollouts by the square-root law, in closed form"),
-    "paper": Entry(
-        Joint,
-        "both games with the values of arXiv 2601.19280",
-        _PAPER_PROMPT | _PAPER_ROLLOUT | {"coupled": False},
-    ),
-    "paper_prompt": Entry(PromptGDRO, "Prompt-GDRO with the values of arXiv 2601.19280", _PAPER_PROMPT),
-    "paper_rollout": Entry(RolloutGDRO, "Rollout-GDRO with the values of arXiv 2601.19280", _PAPER_ROLLOUT),
-    "neyman": Entry(Neyman, "rollouts by the square root of each prompt's own variance"),
-    "knapsack": Entry(Knapsack, "rollouts by Knapsack RL, arXiv 2509.25849"),
-    "vip": Entry(VIP, "rollouts by VIP's gradient variance, arXiv 2602.01601"),
-    "greso": Entry(GRESO, "selects: skips prompts that gave no gradient, arXiv 2506.02177"),
-    "mopps": Entry(MoPPS, "selects: success rates near one half by Thompson sampling, arXiv 2507.04632"),
-    "sec": Entry(SEC, "selects: a bandit over categories, arXiv 2505.14970"),
-    "dump": Entry(DUMP, "selects: upper confidence bounds over categories, arXiv 2504.09710"),
-    "adarft": Entry(AdaRFT, "selects: a moving target difficulty, arXiv 2504.05520"),
-    "daro": Entry(DARO, "weights that equalise groups of like success rate, arXiv 2510.09001"),
-    "maxrl": Entry(MaxRL, "weights that make the advantage (r - mean) / mean, arXiv 2602.02710"),
-    "random_ragged": Entry(RandomRagged, "control: random ragged rollouts with the exact total"),
+PRESETS: dict[str, Preset] = {
+    preset.__name__: preset
+    for preset in (
+        presets.uniform,
+        presets.prompt_gdro,
+        presets.posterior_gdro,
+        presets.live_gdro,
+        presets.rollout_gdro,
+        presets.joint,
+        presets.sqrt_law,
+        presets.paper,
+        presets.paper_prompt,
+        presets.paper_rollout,
+        presets.neyman,
+        presets.knapsack,
+        presets.vip,
+        presets.greso,
+        presets.mopps,
+        presets.sec,
+        presets.dump,
+        presets.adarft,
+        presets.daro,
+        presets.maxrl,
+        presets.random_ragged,
+    )
 }
 
-POOL_FACTORS = f"{LiveGDRO.pool_factor} for live_gdro, {Controller.pool_factor} for the others of that kind"
-"""Candidates a prompt that a controller which selects is offered by default, as help texts say it."""
+SLOTS: dict[str, type[Part]] = {
+    "estimator": Estimator,
+    "selector": Selector,
+    "allocator": Allocator,
+    "weigher": Weigher,
+    "baseline": Baseline,
+}
+PARTS: dict[str, dict[str, type[Part]]] = {
+    slot: {part.name: part for part in members}
+    for slot, members in {
+        "estimator": (Classifier, PromptPosterior, SourcePosterior),
+        "selector": (Live, GRESO, MoPPS, SEC, DUMP, AdaRFT),
+        "allocator": (Uniform, ShadowPrice, SqrtLaw, LiveGroups, Neyman, Knapsack, VIP, RandomRagged),
+        "weigher": (Ones, BinAdversary, DARO, MaxRL),
+        "baseline": (Group, Posterior),
+    }.items()
+}
+"""The parts by slot and name."""
+
+FACTS = tuple(
+    name for name in inspect.signature(Controller.__init__).parameters if name not in ("self", "parts", "name")
+)
+"""Options that every controller takes: what it must know of the run."""
 
 
 def controller_names() -> list[str]:
-    """All names that `make_controller` takes."""
-    return list(REGISTRY)
+    """All presets that `make_controller` takes."""
+    return list(PRESETS)
 
 
 def known(name: str) -> bool:
-    """Whether `make_controller` would look for a controller of that name: one of these, or `path/to/file.py:Class`."""
-    return name in REGISTRY or is_own(name)
+    """Whether `make_controller` would look for a preset of that name: one of these, or `path/to/file.py:name`."""
+    return name in PRESETS or is_own(name)
 
 
-def controller_class(name: str) -> type[Controller]:
-    """The class behind a name.
+def controller_meaning(name: str) -> str:
+    """One sentence on a preset, or on one of the user's own."""
+    return (inspect.getdoc(_preset(name)) or "one of your own").split(". ")[0].rstrip(".")
 
-    Raises:
-        OptionError: no such controller; names the nearest.
-    """
-    return _entry(name).factory
+
+def part_names(slot: str) -> list[str]:
+    """The parts that fit a slot, e.g. `part_names("selector")`."""
+    return list(PARTS[slot])
 
 
 def controller_options(name: str) -> dict[str, inspect.Parameter]:
-    """The options of a controller with their types and, as this name sets them, defaults.
+    """The options of a preset with their types and defaults: those of every controller first, then its own.
 
     Raises:
         OptionError: no such controller; names the nearest.
     """
-    entry = _entry(name)
-    parameters = inspect.signature(entry.factory).parameters
-    return {
-        key: parameter.replace(default=entry.options.get(key, parameter.default))
-        for key, parameter in parameters.items()
-    }
+    shared = inspect.signature(Controller.__init__, eval_str=True).parameters
+    own = inspect.signature(_preset(name), eval_str=True).parameters
+    return {fact: shared[fact] for fact in FACTS} | dict(own)
 
 
-def make_controller(name: str, **options: Any) -> Controller:
-    """A controller by name, e.g. `make_controller("joint", bins=10, mean_rollouts=4)`.
+def make_controller(
+    controller: str | Mapping[str, Any] = "uniform", *, run: Mapping[str, Any] | None = None, **options: Any
+) -> Controller:
+    """A controller by name, or composed of parts.
+
+        make_controller("joint", mean_rollouts=16, eta=2.0)
+        make_controller("live_gdro", baseline="group")                        a preset with another part
+        make_controller("prompt_gdro", estimator={"statistic": "any_of_n"})   with another option of its part
+        make_controller({"selector": "live", "allocator": "sqrt_law", "weigher": {"name": "adversary", "eta": 3}})
 
     Args:
-        name: one of `controller_names()`, or `path/to/file.py:Class` for one of your own (docs/own_controller.md).
+        controller: one of `controller_names()`; `path/to/file.py:name` for a part or a preset of one's own
+            (docs/extending.md); or a mapping of such a `name` (without one: plain GRPO) and options.
+        run: what an engine knows of its run, for parts whose options follow from it where they are left out: `horizon`
+            (steps), `advantage` (grpo, dr_grpo) and `ddof` (of its standard deviation).
+        options: the facts of the run (`mean_rollouts`, `reward_range`, ...), options of the preset, and parts for the
+            slots estimator, selector, allocator, weigher and baseline: a name, a mapping of a name and options, or a
+            `Part`. Where no name is given the estimator follows from what the parts need.
 
     Raises:
-        OptionError: an unknown name or option (with the nearest known one), or a value out of range.
+        OptionError: an unknown name or option (with the nearest known one), a value out of range, or parts that do not
+            go together.
     """
-    entry = _entry(name)
-    known = controller_options(name)
+    if isinstance(controller, Mapping):
+        named = dict(controller)
+        name = named.pop("name", None)
+        options = named | options
+    else:
+        name = controller
+    facts = {key: options.pop(key) for key in FACTS if key in options}
+    slots = {key: options.pop(key) for key in SLOTS if key in options}
+    parts = _with_slots(_chain(name or "uniform", options), slots)
+    if name is None and "estimator" not in slots:
+        parts = parts.having(estimator=_estimator_for(parts))
+    parts = _told(parts, run or {})
+    return Controller(parts, name=name or _composed_name(parts), **facts)
+
+
+def check_run(controller: object, run: Mapping[str, Any]) -> None:
+    """Raise an OptionError where a part was made for another run, e.g. corrects for another advantage."""
+    if isinstance(controller, Controller):
+        _told(controller.parts, {"advantage": "grpo", "ddof": 0} | dict(run), alone={"advantage": "grpo", "ddof": 0})
+
+
+def _told(parts: Parts, run: Mapping[str, Any], alone: Mapping[str, Any] | None = None) -> Parts:
+    """The parts with what follows from the run filled in; `alone`: what None stands for in parts already made."""
+    filled: dict[str, Part] = {}
+    present: dict[str, Part] = {slot: part for slot, part in parts.named().items() if part is not None}
+    for slot, part in present.items():
+        for key in part.from_run:
+            said = getattr(part, key)
+            said = (alone or {}).get(key) if said is None else said
+            if key in run and said is None:
+                filled[slot] = replace(filled.get(slot, part), **{key: run[key]})
+            elif key in run and key != "horizon" and said != run[key]:
+                raise OptionError(
+                    f"{key}={said!r} of {slot} {part.name!r}: it corrects for the engine's advantage, which has "
+                    f"{key}={run[key]!r}; make them agree"
+                )
+    return parts.having(**filled)
+
+
+def _chain(name: str, options: Mapping[str, Any]) -> Parts:
+    """The parts of a preset with these options."""
+    preset = _preset(name)
+    known = inspect.signature(preset).parameters
     for option in options:
         if option not in known:
-            raise OptionError(f"controller {name!r} has no option {option!r}{_nearest(option, list(known))}")
-    return entry.factory(**(dict(entry.options) | options))
+            raise OptionError(f"controller {name!r} has no option {option!r}{_hint(option, preset)}")
+    return preset(**options)
 
 
-def _entry(name: str) -> Entry:
+def _hint(option: str, preset: Preset) -> str:
+    """Where an option is that the preset does not have."""
+    for slot, part in preset().named().items():
+        if part is not None and option in {entry.name for entry in fields(part)}:
+            return f"; it is one of its {slot}: give {slot}={{{option!r}: ...}}"
+    return _nearest(option, [*FACTS, *SLOTS, *inspect.signature(preset).parameters])
+
+
+def _with_slots(parts: Parts, slots: Mapping[str, Any]) -> Parts:
+    """The parts with some of them replaced."""
+    present = parts.named()
+    return parts.having(**{slot: _part(slot, wanted, present[slot]) for slot, wanted in slots.items()})
+
+
+def _part(slot: str, wanted: Any, present: Part | None) -> Part | None:
+    """The part for a slot: by name, by name and options, by other options of the present one, or as it is."""
+    if isinstance(wanted, SLOTS[slot]):
+        return wanted
+    if wanted is None and slot == "selector":
+        return None
+    given = {"name": wanted} if isinstance(wanted, str) else wanted
+    if not isinstance(given, Mapping):
+        raise OptionError(f"{slot}={wanted!r} is none of a name, a mapping of a name and options, or a {slot}")
+    options = dict(given)
+    if "name" not in options and present is None:
+        raise OptionError(f"{slot}={wanted!r} lacks a name; known: {', '.join(PARTS[slot])}")
+    if present is None or "name" in options:
+        kind = _part_class(slot, options.pop("name"))
+    else:
+        kind = type(present)
+    known = {entry.name for entry in fields(kind)}
+    for option in options:
+        if option not in known:
+            raise OptionError(f"{slot} {kind.name!r} has no option {option!r}{_nearest(option, sorted(known))}")
+    return replace(present, **options) if present is not None and type(present) is kind else kind(**options)
+
+
+def _part_class(slot: str, name: Any) -> type[Part]:
+    if isinstance(name, str) and is_own(name):
+        found = _own(name)
+        if isinstance(found, type) and issubclass(found, SLOTS[slot]):
+            return found
+        raise OptionError(f"{slot}: {name} is no {slot}; derive its class from gdro.{SLOTS[slot].__name__}")
+    if not isinstance(name, str) or name not in PARTS[slot]:
+        raise OptionError(f"no {slot} is called {name!r}{_nearest(str(name), list(PARTS[slot]))}")
+    return PARTS[slot][name]
+
+
+def _estimator_for(parts: Parts) -> Estimator:
+    """The first estimator that gives what the other parts need."""
+    needs = frozenset().union(*(part.needs for part in parts))
+    return next(found for found in (parts.estimator, PromptPosterior(), SourcePosterior()) if needs <= found.gives)
+
+
+def _composed_name(parts: Parts) -> str:
+    """What a composition is called: the parts that plain GRPO does not have."""
+    plain = Parts().named()
+    own = [
+        part.name
+        for slot, part in parts.named().items()
+        if slot != "estimator" and part is not None and type(part) is not type(plain[slot])
+    ]
+    return "+".join(own) or "uniform"
+
+
+def _preset(name: str) -> Preset:
     if not isinstance(name, str):
-        raise OptionError(f"controller={name!r} is no name; known: {', '.join(REGISTRY)}")
+        raise OptionError(f"controller={name!r} is no name; known: {', '.join(PRESETS)}")
     if is_own(name):
-        return Entry(_own_class(name), "one of your own")
-    if name not in REGISTRY:
-        raise OptionError(f"no controller is called {name!r}{_nearest(name, list(REGISTRY))}")
-    return REGISTRY[name]
+        return _own_preset(name)
+    if name not in PRESETS:
+        raise OptionError(f"no controller is called {name!r}{_nearest(name, list(PRESETS))}")
+    return PRESETS[name]
 
 
-def _own_class(where: str) -> type[Controller]:
-    """The user's class, looked at for what would go wrong late."""
+def _own_preset(where: str) -> Preset:
+    """A preset of the user's own, or one that is uniform but for a part of the user's own."""
+    found = _own(where)
+    if isinstance(found, type) and issubclass(found, Part):
+        slot = next(slot for slot, kind in SLOTS.items() if issubclass(found, kind))
+
+        def with_part(**options: Any) -> Parts:
+            return Parts().having(**{slot: found(**options)})
+
+        with_part.__doc__ = inspect.getdoc(found)
+        with_part.__signature__ = inspect.signature(found)  # type: ignore[attr-defined]
+        return with_part
+    if inspect.isfunction(found):
+        return cast(Preset, found)
+    raise OptionError(
+        f"{where} is neither a part nor a preset: derive a class from gdro.Selector, Allocator, Weigher, Estimator or "
+        "Baseline, or write a function that returns gdro.Parts (docs/extending.md)"
+    )
+
+
+def _own(where: str) -> Any:
+    """The user's class or function, looked at for what would go wrong late."""
     try:
-        found = load_own(where, "controller class")
+        found = load_own(where, "controller part")
     except OwnCodeError as error:
         raise OptionError(str(error)) from error
-    if not (isinstance(found, type) and issubclass(found, Controller)):
-        raise OptionError(f"{where} is no controller class; derive it from gdro.Controller (docs/own_controller.md)")
-    if found.name in {entry.factory.name for entry in REGISTRY.values()}:
-        raise OptionError(
-            f"{where} is called {found.name!r}, as one of gdro's is, and a saved state goes by that; give the class a "
-            "name of its own: name: ClassVar[str] = ..."
-        )
-    options = {field.name for field in fields(found)}
-    for option, hint in vars(found).get("__annotations__", {}).items():
-        if option not in options and "ClassVar" not in str(hint):
-            raise OptionError(
-                f"{where}: {option} is no option yet; write @dataclass(kw_only=True, eq=False) above the class"
-            )
+    if isinstance(found, type) and issubclass(found, Part):
+        if not isinstance(vars(found).get("name"), str) or found.name in {n for kind in PARTS.values() for n in kind}:
+            raise OptionError(f"{where}: a saved state goes by a name of its own; give it name: ClassVar[str] = ...")
+        options = {entry.name for entry in fields(found)}
+        for option, hint in vars(found).get("__annotations__", {}).items():
+            if option not in options and "ClassVar" not in str(hint):
+                raise OptionError(
+                    f"{where}: {option} is no option yet; write @dataclass(kw_only=True, eq=False) above the class"
+                )
     return found
 
 

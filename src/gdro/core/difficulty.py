@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from gdro.core.errors import OptionError, StateError
 from gdro.core.passk import pass_at_k
 from gdro.core.prompts import PromptTable
-from gdro.core.state import State
 from gdro.core.types import UNSEEN, Floats, Ints
 
 Statistic = Literal["any_of_n", "pass_at_k", "mean_reward", "beta"]
@@ -60,6 +59,7 @@ class DifficultyClassifier:
 
     def __init__(
         self,
+        table: PromptTable,
         bins: int | list[float] = 10,
         statistic: Statistic = "beta",
         window: int | None = None,
@@ -72,10 +72,8 @@ class DifficultyClassifier:
         self.statistic, self.window, self.discount, self.k = statistic, window, discount, k
         self.hysteresis = hysteresis
         self._check()
-        self.table = PromptTable()
+        self.table = table
         self.table.add_column("visits", np.int32, 0)
-        self.table.add_column("correct", np.int32, 0)
-        self.table.add_column("total", np.int32, 0)
         self.table.add_column("estimate", np.float64, np.nan)
         self.table.add_column("bin", np.int16, UNSEEN)
         if window is None:
@@ -109,17 +107,15 @@ class DifficultyClassifier:
 
     def bins_of(self, rows: Ints) -> Ints:
         """(M,) current bins; UNSEEN for a row of -1 and for a prompt without a visit."""
-        return self._known("bin", rows, UNSEEN)
+        return self.table.read("bin", rows).astype(np.int64)
 
     def visits_of(self, rows: Ints) -> Ints:
         """(M,) visits so far; 0 for a row of -1."""
-        return self._known("visits", rows, 0)
+        return self.table.read("visits", rows).astype(np.int64)
 
-    def _known(self, name: str, rows: Ints, unknown: int) -> Ints:
-        """(M,) a column of whole numbers at these rows, `unknown` for a row of -1."""
-        if not len(self.table):
-            return np.full(len(rows), unknown, np.int64)
-        return np.where(rows < 0, unknown, self.table.column(name)[rows].astype(np.int64))
+    def estimates_of(self, rows: Ints) -> Floats:
+        """(M,) estimates; NaN for a row of -1 and for a prompt without a visit."""
+        return self.table.read("estimate", rows)
 
     def record(self, rows: Ints, visits: Visits) -> None:
         """Take in one visit of each of M different prompts and re-bin them."""
@@ -130,8 +126,6 @@ class DifficultyClassifier:
         else:
             estimate = self._windowed(rows, values, weights)
         column("visits")[rows] += 1
-        column("correct")[rows] += visits.correct.astype(np.int32)
-        column("total")[rows] += visits.total.astype(np.int32)
         column("estimate")[rows] = estimate
         self._rebin(rows, estimate)
 
@@ -185,13 +179,8 @@ class DifficultyClassifier:
         seen = old[old != UNSEEN]
         self.mass += np.bincount(new, minlength=self.bins) - np.bincount(seen, minlength=self.bins)
 
-    def state_dict(self) -> State:
-        """The table; the masses follow from it."""
-        return self.table.state_dict()
-
-    def load_state_dict(self, state: State) -> None:
-        """Replace table and masses. Raises StateError when they do not fit."""
-        self.table.load_state_dict(state)
+    def recount(self) -> None:
+        """Take the masses from the table, after it was loaded. Raises StateError when bins do not fit."""
         bins, visits = self.table.column("bin"), self.table.column("visits")
         if ((bins < UNSEEN) | (bins >= self.bins) | ((bins == UNSEEN) != (visits == 0))).any():
             raise StateError(f"column 'bin' of this state does not fit {self.bins} bins; load an older checkpoint")

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gdro.core.difficulty import Visits
+from gdro.core.prompts import Prompts
 from gdro.core.ragged import Ragged
 from gdro.core.signals import ROUNDING
 from gdro.core.types import Bools, Floats, Ints
@@ -18,23 +18,18 @@ class Pending:
     """A plan that waits for its rewards (or, once observed, for its losses).
 
     Attributes:
-        prompt_ids: (M,) the batch.
-        rows: (M,) its rows in the prompt table.
+        prompts: the M prompts of the batch.
         bins: (M,) bins as planned.
         rollouts: (M,) planned rollouts.
         demand: (B,) rollouts that each bin asked for before the plan was made exact.
+        inclusion: (M,) the chance with which each prompt was let through by a random selector; None for 1.
     """
 
-    prompt_ids: tuple[str, ...]
-    rows: Ints
+    prompts: Prompts
     bins: Ints
     rollouts: Ints
     demand: Floats
-
-    def take(self, order: Ints) -> Pending:
-        """The same plan with its prompts in another order."""
-        ids = tuple(self.prompt_ids[place] for place in order)
-        return Pending(ids, self.rows[order], self.bins[order], self.rollouts[order], self.demand)
+    inclusion: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -45,20 +40,32 @@ class Outcome:
         plan: what was asked for.
         rewards: raw rewards, M groups.
         unit: the same, rescaled to [0, 1] by the declared reward range.
-        correct: (M,) rollouts at or above the correct threshold.
         out_of_range: rewards that lay outside the declared range.
+        step: number of this observation, the first is 1.
+        waiting: plans made after this one whose rewards are still to come.
     """
 
     plan: Pending
     rewards: Ragged
     unit: Ragged
-    correct: Ints
-    out_of_range: int
+    out_of_range: int = 0
+    step: int = 1
+    waiting: int = 0
+
+    @property
+    def prompts(self) -> Prompts:
+        """The M prompts."""
+        return self.plan.prompts
 
     @property
     def bins(self) -> Ints:
         """(M,) bins as planned."""
         return self.plan.bins
+
+    @property
+    def counts(self) -> Ints:
+        """(M,) rollouts of each prompt."""
+        return self.rewards.counts
 
     @cached_property
     def mean(self) -> Floats:
@@ -75,10 +82,9 @@ class Outcome:
         """(M,) groups whose rewards differ: only they have a gradient."""
         return ~self.rewards.constant()
 
-    @property
-    def visits(self) -> Visits:
-        """What the difficulty classifier takes in."""
-        return Visits(self.correct, self.rewards.counts, self.mean)
+    def correct(self, threshold: float) -> Ints:
+        """(M,) rollouts with a reward at or above the threshold."""
+        return count_correct(self.rewards, threshold)
 
 
 def count_correct(rewards: Ragged, threshold: float) -> Ints:

@@ -1,11 +1,17 @@
-"""Prompts by id: a table from stable prompt id to a row of growable arrays.
+"""Prompts by id: one look-up a batch, and a table from planned prompts to rows of growable arrays.
 
-The arrays take under 64 bytes a prompt; the id and its place in the dictionary come on top (see docs/core.md).
+A prompt's source is its id up to the last "/": `dapo_math/17` comes from `dapo_math`. That is the one definition of a
+source; controllers, comparisons, reports and evaluations all use `source_of`.
+
+Every id that was ever looked up has a place in the directory, which remembers its hash and its source, so that the
+candidates of a choice are split and hashed once in a run and not once a step. The directory is a cache: it is in no
+checkpoint and nothing depends on it. A ROW, with its columns, a prompt gets when it is first planned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,32 +23,65 @@ from gdro.core.state import ANY, State, read_array, read_state
 from gdro.core.types import Ints
 
 GROWTH = 1.25
+SEPARATOR = "/"
 
 
-def source_of(prompt_id: str, separator: str = "/") -> str:
-    """Where a prompt comes from: its id up to the last separator; "" without one."""
-    return prompt_id.rpartition(separator)[0]
+def source_of(prompt_id: str) -> str:
+    """Where a prompt comes from: its id up to the last "/"; "" without one."""
+    return prompt_id.rpartition(SEPARATOR)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """M different prompts, looked up.
+
+    Attributes:
+        ids: (M,).
+        places: (M,) in the directory.
+        rows: (M,) in the table; -1 for a prompt that was never planned.
+        keys: (M,) uint64, the hash of each id.
+        sources: (M,) place of each prompt's source among the table's; -1 for a source never planned.
+        groups: (M,) equal numbers for prompts of the same source, also of one without a place.
+    """
+
+    ids: tuple[str, ...]
+    places: Ints
+    rows: Ints
+    keys: Keys
+    sources: Ints
+    groups: Ints
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def source_sizes(self) -> Ints:
+        """(M,) how many of these prompts come from the same source."""
+        return np.bincount(self.groups)[self.groups]
 
 
 class PromptTable:
-    """Columns of numbers with one row a prompt. A prompt gets its row when it is first planned, and keeps it."""
+    """The directory of ids, and columns of numbers with one row a planned prompt.
+
+    Attributes:
+        ids: of the planned prompts, in row order.
+        sources: names of their sources, in the order in which they were first planned.
+    """
 
     def __init__(self) -> None:
-        self._rows: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.sources: list[str] = []
         self._columns: dict[str, NDArray[Any]] = {}
         self._defaults: dict[str, Any] = {}
         self.add_column("key", np.uint64, 0)
+        self._places: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
+        self._row = np.empty(0, np.int32)
+        self._key = np.empty(0, np.uint64)
+        self._group = np.empty(0, np.int32)
+        self._source_of_group = np.empty(0, np.int64)
 
     def __len__(self) -> int:
-        return len(self._rows)
-
-    def __contains__(self, prompt_id: object) -> bool:
-        return prompt_id in self._rows
-
-    @property
-    def ids(self) -> list[str]:
-        """All ids, in row order."""
-        return list(self._rows)
+        return len(self.ids)
 
     def add_column(self, name: str, dtype: DTypeLike, default: float, width: int | None = None) -> None:
         """Add a column (N,) or, with a width, (N, width), filled with its default."""
@@ -51,66 +90,128 @@ class PromptTable:
         self._defaults[name] = default
 
     def column(self, name: str) -> NDArray[Any]:
-        """A writable view of a column's rows in use; invalid after the next `rows` call that adds prompts."""
-        return self._columns[name][: len(self._rows)]
+        """A writable view of a column's rows in use; invalid after the next `admit` of new prompts."""
+        return self._columns[name][: len(self.ids)]
+
+    def read(self, name: str, rows: Ints) -> NDArray[Any]:
+        """(M,) a column at these rows; its default for a row of -1."""
+        column = self.column(name)
+        if not len(column):
+            return np.full(len(rows), self._defaults[name], column.dtype)
+        values = column[rows]
+        values[rows < 0] = self._defaults[name]
+        return values
 
     @property
     def bytes_per_prompt(self) -> int:
-        """Bytes of all columns for one prompt, without the id and its dictionary entry."""
+        """Bytes of all columns for one prompt, without the id and the directory."""
         return sum(
             column.itemsize * int(np.prod(column.shape[1:], dtype=np.int64)) for column in self._columns.values()
         )
 
-    def known_rows(self, prompt_ids: Sequence[str]) -> Ints:
-        """(M,) rows of prompts; -1 for one that has none. Changes nothing."""
-        find = self._rows.get
-        return np.array([find(prompt_id, -1) for prompt_id in prompt_ids], np.int64)
+    def look_up(self, prompt_ids: Sequence[str]) -> Prompts:
+        """Find prompts; changes no state.
 
-    def keys(self, prompt_ids: Sequence[str], rows: Ints) -> Keys:
-        """(M,) `prompt_key` of each prompt, given its known row or -1; those of known rows are not hashed again."""
-        keys = self.column("key")[rows] if len(self) else np.zeros(len(rows), np.uint64)
-        unknown = np.flatnonzero(rows < 0)
-        keys[unknown] = [prompt_key(prompt_ids[place]) for place in unknown.tolist()]
-        return keys
+        Raises:
+            PromptIdError: an empty batch, or an id that is empty, not a string, or there twice.
+        """
+        ids = _listed(prompt_ids)
+        try:
+            found = list(map(self._places.get, ids))
+        except TypeError:  # an id that cannot be a key of a dictionary
+            found = [None]
+        if None in found:
+            check_ids(ids)
+            self._meet(prompt_id for prompt_id, place in zip(ids, found, strict=True) if place is None)
+            found = list(map(self._places.get, ids))
+        if len(set(found)) != len(found):
+            check_ids(ids)
+        places = np.array(found, np.int64)
+        return self._prompts(ids, places)
 
-    def rows(self, prompt_ids: Sequence[str]) -> Ints:
-        """(M,) rows of prompts; a new prompt gets the next free row."""
-        rows = self.known_rows(prompt_ids)
-        if (rows >= 0).all():
-            return rows
-        known = len(self._rows)
-        fresh = list(dict.fromkeys(i for i in prompt_ids if i not in self._rows))
-        self._grow(known, known + len(fresh))
-        self._rows.update(zip(fresh, range(known, known + len(fresh)), strict=True))
-        self._columns["key"][known : known + len(fresh)] = [prompt_key(i) for i in fresh]
-        return self.known_rows(prompt_ids)
+    def admit(self, prompts: Prompts) -> Prompts:
+        """The same prompts, each with a row and each source with a place; what is new takes the next free ones."""
+        fresh = np.flatnonzero(prompts.rows < 0)
+        if not fresh.size:
+            return prompts
+        known = len(self.ids)
+        self._grow_columns(known, known + len(fresh))
+        self.ids.extend(prompts.ids[place] for place in fresh.tolist())
+        self._row[prompts.places[fresh]] = np.arange(known, known + len(fresh))
+        self._columns["key"][known : known + len(fresh)] = prompts.keys[fresh]
+        unplaced = np.flatnonzero(prompts.sources < 0).tolist()
+        for name in sorted({source_of(prompts.ids[place]) for place in unplaced}):
+            self._source_of_group[self._groups[name]] = len(self.sources)
+            self.sources.append(name)
+        return self._prompts(prompts.ids, prompts.places)
 
-    def _grow(self, known: int, needed: int) -> None:
+    def of_rows(self, rows: Ints) -> Prompts:
+        """The planned prompts of these rows."""
+        ids = tuple(self.ids[row] for row in rows.tolist())
+        places = np.fromiter((self._places[prompt_id] for prompt_id in ids), np.int64, len(ids))
+        return self._prompts(ids, places)
+
+    def _prompts(self, ids: tuple[str, ...], places: Ints) -> Prompts:
+        groups = self._group[places].astype(np.int64)
+        rows = self._row[places].astype(np.int64)
+        return Prompts(ids, places, rows, self._key[places], self._source_of_group[groups], groups)
+
+    def _meet(self, fresh: Iterable[str], keys: Keys | None = None) -> None:
+        """Give ids that are new to the directory a place there."""
+        names = list(fresh)
+        known, count = len(self._places), len(self._places) + len(names)
+        self._row = _grown(self._row, known, count, -1)
+        self._key = _grown(self._key, known, count, 0)
+        self._group = _grown(self._group, known, count, 0)
+        self._places.update(zip(names, range(known, count), strict=True))
+        self._key[known:count] = [prompt_key(name) for name in names] if keys is None else keys
+        groups, met = self._groups, len(self._groups)
+        self._group[known:count] = [groups.setdefault(source_of(name), len(groups)) for name in names]
+        self._source_of_group = _grown(self._source_of_group, met, len(groups), -1)
+
+    def _grow_columns(self, known: int, needed: int) -> None:
         for name, column in self._columns.items():
-            if len(column) < needed:
-                capacity = max(needed, int(len(column) * GROWTH), 64)
-                grown = np.full((capacity, *column.shape[1:]), self._defaults[name], column.dtype)
-                grown[:known] = column[:known]
-                self._columns[name] = grown
+            self._columns[name] = _grown(column, known, needed, self._defaults[name])
 
     def state_dict(self) -> State:
-        """Ids as one text with their lengths, and every column, cut to the rows in use."""
-        lengths = np.fromiter(map(len, self._rows), np.int32, len(self._rows))
-        text = "".join(self._rows).encode("utf-8", "surrogatepass")
+        """Ids as one text with their lengths, the sources, and every column, cut to the rows in use."""
+        lengths = np.fromiter(map(len, self.ids), np.int32, len(self.ids))
+        text = "".join(self.ids).encode("utf-8", "surrogatepass")
         columns = {name: self.column(name).copy() for name in self._columns}
-        return {"ids": np.frombuffer(text, np.uint8), "id_lengths": lengths, "columns": columns}
+        return {
+            "ids": np.frombuffer(text, np.uint8),
+            "id_lengths": lengths,
+            "sources": list(self.sources),
+            "columns": columns,
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Replace the whole table.
 
         Raises:
-            StateError: the columns are not this table's, or their lengths do not fit the ids.
+            StateError: the columns are not this table's, or lengths or sources do not fit the ids.
         """
         ids = _split_ids(state)
         saved = read_state(state, "columns")
         columns = {name: read_array(saved, name, column, rows=len(ids)) for name, column in self._columns.items()}
-        self._rows = {prompt_id: row for row, prompt_id in enumerate(ids)}
-        self._columns = columns
+        sources = state.get("sources")
+        if not isinstance(sources, list) or sorted(sources) != sorted(set(map(source_of, ids))):
+            raise StateError("state key 'sources' does not fit 'ids'; load an older checkpoint")
+        self._places, self._groups, self._source_of_group = {}, {}, np.empty(0, np.int64)
+        self._columns, self.ids, self.sources = columns, ids, sources
+        self._meet(ids, columns["key"])
+        self._row[: len(ids)] = np.arange(len(ids))
+        self._source_of_group[[self._groups[name] for name in sources]] = np.arange(len(sources))
+
+
+def _grown(column: NDArray[Any], known: int, needed: int, default: Any) -> NDArray[Any]:
+    """The column with room for `needed` rows, of which the first `known` are in use."""
+    if len(column) >= needed:
+        return column
+    capacity = max(needed, int(len(column) * GROWTH), 64)
+    grown = np.full((capacity, *column.shape[1:]), default, column.dtype)
+    grown[:known] = column[:known]
+    return grown
 
 
 def _split_ids(state: State) -> list[str]:
@@ -122,9 +223,24 @@ def _split_ids(state: State) -> list[str]:
     except UnicodeDecodeError as error:
         raise StateError(f"state key 'ids' is damaged ({error}); load an older checkpoint") from None
     ends = np.cumsum(lengths, dtype=np.int64)
-    ids = [text[start:end] for start, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
-    if (lengths < 1).any() or int(lengths.sum(dtype=np.int64)) != len(text) or len(set(ids)) != len(ids):
+    starts = (ends - lengths).tolist()
+    ids = [text[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
+    fits = int(lengths.sum(dtype=np.int64)) == len(text) and len(set(ids)) == len(ids)
+    if (lengths < 1).any() or not fits:
         raise StateError("state key 'id_lengths' does not fit 'ids'; load an older checkpoint")
+    return ids
+
+
+def _listed(prompt_ids: Sequence[str]) -> tuple[str, ...]:
+    """The ids as a tuple that is not empty; raises PromptIdError."""
+    if isinstance(prompt_ids, str):
+        raise PromptIdError(f"prompt_ids is the single string {prompt_ids!r}; give a list of ids")
+    try:
+        ids = tuple(prompt_ids)
+    except TypeError:
+        raise PromptIdError(f"prompt_ids is {prompt_ids!r}; give a list of ids") from None
+    if not ids:
+        raise PromptIdError("the batch holds no prompt id; plan at least one prompt")
     return ids
 
 
@@ -134,14 +250,7 @@ def check_ids(prompt_ids: Sequence[str]) -> tuple[str, ...]:
     Raises:
         PromptIdError: an empty batch, or an id that is empty, not a string, or there twice.
     """
-    if isinstance(prompt_ids, str):
-        raise PromptIdError(f"prompt_ids is the single string {prompt_ids!r}; give a list of ids")
-    try:
-        ids = tuple(prompt_ids)
-    except TypeError:
-        raise PromptIdError(f"prompt_ids is {prompt_ids!r}; give a list of ids") from None
-    if not ids:
-        raise PromptIdError("the batch holds no prompt id; plan at least one prompt")
+    ids = _listed(prompt_ids)
     if set(map(type, ids)) != {str} or not all(ids):
         for place, prompt_id in enumerate(ids):
             if not isinstance(prompt_id, str) or not prompt_id:

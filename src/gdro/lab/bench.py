@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.controllers.registry import controller_names, make_controller
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.core.types import Floats
@@ -93,7 +93,7 @@ def controller_cost(
     workload = Workload(4 * prompts, seed)
     seconds = [_step(controller, workload, prompts) for _ in range(warm_up + steps)][warm_up:]
     quiet, median, high = np.quantile(seconds, [0.1, 0.5, 0.95]) * 1e3
-    traffic = prompts * (8 * mean_rollouts + 2 * BYTES_PER_ID + 2 * controller.classifier.table.bytes_per_prompt)
+    traffic = prompts * (8 * mean_rollouts + 2 * BYTES_PER_ID + 2 * controller.table.bytes_per_prompt)
     return Cost(
         name,
         prompts,
@@ -240,7 +240,7 @@ class Million:
 def million_prompts(name: str = "joint", prompts: int = 1_000_000, steps: int = 1000, batch: int = 1024) -> Million:
     """Visit every prompt of a large pool about once, save and load the state, and check that it came back whole."""
     controller, workload = make_controller(name), Workload(prompts, 0)
-    controller.classifier.table.rows(workload.ids.tolist())
+    controller.table.admit(controller.table.look_up(workload.ids.tolist()))
     seconds, resident = [], []
     for step in range(steps):
         seconds.append(_step(controller, workload, batch))
@@ -267,7 +267,7 @@ def million_prompts(name: str = "joint", prompts: int = 1_000_000, steps: int = 
         size / 1e6,
         saved - start,
         loaded - saved,
-        controller.classifier.table.bytes_per_prompt,
+        controller.table.bytes_per_prompt,
         resident[0],
         resident[-1],
     )

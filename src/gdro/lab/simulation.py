@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.controllers.registry import make_controller
 from gdro.core.budget import project
 from gdro.core.errors import OptionError
@@ -186,9 +186,8 @@ def _against_truth(controller: Controller, plan: Plan, rates: Floats) -> dict[st
     """A plan against the true rates: distance from the law, variance of the batch, error of the estimates."""
     variance, mean = rates * (1.0 - rates), controller.mean_rollouts
     seen = plan.bins != UNSEEN
-    table = controller.classifier.table
-    rows = table.known_rows(plan.prompt_ids)[seen]
-    error = np.abs(table.column("estimate")[rows] - rates[seen]).mean() if seen.any() else np.nan
+    estimate = controller.belief(plan.prompt_ids).rate
+    error = np.abs(estimate[seen] - rates[seen]).mean() if seen.any() else np.nan
     law = np.full(len(rates), float(mean))
     if seen.any():
         by_bin = _bin_means(variance[seen], plan.bins[seen], controller.bins)

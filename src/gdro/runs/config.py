@@ -20,8 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from gdro.controllers.base import Controller
-from gdro.controllers.registry import POOL_FACTORS
+from gdro.controllers.controller import Controller
 from gdro.core.errors import OptionError
 from gdro.engines.advantages import check_told
 from gdro.engines.candidates import candidate_factor
@@ -81,7 +80,7 @@ class TrainConfig(Section):
     candidates: Count | None = Field(
         default=None,
         description="Prompts offered per prompt trained on, for a controller that selects; "
-        f"null is {POOL_FACTORS}, and 1, no choice, for the rest.",
+        "null is 64 for live_gdro, 4 for the others of that kind, and 1, no choice, for the rest.",
     )
     correct_threshold: float = Field(
         default=1.0, description="A completion whose reward is at or above this counts as correct."

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.controllers.registry import (
-    REGISTRY,
-    controller_class,
+    SLOTS,
+    controller_meaning,
     controller_names,
     controller_options,
     known,
@@ -50,7 +49,8 @@ def resolved_options(name: str, options: Mapping[str, Any], run: Mapping[str, An
 def controller_arguments(name: str, options: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments for `make_controller(name, ...)`: `options` and the `run`'s own settings (RUN_KEYS)."""
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    return {**{key: run[key] for key in RUN_KEYS if key in controller_options(name)}, **given}
+    facts = {"horizon": run.get("steps")} if run.get("steps") else {}
+    return {**{key: run[key] for key in RUN_KEYS}, "run": facts, **given}
 
 
 def check_controller(name: str, options: Mapping[str, Any], run: Mapping[str, Any]) -> Controller:
@@ -64,7 +64,7 @@ def check_controller(name: str, options: Mapping[str, Any], run: Mapping[str, An
         hint = f"; did you mean {near}?" if near else ""
         raise SettingError("controller.name", f"must be {' | '.join(controller_names())}{hint}")
     try:
-        hints = typing.get_type_hints(controller_class(name))
+        hints = {key: option.annotation for key, option in controller_options(name).items()}
     except OptionError as error:
         raise SettingError("controller.name", str(error)) from error
     for key, value in options.items():
@@ -79,6 +79,8 @@ def check_controller(name: str, options: Mapping[str, Any], run: Mapping[str, An
 def _check_option(name: str, key: str, value: Any, hints: Mapping[str, Any]) -> None:
     if key in RUN_KEYS:
         raise SettingError(f"controller.{key}", f"belongs to the run; set {key} at the top level")
+    if key in SLOTS:
+        return
     own = list(_own(name))
     if key not in own:
         near = nearest(key, own)
@@ -101,16 +103,15 @@ def controller_table() -> list[tuple[str, str, str]]:
     for name in controller_names():
         options = resolved_options(name, {})
         rows.append(
-            (name, REGISTRY[name].meaning, ", ".join(f"{key}: {_yaml(value)}" for key, value in options.items()))
+            (name, controller_meaning(name), ", ".join(f"{key}: {_yaml(value)}" for key, value in options.items()))
         )
     return rows
 
 
 def option_types() -> dict[str, str]:
     """What each option of any controller may be, in words."""
-    hints = [typing.get_type_hints(controller_class(name)) for name in controller_names()]
     return {
-        key: describe(hint[key]) for name, hint in zip(controller_names(), hints, strict=True) for key in _own(name)
+        key: describe(controller_options(name)[key].annotation) for name in controller_names() for key in _own(name)
     }
 
 

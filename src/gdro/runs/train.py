@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 import gdro
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.data.lengths import check_lengths
 from gdro.data.prompts import fingerprint
 from gdro.data.split import choose

@@ -9,7 +9,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from peft import LoraConfig
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.controllers.registry import make_controller
 from gdro.data.prompts import Prompt
 from gdro.engines.trl import GDROConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.core.types import Feedback, Plan
 
 

@@ -6,14 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
+from gdro.controllers.contrib.posterior import expected_variance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peer_worlds import rates, step
 
 import gdro
-from gdro.controllers.peers.knapsack import knapsack_gains
-from gdro.controllers.peers.posterior import expected_variance
-from gdro.controllers.peers.vip import rollout_variance
+from gdro.controllers.contrib.knapsack import knapsack_gains
+from gdro.controllers.contrib.vip import rollout_variance
 from gdro.core.greedy import greedy_allocation
 
 RATES = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=5)

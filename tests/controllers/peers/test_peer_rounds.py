@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gdro
-from gdro.controllers.peers.dynamic_sampling import DynamicSampling, keep
-from gdro.controllers.peers.reinforce_ada import ReinforceAda, balanced_choice, finished
+from gdro.controllers.contrib.dynamic_sampling import DynamicSampling, keep
+from gdro.controllers.contrib.reinforce_ada import ReinforceAda, balanced_choice, finished
 from gdro.core.ragged import from_rewards
 
 

@@ -9,7 +9,7 @@ import pytest
 from peer_worlds import exact, rates, rewards_for, step
 
 import gdro
-from gdro.controllers.peers.thompson import beta_draws
+from gdro.controllers.contrib.thompson import beta_draws
 from gdro.controllers.registry import REGISTRY
 from gdro.core.hashing import prompt_key
 

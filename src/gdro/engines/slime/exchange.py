@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.core.errors import PlanError
 from gdro.core.types import Floats, Ints, Plan
 from gdro.engines.verl.settings import Weighting

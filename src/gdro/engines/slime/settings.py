@@ -6,13 +6,12 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.controllers.registry import make_controller
 from gdro.core.advantages import AdvantageKind
 from gdro.core.errors import OptionError
 from gdro.engines.advantages import check_told, told
 from gdro.engines.candidates import candidate_factor
-from gdro.engines.rollout_bounds import rollout_options
 from gdro.engines.verl.settings import Weighting, read_settings
 
 ROLLOUT_FUNCTION = "slime.rollout.sglang_rollout.generate_rollout"
@@ -74,9 +73,9 @@ def read_setup(args: Namespace) -> Setup:
     settings = read_settings({"gdro": section})
     if "mean_rollouts" in settings.options:
         raise OptionError("gdro.mean_rollouts is set by --n-samples-per-prompt; remove it")
-    options: dict[str, Any] = {**rollout_options(args.n_samples_per_prompt), **settings.options}
+    options: dict[str, Any] = {"mean_rollouts": args.n_samples_per_prompt, **settings.options}
     kind = advantage_of(args)
-    controller = make_controller(settings.controller, **told(settings.controller, options, kind, DDOF))
+    controller = make_controller(settings.controller, **told(options, kind, DDOF))
     check_told(controller, kind, DDOF)
     if controller.needs_losses:
         raise OptionError(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.core.errors import PlanError
 from gdro.core.types import Floats, Plan
 

@@ -14,7 +14,7 @@ from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-
     RLDatasetBuilder,
 )
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.core.errors import OptionError
 from gdro.engines.advantages import check_told
 from gdro.engines.candidates import candidate_factor

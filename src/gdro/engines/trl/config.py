@@ -7,12 +7,11 @@ from typing import Any, ClassVar, cast
 
 from trl import GRPOConfig
 
-from gdro.controllers.registry import POOL_FACTORS, make_controller
+from gdro.controllers.registry import make_controller
 from gdro.core.advantages import ADVANTAGES
 from gdro.core.errors import OptionError
 from gdro.engines.advantages import told
 from gdro.engines.interface import Controller
-from gdro.engines.rollout_bounds import rollout_options
 
 WEIGHTINGS = ("prompt", "row")
 ROUNDS = ("dynamic_sampling", "reinforce_ada")
@@ -41,7 +40,7 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         default=None,
         metadata={
             "help": "Prompts offered per prompt trained on, for a controller that selects. Default: "
-            f"{POOL_FACTORS}, no choice for the rest."
+            "64 for live_gdro, 4 for the others of that kind, no choice for the rest."
         },
     )
     rounds: str | None = field(
@@ -156,8 +155,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
 
 def default_controller(args: GDROConfig) -> Controller:
     """The controller that a config names, seeded with the run's seed."""
-    options: dict[str, Any] = {**rollout_options(args.num_generations), "seed": args.seed}
+    options: dict[str, Any] = {"mean_rollouts": args.num_generations, "seed": args.seed}
     options |= cast(dict[str, Any], args.controller_options or {})
-    options = told(args.controller, options, args.advantage_kind, args.advantage_ddof)
+    options = told(options, args.advantage_kind, args.advantage_ddof)
     controller: Controller = make_controller(args.controller, **options)
     return controller

@@ -1,6 +1,6 @@
 """Steps that generate several times before they train: DAPO's dynamic sampling and Reinforce-Ada in the TRL engine.
 
-Both look at rewards before they decide what else to generate. Who is kept is decided in `gdro.controllers.peers`; here
+Both look at rewards before they decide what else to generate. Who is kept is decided in `controllers.contrib`; here
 prompts are generated and scored round by round, and the kept rollouts then given to TRL as if it had just made them.
 Every rollout of every round is counted in `rollouts_total` and `tokens_total`. A step then costs more than one of one
 round; with `rounds_within_budget` the run as a whole does not, for it makes fewer steps.
@@ -24,8 +24,8 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from gdro.controllers.peers.dynamic_sampling import DynamicSampling
-from gdro.controllers.peers.reinforce_ada import ReinforceAda
+from gdro.controllers.contrib.dynamic_sampling import DynamicSampling
+from gdro.controllers.contrib.reinforce_ada import ReinforceAda
 from gdro.core.errors import OptionError
 from gdro.core.types import Floats
 from gdro.engines.candidates import further_places

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gdro.controllers.base import Controller
+from gdro.controllers.controller import Controller
 from gdro.core.errors import PlanError, StateError
 from gdro.core.types import Floats, Ints, Plan
 from gdro.engines.verl.rows import PADDING, Rows, read_rows

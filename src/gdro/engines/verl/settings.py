@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from gdro.controllers.base import Controller
-from gdro.controllers.registry import controller_options, make_controller
+from gdro.controllers.controller import Controller
+from gdro.controllers.registry import SLOTS, controller_options, make_controller
 from gdro.core.errors import OptionError
 from gdro.engines.advantages import check_told, told
 from gdro.engines.candidates import candidate_factor
-from gdro.engines.rollout_bounds import rollout_options
 
 Weighting = Literal["prompt", "row"]
 OWN_KEYS = ("controller", "weighting", "fresh", "candidates")
@@ -72,11 +71,11 @@ def build_controller(settings: Settings, config: Mapping[str, Any]) -> Controlle
     mean = lookup(config, "actor_rollout_ref.rollout.n")
     if not isinstance(mean, int) or mean < 2:
         raise OptionError(f"actor_rollout_ref.rollout.n={mean!r} must be at least 2: a group of one has no baseline")
-    for key in settings.options.keys() - controller_options(settings.controller).keys():
+    for key in settings.options.keys() - controller_options(settings.controller).keys() - SLOTS.keys():
         if near := difflib.get_close_matches(key, sorted(OWN_KEYS), n=1, cutoff=0.8):
             raise OptionError(f"gdro has no option {key!r}; did you mean {near[0]!r}?")
     kind, ddof = _advantage_of(config), 1
-    options = told(settings.controller, {**rollout_options(mean), **settings.options}, kind, ddof)
+    options = told({"mean_rollouts": mean, **settings.options}, kind, ddof)
     controller = make_controller(settings.controller, **options)
     check_told(controller, kind, ddof)
     if controller.min_rollouts < 2:

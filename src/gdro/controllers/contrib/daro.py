@@ -5,7 +5,7 @@ w_g) over the weights gives w_g = 1 / L_g, with L_g the mean loss of group g; gr
 equalises where GDRO sharpens.
 
 Differences: the loss of a group is taken as its mean absolute advantage (of `advantage`), because on-policy the signed
-surrogate is exactly 0; groups are the controller's bins, applied to the success rate seen in THIS batch (rates are
+surrogate is exactly 0; groups are the estimator's bins, applied to the success rate seen in THIS batch (rates are
 ragged here, with up to 12 rollouts); and the weights are at their optimum at once instead of following an optimiser.
 A prompt's weight is 1 / (size_g L_g), rescaled to mean 1 over the prompts with a gradient.
 """
@@ -17,8 +17,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.controllers.base import Controller
-from gdro.core.errors import OptionError
+from gdro.controllers.part import Weigher, bins_at
+from gdro.core.belief import Belief
 from gdro.core.outcome import Outcome
 from gdro.core.types import Floats
 
@@ -27,30 +27,30 @@ FAINT = 1e-9
 
 
 @dataclass(kw_only=True, eq=False)
-class DARO(Controller):
+class DARO(Weigher):
     """Weights that equalise the groups' sums of absolute advantages.
 
     Attributes:
-        advantage: what the engine computes, grpo (mean |A| = 2 sqrt(p (1-p))) or dr_grpo (2 p (1-p)).
+        advantage: what the engine computes, grpo (mean |A| = 2 sqrt(p (1-p))) or dr_grpo (2 p (1-p)); None: as the run
+            says, alone grpo.
     """
 
-    advantage: Literal["grpo", "dr_grpo"] = "grpo"
+    advantage: Literal["grpo", "dr_grpo"] | None = None
 
     name: ClassVar[str] = "daro"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.advantage not in ("grpo", "dr_grpo"):
-            raise OptionError(f"advantage={self.advantage!r} is none of grpo, dr_grpo")
+    @property
+    def from_run(self) -> tuple[str, ...]:
+        return ("advantage",)
 
-    def _weigh(self, outcome: Outcome) -> Floats:
+    def weigh(self, outcome: Outcome, before: Belief) -> Floats:
         weights = np.ones(len(outcome.bins))
         live = outcome.live
         if not live.any():
             return weights
-        group = np.searchsorted(self.edges[1:-1], outcome.mean[live], side="right")
-        size = mean_absolute_advantage(outcome, self.advantage)[live]
-        total = np.bincount(group, weights=size, minlength=self.bins)
+        group = bins_at(self.facts.edges, outcome.mean[live])
+        size = mean_absolute_advantage(outcome, self.advantage or "grpo")[live]
+        total = np.bincount(group, weights=size, minlength=self.facts.bins)
         share = 1.0 / np.maximum(total, FAINT)[group]
         weights[live] = share / share.mean()
         return weights

@@ -21,8 +21,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.controllers.base import Controller
-from gdro.core.errors import OptionError
+from gdro.controllers.part import Weigher
+from gdro.core.belief import Belief
 from gdro.core.outcome import Outcome
 from gdro.core.types import Floats
 
@@ -31,30 +31,30 @@ EPSILON = 1e-6
 
 
 @dataclass(kw_only=True, eq=False)
-class MaxRL(Controller):
+class MaxRL(Weigher):
     """Weights that turn the engine's advantage into MaxRL's.
 
     Attributes:
-        advantage: what the engine computes, grpo or dr_grpo.
-        ddof: of the engine's standard deviation; without effect for dr_grpo.
+        advantage: what the engine computes, grpo or dr_grpo; None: as the run says, alone grpo.
+        ddof: of the engine's standard deviation, 0 or 1; without effect for dr_grpo. None: as the run says, alone 0.
     """
 
-    advantage: Literal["grpo", "dr_grpo"] = "grpo"
-    ddof: int = 0
+    advantage: Literal["grpo", "dr_grpo"] | None = None
+    ddof: int | None = None
 
     name: ClassVar[str] = "maxrl"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.advantage not in ("grpo", "dr_grpo"):
-            raise OptionError(f"advantage={self.advantage!r} is none of grpo, dr_grpo")
-        if self.ddof not in (0, 1):
-            raise OptionError(f"ddof={self.ddof} must be 0 (population) or 1 (sample)")
+    @property
+    def from_run(self) -> tuple[str, ...]:
+        return ("advantage",) if self.advantage == "dr_grpo" else ("advantage", "ddof")
 
-    def _weigh(self, outcome: Outcome) -> Floats:
+    def start(self) -> None:
+        self.require(self.ddof in (None, 0, 1), "ddof", "must be 0 (population) or 1 (sample)")
+
+    def weigh(self, outcome: Outcome, before: Belief) -> Floats:
         counts = outcome.unit.counts
         scale = np.ones(len(counts))
-        if self.advantage == "grpo":
-            scale = np.sqrt(outcome.squares / np.maximum(counts - self.ddof, 1))
+        if self.advantage != "dr_grpo":
+            scale = np.sqrt(outcome.squares / np.maximum(counts - (self.ddof or 0), 1))
         usable = outcome.live & (outcome.mean > 0.0) & (scale > 0.0)
         return np.divide(scale, np.maximum(outcome.mean, EPSILON), out=np.ones(len(counts)), where=usable)

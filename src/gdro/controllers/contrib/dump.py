@@ -14,19 +14,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.peers.categories import CategoryController
-from gdro.core.errors import OptionError
+from gdro.controllers.contrib.categories import CategorySelector
+from gdro.core.belief import Belief
 from gdro.core.outcome import Outcome
-from gdro.core.state import State, read_array
 from gdro.core.types import Floats, Ints
 
 
 @dataclass(kw_only=True, eq=False)
-class DUMP(CategoryController):
-    """Selects; rollouts uniform, weights 1.
-
-    Attributes:
-        span: rollouts of a category that its mean looks back on.
+class DUMP(CategorySelector):
+    """Attributes:
+    span: rollouts of a category that its mean looks back on.
     """
 
     temperature: float = 0.1
@@ -34,23 +31,25 @@ class DUMP(CategoryController):
 
     name: ClassVar[str] = "dump"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.span <= 100_000:
-            raise OptionError(f"span={self.span} must lie in 1..100000")
-        self.recent = np.zeros((self.categories, self.span))
-        self.tried = np.zeros(self.categories, np.int64)
+    def start(self) -> None:
+        super().start()
+        self.require(1 <= self.span <= 100_000, "span", "must lie in 1..100000")
+        self.state = {
+            "recent": np.zeros((self.categories, self.span)),
+            "tried": np.zeros(self.categories, np.int64),
+        }
 
-    def _scores(self) -> Floats:
-        mean = self.recent.sum(axis=1) / np.clip(self.tried, 1, self.span)
-        return np.asarray(mean + np.sqrt(2.0 * np.log(max(int(self.tried.sum()), 1) + 1.0) / (self.tried + 1.0)))
+    def scores(self) -> Floats:
+        tried = self.state["tried"]
+        mean = self.state["recent"].sum(axis=1) / np.clip(tried, 1, self.span)
+        return np.asarray(mean + np.sqrt(2.0 * np.log(max(int(tried.sum()), 1) + 1.0) / (tried + 1.0)))
 
-    def _learn(self, outcome: Outcome) -> None:
-        category = self._enter(outcome)
-        order = np.lexsort((self.classifier.table.column("key")[outcome.plan.rows], category))
+    def update(self, outcome: Outcome, before: Belief) -> None:
+        category, counts = self.categories_of(outcome), outcome.counts
+        order = np.lexsort((outcome.prompts.keys, category))
         chosen, first = np.unique(category[order], return_index=True)
-        fresh = np.add.reduceat(outcome.unit.counts[order], first)
-        newer = np.repeat(np.cumsum(fresh), np.diff(first, append=len(order))) - np.cumsum(outcome.unit.counts[order])
+        fresh = np.add.reduceat(counts[order], first)
+        newer = np.repeat(np.cumsum(fresh), np.diff(first, append=len(order))) - np.cumsum(counts[order])
         kept = order[newer < self.span]
         groups = outcome.unit.map(_absolute_advantages(outcome)).take(kept)
         values = groups.values[np.lexsort((groups.values, np.repeat(np.arange(len(kept)), groups.counts)))]
@@ -60,17 +59,10 @@ class DUMP(CategoryController):
 
     def _push(self, category: int, newest: Floats, fresh: int) -> None:
         """Enter `fresh` values, of which the newest, as many as the window holds, are given."""
-        end = int(self.tried[category]) + fresh
+        end = int(self.state["tried"][category]) + fresh
         places: Ints = np.arange(end - len(newest), end) % self.span
-        self.recent[category, places] = newest
-        self.tried[category] = end
-
-    def _state(self) -> State:
-        return super()._state() | {"recent": self.recent.copy(), "tried": self.tried.copy()}
-
-    def _load_state(self, state: State) -> None:
-        super()._load_state(state)
-        self.recent, self.tried = read_array(state, "recent", self.recent), read_array(state, "tried", self.tried)
+        self.state["recent"][category, places] = newest
+        self.state["tried"][category] = end
 
 
 def _absolute_advantages(outcome: Outcome) -> Floats:

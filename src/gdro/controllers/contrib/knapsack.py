@@ -18,28 +18,26 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.peers.posterior import PosteriorController, seen_places
-from gdro.core.greedy import greedy_allocation
-from gdro.core.hashing import Keys
-from gdro.core.signals import bin_demand
-from gdro.core.types import Floats, Ints
+from gdro.controllers.part import BETA, Batch
+from gdro.controllers.parts.allocators import RaggedAllocator
+from gdro.core.types import UNSEEN, Floats, Ints
 
 
 @dataclass(kw_only=True, eq=False)
-class Knapsack(PosteriorController):
+class Knapsack(RaggedAllocator):
     """The plan with the largest total value among all with the exact total."""
 
     name: ClassVar[str] = "knapsack"
 
-    def _allocate(self, ids: tuple[str, ...], rows: Ints, bins: Ints, keys: Keys) -> tuple[Ints, Floats]:
-        seen = seen_places(bins)
-        rollouts = np.full(len(bins), self.mean_rollouts)
-        if seen.size:
-            a, b = self.posterior(rows[seen])
-            gains = knapsack_gains(a / (a + b), self.min_rollouts, self.max_rollouts)
-            spare = (self.mean_rollouts - self.min_rollouts) * seen.size
-            rollouts[seen] = self.min_rollouts + greedy_allocation(gains, spare, keys[seen])
-        return rollouts, bin_demand(rollouts, bins, self.bins, self.mean_rollouts)
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({BETA})
+
+    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
+        a, b = (column[seen] for column in batch.belief.beta)
+        gains = knapsack_gains(a / (a + b), self.facts.min_rollouts, self.facts.max_rollouts)
+        return self.by_gain(gains, seen, batch), None
 
 
 def knapsack_gains(p: Floats, low: int, high: int) -> Floats:

@@ -1,0 +1,116 @@
+"""What parts answer, checked where it is used: a wrong answer is an error, not a ruined model.
+
+A part may be code of somebody's own (docs/extending.md). A weight of NaN would train every parameter to NaN, a negative
+one would turn the gradients round, and a plan of other sums would spend another budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gdro.controllers.part import Facts, Part
+from gdro.core.errors import HookError
+from gdro.core.types import Bools, Floats, Ints
+
+
+def check_rank(part: Part, ids: Sequence[str], rank: Floats) -> Floats:
+    """(N,) ranks, none of them NaN.
+
+    Raises:
+        HookError: of another shape, or NaN; names the part and the first prompt at fault.
+    """
+    where = _where(part, "rank")
+    values = _shaped(where, rank, (len(ids),), "one rank for each candidate")
+    _all(where, ids, values, ~np.isnan(values), "ranks are numbers, the lowest first")
+    return values
+
+
+def check_allocation(part: Part, ids: Sequence[str], answer: tuple[Ints, Floats | None], facts: Facts) -> Ints:
+    """(M,) rollouts within their bounds and of the exact total.
+
+    Raises:
+        HookError: anything else; names the part and the first prompt at fault.
+    """
+    where = _where(part, "allocate")
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise HookError(f"{where} answered a {type(answer).__name__}; it is a pair, rollouts and demand (or None)")
+    counts = _shaped(where, answer[0], (len(ids),), "rollouts for each prompt")
+    if not np.issubdtype(counts.dtype, np.integer):
+        raise HookError(f"{where} answered rollouts of type {counts.dtype}; they are whole numbers (gdro.exact_budget)")
+    low, mean, high = facts.min_rollouts, facts.mean_rollouts, facts.max_rollouts
+    bounds = (counts >= low) & (counts <= high)
+    _all(where, ids, counts, bounds, f"rollouts lie from min_rollouts={low} to max_rollouts={high}")
+    if (total := int(counts.sum())) != len(ids) * mean:
+        raise HookError(
+            f"{where} answered {total} rollouts for {len(ids)} prompts; the budget is exactly {len(ids)} x "
+            f"mean_rollouts={mean} = {len(ids) * mean} (gdro.exact_budget makes them so)"
+        )
+    return counts.astype(np.int64)
+
+
+def check_demand(part: Part, demand: Floats, bins: int) -> Floats:
+    """(B,) finite demand. Raises HookError."""
+    where = _where(part, "allocate")
+    wanted = _shaped(where, demand, (bins,), "a demand for each bin")
+    if not np.isfinite(wanted).all():
+        raise HookError(f"{where} answered the demand {wanted[~np.isfinite(wanted)][0]} of a bin; demands are finite")
+    return wanted
+
+
+def check_weights(part: Part, ids: Sequence[str], weights: Floats) -> Floats:
+    """(M,) finite positive weights.
+
+    Raises:
+        HookError: anything else; names the part and the first prompt at fault.
+    """
+    where = _where(part, "weigh")
+    values = _shaped(where, weights, (len(ids),), "one weight for each prompt")
+    right = np.isfinite(values) & (values > 0.0)
+    _all(where, ids, values, right, "weights are finite and positive")
+    return values
+
+
+def check_inclusion(part: Part, ids: Sequence[str], chances: Floats | None) -> Floats | None:
+    """(M,) chances in (0, 1], or None. Raises HookError."""
+    if chances is None:
+        return None
+    where = _where(part, "inclusion")
+    values = _shaped(where, chances, (len(ids),), "one chance for each prompt")
+    _all(where, ids, values, (values > 0.0) & (values <= 1.0), "chances lie in (0, 1]")
+    return values
+
+
+def check_terms(part: Part, ids: Sequence[str], terms: tuple[Floats, Floats] | None) -> tuple[Floats, Floats] | None:
+    """(M,) finite baselines and (M,) finite positive deviations, or None.
+
+    Raises:
+        HookError: anything else; names the part and the first prompt at fault.
+    """
+    if terms is None:
+        return None
+    where = _where(part, "terms")
+    if not isinstance(terms, tuple) or len(terms) != 2:
+        raise HookError(f"{where} answered a {type(terms).__name__}; it is a pair, baselines and deviations, or None")
+    baselines, deviations = (_shaped(where, term, (len(ids),), "a baseline and a deviation a prompt") for term in terms)
+    _all(where, ids, baselines, np.isfinite(baselines), "baselines are finite")
+    _all(where, ids, deviations, np.isfinite(deviations) & (deviations > 0.0), "deviations are finite and positive")
+    return baselines, deviations
+
+
+def _where(part: Part, question: str) -> str:
+    return f"{type(part).__name__}.{question}"
+
+
+def _shaped(where: str, answer: Floats | Ints, shape: tuple[int, ...], what: str) -> np.ndarray:
+    values = np.asarray(answer)
+    if values.shape != shape or values.dtype.kind not in "iuf":
+        raise HookError(f"{where} answered {values.dtype} of shape {values.shape}; it is {what}, of shape {shape}")
+    return values
+
+
+def _all(where: str, ids: Sequence[str], values: np.ndarray, right: Bools, rule: str) -> None:
+    if not right.all():
+        place = int(np.argmin(right))
+        raise HookError(f"{where} answered {values[place]} for prompt {ids[place]!r}; {rule}")

@@ -1,0 +1,1 @@
+"""Parts of competing methods, one short file a method; docs/controllers.md compares them."""

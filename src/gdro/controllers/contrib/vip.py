@@ -1,0 +1,62 @@
+"""VIP: rollouts that minimise the predicted variance of the policy gradient.
+
+Source: Nguyen et al., arXiv 2602.01601 (formulas from the paper; no code was released). With g = 4 p (1-p) for rewards
+of +-1, the variance of prompt i's gradient is proportional to
+
+    rloo      g / (n - 1)            convex for n >= 2
+    dr_grpo   g (n - 1) / n^2        convex for n >= 3, and rising from n = 1 to 2: more rollouts first add noise
+
+Both are then convex, so the greedy choice of the largest fall is the exact integer optimum (proof in gdro.core.greedy);
+the paper relaxes to real numbers and rounds.
+
+Difference: the paper predicts p by a Gaussian process over prompt embeddings; the core knows no embeddings, so p comes
+from each prompt's own posterior (g = 4 E[p (1-p)]).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from gdro.controllers.part import BETA, Batch
+from gdro.controllers.parts.allocators import RaggedAllocator
+from gdro.core.belief import expected_variance
+from gdro.core.types import UNSEEN, Floats, Ints
+
+Variance = Literal["rloo", "dr_grpo"]
+
+
+@dataclass(kw_only=True, eq=False)
+class VIP(RaggedAllocator):
+    """The plan with the least total variance.
+
+    Attributes:
+        form: rloo (needs min_rollouts >= 2) or dr_grpo (needs min_rollouts >= 3).
+    """
+
+    form: Variance = "rloo"
+
+    name: ClassVar[str] = "vip"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({BETA})
+
+    def start(self) -> None:
+        needed = 2 if self.form == "rloo" else 3
+        convex = self.facts.min_rollouts >= needed
+        self.require(convex, "form", f"needs min_rollouts >= {needed}, where its variance is convex")
+
+    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
+        a, b = (column[seen] for column in batch.belief.beta)
+        arms = np.arange(self.facts.min_rollouts, self.facts.max_rollouts + 1)
+        gains = np.outer(4.0 * expected_variance(a, b), -np.diff(rollout_variance(arms, self.form)))
+        return self.by_gain(gains, seen, batch), None
+
+
+def rollout_variance(n: Ints, form: Variance) -> Floats:
+    """Variance of a prompt's gradient with n rollouts, in units of 4 p (1-p)."""
+    return np.asarray(1.0 / (n - 1.0) if form == "rloo" else (n - 1.0) / n**2)

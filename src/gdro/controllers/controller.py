@@ -1,0 +1,494 @@
+"""The one controller: five parts, asked and taught in a fixed order, with everything checked at the door.
+
+    select(candidates)         estimator.predict -> selector.rank                   pure
+    plan(ids)                  estimator.predict -> allocator.allocate              notes the plan
+    observe(ids, rewards)      estimator.predict -> weigher.weigh, baseline.terms   then every part's update, once
+
+Everything that can be refused is refused before a part learns, so an error changes nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gdro.controllers.checks import (
+    check_allocation,
+    check_demand,
+    check_inclusion,
+    check_rank,
+    check_terms,
+    check_weights,
+)
+from gdro.controllers.metrics import batch_metrics
+from gdro.controllers.option_types import plain
+from gdro.controllers.part import (
+    Allocator,
+    Baseline,
+    Batch,
+    Estimator,
+    Facts,
+    Part,
+    Selector,
+    Weigher,
+)
+from gdro.controllers.parts.allocators import Uniform
+from gdro.controllers.parts.baselines import Group
+from gdro.controllers.parts.estimators import Classifier
+from gdro.controllers.parts.weighers import Ones
+from gdro.controllers.pending import find, pack, unpack
+from gdro.core import signals
+from gdro.core.belief import Belief
+from gdro.core.errors import OptionError, PlanError, RewardError, StateError
+from gdro.core.hashing import step_keys
+from gdro.core.outcome import Outcome, Pending
+from gdro.core.prompts import Prompts, PromptTable
+from gdro.core.ragged import Ragged, flat_numbers, from_rewards
+from gdro.core.signals import bin_demand
+from gdro.core.state import State, read_int, read_state, read_states
+from gdro.core.types import Feedback, Floats, Metric, Plan, Rewards
+
+STATE_FORMAT = 2
+MAX_OUTSTANDING = 64
+"""Plans that may wait for their rewards at the same time."""
+LEAST_ROOM = 12
+"""max_rollouts follows the mean, three times as many, but is at least the paper's 12."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The five parts of a controller; what is left out is plain GRPO. A selector of None leaves the order of the data
+    alone."""
+
+    estimator: Estimator = field(default_factory=Classifier)
+    selector: Selector | None = None
+    allocator: Allocator = field(default_factory=Uniform)
+    weigher: Weigher = field(default_factory=Ones)
+    baseline: Baseline = field(default_factory=Group)
+
+    def __iter__(self) -> Any:
+        """The parts that are there, in the order in which they learn: the estimator last, so that the others see the
+        prompts as they were."""
+        others = (self.weigher, self.allocator, self.baseline, self.selector)
+        return iter([part for part in others if part is not None] + [self.estimator])
+
+    def named(self) -> dict[str, Any]:
+        """The parts by the names of their slots."""
+        return {slot.name: getattr(self, slot.name) for slot in fields(self)}
+
+    def having(self, **others: Any) -> Parts:
+        """The same with other parts in these slots."""
+        return Parts(**(self.named() | others))
+
+    def fresh(self) -> Parts:
+        """The same parts with the same options, none of which has learnt anything."""
+        named = self.named()
+        return self.having(**{slot: None if part is None else replace(part) for slot, part in named.items()})
+
+    def options(self) -> dict[str, Any]:
+        """Names and options as a nested mapping of plain values, as settings have them."""
+        return {slot: None if part is None else _options(part) for slot, part in self.named().items()}
+
+
+def _options(part: Part) -> dict[str, Any]:
+    own = {entry.name: getattr(part, entry.name) for entry in fields(part)}
+    return {"name": part.name} | {key: list(v) if isinstance(v, tuple) else v for key, v in own.items()}
+
+
+class Controller:
+    """plan -> rollouts; observe -> weights; select -> prompts.
+
+    Args:
+        parts: the five parts; the controller binds fresh copies of them.
+        name: what the controller is called in records and saved states.
+        mean_rollouts: nbar; the rollouts of every batch sum to exactly M * nbar.
+        min_rollouts, max_rollouts: bounds of a prompt's rollouts; without them 2 (1 where nbar is 1) and three times
+            nbar, at least 12.
+        reward_range: (low, high) of the rewards; (-1, 1) for the paper's.
+        correct_threshold: a reward at or above it counts as correct.
+        seed: of every random choice, which is a function of seed, step and prompt id alone.
+
+    Raises:
+        OptionError: names the option that is out of range, or the part that needs another estimator.
+    """
+
+    def __init__(
+        self,
+        parts: Parts | None = None,
+        *,
+        name: str = "composition",
+        mean_rollouts: int = 4,
+        min_rollouts: int | None = None,
+        max_rollouts: int | None = None,
+        reward_range: tuple[float, float] = (0.0, 1.0),
+        correct_threshold: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        self.name = name
+        self.parts = (Parts() if parts is None else parts).fresh()
+        _check_needs(self.parts)
+        mean = plain("mean_rollouts", mean_rollouts, int)
+        low = plain("min_rollouts", min(2, mean) if min_rollouts is None else min_rollouts, int)
+        high = plain("max_rollouts", max(3 * mean, LEAST_ROOM) if max_rollouts is None else max_rollouts, int)
+        if not 1 <= low <= mean <= high:
+            raise OptionError(
+                f"rollouts must satisfy 1 <= min_rollouts <= mean_rollouts <= max_rollouts, not {low} <= {mean} <= {high}"
+            )
+        scale = plain("reward_range", reward_range, tuple[float, float])
+        if len(scale) != 2 or not 1e-100 <= scale[1] - scale[0] <= 1e100:
+            raise OptionError(f"reward_range={scale} must be two numbers, the lower first, 1e-100 to 1e100 apart")
+        self.facts = Facts(
+            mean,
+            low,
+            high,
+            scale,
+            plain("correct_threshold", correct_threshold, float),
+            plain("seed", seed, int),
+            PromptTable(),
+            self.parts.estimator.edges,
+        )
+        for part in [self.parts.estimator, *list(self.parts)[:-1]]:
+            part.bind(self.facts)
+        self.plans_made = 0
+        self.steps_seen = 0
+        self._outstanding: list[Pending] = []
+        self._awaiting_losses: list[Pending] = []
+        self._metrics: dict[str, Metric] = {}
+
+    @property
+    def mean_rollouts(self) -> int:
+        """nbar."""
+        return self.facts.mean_rollouts
+
+    @property
+    def min_rollouts(self) -> int:
+        """Fewest rollouts that a prompt may get."""
+        return self.facts.mean_rollouts if self.plans_equally else self.facts.min_rollouts
+
+    @property
+    def max_rollouts(self) -> int:
+        """Most rollouts that a prompt may get."""
+        return self.facts.mean_rollouts if self.plans_equally else self.facts.max_rollouts
+
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """(low, high) of the rewards."""
+        return self.facts.reward_range
+
+    @property
+    def seed(self) -> int:
+        """Of every random choice."""
+        return self.facts.seed
+
+    @property
+    def bins(self) -> int:
+        """B."""
+        return self.facts.bins
+
+    @property
+    def edges(self) -> Floats:
+        """(B+1,) bin edges from 0 to 1."""
+        return self.facts.edges
+
+    @property
+    def table(self) -> PromptTable:
+        """The prompts that were planned, and what the parts remember of each."""
+        return self.facts.table
+
+    @property
+    def selects(self) -> bool:
+        """Whether it answers `select`."""
+        return self.parts.selector is not None
+
+    @property
+    def pool_factor(self) -> int:
+        """Candidates that an engine should offer per prompt selected, where the user says nothing."""
+        return Selector.pool_factor if self.parts.selector is None else self.parts.selector.pool_factor
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the engine must report surrogate losses through `observe_losses` after each update."""
+        return any(part.needs_losses for part in self.parts)
+
+    @property
+    def sets_baselines(self) -> bool:
+        """Whether feedback has `baselines` and `deviations`, which an engine must then use for its advantages."""
+        return self.parts.baseline.own
+
+    @property
+    def plans_equally(self) -> bool:
+        """Whether every prompt gets `mean_rollouts`."""
+        return self.parts.allocator.equal
+
+    def select(self, candidate_ids: Sequence[str], m: int) -> list[str]:
+        """The m candidates to train on next, best first. Changes nothing: asked again before the next plan, it answers
+        the same, whatever the order of the candidates.
+
+        Raises:
+            OptionError: this controller has no selector (`selects` is False).
+            PromptIdError: as in `plan`.
+            PlanError: m is not a whole number from 1 to the number of candidates.
+        """
+        selector = self.parts.selector
+        if selector is None:
+            raise OptionError(f"controller {self.name!r} does not select prompts; draw the batch and call plan")
+        candidates = self.table.look_up(candidate_ids)
+        if isinstance(m, bool) or not isinstance(m, (int, np.integer)) or not 1 <= m <= len(candidates):
+            raise PlanError(f"m={m!r} must be a whole number from 1 to the {len(candidates)} candidates")
+        batch = self._batch(candidates, -1 - self.plans_made, self.parts.weigher.selection_weights())
+        rank = check_rank(selector, candidates.ids, selector.rank(batch))
+        if m < len(rank):  # a partition leaves few to sort
+            near = np.flatnonzero(rank <= np.partition(rank, m - 1)[m - 1])
+        else:
+            near = np.arange(len(rank))
+        order = near[np.lexsort((candidates.keys[near], rank[near]))][:m]
+        return [candidates.ids[place] for place in order.tolist()]
+
+    def plan(self, prompt_ids: Sequence[str]) -> Plan:
+        """Decide the rollouts of a batch of M prompts.
+
+        Raises:
+            PromptIdError: an empty batch, or an id that is empty, not a string, or there twice.
+            PlanError: MAX_OUTSTANDING plans already wait for their rewards.
+            OptionError: an option that leaves no room for these prompts.
+            HookError: a part of somebody's own answered what no part may.
+        """
+        prompts = self.table.look_up(prompt_ids)
+        if len(self._outstanding) >= MAX_OUTSTANDING:
+            raise PlanError(
+                f"{MAX_OUTSTANDING} plans wait for their rewards; call observe (or cancel) before planning more"
+            )
+        selector, allocator = self.parts.selector, self.parts.allocator
+        batch = self._batch(prompts, self.plans_made, self.parts.weigher.allocation_weights())
+        inclusion = None
+        if selector is not None:
+            selector.admit(prompts)
+            inclusion = check_inclusion(selector, prompts.ids, selector.inclusion(batch))
+        answer = allocator.allocate(batch)
+        rollouts = check_allocation(allocator, prompts.ids, answer, self.facts)
+        bins = batch.belief.bins
+        if answer[1] is None:
+            demand = bin_demand(rollouts, bins, self.bins, self.mean_rollouts)
+        else:
+            demand = check_demand(allocator, answer[1], self.bins)
+        self.plans_made += 1
+        self._outstanding.append(Pending(self.table.admit(prompts), bins, rollouts, demand, inclusion))
+        return Plan(prompts.ids, rollouts.copy(), bins.copy())
+
+    def belief(self, prompt_ids: Sequence[str]) -> Belief:
+        """What the estimator knows of these prompts now. Changes nothing; raises PromptIdError as `plan`."""
+        return self.parts.estimator.predict(self.table.look_up(prompt_ids), self.steps_seen)
+
+    def cancel(self, plan: Plan) -> None:
+        """Forget a plan whose rewards will never come.
+
+        Raises:
+            PlanError: no such plan is outstanding, or it is no plan at all.
+        """
+        if not isinstance(plan, Plan):
+            raise PlanError(f"cancel takes the Plan that plan() gave, not a {type(plan).__name__}")
+        for place, pending in enumerate(self._outstanding):
+            if pending.prompts.ids == plan.prompt_ids and np.array_equal(pending.rollouts, plan.rollouts):
+                del self._outstanding[place]
+                return
+        raise PlanError(f"no such plan of {len(plan.prompt_ids)} prompts is outstanding; cancel a plan at most once")
+
+    def observe(self, prompt_ids: Sequence[str], rewards: Rewards) -> Feedback:
+        """Learn from the rewards of the oldest outstanding plan with these prompts, and weigh the prompts.
+
+        What is learned does not depend, to the last bit, on the order in which prompts and rewards are given here.
+
+        Args:
+            prompt_ids: (M,) the prompts of one plan, in any order.
+            rewards: for each of them its n_i rewards, in any order.
+
+        Raises:
+            PromptIdError: as in `plan`.
+            PlanError: no outstanding plan has exactly these prompts.
+            RewardError: a reward is missing, too many, or not a finite number; or it lies outside `reward_range` where
+                baselines follow from that range (`sets_baselines`). Elsewhere such rewards are counted in the metric
+                `out_of_range`, as the nearer end of the range, with a warning.
+            HookError: a part of somebody's own answered what no part may.
+        """
+        prompts = self.table.look_up(prompt_ids)
+        place, order = find(self._outstanding, prompts, "outstanding plan", "call plan before observe")
+        groups = from_rewards(prompts.ids, rewards).take(np.argsort(order)).sorted()
+        if self.needs_losses and len(self._awaiting_losses) >= MAX_OUTSTANDING:
+            raise PlanError(
+                f"signal or utility 'surrogate' needs the engine's losses: call observe_losses after each update "
+                f"({MAX_OUTSTANDING} batches wait for theirs)"
+            )
+        outcome = self._outcome(self._outstanding[place], groups)
+        parts, planned = self.parts, outcome.prompts.ids
+        before = parts.estimator.predict(outcome.prompts, outcome.step)
+        weights = check_weights(parts.weigher, planned, parts.weigher.weigh(outcome, before))
+        if outcome.plan.inclusion is not None:
+            weights = weights / outcome.plan.inclusion
+        terms = check_terms(parts.baseline, planned, parts.baseline.terms(outcome, before))
+        mass = parts.estimator.mass()
+        metrics = batch_metrics(outcome, before, weights, mass, self.facts)
+        del self._outstanding[place]
+        self.steps_seen = outcome.step
+        for part in parts:
+            part.update(outcome, before)
+        for part in parts:
+            metrics |= part.metrics()
+        self._metrics = metrics
+        if self.needs_losses:
+            self._awaiting_losses.append(outcome.plan)
+        baselines, deviations = (None, None) if terms is None else (term[order] for term in terms)
+        return Feedback(prompts.ids, weights[order], outcome.bins[order], baselines, deviations)
+
+    def observe_losses(self, prompt_ids: Sequence[str], losses: ArrayLike) -> None:
+        """Learn from the surrogate losses of an observed batch; without effect where `needs_losses` is False.
+
+        Args:
+            prompt_ids: (M,) the prompts of one observed batch, in any order.
+            losses: (M,) mean of eq. 6 over each prompt's rollouts, with unweighted advantages.
+
+        Raises:
+            PlanError: no observed batch with these prompts waits for losses.
+            RewardError: a loss is missing or not a finite number.
+        """
+        prompts = self.table.look_up(prompt_ids)
+        values = flat_numbers("the list of losses", losses).astype(np.float64)
+        if len(values) != len(prompts) or not np.isfinite(values).all():
+            raise RewardError(
+                f"losses must be {len(prompts)} finite numbers, one for each prompt id; got {losses!r:.80}"
+            )
+        if not self.needs_losses:
+            return
+        hint = "call observe first, and observe_losses once for each batch"
+        place, order = find(self._awaiting_losses, prompts, "observed batch without losses", hint)
+        batch, values = self._awaiting_losses.pop(place), values[np.argsort(order)]
+        for part in self.parts:
+            part.update_losses(batch, values)
+
+    def metrics(self) -> dict[str, Metric]:
+        """What the last observed step looked like; empty before the first. See docs/metrics.md for every key."""
+        return {key: list(value) if isinstance(value, list) else value for key, value in self._metrics.items()}
+
+    def options(self) -> dict[str, Any]:
+        """All that was chosen, as plain values: the facts and, nested, the parts with theirs."""
+        facts = self.facts
+        return {
+            "mean_rollouts": facts.mean_rollouts,
+            "min_rollouts": facts.min_rollouts,
+            "max_rollouts": facts.max_rollouts,
+            "reward_range": list(facts.reward_range),
+            "correct_threshold": facts.correct_threshold,
+            "seed": facts.seed,
+        } | self.parts.options()
+
+    def state_dict(self) -> State:
+        """Everything that the future depends on, as arrays, numbers, strings and lists."""
+        named = {slot: part for slot, part in self.parts.named().items() if part is not None}
+        return {
+            "format": STATE_FORMAT,
+            "controller": self.name,
+            "options": self.options(),
+            "plans_made": self.plans_made,
+            "steps_seen": self.steps_seen,
+            "prompts": self.table.state_dict(),
+            "outstanding": [pack(pending) for pending in self._outstanding],
+            "awaiting_losses": [pack(pending) for pending in self._awaiting_losses],
+            "metrics": self.metrics(),
+            "parts": {slot: part.state_dict() for slot, part in named.items()},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from a state as if nothing had happened.
+
+        Raises:
+            StateError: another controller or another format saved it, an option differs, or it is damaged; names the
+                key. The controller is then as it was before.
+        """
+        options = {key: value for key, value in self.options().items() if key not in self.parts.named()}
+        options["reward_range"] = tuple(options["reward_range"])
+        loaded = Controller(self.parts, name=self.name, **options)
+        loaded._restore(state)
+        vars(self).update(vars(loaded))
+
+    def _restore(self, state: State) -> None:
+        for key, mine in (("format", STATE_FORMAT), ("controller", self.name)):
+            if not isinstance(state, dict) or state.get(key) != mine:
+                raise StateError(f"the state is not this controller's: it lacks {key}={mine!r}")
+        saved, options = _flat(read_state(state, "options")), _flat(self.options())
+        for option in sorted(options.keys() | saved.keys()):
+            if option not in saved or option not in options or saved[option] != options[option]:
+                raise StateError(
+                    f"the state was saved with {option}={saved.get(option)!r}, "
+                    f"this controller has {options.get(option)!r}"
+                )
+        self.table.load_state_dict(read_state(state, "prompts"))
+        self.plans_made, self.steps_seen = read_int(state, "plans_made"), read_int(state, "steps_seen")
+        parts = read_state(state, "parts")
+        for slot, part in self.parts.named().items():
+            if part is not None:
+                part.load_state_dict(read_state(parts, slot))
+        self.parts.estimator.after_load()
+        self._outstanding = [unpack(packed, self.table, self.bins) for packed in read_states(state, "outstanding")]
+        waiting = read_states(state, "awaiting_losses")
+        self._awaiting_losses = [unpack(packed, self.table, self.bins) for packed in waiting]
+        self._metrics = read_state(state, "metrics")
+        self._metrics = self.metrics()
+
+    def _batch(self, prompts: Prompts, salt: int, weights: Floats | None) -> Batch:
+        """What selector and allocator are asked about."""
+        belief = self.parts.estimator.predict(prompts, self.steps_seen)
+        return Batch(prompts, belief, step_keys(prompts.keys, self.seed, salt), weights, self.plans_made)
+
+    def _outcome(self, plan: Pending, rewards: Ragged) -> Outcome:
+        wrong = np.flatnonzero(rewards.counts != plan.rollouts)
+        if wrong.size:
+            prompt = int(wrong[0])
+            raise RewardError(
+                f"prompt {plan.prompts.ids[prompt]!r} was planned {plan.rollouts[prompt]} rollouts but has "
+                f"{rewards.counts[prompt]} rewards; score every rollout, or cancel the plan"
+            )
+        unit, outside = signals.rescale(rewards, *self.reward_range)
+        if outside:
+            self._report_outside(plan, rewards)
+        return Outcome(plan, rewards, unit, outside, self.steps_seen + 1, len(self._outstanding) - 1)
+
+    def _report_outside(self, plan: Pending, rewards: Ragged) -> None:
+        """Rewards lie outside the declared range: an error where baselines follow from it, else a warning."""
+        low, high = self.reward_range
+        what = "set the controller's option reward_range=(lowest, highest) to that of your rewards"
+        if self.sets_baselines:
+            row = int(np.argmax(np.maximum(low - rewards.values, rewards.values - high)))
+            prompt = plan.prompts.ids[int(np.searchsorted(rewards.starts, row, side="right")) - 1]
+            raise RewardError(
+                f"prompt {prompt!r} has a reward of {rewards.values[row]:g}, outside reward_range={self.reward_range}, "
+                f"by which {self.name!r} sets its baselines; {what}, or baseline='group'"
+            )
+        warnings.warn(
+            f"rewards outside reward_range={self.reward_range} count as its nearer end (metric out_of_range); {what}",
+            stacklevel=4,
+        )
+
+
+def _check_needs(parts: Parts) -> None:
+    """Refuse a part that asks for what the estimator does not give."""
+    for slot, part in parts.named().items():
+        for need in sorted((part.needs if part is not None else frozenset()) - parts.estimator.gives):
+            assert part is not None
+            raise OptionError(
+                f"{slot} {part.name!r} needs {need}, which estimator {parts.estimator.name!r} does not give "
+                "with these options; take another estimator (docs/controllers.md)"
+            )
+
+
+def _flat(options: Any, path: str = "") -> dict[str, Any]:
+    """Nested options by dotted names."""
+    if not isinstance(options, dict):
+        return {path: options}
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat |= _flat(value, f"{path}.{key}" if path else key)
+    return flat

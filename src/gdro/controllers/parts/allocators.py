@@ -1,0 +1,193 @@
+"""Allocators of gdro's own: how many rollouts each prompt gets, under an exact total."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.controllers.part import BETA, Allocator, Batch
+from gdro.core.belief import Belief, live_gains
+from gdro.core.budget import exact_budget, sqrt_law
+from gdro.core.greedy import greedy_allocation
+from gdro.core.hashing import uniforms
+from gdro.core.outcome import Outcome, Pending
+from gdro.core.shadow_price import RolloutGame, Utility
+from gdro.core.signals import bin_means, bin_shares
+from gdro.core.state import State
+from gdro.core.types import UNSEEN, Floats, Ints, Metric
+
+
+@dataclass(kw_only=True, eq=False)
+class Uniform(Allocator):
+    """Every prompt gets the mean."""
+
+    name: ClassVar[str] = "uniform"
+    equal: ClassVar[bool] = True
+
+    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+        return np.full(len(batch), self.facts.mean_rollouts), np.full(self.facts.bins, float(self.facts.mean_rollouts))
+
+
+@dataclass(kw_only=True, eq=False)
+class RaggedAllocator(Allocator):
+    """What the others share: a prompt in no bin gets the mean, the rest of the total goes to the others."""
+
+    def by_bin(self, demand: Floats, batch: Batch) -> Ints:
+        """(M,) the bins' demand (B,) made exact over the prompts that have a bin."""
+        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
+        rollouts = np.full(len(batch), self.facts.mean_rollouts)
+        if seen.size:
+            wanted = demand[batch.belief.bins[seen]]
+            rollouts[seen] = exact_budget(wanted, *self._room(seen), batch.keys[seen])
+        return rollouts
+
+    def by_demand(self, demand: Floats, seen: Ints, batch: Batch) -> Ints:
+        """(M,) the demand (S,) of the prompts at these places made exact, the mean for the others."""
+        rollouts = np.full(len(batch), self.facts.mean_rollouts)
+        if seen.size:
+            rollouts[seen] = exact_budget(demand, *self._room(seen), batch.keys[seen])
+        return rollouts
+
+    def by_gain(self, gains: Floats, seen: Ints, batch: Batch) -> Ints:
+        """(M,) the largest of the gains (S, max - min) of the prompts at these places, the mean for the others."""
+        facts = self.facts
+        rollouts = np.full(len(batch), facts.mean_rollouts)
+        if seen.size:
+            spare = (facts.mean_rollouts - facts.min_rollouts) * seen.size
+            rollouts[seen] = facts.min_rollouts + greedy_allocation(gains, spare, batch.keys[seen])
+        return rollouts
+
+    def _room(self, seen: Ints) -> tuple[int, int, int]:
+        return self.facts.mean_rollouts * seen.size, self.facts.min_rollouts, self.facts.max_rollouts
+
+
+@dataclass(kw_only=True, eq=False)
+class ShadowPrice(RaggedAllocator):
+    """Rollout-GDRO: a compute adversary under an exact mean budget, steered by a shadow price (eqs. 17-21).
+
+    Rollouts go where they lower the variance of the gradient most. When the gradient of a prompt of bin b weighs w_b
+    and one of its rollouts has variance v_b, the variance of a batch is sum_b share_b w_b^2 v_b / n_b, least at n_b
+    proportional to w_b sqrt(v_b).
+
+    Attributes:
+        utility: variance (the square-root law emerges) or surrogate (the paper's, eq. 18).
+        coupled: put the weigher's weights into that law; False runs the two games side by side, as the paper does.
+        arm_eta: rate of the exponential weights over the arms min_rollouts..max_rollouts.
+        arm_gamma: uniform mixing over the arms.
+        arm_ema: weight of the newest observation in the arms' estimates.
+        price_step: alpha_mu of eq. 21 at nbar = 4 and without delay (see gdro.core.shadow_price).
+        price_limit: the price stays in [-price_limit, price_limit].
+    """
+
+    utility: Utility = "variance"
+    coupled: bool = True
+    arm_eta: float = 16.0
+    arm_gamma: float = 0.01
+    arm_ema: float = 0.4
+    price_step: float = 0.05
+    price_limit: float = 10.0
+
+    name: ClassVar[str] = "shadow_price"
+
+    @property
+    def needs_losses(self) -> bool:
+        return self.utility == "surrogate"
+
+    def start(self) -> None:
+        facts = self.facts
+        self.game = RolloutGame(
+            facts.edges,
+            facts.mean_rollouts,
+            facts.min_rollouts,
+            facts.max_rollouts,
+            self.utility,
+            self.arm_eta,
+            self.arm_gamma,
+            self.arm_ema,
+            self.price_step,
+            self.price_limit,
+        )
+
+    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+        share = bin_shares(batch.belief.bins, self.facts.bins)
+        demand = asked = self.game.demand(share, batch.weights if self.coupled else None)
+        if self.utility == "surrogate":
+            asked = self.game.draw(share, uniforms(self.facts.bins, self.facts.seed, batch.number))
+        return self.by_bin(asked, batch), demand
+
+    def update(self, outcome: Outcome, before: Belief) -> None:
+        seen = outcome.bins != UNSEEN
+        if seen.any():
+            demand = float(outcome.plan.demand[outcome.bins[seen]].mean())
+            self.game.move_price(demand, outcome.waiting)
+        self.game.observe_variance(outcome.bins, outcome.squares, outcome.counts)
+
+    def update_losses(self, batch: Pending, losses: Floats) -> None:
+        if self.utility == "surrogate":
+            self.game.observe_losses(batch.bins, batch.rollouts, losses)
+
+    def metrics(self) -> dict[str, Metric]:
+        return {"shadow_price": self.game.price}
+
+    def state_dict(self) -> State:
+        return self.game.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        self.game.load_state_dict(state)
+
+
+@dataclass(kw_only=True, eq=False)
+class SqrtLaw(RaggedAllocator):
+    """The square-root law in closed form: n_b proportional to sqrt(v_b) (eqs. 28-31; Neyman, 1934).
+
+    What Rollout-GDRO with utility `variance` converges to, without arms and price.
+
+    Attributes:
+        ema: weight of the newest observation in each bin's variance.
+    """
+
+    ema: float = 0.4
+
+    name: ClassVar[str] = "sqrt_law"
+
+    def start(self) -> None:
+        self.require(0.0 < self.ema <= 1.0, "ema", "must lie in (0, 1]; it is the weight of the newest variance")
+        centre = (self.facts.edges[1:] + self.facts.edges[:-1]) / 2.0
+        self.state = {"variance": centre * (1.0 - centre)}
+
+    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+        share, mean = bin_shares(batch.belief.bins, self.facts.bins), self.facts.mean_rollouts
+        variance = self.state["variance"]
+        if batch.weights is not None:
+            variance = variance * batch.weights**2
+        demand = sqrt_law(share, variance, mean) if share.any() else np.full(self.facts.bins, float(mean))
+        return self.by_bin(demand, batch), demand
+
+    def update(self, outcome: Outcome, before: Belief) -> None:
+        bins = self.facts.bins
+        freedom = np.maximum(outcome.counts - 1, 0)
+        seen = np.where(freedom > 0, outcome.bins, UNSEEN)
+        newest = bin_means(outcome.squares, seen, bins) / bin_means(freedom, seen, bins)
+        moved = (1.0 - self.ema) * self.state["variance"] + self.ema * newest
+        self.state["variance"] = np.where(np.isnan(newest), self.state["variance"], moved)
+
+
+@dataclass(kw_only=True, eq=False)
+class LiveGroups(RaggedAllocator):
+    """The plan with the largest expected number of groups with a gradient, of all plans with that total.
+
+    Greedy, optimal since the chance of a live group is concave in n (`gdro.core.belief.live_gains`). A prompt solved
+    half of the time hardly gains from a fourth rollout; one that is solved seldom does.
+    """
+
+    name: ClassVar[str] = "live_groups"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({BETA})
+
+    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+        gains = live_gains(*batch.belief.beta, self.facts.min_rollouts, self.facts.max_rollouts)
+        return self.by_gain(gains, np.arange(len(batch)), batch), None

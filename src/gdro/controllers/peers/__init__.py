@@ -1,1 +1,0 @@
-"""Competing methods behind the common interface, one short file each; docs/peers.md compares them."""

@@ -1,0 +1,72 @@
+"""What an estimator believes of prompts before a visit, and arithmetic of Beta distributions over success rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gdro.core.outcome import Outcome
+from gdro.core.types import Floats, Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What is known of M prompts.
+
+    Attributes:
+        bins: (M,) difficulty bins, 0 the hardest; UNSEEN (-1) where nothing is known.
+        visits: (M,) visits so far.
+        rate: (M,) the estimator's statistic, for most the expected success rate; NaN where nothing is known.
+        a, b: (M,) the Beta posterior of the success rate; None for an estimator without one.
+    """
+
+    bins: Ints
+    visits: Ints
+    rate: Floats
+    a: Floats | None = None
+    b: Floats | None = None
+
+    @property
+    def beta(self) -> tuple[Floats, Floats]:
+        """a and b. A part that asks for them says so (`needs`), so that they are there."""
+        assert self.a is not None
+        assert self.b is not None
+        return self.a, self.b
+
+    def mean_after(self, outcome: Outcome) -> Floats:
+        """(M,) mean of the posterior with this visit's rewards, rescaled to [0, 1], taken in."""
+        a, b = self.beta
+        return np.asarray((a + outcome.unit.sum()) / (a + b + outcome.unit.counts))
+
+
+def beta_square(a: Floats | float, b: Floats | float) -> Floats:
+    """E[p^2] under Beta(a, b)."""
+    return np.asarray(a * (a + 1.0) / ((a + b) * (a + b + 1.0)))
+
+
+def expected_variance(a: Floats, b: Floats) -> Floats:
+    """(M,) E[p (1-p)] under Beta(a, b): the expected variance of one binary reward."""
+    return np.asarray(a * b / ((a + b) * (a + b + 1.0)))
+
+
+def live_probability(a: Floats, b: Floats, rollouts: int) -> Floats:
+    """(M,) probability that `rollouts` rollouts of a prompt with p ~ Beta(a, b) are neither all right nor all wrong:
+    1 - E[p^n] - E[(1-p)^n], with E[p^n] = prod_{k<n} (a + k) / (a + b + k)."""
+    right, wrong = np.ones(len(a)), np.ones(len(a))
+    for k in range(rollouts):
+        total = (a + b) + k
+        right *= (a + k) / total
+        wrong *= (b + k) / total
+    return np.asarray(np.maximum(1.0 - right - wrong, 0.0))
+
+
+def live_gains(a: Floats, b: Floats, low: int, high: int) -> Floats:
+    """(M, high - low) what one rollout more adds to `live_probability`, from n = low .. high - 1 >= 1 rollouts:
+    E[p^n (1-p) + (1-p)^n p]. It falls with n, since p^n and (1-p)^n do, so the greedy choice of the largest gains
+    maximises the expected number of live groups (`gdro.core.greedy`)."""
+    n = np.arange(low, high)
+    k = np.arange(high - 1)
+    ever_right, ever_wrong = (np.cumprod((x[:, None] + k) / ((a + b)[:, None] + k), axis=1)[:, n - 1] for x in (a, b))
+    total = (a + b)[:, None] + n
+    return np.asarray(ever_right * b[:, None] / total + ever_wrong * a[:, None] / total)
