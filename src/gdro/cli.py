@@ -15,6 +15,7 @@ MODULES = {
     "compare": ("gdro.lab.compare", "methods x seeds on real training: one table, one figure, one page"),
     "simulate": ("gdro.lab.simulate", "controllers on a simulated population, in seconds"),
     "fetch": ("gdro.models.fetch", "a pre-trained model, once, into the cache: gdro fetch smollm2"),
+    "doctor": ("gdro.doctor", "what is here, what is missing, and how to get it"),
     "bench": ("gdro.lab.bench", "measure what a controller costs"),
 }
 """Commands that read their own arguments: the module whose `main(words)` runs them, and their line of help."""
