@@ -1,4 +1,4 @@
-"""What holds for every objective: order of rows, ragged groups, micro-batches, extremes, options."""
+"""What holds for every objective: order of rows, ragged groups, micro-batches, extremes."""
 
 from dataclasses import fields
 
@@ -112,6 +112,28 @@ def test_micro_batches_sum_to_the_gradient_of_the_whole_batch(name, micro_batche
         values = objective.values(made.logp(), made.logp_old, made.mask)
         direct = made.gradient(objective.loss(values, made.reward, made.group).loss)
         assert torch.allclose(direct, whole, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["disco", "direct_reward"])
+@pytest.mark.parametrize("on_policy", [True, False])
+def test_rollouts_that_do_not_matter_have_no_coefficients(name, on_policy):
+    objective, made = make_objective(name), batch()
+    if on_policy:
+        made.logp_old = made.logp().detach()
+    made.reward[made.group == 2] = 1.0
+    values = objective.values(made.logp(), made.logp_old, made.mask).detach()
+    found = coefficients(objective, values, made.reward, made.group)
+    matters = objective.matters(made.reward, made.group, on_policy)
+    assert not (found.has_gradient & ~matters).any()
+    assert matters.any()
+    if on_policy:
+        assert not matters.all()
+    if on_policy and not objective.reads_level:
+        nothing = torch.zeros_like(made.logp_old)
+        known = objective.values(nothing, nothing, made.mask)
+        assert torch.allclose(known[:, :-1], values[:, :-1])
+    empty = torch.zeros(0)
+    assert objective.matters(empty, empty.long(), on_policy).shape == (0,)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

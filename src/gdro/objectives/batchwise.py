@@ -40,6 +40,17 @@ class ObjectiveLoss:
 class GroupObjective(Protocol):
     """A loss on groups of rollouts, in the two halves that micro-batches need."""
 
+    @property
+    def reads_level(self) -> bool:
+        """Whether the values depend on log-probabilities beside log pi - log pi_old. Where not, and
+        the policy has not moved since it sampled, they are known without a forward pass."""
+        ...
+
+    def matters(self, reward: torch.Tensor, group: torch.Tensor, on_policy: bool) -> torch.Tensor:
+        """(R,) False for rollouts that have no gradient whatever their values, given that log pi =
+        log pi_old if `on_policy`."""
+        ...
+
     def values(self, logp: torch.Tensor, logp_old: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(R, V) all that the loss needs of each rollout, from (R, T); differentiable in logp, a
         rollout's row depending on its own tokens alone."""

@@ -50,6 +50,18 @@ class DirectReward:
         if self.mode not in ("full", "top1"):
             raise OptionError(f"mode={self.mode!r}: choose full or top1")
 
+    @property
+    def reads_level(self) -> bool:
+        """The score is a ratio."""
+        return False
+
+    def matters(self, reward: torch.Tensor, group: torch.Tensor, on_policy: bool) -> torch.Tensor:
+        """(R,) rollouts of groups with different rewards."""
+        groups = Groups.of(group)
+        lowest = reward.new_full((len(groups.size),), torch.inf)
+        lowest = lowest.scatter_reduce(0, groups.number, reward, "amin")
+        return groups.mixed(reward > lowest[groups.number])
+
     def values(self, logp: torch.Tensor, logp_ref: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(R, 2) of each completion: s, and the tokens of it."""
         ratio = (masked(logp, mask) - masked(logp_ref, mask)).sum(1)

@@ -76,6 +76,17 @@ class DisCO:
         """tau, or its default for the score."""
         return DEFAULT_TAU[self.score] if self.tau is None else self.tau
 
+    @property
+    def reads_level(self) -> bool:
+        """logL is a level of log-probability; Lratio is 1 on policy."""
+        return self.score == "logL"
+
+    def matters(self, reward: torch.Tensor, group: torch.Tensor, on_policy: bool) -> torch.Tensor:
+        """(R,) rollouts of questions with right and wrong ones; all where the KL may charge."""
+        if not on_policy and self.beta > 0.0:
+            return torch.ones_like(reward, dtype=torch.bool)
+        return Groups.of(group).mixed(reward > self.threshold)
+
     def values(self, logp: torch.Tensor, logp_old: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(R, 3) of each rollout: its score, the sum of log pi_old - log pi, its tokens."""
         new, old, kept = masked(logp, mask), masked(logp_old, mask), mask.to(torch.float32)

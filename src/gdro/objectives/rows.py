@@ -47,6 +47,11 @@ class Groups:
         empty = values.new_full((len(self.size), width), fill)
         return empty.index_put((self.number, self.place), values)
 
+    def mixed(self, marks: torch.Tensor) -> torch.Tensor:
+        """(N,) rows of the groups in which some of the (N,) marks are set and some are not."""
+        marked = self.sum(marks.to(torch.float64))
+        return ((marked > 0) & (marked < self.size))[self.number]
+
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """(G,) sum of the (N,) values of each group. Differentiable."""
         return values.new_zeros(len(self.size)).index_add(0, self.number, values)
