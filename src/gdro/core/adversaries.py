@@ -192,6 +192,10 @@ class _Bandit(_NoRegret):
         super().__init__(bins, gamma)
         self.seed = seed
 
+    def draw(self) -> int:
+        """The bin of which the next update reads the gain, when every bin is present."""
+        return self._draw(np.zeros(self.bins))[0]
+
     def _draw(self, gains: Floats) -> tuple[int, Floats]:
         """The drawn bin among those present, and q renormalised over them."""
         q = np.where(np.isnan(gains), 0.0, self.probabilities())

@@ -4,6 +4,7 @@
     gdro simulate uniform joint --steps 3000 --delay 4        two of them, with feedback four steps late
     gdro simulate prompt_gdro:adversary=hedge,eta=2           one with options
     gdro simulate uniform --prompts 1000000 --steps 1000      a million prompts
+    gdro simulate convex                                      the theory's rate on a convex problem (gdro.lab.convex)
 
 It is a simulator: use it to see how a controller moves and to find faults, not to choose a method. docs/simulation.md.
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 from gdro.controllers.registry import controller_names
 from gdro.core.errors import GDROError
+from gdro.lab import convex
 from gdro.lab.learner import Learning
 from gdro.lab.population import World
 from gdro.lab.simulate_figure import draw_figure
@@ -35,7 +37,10 @@ DEFAULT, WORLD, LEARNING = Settings(), World(), Learning()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it succeeded, 2 when an argument is wrong."""
-    chosen = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["convex"]:
+        return convex.main(words[1:])
+    chosen = _parser().parse_args(words)
     try:
         settings = _settings(chosen)
         methods = chosen.methods or default_methods()
