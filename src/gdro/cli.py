@@ -13,6 +13,7 @@ from gdro import __version__
 
 MODULES = {
     "compare": ("gdro.lab.compare", "methods x seeds on real training: one table, one figure, one page"),
+    "sft": ("gdro.robust.sft", "fine-tune on mixed sources, plainly and robustly: worst-source loss"),
     "simulate": ("gdro.lab.simulate", "controllers on a simulated population, in seconds"),
     "fetch": ("gdro.models.fetch", "a pre-trained model, once, into the cache: gdro fetch smollm2"),
     "doctor": ("gdro.doctor", "what is here, what is missing, and how to get it"),

@@ -1,0 +1,114 @@
+"""`gdro sft`: settings and data say what is wrong with them; a run compares two methods and goes on where it was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gdro.cli import main
+from gdro.robust import RobustError
+from gdro.robust.registry import make_method, method_names
+from gdro.robust.sft_config import load_settings, recipe_names
+from gdro.robust.sft_data import load_sources
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    rows = [
+        {
+            "text": f"{n} + {n} = {2 * n}" if n % 3 else "over and over " * 3,
+            "source": "sums" if n % 3 else "words",
+            "id": f"row/{n}",
+        }
+        for n in range(90)
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+def test_a_run_compares_plain_training_with_the_method_and_is_not_run_twice(tmp_path, texts, capsys):
+    out = tmp_path / "out"
+    words = ["sft", "tiny", "--set", f"data={texts}", "--set", f"output_dir={out}", "--set", "max_steps=4",
+             "--set", "eval_steps=2", "--set", "per_device_train_batch_size=4", "--set", "validation=0.3",
+             "--set", "method={name: doremi}", "--set", "reference=erm"]  # fmt: skip
+    assert main(words) == 0
+    table = (out / "table.md").read_text()
+    assert "| before |" in table
+    assert "| erm |" in table
+    assert "| doremi |" in table
+    assert table in capsys.readouterr().out
+    record = json.loads((out / "outcomes.json").read_text())
+    assert record["sources"] == ["sums", "words"]
+    assert any("robust/weight/sums" in entry for entry in record["runs"][1]["history"])
+    weights = json.loads((out / "doremi-0" / "domain_weights.json").read_text())["train_domain_weights"]
+    assert sum(weights.values()) == pytest.approx(1.0)
+    assert (out / "figure.svg").read_text().startswith("<?xml")
+    stamp = (out / "erm-0" / "outcome.json").stat().st_mtime_ns
+    assert main(words) == 0
+    assert (out / "erm-0" / "outcome.json").stat().st_mtime_ns == stamp
+    assert main([*words, "--set", "learning_rate=0.1"]) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.yaml"], "neither a file nor one of the recipes"),
+        (["tiny", "--set", "max_stepz=3"], "max_stepz"),
+        (["tiny", "--set", "max_steps=0"], "max_steps"),
+        (["tiny", "--set", "max_steps"], "KEY=VALUE"),
+        (["tiny", "--set", "data=nowhere.jsonl"], "no such file"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(words, message, capsys):
+    assert main(["sft", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_every_recipe_is_valid(capsys):
+    assert recipe_names() == ["smollm2", "tiny"]
+    for name in recipe_names():
+        assert main(["sft", name, "--check"]) == 0
+        settings = load_settings(name)
+        options = dict(settings.method)
+        make_method(options.pop("name"), ["a", "b"], **options)
+
+
+def test_the_split_is_by_id_alone(texts):
+    settings = load_settings(None, [f"data={texts}", "validation=0.3"])
+    data = load_sources(settings)
+    lines = texts.read_text().splitlines()
+    texts.write_text("\n".join(reversed(lines)))
+    again = load_sources(settings)
+    assert data.train["id"] == again.train["id"]
+    assert set(data.train["id"]).isdisjoint(data.validation["id"])
+    assert 0.1 < len(data.validation) / 90 < 0.5
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 91"),
+        ('{"text": "x", "source": 3, "id": "y"}', "'source'"),
+        ('{"text": "", "source": "a"}', "'text'"),
+    ],
+)
+def test_a_wrong_row_is_named(texts, line, message):
+    texts.write_text(texts.read_text() + "\n" + line)
+    with pytest.raises(RobustError, match=message):
+        load_sources(load_settings(None, [f"data={texts}"]))
+
+
+def test_methods_are_made_by_name():
+    for name in method_names():
+        assert make_method(name, ["a", "b"]).groups == ("a", "b")
+    with pytest.raises(RobustError, match="none of"):
+        make_method("sgd", ["a"])
+    with pytest.raises(RobustError, match="no option 'etta'"):
+        make_method("group_dro", ["a"], etta=1)
+    with pytest.raises(RobustError, match="no options"):
+        make_method("erm", ["a"], eta=1)
