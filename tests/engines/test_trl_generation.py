@@ -136,4 +136,4 @@ def test_evaluation_bad_input():
     with pytest.raises(OptionError, match="prompt 1 has 0 tokens"):
         sample(tiny_model(), [[3], []], 1, options, seed=0)
     with pytest.raises(OptionError, match="temperature"):
-        SamplingOptions(max_new_tokens=5, eos_ids=(1,), pad_id=0, temperature=0.0)
+        SamplingOptions(max_new_tokens=5, eos_ids=(1,), pad_id=0, temperature=-1.0)

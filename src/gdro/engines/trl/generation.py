@@ -35,7 +35,7 @@ class SamplingOptions:
         max_new_tokens: bound on a completion's length, its end token included.
         eos_ids: tokens that end a completion (they are part of it).
         pad_id: any token id; it fills the left of shorter prompts, where it is masked.
-        temperature: positive divisor of the logits.
+        temperature: divisor of the logits; 0 is greedy, the likeliest token each time.
         top_k: keep the k likeliest tokens; 0 keeps all.
         top_p: keep the likeliest tokens up to this mass; 1 keeps all.
         min_p: drop tokens below this share of the likeliest one's probability; None keeps all.
@@ -52,12 +52,19 @@ class SamplingOptions:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise OptionError(f"max_new_tokens={self.max_new_tokens}: it must be at least 1")
-        if not self.temperature > 0:
-            raise OptionError(f"temperature={self.temperature}: it must be positive")
+        if not self.temperature >= 0:
+            raise OptionError(f"temperature={self.temperature}: it must be 0, which is greedy, or positive")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether nothing is drawn at random."""
+        return self.temperature == 0
 
     def warpers(self) -> LogitsProcessorList:
-        """The logits warpers that `generate` would use, in its order."""
+        """The logits warpers that `generate` would use, in its order; none when greedy."""
         chosen = LogitsProcessorList()
+        if self.greedy:
+            return chosen
         if self.temperature != 1.0:
             chosen.append(TemperatureLogitsWarper(self.temperature))
         if self.top_k:
@@ -107,11 +114,14 @@ def sample_rows(
     length = torch.full((source_R.numel(),), limit, device=device)
     rows = torch.arange(source_R.numel(), device=device)  # the row of each place in the batch
     running = torch.ones_like(rows, dtype=torch.bool)
-    noise = torch.empty(source_R.numel(), logits.shape[-1], device=device)
+    noise = torch.empty(0 if options.greedy else source_R.numel(), logits.shape[-1], device=device)
     for step in range(limit):
-        probs = torch.softmax(warpers(ids, logits.float()), -1)
-        noise.exponential_(generator=generator)
-        tokens = (probs / (noise if rows.numel() == noise.shape[0] else noise[rows])).argmax(-1)
+        if options.greedy:
+            tokens = logits.float().argmax(-1)
+        else:
+            probs = torch.softmax(warpers(ids, logits.float()), -1)
+            noise.exponential_(generator=generator)
+            tokens = (probs / (noise if rows.numel() == noise.shape[0] else noise[rows])).argmax(-1)
         out[rows, step] = torch.where(running, tokens, options.pad_id)
         ended = running & torch.isin(tokens, eos)
         length[rows[ended]] = step + 1
