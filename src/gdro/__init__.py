@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gdro.controllers.controller import Controller, Parts
-    from gdro.controllers.part import Allocator, Baseline, Batch, Estimator, Part, Selector, Weigher
+    from gdro.controllers.part import Allocation, Allocator, Baseline, Batch, Estimator, Part, Selector, Weigher
     from gdro.controllers.registry import controller_names, controller_options, make_controller, part_names
     from gdro.core.advantages import flat_advantages, group_advantages
     from gdro.core.belief import Belief
@@ -44,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "UNSEEN",
+    "Allocation",
     "Allocator",
     "Baseline",
     "Batch",
@@ -90,7 +91,7 @@ __all__ = [
 
 _PUBLIC = {
     "gdro.controllers.controller": "Controller Parts",
-    "gdro.controllers.part": "Allocator Baseline Batch Estimator Part Selector Weigher",
+    "gdro.controllers.part": "Allocation Allocator Baseline Batch Estimator Part Selector Weigher",
     "gdro.controllers.registry": "controller_names controller_options make_controller part_names",
     "gdro.core.advantages": "flat_advantages group_advantages",
     "gdro.core.belief": "Belief",

@@ -116,9 +116,9 @@ def test_feedback_missing_doubled_or_mixed_up_is_never_taken(name):
 def test_a_million_prompts():
     """Bytes of state for each prompt; seconds and memory are for benchmarks/controllers.py."""
     controller = gdro.make_controller("joint")
-    table = controller.classifier.table
+    table = controller.table
     ids = [f"dapo/{i}" for i in range(1_000_000)]
-    table.rows(ids)
+    table.admit(table.look_up(ids))
     assert len(table) == 1_000_000
     assert table.bytes_per_prompt <= 64
     for start in (0, 999_744):

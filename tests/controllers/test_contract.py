@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gdro
-from gdro.controllers.controller import Controller
+from gdro.controllers.controller import MAX_OUTSTANDING, Controller
 from gdro.core.errors import GDROError, OptionError, PlanError, PromptIdError, RewardError, StateError
 
 NAMES = gdro.controller_names()
-EXAMPLE = f"{Path(__file__).parents[2] / 'examples' / 'own_controller.py'}:Behind"
+EXAMPLE = f"{Path(__file__).parents[2] / 'examples' / 'own_part.py'}:Behind"
 OWN = ("uniform", "prompt_gdro", "rollout_gdro", "joint", "sqrt_law", "paper", "paper_prompt", "paper_rollout")
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
@@ -29,10 +29,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("joint", {"adversary": "hedge", "signal": "variance"}),
     ("joint", {"adversary": "exp3p", "weights": "omega"}),
     ("joint", {"adversary": "tsallis_inf", "weights": "mean_one"}),
-    ("joint", {"signal": "failure", "utility": "surrogate", "statistic": "pass_at_k", "window": 5}),
-    ("live_gdro", {"allot": "live"}),
+    ("joint", {"allocator": {"utility": "surrogate"}, "estimator": {"statistic": "pass_at_k", "window": 5}}),
+    ("live_gdro", {"allocator": "live_groups"}),
     ("live_gdro", {"pace": 0.001}),
-    ("joint", {"inner_edges": [0.2, 0.7], "statistic": "mean_reward", "reward_range": (-1.0, 1.0)}),
+    ("joint", {"bins": [0.2, 0.7], "estimator": {"statistic": "mean_reward"}, "reward_range": (-1.0, 1.0)}),
 ]
 every = pytest.mark.parametrize(
     ("name", "options"),
@@ -295,8 +295,8 @@ def test_bins_are_fixed_between_plan_and_answer(name, options):
 
 @every
 def test_plans_can_be_cancelled_and_are_limited(name, options):
-    controller = trained(name, options, max_outstanding=3)
-    plans = [controller.plan(IDS[:4]) for _ in range(3)]
+    controller = trained(name, options)
+    plans = [controller.plan(IDS[:4]) for _ in range(MAX_OUTSTANDING)]
     refused(controller, PlanError, lambda: controller.plan(IDS[:4]))
     controller.cancel(plans[0])
     plan = controller.plan(IDS[4:8])
@@ -452,8 +452,8 @@ def test_foreign_and_damaged_states_are_refused_whole(name, options):
     good = trained(name, options, 9).state_dict()
     other = "uniform" if name != "uniform" else "joint"
     refused(controller, StateError, lambda: controller.load_state_dict(gdro.make_controller(other).state_dict()))
-    for option, value in (("seed", 9), ("mean_rollouts", 5), ("discount", 0.5)):
-        foreign = gdro.make_controller(name, **(options | {option: value})).state_dict()
+    for option, value in (("seed", 9), ("mean_rollouts", 5), ("correct_threshold", 0.7)):
+        foreign = gdro.make_controller(name, **(options | {"max_rollouts": 12, option: value})).state_dict()
         before = gdro.state_hash(controller.state_dict())
         with pytest.raises(StateError, match=option):
             controller.load_state_dict(foreign)
@@ -510,38 +510,45 @@ def test_random_lives(variant, seed, size, mean):
         {"bins": 2.5},
         {"bins": True},
         {"mean_rollouts": 1.5},
-        {"mean_rollouts": 13},
         {"min_rollouts": 0},
         {"seed": "x"},
-        {"discount": math.nan},
-        {"discount": None},
-        {"hysteresis": "a"},
-        {"statistic": 3},
         {"reward_range": (1.0, 0.0)},
         {"reward_range": (0.0, math.inf)},
         {"reward_range": (0.0,)},
         {"reward_range": 1.0},
-        {"inner_edges": [0.5, 0.2]},
-        {"inner_edges": "ab"},
+        {"bins": [0.5, 0.2]},
+        {"bins": "ab"},
         {"correct_threshold": math.nan},
-        {"max_outstanding": 0},
-        {"window": 1.5},
         {"eta": "3"},
         {"coupled": 1},
-        {"arm_eta": -1.0},
         {"bin": 3},
+        {"estimator": {"discount": math.nan}},
+        {"estimator": {"window": 1.5}},
+        {"estimator": {"hysteresis": "a"}},
+        {"estimator": {"statistic": 3}},
+        {"estimator": {"statistic": "beta", "k": 3}},
+        {"estimator": {"window": 3, "discount": 0.5}},
+        {"allocator": {"arm_eta": -1.0}},
+        {"allocator": {"arm": 1.0}},
+        {"allocator": 3},
+        {"selector": "nobody"},
+        {"selector": {}},
+        {"baseline": "posteriori"},
+        {"mean_rollouts": 4, "max_rollouts": 3},
     ],
 )
 def test_options_out_of_range_are_named(options):
-    with pytest.raises(OptionError, match=next(iter(options))):
+    (name, value) = list(options.items())[-1]
+    word = next(reversed(value)) if isinstance(value, dict) and value else name
+    with pytest.raises(OptionError, match=word):
         gdro.make_controller("joint", **options)
 
 
 def test_numpy_numbers_are_fine_as_options():
     controller = gdro.make_controller(
-        "joint", bins=np.int64(5), eta=np.float32(2.0), seed=np.int32(3), inner_edges=np.array([0.3, 0.6])
+        "joint", bins=np.array([0.3, 0.6]), eta=np.float32(2.0), seed=np.int32(3), mean_rollouts=np.int64(4)
     )
-    twin = gdro.make_controller("joint", bins=3, eta=2.0, seed=3, inner_edges=[0.3, 0.6])
+    twin = gdro.make_controller("joint", bins=[0.3, 0.6], eta=2.0, seed=3)
     twin.load_state_dict(controller.state_dict())
 
 
@@ -550,3 +557,5 @@ def test_unknown_names_suggest_the_nearest():
         gdro.make_controller("jiont")
     with pytest.raises(OptionError, match="did you mean 'eta'"):
         gdro.make_controller("joint", etta=3)
+    with pytest.raises(OptionError, match="it is one of its estimator: give estimator={'statistic': ...}"):
+        gdro.make_controller("joint", statistic="beta")

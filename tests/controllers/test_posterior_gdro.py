@@ -7,12 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from gdro.controllers.live_gdro import worth_of_next
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gdro
-from gdro.core.source_posterior import live_probability
+from gdro.controllers.part import Batch
+from gdro.controllers.parts.selectors import worth_of_next
+from gdro.core.belief import live_probability
 
 IDS = [f"easy/{i}" for i in range(40)] + [f"hard/{i}" for i in range(40)] + [f"middle/{i}" for i in range(40)]
 RATE = {"easy": 0.99, "hard": 0.01, "middle": 0.5}
@@ -36,6 +37,16 @@ def trained(name: str, steps: int = 30, seen: int = 30, **options) -> gdro.Contr
     return controller
 
 
+def beliefs(controller: gdro.Controller, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    return controller.belief(ids).beta
+
+
+def chances(controller: gdro.Controller, ids: list[str]) -> np.ndarray:
+    """(N,) chance of each candidate to be drawn first."""
+    prompts, weights = controller.table.look_up(ids), controller.parts.weigher.selection_weights()
+    return controller.parts.selector.chances(Batch(prompts, controller.belief(ids), prompts.keys, weights, 0))
+
+
 def test_a_first_visit_is_weighed_already():
     """Two new prompts of one source: the one that failed more weighs more, where Prompt-GDRO gives both 1."""
     rewards = [[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
@@ -50,7 +61,7 @@ def test_a_first_visit_is_weighed_already():
 
 def test_baseline_and_deviation_are_the_leave_one_out_posterior():
     controller = trained("posterior_gdro")
-    a, b = (float(x[0]) for x in controller.sources.posterior(["hard/39"], np.array([-1]), controller.steps_seen))
+    a, b = (float(x[0]) for x in beliefs(controller, ["hard/39"]))
     rewards = [0.0, 1.0, 1.0, 0.0]
     controller.plan(["hard/39"])
     # observe counts the step first, but a prompt without history does not age
@@ -138,13 +149,13 @@ def test_live_prompts_are_chosen_also_among_those_never_seen():
 @pytest.mark.parametrize("acts", ["selection", "gradient", "both"])
 def test_the_choice_is_drawn_in_proportion_to_weight_times_chance_of_a_live_group(acts, size_power, explore):
     """The first of many draws, against a restatement of the rule."""
-    controller = trained("live_gdro", acts=acts, size_power=size_power, explore=explore)
+    controller = trained("live_gdro", weigher={"acts": acts}, size_power=size_power, explore=explore)
     candidates = ["easy/37", "easy/38", "easy/39", "hard/39", "middle/38", "middle/39"]
-    a, b = controller.sources.posterior(candidates, np.full(6, -1), controller.steps_seen)
+    a, b = beliefs(controller, candidates)
     chance = live_probability(a, b, 4)
     chance = chance / np.array([3, 3, 3, 1, 2, 2]) ** (1.0 - size_power)
     if acts != "gradient":
-        omega = np.minimum(np.exp(controller.eta * controller.prompt_game.adversary.score), controller.omega_max)
+        omega = np.minimum(np.exp(3.0 * controller.parts.weigher.learner.score), 15.0)
         chance = chance * omega[np.minimum((10 * a / (a + b)).astype(int), 9)]
     chance = (1.0 - explore) * chance / chance.sum() + explore / 6
     first = []
@@ -157,7 +168,7 @@ def test_the_choice_is_drawn_in_proportion_to_weight_times_chance_of_a_live_grou
 
 @pytest.mark.parametrize(("acts", "equal"), [("selection", True), ("gradient", False), ("both", False)])
 def test_the_weights_act_where_they_are_told_to(acts, equal):
-    controller = trained("live_gdro", acts=acts)
+    controller = trained("live_gdro", weigher={"acts": acts})
     ids = ["hard/1", "middle/1"]
     controller.plan(ids)
     weights = controller.observe(ids, [[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0]]).weights
@@ -169,40 +180,40 @@ def test_the_adversary_moves_the_choice_towards_what_fails():
     """With a little hope for the hard source it is chosen more often than by the chance of a gradient alone."""
     shares = {}
     for acts in ("selection", "gradient"):
-        controller = trained("live_gdro", acts=acts)
+        controller = trained("live_gdro", weigher={"acts": acts})
         chosen = controller.select([i for i in IDS if not i.startswith("middle/")], 20)
         shares[acts] = sum(prompt_id.startswith("hard/") for prompt_id in chosen)
     assert shares["selection"] > shares["gradient"]
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("options", "word"),
     [
-        ("signal", "surrogate"),
-        ("baseline", "none"),
-        ("acts", "none"),
-        ("separator", ""),
-        ("ageing", 1.5),
-        ("source_window", 0),
-        ("explore", 1.5),
-        ("size_power", 1.5),
-        ("allot", "none"),
-        ("repeats", 0.0),
-        ("repeats", float("inf")),
-        ("pace", 0.0),
-        ("pace", 2.0),
+        ({"weigher": {"signal": "surrogate"}}, "signal"),
+        ({"weigher": {"acts": "none"}}, "acts"),
+        ({"baseline": "none"}, "baseline"),
+        ({"estimator": {"ageing": 1.5}}, "ageing"),
+        ({"estimator": {"window": 0}}, "window"),
+        ({"explore": 1.5}, "explore"),
+        ({"size_power": 1.5}, "size_power"),
+        ({"allocator": "none"}, "allocator"),
+        ({"repeats": 0.0}, "repeats"),
+        ({"repeats": float("inf")}, "repeats"),
+        ({"pace": 0.0}, "pace"),
+        ({"pace": 2.0}, "pace"),
+        ({"estimator": "classifier"}, "selector 'live' needs what is known of sources, which estimator 'classifier'"),
     ],
 )
-def test_options_out_of_range_are_named(option, value):
-    with pytest.raises(gdro.OptionError, match=option):
-        gdro.make_controller("live_gdro", **{option: value})
+def test_options_out_of_range_are_named(options, word):
+    with pytest.raises(gdro.OptionError, match=word):
+        gdro.make_controller("live_gdro", **options)
 
 
 def test_rollouts_allotted_by_live_groups_are_the_best_of_all_plans():
     """Against every plan of the same total; with 3 prompts of known sources and 2 to 7 rollouts each."""
-    controller = trained("live_gdro", allot="live", min_rollouts=2, max_rollouts=7)
+    controller = trained("live_gdro", allocator="live_groups", min_rollouts=2, max_rollouts=7)
     ids = ["easy/39", "hard/39", "middle/39"]
-    a, b = controller.sources.posterior(ids, np.full(3, -1), controller.steps_seen)
+    a, b = beliefs(controller, ids)
     plan = controller.plan(ids)
 
     def live(rollouts: tuple[int, ...]) -> float:
@@ -218,12 +229,12 @@ def test_rollouts_allotted_by_live_groups_are_the_best_of_all_plans():
 def test_a_visit_lowers_the_chance_of_the_next(repeats):
     """The ratio of two chances of one source changes by e^(-visits / R), and by nothing without R."""
     plain, mine = (
-        trained("live_gdro", steps=1, acts="gradient", explore=0.0, repeats=r, ageing=0.5) for r in (None, repeats)
+        trained("live_gdro", steps=1, weigher={"acts": "gradient"}, explore=0.0, repeats=r, estimator={"ageing": 0.5})
+        for r in (None, repeats)
     )
     ids = ["middle/1", "middle/39"]
-    rows = mine.classifier.table.known_rows(ids)
-    assert mine.classifier.visits_of(rows).tolist() == plain.classifier.visits_of(rows).tolist() == [1, 0]
-    without, found = (controller._chances(ids, rows) for controller in (plain, mine))
+    assert mine.belief(ids).visits.tolist() == plain.belief(ids).visits.tolist() == [1, 0]
+    without, found = (chances(controller, ids) for controller in (plain, mine))
     worth = 1.0 if repeats is None else np.exp(-1.0 / repeats)
     assert found[0] / found[1] == pytest.approx(worth * without[0] / without[1], rel=1e-12)
 
@@ -245,9 +256,9 @@ def test_a_prompt_visited_very_often_can_still_fill_a_batch():
     assert (worth_of_next(np.array([0, 10**6]), 1.0) > 0.0).all()
     controller = trained("live_gdro", explore=0.0, repeats=0.01)
     assert sorted(controller.select(IDS, len(IDS))) == sorted(IDS)
-    chances = controller._chances(IDS, controller.classifier.table.known_rows(IDS))
-    assert (chances > 0.0).all()
-    assert chances.sum() == pytest.approx(1.0)
+    found = chances(controller, IDS)
+    assert (found > 0.0).all()
+    assert found.sum() == pytest.approx(1.0)
 
 
 def test_without_repeats_the_tail_is_hammered_and_with_them_it_is_not():
@@ -259,8 +270,7 @@ def test_without_repeats_the_tail_is_hammered_and_with_them_it_is_not():
         for _ in range(200):
             plan = controller.plan(controller.select(crowd, 8))
             controller.observe(plan.prompt_ids, rewards_of(plan, rng))
-        rows = controller.classifier.table.known_rows(crowd[400:])
-        most[repeats] = controller.classifier.visits_of(rows).max()
+        most[repeats] = controller.belief(crowd[400:]).visits.max()
     assert most[5.0] < 0.6 * most[None]
 
 
@@ -268,11 +278,8 @@ def test_a_source_counts_by_its_progress():
     """The chances with and without `pace`, after the same visits, differ by the progress of the sources alone."""
     plain, mine = (trained("live_gdro", explore=0.0, pace=pace) for pace in (None, 0.001))
     ids = ["easy/39", "hard/39", "middle/39"]
-    rows = np.full(3, -1)
-    assert mine.progress is not None
-    progress = mine.progress.of(mine.sources.places(ids))
-    plain.sources, plain.prompt_game = mine.sources, mine.prompt_game
-    ratio = mine._chances(ids, rows) / plain._chances(ids, rows)
+    progress = mine.parts.selector.progress.of(mine.table.look_up(ids).sources)
+    ratio = chances(mine, ids) / chances(plain, ids)
     np.testing.assert_allclose(ratio / ratio[0], progress / progress[0], rtol=1e-12)
     assert len(set(progress.tolist())) == 3
 

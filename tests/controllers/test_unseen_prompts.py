@@ -1,7 +1,7 @@
 """On prompts that never come twice, a controller whose memory is of prompts and their bins is plain GRPO.
 
 So where the data are as long as the run, the paper's two games, whatever their options, and the allocations by prompt
-train what GRPO trains, to the last bit: docs/evidence.md leaves their rows out where that is so.
+train what GRPO trains, to the last bit.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from gdro.core.prompt_game import Weights
 
 import gdro
+from gdro.controllers.parts.weighers import Weights
 from gdro.core.adversaries import AdversaryName
 from gdro.core.difficulty import Statistic
 from gdro.core.shadow_price import Utility
@@ -22,17 +22,20 @@ from gdro.core.signals import Signal
 STATISTICS, SIGNALS, UTILITIES = get_args(Statistic), get_args(Signal), get_args(Utility)
 CASES = [
     *(
-        ("prompt_gdro", {"signal": signal, "statistic": statistic, "adversary": adversary, "weights": weights})
+        (
+            "prompt_gdro",
+            {"signal": signal, "estimator": {"statistic": statistic}, "adversary": adversary, "weights": weights},
+        )
         for signal, statistic, adversary, weights in product(
             SIGNALS, STATISTICS, get_args(AdversaryName), get_args(Weights)
         )
     ),
     *(
-        ("rollout_gdro", {"utility": utility, "statistic": statistic})
+        ("rollout_gdro", {"utility": utility, "estimator": {"statistic": statistic}})
         for utility, statistic in product(UTILITIES, STATISTICS)
     ),
     *(
-        ("joint", {"signal": signal, "utility": utility, "coupled": coupled})
+        ("joint", {"signal": signal, "allocator": {"utility": utility}, "coupled": coupled})
         for signal, utility, coupled in product(SIGNALS, UTILITIES, (True, False))
     ),
     *((name, {}) for name in ("paper", "paper_prompt", "paper_rollout", "sqrt_law", "neyman", "knapsack", "vip")),

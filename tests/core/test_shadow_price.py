@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gdro.controllers.rollout_gdro import RolloutGDRO
 
+import gdro
 from gdro.core.budget import exact_budget, sqrt_law
 from gdro.core.errors import OptionError
 from gdro.core.shadow_price import RolloutGame
@@ -40,7 +40,9 @@ def test_the_whole_controller_finds_the_law_from_rewards():
     Whole rollouts cannot follow the law to the digit; what counts is the noise, within 1.5 % of the law's.
     """
     rng = np.random.default_rng(0)
-    controller = RolloutGDRO(bins=3, min_rollouts=1, max_rollouts=16, discount=1.0, arm_ema=0.05)
+    controller = gdro.make_controller(
+        "rollout_gdro", bins=3, min_rollouts=1, max_rollouts=16, arm_ema=0.05, estimator={"discount": 1.0}
+    )
     ids = [f"p{i}" for i in range(200)]
     rates = np.repeat([0.0528, 0.5, 0.8162], [100, 60, 40])
     noise, demand = [], []
@@ -86,7 +88,7 @@ def test_a_controller_divides_its_step_by_the_plans_on_their_way():
     rewards = [[1.0, 1.0, 1.0, 0.0]] * 4 + [[1.0, 0.0, 0.0, 0.0]] * 4
 
     def moved(more: int) -> float:
-        controller = RolloutGDRO(min_rollouts=1)
+        controller = gdro.make_controller("rollout_gdro", min_rollouts=1)
         for _ in range(3):
             controller.observe(
                 ids, [np.resize(r, n) for r, n in zip(rewards, controller.plan(ids).rollouts, strict=True)]
@@ -94,9 +96,9 @@ def test_a_controller_divides_its_step_by_the_plans_on_their_way():
         plan = controller.plan(ids)
         for _ in range(more):
             controller.plan(ids)
-        before = controller.rollout_game.price
+        before = controller.parts.allocator.game.price
         controller.observe(ids, [np.resize(r, n) for r, n in zip(rewards, plan.rollouts, strict=True)])
-        return controller.rollout_game.price - before
+        return controller.parts.allocator.game.price - before
 
     assert moved(0) != 0.0
     assert moved(3) == pytest.approx(moved(0) / 4)
@@ -118,7 +120,13 @@ def test_the_price_rises_with_excess_demand_and_falls_without():
 def test_a_learner_over_arms_learns_from_losses():
     """Only bin 1 earns from rollouts. It ends with more of them than the others, and its good arms are played more."""
     rng = np.random.default_rng(1)
-    controller = RolloutGDRO(bins=3, utility="surrogate", arm_eta=4.0, hysteresis=0.0, discount=1.0)
+    controller = gdro.make_controller(
+        "rollout_gdro",
+        bins=3,
+        utility="surrogate",
+        arm_eta=4.0,
+        estimator={"hysteresis": 0.0, "discount": 1.0},
+    )
     ids = [f"p{i}" for i in range(90)]
     rates = np.repeat([0.05, 0.5, 0.95], 30)
     played = []
@@ -132,7 +140,7 @@ def test_a_learner_over_arms_learns_from_losses():
         played.append([plan.rollouts[:30].mean(), plan.rollouts[30:60].mean(), plan.rollouts[60:].mean()])
     late = np.mean(played[150:], axis=0)
     assert late[1] > 5.5 > 3.5 > max(late[0], late[2])
-    game = controller.rollout_game
+    game = controller.parts.allocator.game
     chances = game.arm_probabilities(game.arm_losses(np.ones(3) / 3))
     assert chances[1, 4:7].sum() > 3.0 * chances[1, 0]
     assert (game.arm_utility != 0.0).sum() >= 15  # arms are really tried

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gdro.controllers.part import Facts, Part
+from gdro.controllers.part import Allocation, Facts, Part
 from gdro.core.errors import HookError
 from gdro.core.types import Bools, Floats, Ints
 
@@ -27,16 +27,16 @@ def check_rank(part: Part, ids: Sequence[str], rank: Floats) -> Floats:
     return values
 
 
-def check_allocation(part: Part, ids: Sequence[str], answer: tuple[Ints, Floats | None], facts: Facts) -> Ints:
+def check_allocation(part: Part, ids: Sequence[str], answer: Allocation, facts: Facts) -> Ints:
     """(M,) rollouts within their bounds and of the exact total.
 
     Raises:
         HookError: anything else; names the part and the first prompt at fault.
     """
     where = _where(part, "allocate")
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        raise HookError(f"{where} answered a {type(answer).__name__}; it is a pair, rollouts and demand (or None)")
-    counts = _shaped(where, answer[0], (len(ids),), "rollouts for each prompt")
+    if not isinstance(answer, Allocation):
+        raise HookError(f"{where} answered a {type(answer).__name__}; it is a gdro.Allocation")
+    counts = _shaped(where, answer.rollouts, (len(ids),), "rollouts for each prompt")
     if not np.issubdtype(counts.dtype, np.integer):
         raise HookError(f"{where} answered rollouts of type {counts.dtype}; they are whole numbers (gdro.exact_budget)")
     low, mean, high = facts.min_rollouts, facts.mean_rollouts, facts.max_rollouts

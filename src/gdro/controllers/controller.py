@@ -137,7 +137,8 @@ class Controller:
         high = plain("max_rollouts", max(3 * mean, LEAST_ROOM) if max_rollouts is None else max_rollouts, int)
         if not 1 <= low <= mean <= high:
             raise OptionError(
-                f"rollouts must satisfy 1 <= min_rollouts <= mean_rollouts <= max_rollouts, not {low} <= {mean} <= {high}"
+                "rollouts must satisfy 1 <= min_rollouts <= mean_rollouts <= max_rollouts, "
+                f"not {low} <= {mean} <= {high}"
             )
         scale = plain("reward_range", reward_range, tuple[float, float])
         if len(scale) != 2 or not 1e-100 <= scale[1] - scale[0] <= 1e100:
@@ -272,10 +273,10 @@ class Controller:
         answer = allocator.allocate(batch)
         rollouts = check_allocation(allocator, prompts.ids, answer, self.facts)
         bins = batch.belief.bins
-        if answer[1] is None:
+        if answer.demand is None:
             demand = bin_demand(rollouts, bins, self.bins, self.mean_rollouts)
         else:
-            demand = check_demand(allocator, answer[1], self.bins)
+            demand = check_demand(allocator, answer.demand, self.bins)
         self.plans_made += 1
         self._outstanding.append(Pending(self.table.admit(prompts), bins, rollouts, demand, inclusion))
         return Plan(prompts.ids, rollouts.copy(), bins.copy())

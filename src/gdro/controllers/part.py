@@ -14,9 +14,10 @@ after all questions were answered (and in `update_losses`, for the few that need
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -82,6 +83,20 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+
+class Allocation(NamedTuple):
+    """What an allocator answers.
+
+    Attributes:
+        rollouts: (M,) whole numbers within the bounds, with sum exactly M * nbar (`gdro.exact_budget` makes them so).
+        demand: (B,) what each bin asked for before that; None for the mean of what its prompts got.
+        shadow_price: at which it asked; NaN without one.
+    """
+
+    rollouts: Ints
+    demand: Floats | None = None
+    shadow_price: float = math.nan
 
 
 @dataclass(kw_only=True, eq=False)
@@ -222,9 +237,8 @@ class Allocator(Part):
     equal: ClassVar[bool] = False
     """Whether every prompt gets `mean_rollouts`."""
 
-    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
-        """(M,) whole numbers within the bounds, with sum exactly M * nbar (`gdro.exact_budget` makes them so); and what
-        each bin asked for before that, (B,), or None for the mean of what its prompts got."""
+    def allocate(self, batch: Batch) -> Allocation:
+        """The rollouts of the M prompts."""
         raise NotImplementedError
 
 

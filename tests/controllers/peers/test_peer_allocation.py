@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-from gdro.controllers.contrib.posterior import expected_variance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peer_worlds import rates, step
@@ -14,6 +13,7 @@ from peer_worlds import rates, step
 import gdro
 from gdro.controllers.contrib.knapsack import knapsack_gains
 from gdro.controllers.contrib.vip import rollout_variance
+from gdro.core.belief import expected_variance
 from gdro.core.greedy import greedy_allocation
 
 RATES = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=5)
@@ -104,7 +104,7 @@ def test_vip_variance_is_convex_from_its_least_rollouts(estimator, low):
 @pytest.mark.parametrize(("estimator", "low"), [("rloo", 1), ("dr_grpo", 2)])
 def test_vip_refuses_rollouts_where_its_variance_is_not_convex(estimator, low):
     with pytest.raises(gdro.OptionError, match="min_rollouts"):
-        gdro.make_controller("vip", estimator=estimator, min_rollouts=low)
+        gdro.make_controller("vip", form=estimator, min_rollouts=low)
 
 
 @pytest.mark.parametrize("estimator", ["rloo", "dr_grpo"])
@@ -125,7 +125,7 @@ def test_neyman_minimises_the_variance_of_the_batch():
     rng, rate = np.random.default_rng(1), {"a": 0.5, "b": 0.03, "c": 0.8, "d": 0.97}
     for _ in range(6):
         step(controller, list(rate), rate, rng)
-    a, b = controller.posterior(np.arange(4))
+    a, b = controller.belief(list(rate)).beta
     variance = expected_variance(a, b)
     plan = controller.plan(list(rate))
     best = min(float((variance / n).sum()) for n in plans(4, 16, 1, 7))
@@ -152,7 +152,7 @@ def test_posterior_follows_its_recursion():
         plan = controller.plan(["x"])
         controller.observe(["x"], [[1.0, 1.0, 1.0, 0.0]])
     assert plan.rollouts.tolist() == [4]
-    a, b = controller.posterior(np.array([0, -1]))
+    a, b = controller.belief(["x", "new"]).beta
     assert a.tolist() == [0.5 * (0.5 + 0.5 + 3) + 0.5 + 3, 1.0]
     assert b.tolist() == [0.5 * (0.5 + 0.5 + 1) + 0.5 + 1, 1.0]
 

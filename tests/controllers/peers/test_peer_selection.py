@@ -9,11 +9,11 @@ import pytest
 from peer_worlds import exact, rates, rewards_for, step
 
 import gdro
+from gdro.controllers.contrib.categories import MOST_SOURCES
 from gdro.controllers.contrib.thompson import beta_draws
-from gdro.controllers.registry import REGISTRY
 from gdro.core.hashing import prompt_key
 
-SELECTING = [name for name, entry in REGISTRY.items() if entry.factory.selects]
+SELECTING = [name for name in gdro.controller_names() if gdro.make_controller(name).selects]
 RATE = rates(60)
 IDS = list(RATE)
 
@@ -77,7 +77,7 @@ def test_another_seed_or_step_selects_others(name):
     assert set(chosen) != set(fresh.select(IDS, 20))
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SELECTING])
+@pytest.mark.parametrize("name", [name for name in gdro.controller_names() if name not in SELECTING])
 def test_the_others_say_that_they_do_not_select(name):
     with pytest.raises(gdro.OptionError, match=r"does not select prompts; draw the batch and call plan"):
         gdro.make_controller(name).select(IDS, 3)
@@ -123,29 +123,34 @@ def test_mopps_tries_unseen_prompts():
     assert controller.select(["solved", "new"], 1) == ["new"]
 
 
+def rates_of(controller: gdro.Controller) -> tuple[float, float]:
+    return tuple(controller.parts.selector.state.values())
+
+
 def test_greso_counts_dead_visits_in_a_row():
     controller = gdro.make_controller("greso", rate_step=0.0)
     for _ in range(3):
         exact(controller, {"easy": [1.0] * 4, "hard": [0.0] * 4, "live": [1.0, 0.0, 0.0, 0.0]})
-    rows = controller.classifier.table.known_rows(["easy", "hard", "live", "new"])
-    assert controller.keep_probability(rows).tolist() == [0.125, 0.125, 1.0, 1.0]
+    rows = controller.table.look_up(["easy", "hard", "live", "new"]).rows
+    greso = controller.parts.selector
+    assert greso.keep_probability(rows).tolist() == [0.125, 0.125, 1.0, 1.0]
     exact(controller, {"easy": [0.0] * 4, "hard": [1.0, 0.0, 0.0, 0.0], "live": [1.0] * 4})
-    assert controller.keep_probability(rows).tolist() == [0.5, 1.0, 0.5, 1.0]
+    assert greso.keep_probability(rows).tolist() == [0.5, 1.0, 0.5, 1.0]
     for _ in range(20):
         exact(controller, {"easy": [0.0] * 4})
-    assert controller.keep_probability(rows)[0] == 0.01
+    assert greso.keep_probability(rows)[0] == 0.01
 
 
 def test_greso_rates_move_towards_their_targets():
     controller = gdro.make_controller("greso")
     batch = {"easy": [1.0] * 4, "hard": [0.0] * 4} | {f"live{k}": [1.0, 0.0, 0.0, 0.0] for k in range(6)}
     exact(controller, batch)
-    assert (controller.p_easy, controller.p_hard) == (0.5, 0.5)  # every prompt was new
+    assert rates_of(controller) == (0.5, 0.5)  # every prompt was new
     exact(controller, batch)  # 1/8 easy >= .25/3, 1/8 hard < .5/3
-    assert (controller.p_easy, controller.p_hard) == pytest.approx((0.49, 0.51))
+    assert rates_of(controller) == pytest.approx((0.49, 0.51))
     for _ in range(100):
         exact(controller, batch)
-    assert (controller.p_easy, controller.p_hard) == pytest.approx((0.05, 0.95))
+    assert rates_of(controller) == pytest.approx((0.05, 0.95))
 
 
 def test_greso_skips_at_its_rate_and_fills_up():
@@ -166,29 +171,30 @@ def test_adarft_follows_its_rule():
         correct = int(rng.integers(0, 5))
         exact(controller, {"a": [1.0] * correct + [0.0] * (4 - correct)})
         target = min(max(target + 50 * math.tanh(2 * (correct / 4 - 0.5)), 0.0), 100.0)
-        assert controller.target == pytest.approx(target)
-    assert controller.metrics()["target_difficulty"] == controller.target
+        assert controller.parts.selector.state["target"] == pytest.approx(target)
+    assert controller.metrics()["target_difficulty"] == controller.parts.selector.state["target"]
 
 
 def test_adarft_takes_the_nearest():
     controller = trained("adarft")
-    rows = controller.classifier.table.known_rows(IDS)
-    distance = np.abs(controller.difficulty(rows) - controller.target)
+    rate = controller.belief(IDS).rate
+    difficulty = 100.0 * (1.0 - np.where(np.isnan(rate), 0.5, rate))
+    distance = np.abs(difficulty - controller.parts.selector.state["target"])
     chosen = {IDS.index(prompt_id) for prompt_id in controller.select(IDS, 15)}
     assert max(distance[list(chosen)]) <= min(np.delete(distance, list(chosen))) + 1e-6
 
 
 def test_sec_value_follows_its_recursion():
-    controller = gdro.make_controller("sec", category="prefix")
+    controller = gdro.make_controller("sec", category="source")
     for _ in range(3):
         exact(controller, {"x/1": [1.0, 0.0, 0.0, 0.0], "x/2": [0.0] * 4, "y/1": [1.0, 1.0, 0.0, 0.0]})
     mean_x = 2 * math.sqrt(0.25 * 0.75) / 2  # |A| averages 2 sqrt(p (1-p)); half of x's rollouts have none
-    assert controller.value[:2] == pytest.approx([mean_x * (1 - 0.5**3), 1.0 - 0.5**3])
+    assert controller.parts.selector.state["value"][:2] == pytest.approx([mean_x * (1 - 0.5**3), 1.0 - 0.5**3])
     assert controller.metrics()["categories"] == 2
 
 
 def test_sec_draws_categories_by_softmax():
-    controller = gdro.make_controller("sec", category="prefix", temperature=0.5)
+    controller = gdro.make_controller("sec", category="source", temperature=0.5)
     exact(controller, {"x/0": [1.0, 1.0, 0.0, 0.0], "y/0": [0.0] * 4})
     candidates = [f"x/{k}" for k in range(3)] + [f"y/{k}" for k in range(30)]
     first = 0
@@ -200,26 +206,26 @@ def test_sec_draws_categories_by_softmax():
 
 
 def test_dump_score_is_window_mean_plus_bonus():
-    controller = gdro.make_controller("dump", category="prefix", span=6)
+    controller = gdro.make_controller("dump", category="source", span=6)
     exact(controller, {"x/1": [1.0, 1.0, 0.0, 0.0], "y/1": [0.0] * 4})
     exact(controller, {"x/1": [0.0] * 4})
     # x: four |A| of 1, then four of 0, of which six are kept; y: four of 0
     bonus = [math.sqrt(2 * math.log(13) / 9), math.sqrt(2 * math.log(13) / 5)]
-    assert controller._scores()[:2] == pytest.approx([2 / 6 + bonus[0], bonus[1]])
+    assert controller.parts.selector.scores()[:2] == pytest.approx([2 / 6 + bonus[0], bonus[1]])
 
 
 def test_dump_window_takes_more_than_it_holds():
-    controller = gdro.make_controller("dump", category="prefix", span=3)
+    controller = gdro.make_controller("dump", category="source", span=3)
     for _ in range(5):
         exact(controller, {"x/1": [1.0, 1.0, 0.0, 0.0], "x/2": [1.0, 1.0, 0.0, 0.0]})
-    assert controller.recent[0].tolist() == [1.0, 1.0, 1.0]
-    assert controller.tried[0] == 40
+    assert controller.parts.selector.state["recent"][0].tolist() == [1.0, 1.0, 1.0]
+    assert controller.parts.selector.state["tried"][0] == 40
 
 
 @pytest.mark.parametrize("span", [1, 7, 30, 5000])
 def test_dump_window_is_the_newest_of_a_queue_by_category(span):
     """The queue of each category, entered one prompt at a time in the order of the keys."""
-    controller, rng = gdro.make_controller("dump", category="prefix", span=span), np.random.default_rng(span)
+    controller, rng = gdro.make_controller("dump", category="source", span=span), np.random.default_rng(span)
     queues: dict[str, list[float]] = {}
     for _ in range(12):
         batch = {IDS[place]: rng.random(4).tolist() for place in rng.choice(60, 20, replace=False)}
@@ -228,29 +234,29 @@ def test_dump_window_is_the_newest_of_a_queue_by_category(span):
             group = np.array(batch[prompt_id])
             sizes = np.sort(np.abs(group - group.mean()) / group.std())
             queues.setdefault(prompt_id.partition("/")[0], []).extend(sizes.tolist())
-    for name, index in controller.prefixes.items():
+    for index, name in enumerate(controller.table.sources):
         newest = queues[name][-span:]
         places = np.arange(len(queues[name]) - len(newest), len(queues[name])) % span
-        assert controller.recent[index, places] == pytest.approx(newest, rel=1e-12)
-        assert controller.tried[index] == len(queues[name])
+        assert controller.parts.selector.state["recent"][index, places] == pytest.approx(newest, rel=1e-12)
+        assert controller.parts.selector.state["tried"][index] == len(queues[name])
 
 
 def test_bins_are_categories_and_unseen_prompts_one_more():
     controller = trained("sec")
     scores = controller.metrics()["category_score"]
     assert len(scores) == controller.bins
-    assert controller.metrics()["category_score_unseen"] == controller.value[-1] > 0.0
-    assert scores == controller.value[:-1].tolist()
+    assert controller.metrics()["category_score_unseen"] == controller.parts.selector.state["value"][-1] > 0.0
+    assert scores == controller.parts.selector.state["value"][:-1].tolist()
 
 
-def test_too_many_prefixes_are_an_error_that_changes_nothing():
-    controller = gdro.make_controller("sec", category="prefix", most_categories=2)
-    with pytest.raises(gdro.OptionError, match="most_categories=2 is too small"):
-        controller.select(["a/1", "b/1", "c/1"], 1)
-    before = gdro.state_hash(controller.state_dict())
-    with pytest.raises(gdro.OptionError, match="most_categories=2 is too small"):
-        controller.plan(["a/1", "b/1", "c/1"])
-    assert gdro.state_hash(controller.state_dict()) == before
+def test_too_many_sources_are_an_error_that_changes_nothing():
+    controller = gdro.make_controller("sec", category="source")
+    ids = [f"{place}/1" for place in range(MOST_SOURCES + 1)]
+    for call in (lambda: controller.select(ids, 1), lambda: controller.plan(ids)):
+        before = gdro.state_hash(controller.state_dict())
+        with pytest.raises(gdro.OptionError, match=r"at most 256 sources apart, the ids have 257"):
+            call()
+        assert gdro.state_hash(controller.state_dict()) == before
 
 
 @pytest.mark.parametrize(
@@ -265,7 +271,6 @@ def test_too_many_prefixes_are_an_error_that_changes_nothing():
         ("sec", "temperature", 0.0),
         ("sec", "category", "family"),
         ("dump", "span", 0),
-        ("dump", "most_categories", 0),
     ],
 )
 def test_options_out_of_range_are_refused(name, option, value):

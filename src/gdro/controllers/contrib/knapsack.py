@@ -18,9 +18,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.part import BETA, Batch
+from gdro.controllers.part import BETA, Allocation, Batch
 from gdro.controllers.parts.allocators import RaggedAllocator
-from gdro.core.types import UNSEEN, Floats, Ints
+from gdro.core.types import UNSEEN, Floats
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,11 +33,11 @@ class Knapsack(RaggedAllocator):
     def needs(self) -> frozenset[str]:
         return frozenset({BETA})
 
-    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+    def allocate(self, batch: Batch) -> Allocation:
         seen = np.flatnonzero(batch.belief.bins != UNSEEN)
         a, b = (column[seen] for column in batch.belief.beta)
         gains = knapsack_gains(a / (a + b), self.facts.min_rollouts, self.facts.max_rollouts)
-        return self.by_gain(gains, seen, batch), None
+        return Allocation(self.by_gain(gains, seen, batch))
 
 
 def knapsack_gains(p: Floats, low: int, high: int) -> Floats:

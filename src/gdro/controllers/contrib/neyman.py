@@ -13,10 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.part import BETA, Batch
+from gdro.controllers.part import BETA, Allocation, Batch
 from gdro.controllers.parts.allocators import RaggedAllocator
 from gdro.core.belief import expected_variance
-from gdro.core.types import UNSEEN, Floats, Ints
+from gdro.core.types import UNSEEN
 
 
 @dataclass(kw_only=True, eq=False)
@@ -29,9 +29,9 @@ class Neyman(RaggedAllocator):
     def needs(self) -> frozenset[str]:
         return frozenset({BETA})
 
-    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+    def allocate(self, batch: Batch) -> Allocation:
         seen = np.flatnonzero(batch.belief.bins != UNSEEN)
         a, b = (column[seen] for column in batch.belief.beta)
         n = np.arange(self.facts.min_rollouts, self.facts.max_rollouts)
         gains = np.outer(expected_variance(a, b), 1.0 / (n * (n + 1.0)))
-        return self.by_gain(gains, seen, batch), None
+        return Allocation(self.by_gain(gains, seen, batch))

@@ -11,10 +11,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.part import Batch
+from gdro.controllers.part import Allocation, Batch
 from gdro.controllers.parts.allocators import RaggedAllocator
 from gdro.core.hashing import exponentials, step_keys
-from gdro.core.types import UNSEEN, Floats, Ints
+from gdro.core.types import UNSEEN
 
 
 @dataclass(kw_only=True, eq=False)
@@ -23,7 +23,7 @@ class RandomRagged(RaggedAllocator):
 
     name: ClassVar[str] = "random_ragged"
 
-    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+    def allocate(self, batch: Batch) -> Allocation:
         seen = np.flatnonzero(batch.belief.bins != UNSEEN)
         wanted = exponentials(step_keys(batch.keys[seen], self.facts.seed, 1))
-        return self.by_demand(wanted, seen, batch), None
+        return Allocation(self.by_demand(wanted, seen, batch))

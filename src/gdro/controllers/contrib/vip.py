@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.controllers.part import BETA, Batch
+from gdro.controllers.part import BETA, Allocation, Batch
 from gdro.controllers.parts.allocators import RaggedAllocator
 from gdro.core.belief import expected_variance
 from gdro.core.types import UNSEEN, Floats, Ints
@@ -49,12 +49,12 @@ class VIP(RaggedAllocator):
         convex = self.facts.min_rollouts >= needed
         self.require(convex, "form", f"needs min_rollouts >= {needed}, where its variance is convex")
 
-    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+    def allocate(self, batch: Batch) -> Allocation:
         seen = np.flatnonzero(batch.belief.bins != UNSEEN)
         a, b = (column[seen] for column in batch.belief.beta)
         arms = np.arange(self.facts.min_rollouts, self.facts.max_rollouts + 1)
         gains = np.outer(4.0 * expected_variance(a, b), -np.diff(rollout_variance(arms, self.form)))
-        return self.by_gain(gains, seen, batch), None
+        return Allocation(self.by_gain(gains, seen, batch))
 
 
 def rollout_variance(n: Ints, form: Variance) -> Floats:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.part import BETA, Allocator, Batch
+from gdro.controllers.part import BETA, Allocation, Allocator, Batch
 from gdro.core.belief import Belief, live_gains
 from gdro.core.budget import exact_budget, sqrt_law
 from gdro.core.greedy import greedy_allocation
@@ -26,8 +26,9 @@ class Uniform(Allocator):
     name: ClassVar[str] = "uniform"
     equal: ClassVar[bool] = True
 
-    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
-        return np.full(len(batch), self.facts.mean_rollouts), np.full(self.facts.bins, float(self.facts.mean_rollouts))
+    def allocate(self, batch: Batch) -> Allocation:
+        mean = self.facts.mean_rollouts
+        return Allocation(np.full(len(batch), mean), np.full(self.facts.bins, float(mean)))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -110,12 +111,12 @@ class ShadowPrice(RaggedAllocator):
             self.price_limit,
         )
 
-    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+    def allocate(self, batch: Batch) -> Allocation:
         share = bin_shares(batch.belief.bins, self.facts.bins)
         demand = asked = self.game.demand(share, batch.weights if self.coupled else None)
         if self.utility == "surrogate":
             asked = self.game.draw(share, uniforms(self.facts.bins, self.facts.seed, batch.number))
-        return self.by_bin(asked, batch), demand
+        return Allocation(self.by_bin(asked, batch), demand)
 
     def update(self, outcome: Outcome, before: Belief) -> None:
         seen = outcome.bins != UNSEEN
@@ -157,13 +158,13 @@ class SqrtLaw(RaggedAllocator):
         centre = (self.facts.edges[1:] + self.facts.edges[:-1]) / 2.0
         self.state = {"variance": centre * (1.0 - centre)}
 
-    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+    def allocate(self, batch: Batch) -> Allocation:
         share, mean = bin_shares(batch.belief.bins, self.facts.bins), self.facts.mean_rollouts
         variance = self.state["variance"]
         if batch.weights is not None:
             variance = variance * batch.weights**2
         demand = sqrt_law(share, variance, mean) if share.any() else np.full(self.facts.bins, float(mean))
-        return self.by_bin(demand, batch), demand
+        return Allocation(self.by_bin(demand, batch), demand)
 
     def update(self, outcome: Outcome, before: Belief) -> None:
         bins = self.facts.bins
@@ -188,6 +189,6 @@ class LiveGroups(RaggedAllocator):
     def needs(self) -> frozenset[str]:
         return frozenset({BETA})
 
-    def allocate(self, batch: Batch) -> tuple[Ints, Floats | None]:
+    def allocate(self, batch: Batch) -> Allocation:
         gains = live_gains(*batch.belief.beta, self.facts.min_rollouts, self.facts.max_rollouts)
-        return self.by_gain(gains, np.arange(len(batch)), batch), None
+        return Allocation(self.by_gain(gains, np.arange(len(batch)), batch))

@@ -28,7 +28,8 @@ class Live(Selector):
     one makes a noisy step. Here the same weights act one stage earlier. Among the candidates, prompt i is drawn with a
     chance in proportion to
 
-        omega_b(i) * s_i * e^(-v_i / R) * N(i)^(alpha - 1),    s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],   p_i ~ Beta(a_i, b_i)
+        omega_b(i) * s_i * e^(-v_i / R) * N(i)^(alpha - 1)
+        s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],    p_i ~ Beta(a_i, b_i)
 
     the adversary's weight of its bin (eq. 14) times the probability that its rewards will differ times what is left to
     learn from it after v_i visits times a power of the number N(i) of candidates from its source, without replacement

@@ -13,7 +13,7 @@ from gdro.lab.simulation import controller_of
 from gdro.runs.config import ConfigError, load_config
 from gdro.runs.trainer_args import controller_of as controller_of_run
 
-BEHIND = f"{Path(__file__).parents[2] / 'examples' / 'own_controller.py'}:Behind"
+BEHIND = f"{Path(__file__).parents[2] / 'examples' / 'own_part.py'}:Behind"
 
 HEAD = """from dataclasses import dataclass
 from typing import ClassVar
@@ -23,30 +23,30 @@ import gdro
 
 def test_every_door_takes_it(tmp_path):
     config = load_config(None, [f"controller={BEHIND}", "controller.boost=4"])
-    assert (config.controller.options["boost"], config.controller.options["pace"]) == (4, 0.1)
+    assert config.controller.options["boost"] == 4
     plan = tmp_path / "plan.yaml"
     plan.write_text(f"name: a\nseeds: [1]\nmethods: {{mine: {{controller: {{name: '{BEHIND}', boost: 4.0}}}}}}\n")
     (job,) = jobs_of(read_plan(plan), tmp_path)
     made = [
         gdro.make_controller(BEHIND, boost=4.0),
-        controller_of(f"{BEHIND}:boost=4,pace=0.1"),
+        controller_of(f"{BEHIND}:boost=4"),
         controller_of_run(config),
         controller_of_run(job.config),
         default_controller(
             GDROConfig(str(tmp_path), controller=BEHIND, controller_options={"boost": 4.0}, bf16=False, use_cpu=True)
         ),
     ]
-    assert {(type(one), one.name, one.boost) for one in made} == {(type(made[0]), "behind", 4.0)}
+    assert {one.parts.weigher.boost for one in made} == {4.0}
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Mine = 3", "is no controller class; derive it from gdro.Controller"),
-        ("Other = 3", "has no class 'Mine'"),
-        ("class Mine(gdro.Controller): pass", "is called 'uniform', as one of gdro's is"),
+        ("Mine = 3", "is neither a part nor a preset"),
+        ("Other = 3", "has no part 'Mine'"),
+        ("class Mine(gdro.Weigher): pass", "a saved state goes by a name of its own"),
         (
-            "class Mine(gdro.Controller):\n    boost: float = 1.0\n    name: ClassVar[str] = 'mine'",
+            "class Mine(gdro.Weigher):\n    boost: float = 1.0\n    name: ClassVar[str] = 'mine'",
             "boost is no option yet; write @dataclass",
         ),
     ],
@@ -65,5 +65,3 @@ def test_a_file_that_is_not_there_and_an_option_that_is_not():
         load_config(None, ["controller=nowhere/mine.py:Mine"])
     with pytest.raises(ConfigError, match=r"controller.bost.*did you mean controller.boost\?"):
         load_config(None, [f"controller={BEHIND}", "controller.bost=4"])
-    with pytest.raises(ConfigError, match=r"controller.pace = 2 .*must lie in \(0, 1\]"):
-        load_config(None, [f"controller={BEHIND}", "controller.pace=2"])
