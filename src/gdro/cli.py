@@ -17,6 +17,7 @@ MODULES = {
     "simulate": ("gdro.lab.simulate", "controllers on a simulated population, in seconds"),
     "fetch": ("gdro.models.fetch", "a pre-trained model, once, into the cache: gdro fetch smollm2"),
     "doctor": ("gdro.doctor", "what is here, what is missing, and how to get it"),
+    "diffusion": ("gdro.diffusion.main", "train a flow model on groups of images and rewards (arXiv 2601.02036)"),
     "bench": ("gdro.lab.bench", "measure what a controller costs"),
 }
 """Commands that read their own arguments: the module whose `main(words)` runs them, and their line of help."""

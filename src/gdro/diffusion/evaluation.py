@@ -1,0 +1,110 @@
+"""Looking at a model: images of the validation prompts, the same noise each time, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+
+from gdro.diffusion.config import DiffusionConfig
+from gdro.diffusion.errors import DiffusionError
+from gdro.diffusion.families import Conditions, Family, Images, rows
+from gdro.diffusion.measures import Floats, diversity, features, kernel_distance
+from gdro.diffusion.rewards import Reward
+from gdro.diffusion.store import image_seed
+from gdro.diffusion.training import Scored
+from gdro.io import write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        images: of all validation prompts, one after the other.
+        fields: of the record: means over prompts of reward, judge, drift and diversity, and the rewards by prompt.
+    """
+
+    images: Images
+    fields: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Keep the images."""
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, save({"images": torch.from_numpy(np.ascontiguousarray(self.images))}))
+
+
+def load_images(path: Path) -> Images:
+    """The images of an evaluation.
+
+    Raises:
+        DiffusionError: they are not there.
+    """
+    if not path.is_file():
+        raise DiffusionError(f"{path}: the images of this evaluation are missing")
+    found: Images = load_file(path)["images"].numpy()
+    return found
+
+
+def validation_set(data: Sequence[Scored], config: DiffusionConfig) -> list[Scored]:
+    """The prompts looked at: the first `num_validation_prompts` by the hash that is their id."""
+    chosen = sorted(data, key=lambda one: one.stored.prompt_id)[: config.num_validation_prompts]
+    return [one for one in data if one in chosen]
+
+
+def evaluate(
+    family: Family,
+    told: Conditions,
+    data: Sequence[Scored],
+    config: DiffusionConfig,
+    reward: Reward,
+    judge: Reward | None,
+) -> Evaluation:
+    """Sample and measure. Drift is the kernel distance to the stored images of the base, a prompt at a time.
+
+    Raises:
+        DiffusionError: a reward raised or returned no numbers.
+    """
+    images = _sample(family, told, data, config)
+    count = config.num_validation_images
+    table: dict[str, list[float]] = {name: [] for name in ("reward", "judge", "drift", "diversity")}
+    unscored = 0
+    for place, one in enumerate(data):
+        mine = images[place * count : (place + 1) * count]
+        prompts, what = [one.stored.prompt] * count, f"prompt {one.stored.prompt!r}, validation images"
+        values = reward(mine, prompts, what)
+        unscored += int(np.isnan(values).sum())
+        table["reward"].append(_known_mean(values))
+        table["judge"].append(_known_mean(judge(mine, prompts, what)) if judge is not None else float("nan"))
+        seen = features(mine)
+        table["drift"].append(kernel_distance(seen, features(one.stored.images)))
+        table["diversity"].append(diversity(seen))
+    fields: dict[str, Any] = {name: _known_mean(np.array(values)) for name, values in table.items()}
+    fields["unscored"] = unscored
+    fields["reward_by_prompt"] = {one.stored.prompt: value for one, value in zip(data, table["reward"], strict=True)}
+    return Evaluation(images, fields)
+
+
+def _sample(family: Family, told: Conditions, data: Sequence[Scored], config: DiffusionConfig) -> Images:
+    wanted = [
+        (one.row, image_seed(config.seed, f"validation/{one.stored.prompt_id}", number))
+        for one in data
+        for number in range(config.num_validation_images)
+    ]
+    parts = []
+    for first in range(0, len(wanted), config.sample_batch_size):
+        batch = wanted[first : first + config.sample_batch_size]
+        mine = rows(told, torch.tensor([row for row, _ in batch]))
+        seeds = [seed for _, seed in batch]
+        parts.append(family.decode(family.sample(mine, seeds, config.num_inference_steps, config.guidance_scale)))
+    return np.concatenate(parts)
+
+
+def _known_mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
