@@ -19,8 +19,11 @@ def test_files_in_order() -> None:
 
 def test_duplicates_name_both_places() -> None:
     files = [("a.jsonl", [(1, prompt("x")), (2, prompt("y"))]), ("b.jsonl", [(7, prompt("y"))])]
-    with pytest.raises(DataError, match=r"'s/y' is there twice: a.jsonl, row 2 and b.jsonl, row 7"):
+    with pytest.raises(DataError, match=r"'s/y' is there twice: a.jsonl, row 2 and b.jsonl, row 7; remove"):
         collect(files)
+    other = Prompt("s/y", "another text", "1", "s")
+    with pytest.raises(DataError, match=r"they are two prompts: .* set data.id_column: null"):
+        collect([("a", [(1, prompt("y"))]), ("b", [(1, other)])])
 
 
 def test_text_and_chats_do_not_mix() -> None:

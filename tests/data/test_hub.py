@@ -45,6 +45,20 @@ def test_saved_to_disk(tmp_path: Path) -> None:
         list(read_hub(str(tmp_path / "dict"), columns=COLUMNS))
 
 
+@pytest.mark.parametrize(("split", "rows"), [("train", 12), ("train[:5]", 5), ("train[50%:]+train[:1]", 7)])
+def test_the_split_of_a_saved_dataset_counts(tmp_path: Path, split: str, rows: int) -> None:
+    made = datasets.Dataset.from_dict({"prompt": [f"q{i}" for i in range(12)], "answer": [str(i) for i in range(12)]})
+    made.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": made}).save_to_disk(tmp_path / "dict")
+    for name in ("one", "dict"):
+        found = list(read_hub(str(tmp_path / name), split=split, columns=Columns()))
+        assert len(found) == rows
+        assert found[-1][1].answer == {12: "11", 5: "4", 7: "0"}[rows]
+        for wrong in ("test", "train[", "test[:2]"):
+            with pytest.raises(DataError, match="no such split; the folder has train"):
+                list(read_hub(str(tmp_path / name), split=wrong, columns=Columns()))
+
+
 def test_errors_name_the_dataset(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'answer'; it has problem, solution, uid"):
         list(read_hub(str(folder), columns=Columns("problem")))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,26 @@ def test_a_line_of_100_mb_is_refused_without_reading_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 2: the line is longer than 16 MiB"):
         list(read_jsonl(path))
     assert MAX_LINE_BYTES == 16 * 2**20
+
+
+def test_gzip_is_read_and_other_packed_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "sums.jsonl.gz"
+    path.write_bytes(gzip.compress(GOOD * 3))
+    assert [prompt.data_source for _, prompt in read_jsonl(path)] == ["sums"] * 3
+    path.write_bytes(gzip.compress(GOOD * 3)[:-12])
+    with pytest.raises(DataError, match="breaks off or is damaged"):
+        list(read_jsonl(path))
+    for magic, name in ((b"PK\x03\x04", "zip"), (b"\x28\xb5\x2f\xfd", "zstandard")):
+        path.write_bytes(magic + b"...")
+        with pytest.raises(DataError, match=f"is a {name} file; unpack it first"):
+            list(read_jsonl(path))
+
+
+def test_home_and_whole_numbers_as_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rows = [{"prompt": f"p{i}", "answer": 1, "id": i} for i in (7, 8.0)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [prompt.id for _, prompt in read_jsonl("~/a.jsonl")] == ["a/7", "a/8"]
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

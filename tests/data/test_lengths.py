@@ -51,5 +51,5 @@ def test_dropping_all_is_an_error() -> None:
 
 
 def test_chat_without_template() -> None:
-    with pytest.raises(DataError, match="'a' is a chat and the model's tokenizer has no chat template"):
+    with pytest.raises(DataError, match=r"prompt 'a': .* the model's tokenizer has no chat template"):
         check_lengths([prompt("a", 1, chat=True)], Tokenizer(None), 8)

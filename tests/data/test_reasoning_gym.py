@@ -8,11 +8,11 @@ import reasoning_gym
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gdro.data.cells import BLOCK
+from gdro.data.chat import Shape
 from gdro.data.reasoning_gym import (
-    BLOCK,
     Cell,
     Family,
-    answer_of,
     cells_from_config,
     draw_mixture,
     load_mixture,
@@ -66,7 +66,7 @@ def test_every_gold_answer_scores_one_and_wrong_ones_less():
     for prompt in load_mixture(DEFAULT_MIXTURE, 1024, seed=0) + load_mixture(DEFAULT_MIXTURE, 256, 0, "heldout"):
         assert score(prompt, prompt.answer) == 1.0
         assert score(prompt, f" {prompt.answer}\n") == 1.0
-        assert score(prompt, f"I think 7. <answer>{prompt.answer}</answer>") == 1.0
+        assert score(prompt, f" {prompt.answer}\n") == 1.0
         for wrong in ("", "x", prompt.answer + "1", "<answer></answer>", "∑"):
             assert score(prompt, wrong) < 1.0
 
@@ -97,7 +97,8 @@ def test_rounding_does_not_make_a_wrong_word_right():
 def test_level_config_reaches_the_scorer():
     prompt = load_mixture([SUMS], 1, seed=0)[0]
     assert prompt.metadata["config"] == SUMS.config
-    assert prompt.source == "reasoning_gym"
+    assert prompt.data_source == "reasoning_gym"
+    assert prompt.source == prompt.id.rpartition("/")[0]
 
 
 @given(st.text())
@@ -107,9 +108,26 @@ def test_any_completion_gets_a_score(text):
         assert 0.0 <= score(load_mixture([cell], 1, seed=0)[0], text) <= 1.0
 
 
-def test_answer_of_takes_the_last_tagged_answer():
-    assert answer_of("<answer>1</answer> no, <answer> 2 </answer>") == "2"
-    assert answer_of("  42 \n") == "42"
+@pytest.mark.parametrize(
+    ("family", "what"),
+    [("game_of_life_halting", "any answer"), ("puzzle24", "one constant"), ("coin_flip", "a mere beginning")],
+)
+def test_a_family_that_pays_for_no_answer_is_refused(family, what):
+    with pytest.raises(ValueError, match=f"cell {family}/default: the scorer of {family} pays in full for {what}"):
+        load_mixture([Cell(family)], 8, seed=0)
+
+
+def test_a_mixture_as_chats_has_the_same_ids_and_scores():
+    shape = Shape("Solve: {prompt}", chat=True, system_prompt="Answer with one word.")
+    plain, chats = load_mixture([SUMS, WORDS], 8, 0), load_mixture([SUMS, WORDS], 8, 0, shape=shape)
+    assert [p.id for p in plain] == [p.id for p in chats]
+    assert chats[0].messages == [
+        {"role": "system", "content": "Answer with one word."},
+        {"role": "user", "content": f"Solve: {plain[0].messages}"},
+    ]
+    for one, other in zip(plain, chats, strict=True):
+        for answer in (one.answer, "banana", one.answer[:1]):
+            assert score(one, answer) == score(other, answer)
 
 
 def test_duplicates_are_dropped_counted_and_too_small_a_cell_is_an_error():

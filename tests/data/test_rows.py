@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdro.data.chat import Shape
 from gdro.data.errors import DataError
-from gdro.data.rows import Columns, Shape, answer_text, content_hash, number_text, to_prompt
+from gdro.data.rows import Columns, answer_text, content_hash, number_text, to_prompt
 
 
 def make(row: dict[str, Any], columns: Columns | None = None, shape: Shape | None = None) -> Any:
@@ -42,7 +43,8 @@ def test_column_whose_name_has_a_dot_comes_first() -> None:
     ("value", "text"),
     [("007", "007"), (" 3 ", " 3 "), (3, "3"), (-3, "-3"), (3.0, "3"), (0.1, "0.1"), (-0.0, "0"),
      (10**30, "1" + "0" * 30),
-     (Decimal("2.50"), "2.5"), (Decimal("1E+3"), "1000"), (1e15, "1000000000000000"), (1.5e-7, "1.5e-07")],
+     (Decimal("2.50"), "2.5"), (Decimal("1E+3"), "1000"), (1e15, "1000000000000000"), (1.5e-7, "0.00000015"),
+     (0.00001, "0.00001"), (2.5e-7, "0.00000025")],
 )  # fmt: skip
 def test_answers_become_text(value: Any, text: str) -> None:
     assert answer_text(value, "answer", "f, row 1") == text
@@ -86,7 +88,7 @@ def test_bad_prompts_are_errors(value: Any, what: str) -> None:
         make({"prompt": value, "answer": "1"})
 
 
-@pytest.mark.parametrize("value", [None, "", True, 1.0, [1]])
+@pytest.mark.parametrize("value", [None, "", True, 1.5, [1]])
 def test_bad_ids_are_errors(value: Any) -> None:
     with pytest.raises(DataError, match=r"row 3: uid is"):
         make({"prompt": "p", "answer": "1", "uid": value}, Columns(id="uid"))

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from ordinary import ORDINARY
 
 from gdro.verify import causes, guards
-from gdro.verify.extract import TAIL_CHARS, find_answer, tail
 from gdro.verify.fastpath import decide, number
 from gdro.verify.magnitude import CEILING, evaluate, operand_after, operand_before
 
@@ -104,9 +103,7 @@ def test_no_text_makes_a_guard_raise(text: str) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(TEXT, TEXT)
-def test_no_text_makes_the_extraction_raise(text: str, other: str) -> None:
-    assert len(find_answer(text).text) <= max(len(text), TAIL_CHARS)
-    assert len(tail(text)) <= TAIL_CHARS
+def test_no_text_makes_a_quick_decision_raise(text: str, other: str) -> None:
     number(text)
     assert decide(text, other) in (None, True, False)
 
@@ -116,35 +113,3 @@ def test_no_text_makes_the_extraction_raise(text: str, other: str) -> None:
 def test_the_estimate_is_right_on_small_integers(left: int, right: int, operator: str) -> None:
     expected = eval(f"float({left}{operator.replace('^', '**')}{right})")
     assert evaluate(f"{left}{operator}{{{right}}}") == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("completion", "answer"),
-    [
-        (r"\boxed{5} then \boxed{3}", "3"),
-        (r"\boxed{5}. So \boxed{3}", "3"),
-        (r"$\boxed{3}$ or $\boxed{4}$", "3, 4"),
-        (r"$a=\boxed{3}, b=\boxed{4}$", "3, 4"),
-        (r"\boxed{4}\boxed{3}", "4, 3"),
-        (r"\boxed{\boxed{3}}", "3"),
-        (r"\boxed {3}", "3"),
-        (r"\boxed{3} and then \boxed{4", "3"),
-        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-    ],
-)
-def test_which_box_is_the_answer(completion: str, answer: str) -> None:
-    assert find_answer(completion) == (answer, True)
-
-
-def test_without_a_closed_box_the_last_whole_lines_are_the_answer() -> None:
-    lines = "\n".join(f"line {i}" for i in range(1000))
-    assert find_answer(lines).boxed is False
-    assert find_answer(lines).text.startswith("line ")
-    assert find_answer(lines).text.endswith("line 999")
-
-
-@pytest.mark.parametrize(
-    "text", ["\\boxed{" * 100_000, "{" * 1_000_000, "\\boxed{4}, " * 100_000, "\\boxed{" + "{}" * 400_000], ids=range(4)
-)
-def test_extraction_ends_on_megabytes(text: str) -> None:
-    assert len(find_answer(text).text) <= TAIL_CHARS

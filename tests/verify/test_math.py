@@ -6,8 +6,11 @@ import pytest
 from math_verify import parse, verify
 from ordinary import ORDINARY, WORDINGS, generated
 
-from gdro.verify import GoldError, Task, causes
-from gdro.verify.math import check_gold, score
+from gdro.verify import GoldError, ScorerSpec, Task, causes
+from gdro.verify.math import check_gold
+from gdro.verify.scorers import load_scorer
+
+score = load_scorer(ScorerSpec("math"))
 
 DIFFERENT = {("3", "3.")}
 """Where stock math-verify calls an ordinary right answer wrong."""

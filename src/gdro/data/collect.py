@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from gdro.data.errors import DataError
+from gdro.data.errors import COUNTS_ANEW, DataError
 from gdro.data.prompts import Prompt
 
 Rows = Iterable[tuple[int, Prompt]]
@@ -46,9 +46,10 @@ def collect(files: Iterable[tuple[str, Rows]], duplicates: OnDuplicate = "error"
             continue
         index, first_name, first_row = kept[prompt.id]
         if duplicates == "error":
+            other = prompts[index].messages != prompt.messages
             raise DataError(
                 f"id {prompt.id!r} is there twice: {first_name}, row {first_row} and {name}, row {row}; "
-                "remove one, or set duplicates to keep_first"
+                + (f"they are two prompts: {COUNTS_ANEW}" if other else "remove one, or set duplicates to keep_first")
             )
         dropped += 1
         contradictions += (prompts[index].messages, prompts[index].answer) != (prompt.messages, prompt.answer)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gdro.data.chat import Shape
 from gdro.data.errors import DataError
 from gdro.data.prompts import Prompt
-from gdro.data.rows import Columns, Shape, to_prompt
+from gdro.data.rows import Columns, to_prompt
 
 
 def read_hub(
@@ -33,6 +34,7 @@ def read_hub(
         DataError: the dataset, subset, split or a column is not there, it has no rows, or a row is malformed.
     """
     columns, shape = columns or Columns(), shape or Shape()
+    path = str(Path(path).expanduser()) if path.startswith("~") else path
     source = Path(path).name if source is None else source
     where = f"dataset {path}{f' ({name})' if name else ''}, split {split}"
     dataset = load_split(path, name, split, where)
@@ -62,12 +64,18 @@ def load_split(path: str, name: str | None, split: str, where: str) -> Any:
 
 
 def _saved(saved: Any, split: str, where: str) -> Any:
-    """The split of a folder written by `save_to_disk`; a single saved dataset has no split of its own."""
-    if not isinstance(saved, dict):
-        return saved
-    if split not in saved:
-        raise DataError(f"{where}: no such split; the folder has {', '.join(map(str, saved))}")
-    return saved[split]
+    """The split of a folder written by `save_to_disk`, `train[:5]` too; one saved without a name is `train`."""
+    import datasets
+
+    parts = saved if isinstance(saved, dict) else {str(saved.split or "train"): saved}
+    try:
+        wanted = datasets.ReadInstruction.from_spec(split).to_absolute(
+            {name: len(part) for name, part in parts.items()}
+        )
+    except (ValueError, AssertionError) as error:
+        raise DataError(f"{where}: no such split; the folder has {', '.join(map(str, parts))}") from error
+    cut = [parts[part.splitname].select(range(part.from_, part.to)) for part in wanted]
+    return cut[0] if len(cut) == 1 else datasets.concatenate_datasets(cut)
 
 
 def _top_columns(known: list[str], columns: Columns, where: str) -> list[str]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
+from gdro.data.chat import Shape
 from gdro.data.errors import DataError, shown
 from gdro.data.prompts import Prompt
-from gdro.data.rows import Columns, Shape, to_prompt
+from gdro.data.rows import Columns, to_prompt
 
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstandard",
+}
+"""First bytes of packed files."""
 MAX_LINE_BYTES = 16 * 2**20
 """Longest line read; a prompt is far shorter, and a file of one endless line must not fill the memory."""
 
@@ -32,11 +43,11 @@ def read_jsonl(
         DataError: the file cannot be read, holds no row, or a row is malformed.
     """
     path = Path(path)
-    source = path.stem if source is None else source
+    source = path.name.removesuffix(".gz").rpartition(".")[0] or path.stem if source is None else source
     columns, shape = columns or Columns(), shape or Shape()
     free = [name for name, given in (("id", columns.id), ("source", columns.source)) if given is None]
     first, absent = True, list[str]()
-    with open_file(path) as file:
+    with open_file(path, packed=True) as file:
         for number, row in objects(file, path):
             place = f"{path}, row {number}"
             if first:
@@ -50,15 +61,32 @@ def read_jsonl(
         raise DataError(f"{path}: the file has no rows; give a file of one JSON object a line")
 
 
-def open_file(path: Path) -> BinaryIO:
-    """`path` opened for reading bytes; a DataError where that cannot be."""
+def open_file(path: Path, *, packed: bool = False) -> BinaryIO:
+    """`path` opened for reading bytes; `~` is the home folder.
+
+    Args:
+        path: the file.
+        packed: a gzip file is unpacked while it is read.
+
+    Raises:
+        DataError: it cannot be read, or is packed in a way that is not unpacked here.
+    """
+    path = path.expanduser()
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name the file, or a list of files")
     try:
-        return path.open("rb")
+        file = path.open("rb")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{path}: cannot be read ({reason}); check the path") from error
+    start = file.peek(6)
+    kind = next((name for magic, name in _PACKED.items() if start.startswith(magic)), None)
+    if kind == "gzip" and packed:
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    if kind is not None:
+        file.close()
+        raise DataError(f"{path}: is a {kind} file; unpack it first")
+    return file
 
 
 def _with_present(columns: Columns, present: list[str]) -> Columns:
@@ -78,7 +106,7 @@ def _check_absent(row: Mapping[str, Any], absent: list[str], place: str) -> None
 def objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The line number and object of every line; a DataError names the first bad line."""
     number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
+    while line := _line(file, path):
         number += 1
         place = f"{path}, row {number}"
         if len(line) > MAX_LINE_BYTES:
@@ -87,6 +115,13 @@ def objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]
         text = _decoded(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, place)
         if text.strip():
             yield number, _object(text, place)
+
+
+def _line(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return file.readline(MAX_LINE_BYTES + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}: breaks off or is damaged ({error}); copy it again") from error
 
 
 def _decoded(line: bytes, place: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gdro.data.chat import TemplateValues, encode
 from gdro.data.errors import DataError
 from gdro.data.prompts import Prompt
 
@@ -32,6 +33,7 @@ def check_lengths(
     tokenizer: Any,
     max_prompt_tokens: int,
     overlong: Literal["error", "drop"] = "error",
+    values: TemplateValues | None = None,
 ) -> Lengths:
     """The prompts of at most `max_prompt_tokens` tokens, chat template included.
 
@@ -40,12 +42,13 @@ def check_lengths(
         tokenizer: a Hugging Face tokenizer.
         max_prompt_tokens: the longest allowed.
         overlong: `error` stops at longer ones, `drop` leaves them out and counts them.
+        values: variables of the chat template.
 
     Raises:
-        DataError: there are longer ones and `overlong` is `error`; all are longer; or a chat prompt meets a
-            tokenizer without a chat template.
+        DataError: there are longer ones and `overlong` is `error`; all are longer; or the tokenizer has no chat
+            template, or one that refuses a prompt; it is named.
     """
-    counts = [_tokens(prompt, tokenizer) for prompt in prompts]
+    counts = [_tokens(prompt, tokenizer, values) for prompt in prompts]
     fits = [prompt for prompt, count in zip(prompts, counts, strict=True) if count <= max_prompt_tokens]
     longest = max(counts, default=0)
     dropped = len(prompts) - len(fits)
@@ -59,14 +62,8 @@ def check_lengths(
     return Lengths(fits, dropped, longest, sum(count for count in counts if count <= max_prompt_tokens))
 
 
-def _tokens(prompt: Prompt, tokenizer: Any) -> int:
-    if isinstance(prompt.messages, str):
-        return len(tokenizer(prompt.messages)["input_ids"])
-    if tokenizer.chat_template is None:
-        raise DataError(
-            f"prompt {prompt.id!r} is a chat and the model's tokenizer has no chat template; "
-            "use plain-text prompts (data.chat: false) or a chat model"
-        )
-    messages = [dict(message) for message in prompt.messages]
-    encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
-    return len(encoded["input_ids"])
+def _tokens(prompt: Prompt, tokenizer: Any, values: TemplateValues | None) -> int:
+    try:
+        return len(encode(prompt.messages, tokenizer, values))
+    except DataError as error:
+        raise DataError(f"prompt {prompt.id!r}: {error}") from error

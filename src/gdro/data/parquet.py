@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gdro.data.chat import Shape
 from gdro.data.errors import DataError
 from gdro.data.jsonl import open_file
 from gdro.data.prompts import Prompt
-from gdro.data.rows import Columns, Shape, to_prompt
+from gdro.data.rows import Columns, to_prompt
 
 VERL_COLUMNS = Columns("prompt", "reward_model.ground_truth", "extra_info.index", "data_source")
 BATCH_ROWS = 1024

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gdro.data.chat import Shape
 from gdro.data.errors import DataError
 from gdro.data.raw import Row, read_raw
-from gdro.data.rows import Columns, Shape, content_hash, to_prompt
+from gdro.data.rows import Columns, content_hash, to_prompt
 
 HUB = "open-r1/DAPO-Math-17k-Processed"
 COLUMNS = Columns(prompt="prompt", answer="solution")

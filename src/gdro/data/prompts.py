@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gdro.core.prompts import source_of
+
 Message = Mapping[str, str]
 """One chat turn: `{"role": ..., "content": ...}`."""
 
@@ -20,16 +22,21 @@ class Prompt:
         id: stable and source-qualified, e.g. `reasoning_gym/chain_sum/2/17`; it survives shuffling, sharding and
             a new epoch, and no two prompts of a run share it.
         messages: a chat, or plain text for a model that has no chat template.
-        answer: the gold answer, as the verifier of this source wants it.
-        source: the data source; which verifier scores the prompt may depend on it.
+        answer: the gold answer, as the verifier wants it.
+        data_source: name of the data set; `source` is what controllers, reports and comparisons group by.
         metadata: whatever else the verifier needs (JSON values only).
     """
 
     id: str
     messages: str | list[Message]
     answer: str
-    source: str
+    data_source: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """What stands before the last "/" of the id: the data set, and the task and level where it has them."""
+        return source_of(self.id)
 
 
 def fingerprint(prompts: Iterable[Prompt]) -> str:
@@ -37,6 +44,6 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     digest = hashlib.sha256()
     for prompt in prompts:
         messages = prompt.messages if isinstance(prompt.messages, str) else [dict(turn) for turn in prompt.messages]
-        row = [prompt.id, messages, prompt.answer, prompt.source, dict(prompt.metadata)]
+        row = [prompt.id, messages, prompt.answer, prompt.data_source, dict(prompt.metadata)]
         digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()

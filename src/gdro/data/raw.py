@@ -30,7 +30,7 @@ def read_raw(source: str | Path, name: str | None = None, split: str = "train") 
     Raises:
         DataError: nothing is there, it cannot be read, or it has no row.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     rows = _files(_chosen(path, name, split)) if _has_files(path) else _hub(str(source), name, split)
     empty = True
     for row in rows:
@@ -82,7 +82,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
-    with open_file(path) as file:
+    with open_file(path, packed=True) as file:
         for number, row in objects(file, path):
             yield f"{path}, row {number}", row
 

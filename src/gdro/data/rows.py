@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from gdro.data.chat import Shape
 from gdro.data.errors import DataError, shown
 from gdro.data.prompts import Message, Prompt
 
@@ -46,28 +47,6 @@ class Columns:
         return [name for name in (self.prompt, self.answer, self.id, self.source, *self.metadata) if name is not None]
 
 
-@dataclass(frozen=True)
-class Shape:
-    """How a plain-text prompt is put to the model; chat messages are taken as they are.
-
-    Attributes:
-        template: text with `{prompt}` in it exactly once, or None.
-        chat: make it one user message, so that the model's chat template applies.
-    """
-
-    template: str | None = None
-    chat: bool = False
-
-    def __post_init__(self) -> None:
-        if self.template is not None and self.template.count("{prompt}") != 1:
-            raise DataError(f"template {shown(self.template)}: must hold {{prompt}} exactly once")
-
-    def apply(self, text: str) -> str | list[Message]:
-        """`text` as the model gets it."""
-        whole = text if self.template is None else self.template.replace("{prompt}", text)
-        return [{"role": "user", "content": whole}] if self.chat else whole
-
-
 def to_prompt(row: Mapping[str, Any], columns: Columns, shape: Shape, source: str, place: str) -> Prompt:
     """The Prompt of one row.
 
@@ -90,8 +69,7 @@ def to_prompt(row: Mapping[str, Any], columns: Columns, shape: Shape, source: st
         own = content_hash(messages)
     answer = answer_text(column(row, columns.answer, place), columns.answer, place)
     metadata = {name: _json_value(column(row, name, place), name, place) for name in columns.metadata}
-    shaped = shape.apply(messages) if isinstance(messages, str) else messages
-    return Prompt(f"{source}/{own}", shaped, answer, source, metadata)
+    return Prompt(f"{source}/{own}", shape.apply(messages, place), answer, source, metadata)
 
 
 def column(row: Mapping[str, Any], name: str, place: str) -> Any:
@@ -127,6 +105,8 @@ def answer_text(value: Any, name: str, place: str) -> str:
 def number_text(value: int | float | Decimal, name: str, place: str) -> str:
     """A number as text: whole ones without a point (`3.0` is `3`), others in the shortest exact form.
 
+    Never in e-notation, which reads as Euler's number elsewhere: JSON's 0.00001 is `0.00001`.
+
     Whole floats from 1e16 on, which may have lost digits, and numbers that are not finite are errors.
     """
     if not math.isfinite(value):
@@ -136,7 +116,7 @@ def number_text(value: int | float | Decimal, name: str, place: str) -> str:
     if isinstance(value, int):
         return str(value)
     if not value.is_integer():
-        return repr(value)
+        return format(Decimal(repr(value)), "f")
     if abs(value) >= 1e16:
         raise DataError(f"{place}: {name} is {value!r}, too large for a float to be exact; give it as text")
     return str(int(value))
@@ -166,6 +146,8 @@ def _message(item: Any, name: str, place: str) -> Message:
 def _name(value: Any, name: str, place: str, *, whole_numbers: bool) -> str:
     if whole_numbers and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if whole_numbers and isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
+        return str(int(value))  # a column of whole numbers that had a gap somewhere
     if whole_numbers and not isinstance(value, str):
         what = "null" if value is None else _kind(value)
         raise DataError(f"{place}: {name} is {what}; an id is text or a whole number")

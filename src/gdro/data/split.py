@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from gdro.data.errors import DataError
+from gdro.data.errors import COUNTS_ANEW, DataError
 from gdro.data.prompts import Prompt
 from gdro.data.rows import content_hash
 
@@ -50,11 +50,15 @@ def check_disjoint(train: Sequence[Prompt], heldout: Sequence[Prompt]) -> int:
     Raises:
         DataError: an id is in both.
     """
-    both = {prompt.id for prompt in train} & {prompt.id for prompt in heldout}
+    texts = {prompt.id: content_hash(_plain(prompt)) for prompt in train}
+    both = [prompt for prompt in heldout if prompt.id in texts]
     if both:
-        raise DataError(f"{len(both)} ids are both trained on and held out, e.g. {min(both)!r}; take them out of one")
-    texts = {content_hash(_plain(prompt)) for prompt in train}
-    return sum(content_hash(_plain(prompt)) in texts for prompt in heldout)
+        first = min(prompt.id for prompt in both)
+        others = sum(texts[prompt.id] != content_hash(_plain(prompt)) for prompt in both)
+        remedy = f"{others} of them name two prompts: {COUNTS_ANEW}" if others else "take them out of one"
+        raise DataError(f"{len(both)} ids are both trained on and held out, e.g. {first!r}; {remedy}")
+    known = set(texts.values())
+    return sum(content_hash(_plain(prompt)) in known for prompt in heldout)
 
 
 def _plain(prompt: Prompt) -> str:

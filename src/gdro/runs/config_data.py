@@ -6,8 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from gdro.data.chat import Shape
+from gdro.data.errors import DataError
 from gdro.runs.config_base import Count, CountOrZero, Fraction, Section, Seed, SettingError, Text, Texts
 
+Scalar = bool | int | float | str | None
 Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 
 
@@ -18,6 +21,33 @@ class _Data(Section):
         default="error",
         description="A prompt above generation.max_prompt_tokens: stop, or drop and count it.",
     )
+    template: Text | None = Field(
+        default=None, description="Text put round every plain-text prompt; holds {prompt} exactly once."
+    )
+    chat: bool = Field(
+        default=False,
+        description="Send a plain-text prompt as one user message, for the model's chat template.",
+    )
+    system_prompt: Text | None = Field(
+        default=None, description="A system message in front of every chat; null puts none there."
+    )
+    chat_template_kwargs: dict[str, Scalar] | None = Field(
+        default=None,
+        description="Variables of the model's chat template, e.g. `{enable_thinking: false}`.",
+    )
+
+    @property
+    def shape(self) -> Shape:
+        """How a plain-text prompt is put to the model."""
+        return Shape(self.template, self.chat, self.system_prompt)
+
+    @model_validator(mode="after")
+    def _shape_is_whole(self) -> _Data:
+        try:
+            self.shape  # noqa: B018
+        except DataError as error:
+            raise SettingError("data.template", str(error)) from error
+        return self
 
 
 class ReasoningGymData(_Data):
@@ -70,13 +100,6 @@ class _RowData(_Data):
     )
     metadata_columns: Texts = Field(
         default=(), description="Further columns handed to a Python reward function with the prompt."
-    )
-    template: Text | None = Field(
-        default=None, description="Text put round every plain-text prompt; holds {prompt} exactly once."
-    )
-    chat: bool = Field(
-        default=False,
-        description="Send a plain-text prompt as one user message, for the model's chat template.",
     )
 
 

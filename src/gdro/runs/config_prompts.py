@@ -12,7 +12,7 @@ from gdro.data.hub import read_hub
 from gdro.data.jsonl import read_jsonl
 from gdro.data.parquet import read_parquet
 from gdro.data.prompts import Prompt
-from gdro.data.rows import Columns, Shape
+from gdro.data.rows import Columns
 from gdro.data.split import check_disjoint, choose, split_heldout
 from gdro.runs.config_data import DataConfig, HubData, JsonlData, ParquetData, ReasoningGymData
 
@@ -90,9 +90,9 @@ def _reasoning_gym(data: ReasoningGymData) -> RunPrompts:
 
     try:
         cells = _cells(data)
-        train = load_mixture(cells, data.size, data.seed, "train")
+        train = load_mixture(cells, data.size, data.seed, "train", data.shape)
         apart = cells if data.heldout_shares == "weights" else [replace(cell, weight=1.0) for cell in cells]
-        heldout = load_mixture(apart, data.heldout_size, data.seed, "heldout") if data.heldout_size else []
+        heldout = load_mixture(apart, data.heldout_size, data.seed, "heldout", data.shape) if data.heldout_size else []
     except ValueError as error:
         raise DataError(f"data.cells: {error}") from error
     return RunPrompts(train, heldout, {"heldout_text_seen": check_disjoint(train, heldout)})
@@ -105,7 +105,7 @@ def _has_own_heldout(data: ParquetData | JsonlData | HubData) -> bool:
 def _files(data: ParquetData | JsonlData | HubData, *, heldout: bool) -> Iterator[tuple[str, Rows]]:
     """Each file (or split) of one side, with its rows; nothing is read before it is asked for."""
     columns = Columns(data.prompt_column, data.answer_column, data.id_column, data.source_column, data.metadata_columns)
-    shape = Shape(data.template, data.chat)
+    shape = data.shape
     if isinstance(data, HubData):
         split = data.heldout_split if heldout and data.heldout_split is not None else data.split
         yield (

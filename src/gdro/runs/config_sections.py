@@ -51,6 +51,11 @@ class VerifierConfig(Section):
         default=None,
         description="For kind python: `path/to/file.py:name`, imported from there and nowhere else.",
     )
+    answer: Literal["whole", "last_number", "last_box", "last_answer_tag"] | None = Field(
+        default=None,
+        description="What of a completion is its answer, after the thinking; null is the kind's own rule: the last "
+        "box or closed <answer>, else the text; for kind python the completion as it is.",
+    )
     partial_credit: bool = Field(
         default=True,
         description="Train on scores below correct_threshold as they are; false makes them 0 and the others 1.",

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gdro.data.chat import check_chats
 from gdro.data.lengths import check_lengths
 from gdro.data.prompts import Prompt
 from gdro.data.split import choose
@@ -46,12 +47,14 @@ class Found:
         mean: tokens of a training prompt.
         longest: tokens of the longest prompt; generation.max_prompt_tokens where that was not measured.
         measured: whether there was a tokenizer to measure them.
+        advice: what to know of the prompts and the model's chat template, if anything.
     """
 
     prompts: RunPrompts
     mean: float
     longest: int
     measured: bool
+    advice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,12 @@ class DryRun:
         odd = "".join(f"; {count} {what.replace('_', ' ')}" for what, count in counts.items())
         origin = f"at most {self.found.longest}" if self.found.measured else "ASSUMED: no tokenizer here"
         length = f"{self.found.mean:.1f} tokens on average, {origin}"
+        advice = "" if self.found.advice is None else f"\nnote        {self.found.advice}"
         return (
             f"settings    ok: {self.config.name}, controller {self.config.controller.name}\n"
             f"data        ok: {len(prompts.train)} training prompts, {len(prompts.heldout)} held out{odd}\n"
             f"prompts     {length}; every gold answer was read by the verifier ({self.config.verifier.kind})\n"
-            f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}"
+            f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{advice}"
         )
 
     def _batch(self) -> str:
@@ -177,10 +181,12 @@ def _prompts(config: TrainConfig, given: Assumptions) -> Found:
     train, heldout = loaded.train, choose(loaded.heldout, config.evaluation.prompts, "evaluation")
     tokenizer = _tokenizer(config.model)
     mean, limit, counts = given.prompt_tokens, config.generation.max_prompt_tokens, dict(loaded.counts)
-    longest = limit
+    longest, advice = limit, None
     if tokenizer is not None:
-        kept = check_lengths(train, tokenizer, limit, config.data.overlong)
-        apart = check_lengths(heldout, tokenizer, limit, config.data.overlong)
+        values = config.data.chat_template_kwargs or {}
+        advice = check_chats(train, tokenizer, values)
+        kept = check_lengths(train, tokenizer, limit, config.data.overlong, values)
+        apart = check_lengths(heldout, tokenizer, limit, config.data.overlong, values)
         counts["overlong"] = kept.dropped + apart.dropped
         train, heldout, mean = kept.prompts, apart.prompts, kept.tokens / max(1, len(kept.prompts))
         longest = min(limit, max(kept.longest, apart.longest))
@@ -190,11 +196,11 @@ def _prompts(config: TrainConfig, given: Assumptions) -> Found:
             "a step takes distinct prompts, so lower it or add data"
         )
     _check_golds(config, [*train, *heldout])
-    return Found(RunPrompts(train, heldout, counts), mean, longest, tokenizer is not None)
+    return Found(RunPrompts(train, heldout, counts), mean, longest, tokenizer is not None, advice)
 
 
 def _check_golds(config: TrainConfig, prompts: Sequence[Prompt]) -> None:
-    with closing(verifier_of(config.verifier)) as verifier:
+    with closing(verifier_of(config.verifier, config.data)) as verifier:
         verifier.check(prompts)
 
 

@@ -48,7 +48,7 @@ class Evaluation:
         """One line a prompt: id, source, correct, samples."""
         path.parent.mkdir(exist_ok=True)
         lines = (
-            json.dumps({"id": p.id, "source": group_of(p), "correct": int(c), "samples": self.samples})
+            json.dumps({"id": p.id, "source": p.source, "correct": int(c), "samples": self.samples})
             for p, c in zip(self.prompts, self.correct, strict=True)
         )
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -85,19 +85,13 @@ def evaluate(
     return Evaluation(prompts, correct, settings.samples, time.perf_counter() - started)
 
 
-def group_of(prompt: Prompt) -> str:
-    """The group a prompt is reported in: its source, with the task family where it has one."""
-    family = prompt.metadata.get("family")
-    return prompt.source if family is None else f"{prompt.source}/{family}"
-
-
 def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
     """The fields of an `evaluation` event; `base` is the evaluation before training, which sets the bins."""
     k = evaluation.samples
     mean, passed = mean_at_k(np.full(len(evaluation.correct), k), evaluation.correct), _pass(evaluation)
     base_mean = mean_at_k(np.full(len(base.correct), base.samples), base.correct)
     bins = np.searchsorted(uniform_edges(BINS)[1:-1], base_mean, side="right").tolist()
-    groups = [group_of(prompt) for prompt in evaluation.prompts]
+    groups = [prompt.source for prompt in evaluation.prompts]
     bins_in_order = sorted(by_group(mean, bins).items(), key=lambda item: int(str(item[0])))
     rows = [
         {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from gdro.data.chat import TemplateValues, encode
 from gdro.data.prompts import Prompt
 from gdro.models.loading import load_model
 from gdro.runs.config import TrainConfig
@@ -14,20 +15,16 @@ from gdro.runs.errors import RunError
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A model with its tokenizer, and where it came from."""
+    """A model with its tokenizer, where it came from, and the values of its chat template's variables."""
 
     model: Any
     tokenizer: Any
     path: str
+    template_values: TemplateValues = field(default_factory=dict)
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt, as the trainer will tokenize it."""
-        if isinstance(prompt.messages, str):
-            ids: list[int] = self.tokenizer(prompt.messages)["input_ids"]
-            return ids
-        chat = [dict(message) for message in prompt.messages]
-        encoded = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True)
-        return list(encoded["input_ids"])
+        return encode(prompt.messages, self.tokenizer, self.template_values)
 
     @property
     def context(self) -> int | None:

@@ -10,12 +10,14 @@ from typing import Any
 from accelerate.utils import gather_object
 
 from gdro.data.prompts import Prompt
+from gdro.runs.config_data import DataConfig, ReasoningGymData
 from gdro.runs.config_sections import VerifierConfig
-from gdro.verify import Verifier, make_verifier
+from gdro.verify import PoolVerifier, Verifier, make_verifier
+from gdro.verify.reader import completion_text
 
 
-def verifier_of(settings: VerifierConfig) -> Verifier:
-    """The verifier that the settings name."""
+def verifier_of(settings: VerifierConfig, data: DataConfig) -> PoolVerifier:
+    """The verifier that the settings name; a user's function gets the gold answer under its column's name too."""
     kind = "function" if settings.kind == "python" else settings.kind
     return make_verifier(
         kind,
@@ -23,6 +25,8 @@ def verifier_of(settings: VerifierConfig) -> Verifier:
         deadline=settings.deadline,
         memory_mb=settings.memory_mb,
         function=settings.function or "",
+        answer=settings.answer,
+        answer_name="" if isinstance(data, ReasoningGymData) else data.answer_column.rpartition(".")[2],
     )
 
 
@@ -52,7 +56,7 @@ class VerifierReward:
 
     def __call__(self, *, completions: list[Any], id: list[str], **columns: Any) -> list[float]:
         """One reward a completion. Every process calls it at once, each with its own part of the batch."""
-        texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
+        texts = [completion_text(completion) for completion in completions]
         prompts = [self.by_id[prompt_id] for prompt_id in id]
         before = Counter(self.verifier.counts)
         rewards = self.verifier.score(prompts, texts)

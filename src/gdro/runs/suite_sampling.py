@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from gdro.data.chat import TemplateValues
 from gdro.data.prompts import Prompt
 from gdro.models.loading import plain_folder
 from gdro.runs.config import TrainConfig
@@ -59,12 +60,12 @@ class TransformersSampler:
 
     name = "transformers"
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, template_values: TemplateValues) -> None:
         import torch
         import transformers
 
         transformers.logging.disable_progress_bar()
-        self.policy = load_policy(model)
+        self.policy = replace(load_policy(model), template_values=template_values)
         if torch.cuda.is_available():
             self.policy.model.to("cuda", torch.bfloat16)
 
@@ -100,9 +101,9 @@ class VllmSampler:
 
     name = "vllm"
 
-    def __init__(self, model: str, max_length: int, dtype: str) -> None:
+    def __init__(self, model: str, max_length: int, dtype: str, template_values: TemplateValues) -> None:
         vllm: Any = importlib.import_module("vllm")
-        self._params = vllm.SamplingParams
+        self._params, self._values = vllm.SamplingParams, dict(template_values)
         self._engine = vllm.LLM(model=plain_folder(model), dtype=dtype, max_model_len=max_length)
 
     def __call__(self, prompts: Sequence[Prompt], how: Sampling) -> list[list[str]]:
@@ -116,7 +117,7 @@ class VllmSampler:
             seed=how.seed,
         )
         chats = [_chat(prompt) for prompt in prompts]
-        answers = self._engine.chat(chats, params, use_tqdm=False)
+        answers = self._engine.chat(chats, params, use_tqdm=False, chat_template_kwargs=self._values)
         texts = [[output.text for output in answer.outputs] for answer in answers]
         if len(texts) != len(prompts) or any(len(group) != how.samples for group in texts):
             raise RunError(f"vLLM gave {sum(map(len, texts))} completions, not {len(prompts)} x {how.samples}")
@@ -133,9 +134,9 @@ def make_sampler(engine: str, model: str, config: TrainConfig) -> Sampler:
     if engine == "vllm" and not installed:
         raise RunError("--engine vllm: vLLM is not installed here; install it, or take --engine transformers")
     if engine == "transformers" or not installed:
-        return TransformersSampler(model)
+        return TransformersSampler(model, config.data.chat_template_kwargs or {})
     longest = config.generation.max_prompt_tokens + config.generation.max_completion_tokens
-    return VllmSampler(model, longest, config.dtype)
+    return VllmSampler(model, longest, config.dtype, config.data.chat_template_kwargs or {})
 
 
 def _chat(prompt: Prompt) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from transformers.trainer_callback import PrinterCallback
 
 import gdro
 from gdro.controllers.controller import Controller
+from gdro.data.chat import check_chats, opens_thinking
 from gdro.data.lengths import check_lengths
 from gdro.data.prompts import fingerprint
 from gdro.data.split import choose
@@ -87,16 +89,34 @@ def prepare(config: TrainConfig, progress: Progress) -> tuple[RunPrompts, Policy
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers.logging.disable_progress_bar()
     found = load_prompts(config.data)
-    policy = load_policy(config.model, progress.note)
+    verifier = verifier_of(config.verifier, config.data)
+    try:
+        if config.verifier.kind == "python":
+            verifier.check(found.train[:1])  # a mistake in a user's function shows before a model loads
+        prompts, policy = _fitting(config, found, progress)
+        verifier.opens_thinking = opens_thinking(prompts.train[0].messages, policy.tokenizer, policy.template_values)
+        if config.verifier.kind != "python":
+            verifier.check([*prompts.train, *prompts.heldout])
+    except BaseException:
+        verifier.close()
+        raise
+    return prompts, policy, verifier
+
+
+def _fitting(config: TrainConfig, found: RunPrompts, progress: Progress) -> tuple[RunPrompts, Policy]:
+    """The model, and the prompts that fit it."""
+    values = config.data.chat_template_kwargs or {}
+    policy = replace(load_policy(config.model, progress.note), template_values=values)
     check_context(policy, config)
-    longest = config.generation.max_prompt_tokens
-    overlong = config.data.overlong
-    train_set = check_lengths(found.train, policy.tokenizer, longest, overlong)
+    if (advice := check_chats(found.train, policy.tokenizer, values)) is not None:
+        progress.note(advice)
+    longest, overlong = config.generation.max_prompt_tokens, config.data.overlong
+    train_set = check_lengths(found.train, policy.tokenizer, longest, overlong, values)
     heldout_set = check_lengths(
-        choose(found.heldout, config.evaluation.prompts, "evaluation"), policy.tokenizer, longest, overlong
+        choose(found.heldout, config.evaluation.prompts, "evaluation"), policy.tokenizer, longest, overlong, values
     )
-    dropped = {"overlong": train_set.dropped + heldout_set.dropped}
-    for what, count in (found.counts | dropped).items():
+    counts = found.counts | {"overlong": train_set.dropped + heldout_set.dropped}
+    for what, count in counts.items():
         if count:
             progress.note(f"data: {count} prompts {what.replace('_', ' ')}")
     if len(train_set.prompts) < config.prompts_per_step:
@@ -104,13 +124,7 @@ def prepare(config: TrainConfig, progress: Progress) -> tuple[RunPrompts, Policy
             f"there are {len(train_set.prompts)} training prompts, prompts_per_step is {config.prompts_per_step}; "
             "a step takes distinct prompts, so lower it or add data"
         )
-    verifier = verifier_of(config.verifier)
-    try:
-        verifier.check([*train_set.prompts, *heldout_set.prompts])
-    except BaseException:
-        verifier.close()
-        raise
-    return RunPrompts(train_set.prompts, heldout_set.prompts, found.counts | dropped), policy, verifier
+    return RunPrompts(train_set.prompts, heldout_set.prompts, counts), policy
 
 
 class Run:

@@ -56,6 +56,7 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         max_completion_length=sampling.max_completion_tokens,
+        chat_template_kwargs=config.data.chat_template_kwargs,
         fast_generation=sampling.fast,
         generation_rows=sampling.rows,
         gradient_checkpointing=update.gradient_checkpointing,

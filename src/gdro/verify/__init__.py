@@ -9,7 +9,7 @@ from gdro.verify.types import (
     Verifier,
     VerifierError,
 )
-from gdro.verify.verifier import MathVerifier, PoolVerifier, SourceVerifier, make_verifier
+from gdro.verify.verifier import MathVerifier, PoolVerifier, make_verifier
 
 __all__ = [
     "GoldError",
@@ -18,7 +18,6 @@ __all__ = [
     "PoolVerifier",
     "RewardFunctionError",
     "ScorerSpec",
-    "SourceVerifier",
     "Task",
     "Verifier",
     "VerifierError",

@@ -22,11 +22,11 @@ from sympy import Basic, Eq, Expr, Float, MatrixBase, Set, Tuple
 from sympy.core.relational import Relational
 
 from gdro.verify import causes
-from gdro.verify.extract import find_answer
 from gdro.verify.fastpath import decide, plain
 from gdro.verify.guards import refusal
 from gdro.verify.ignored import has_ignored_number, has_ignored_sign, has_ignored_text, sides
-from gdro.verify.types import GoldError, Outcome, Task
+from gdro.verify.reader import Answer, read, tail
+from gdro.verify.types import GoldError, Outcome
 
 for _name in ("math_verify.parser", "math_verify.grader", "math_verify.utils"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -34,14 +34,14 @@ for _name in ("math_verify.parser", "math_verify.grader", "math_verify.utils"):
 _CONFIG = (LatexExtractionConfig(), ExprExtractionConfig())
 
 
-def score(task: Task) -> Outcome:
-    """1.0 if the completion's answer equals the task's gold, else 0.0, with the cause."""
-    answer = find_answer(task.completion)
-    gold = plain(_gold_text(task.gold))
-    quick = decide(plain(answer.text), gold)
+def score(answer: Answer, gold: str) -> Outcome:
+    """1.0 if the answer equals the gold, else 0.0, with the cause."""
+    gold = plain(_gold_text(gold))
+    text = answer.text if answer.mark else tail(answer.text)
+    quick = decide(plain(text), gold)
     if quick is not None:
         return _verdict(quick)
-    return judge_box(answer.text, gold) if answer.boxed else judge_tail(answer.text, gold)
+    return judge_box(text, gold) if answer.mark else judge_tail(text, gold)
 
 
 @lru_cache(maxsize=16_384)
@@ -227,7 +227,8 @@ def _sides(relation: Any) -> list[Basic]:
 
 def _gold_text(gold: str) -> str:
     """The gold answer itself, out of a box if the data set kept one."""
-    return find_answer(gold).text if "\\boxed" in gold else gold
+    found = read(gold, "last_box")
+    return gold if found is None else found.text
 
 
 def _verdict(right: bool) -> Outcome:

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import importlib
 import math
-import numbers
 from collections.abc import Callable
-from typing import Any
 
 from gdro.data.prompts import Prompt
-from gdro.own_code import OwnCodeError, load_own
 from gdro.verify import causes
-from gdro.verify.types import GoldError, Outcome, RewardFunctionError, Scorer, ScorerSpec, Task, VerifierError
+from gdro.verify.own_reward import own_scorer
+from gdro.verify.reader import Answer, read
+from gdro.verify.types import GoldError, Outcome, Scorer, ScorerSpec, Task, VerifierError
 from gdro.verify.warmup import FORMS
 
 
@@ -26,7 +25,7 @@ def preload(spec: ScorerSpec) -> None:
         module = importlib.import_module("gdro.verify.math")
         for form in FORMS:
             module.parse_answer(form)
-        module.score(Task("", r"\boxed{\sqrt{2}+1}", "x + 1"))
+        module.score(Answer(r"\sqrt{2}+1", "box"), "x + 1")
     elif spec.kind == "reasoning_gym":
         importlib.import_module("gdro.data.reasoning_gym")
         importlib.import_module("reasoning_gym")
@@ -40,13 +39,51 @@ def load_scorer(spec: ScorerSpec) -> Scorer:
     """
     if spec.kind in ("math", "exact"):
         module = importlib.import_module(f"gdro.verify.{spec.kind}")
-        return checking(module.score, module.check_gold)
+
+        def compare(task: Task, answer: Answer) -> Outcome:
+            outcome: Outcome = module.score(answer, task.gold)
+            return outcome
+
+        return checking(_reading(compare, spec.answer), module.check_gold)
     if spec.kind == "reasoning_gym":
         grade = importlib.import_module("gdro.data.reasoning_gym").score
-        return checking(lambda task: _graded(grade(_prompt(task), task.completion)), lambda gold: None)
+
+        def graded(task: Task, answer: Answer) -> Outcome:
+            return _graded(grade(_prompt(task), answer.text))
+
+        rule, fall_back = (spec.answer, "") if spec.answer else ("last_answer_tag", "whole")
+        return checking(_reading(graded, rule, fall_back), lambda gold: None)
     if spec.kind == "function":
-        return checking(_user_scorer(load_function(spec.function), spec.function), lambda gold: None)
+        return _own(spec)
     raise VerifierError(f"unknown verifier {spec.kind!r}")
+
+
+def _own(spec: ScorerSpec) -> Scorer:
+    """A user's function gets the completion as it is, or the answer alone where a rule is set; a check is a trial."""
+    own = own_scorer(spec)
+
+    def scorer(task: Task) -> Outcome:
+        if task.check:
+            task = task._replace(completion=task.gold)
+        elif spec.answer:
+            answer = read(task.completion, spec.answer)
+            task = task._replace(completion="" if answer is None else answer.text)
+        outcome = own(task)
+        return Outcome(1.0, causes.CORRECT, str(outcome.score)) if task.check else outcome
+
+    return scorer
+
+
+def _reading(score: Callable[[Task, Answer], Outcome], rule: str, fall_back: str = "") -> Scorer:
+    """`score` on the answer that the rule finds (None is the last mark, else the text); none is unparsable."""
+
+    def scorer(task: Task) -> Outcome:
+        answer = read(task.completion, rule or None)
+        if answer is None and fall_back:
+            answer = read(task.completion, fall_back)
+        return Outcome(0.0, causes.UNPARSABLE, "no answer") if answer is None else score(task, answer)
+
+    return scorer
 
 
 def checking(score: Scorer, check_gold: Callable[[str], None]) -> Scorer:
@@ -62,59 +99,6 @@ def checking(score: Scorer, check_gold: Callable[[str], None]) -> Scorer:
         return Outcome(1.0, causes.CORRECT)
 
     return scorer
-
-
-def load_function(where: str) -> Callable[..., Any]:
-    """The function of `path/to/file.py:name`, from that file and nowhere else: no module is looked up by name.
-
-    Raises:
-        VerifierError: the form is wrong, the file is missing, or it has no such function.
-    """
-    try:
-        function = load_own(where, "reward function")
-    except OwnCodeError as error:
-        raise VerifierError(str(error)) from error
-    if not callable(function):
-        raise VerifierError(f"reward function {where!r} is of type {type(function).__name__}, which cannot be called")
-    return function  # type: ignore[no-any-return]
-
-
-def _user_scorer(function: Callable[..., Any], where: str) -> Scorer:
-    """The user's function, called with lists of one, its result checked."""
-
-    def scorer(task: Task) -> Outcome:
-        try:
-            returned = function([task.completion], [_prompt(task)])
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise RewardFunctionError(
-                f"reward function {where} raised {type(error).__name__}: {error} for prompt {task.id!r}"
-            ) from error
-        return Outcome(_one_number(returned, where, task.id), causes.SCORED)
-
-    return scorer
-
-
-def _one_number(returned: Any, where: str, prompt_id: str) -> float:
-    """The single finite number in what the user's function returned for one completion."""
-
-    def fault(what: str) -> RewardFunctionError:
-        return RewardFunctionError(
-            f"reward function {where} returned {what} for prompt {prompt_id!r}: "
-            "expected a list of one finite number (the function is called with one completion at a time)"
-        )
-
-    try:
-        values = list(returned)
-    except TypeError:
-        raise fault(repr(returned)[:200]) from None
-    if len(values) != 1:
-        raise fault(f"{len(values)} values")
-    value = values[0]
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise fault(repr(value)[:200])
-    return float(value)
 
 
 def _graded(value: float) -> Outcome:

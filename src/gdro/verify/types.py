@@ -30,7 +30,8 @@ class Task(NamedTuple):
         completion: what the model wrote.
         gold: the gold answer.
         prompt: the whole prompt as a mapping, for scorers that ask for it; None otherwise.
-        check: only look whether the gold can be read (the completion is ignored).
+        check: only look whether the gold can be read (the completion is ignored); for a user's function, a trial
+            call with the gold as the completion.
     """
 
     id: str
@@ -62,11 +63,15 @@ class ScorerSpec:
         kind: `math`, `exact`, `reasoning_gym` or `function`.
         function: for `function`, `path/to/file.py:name`; "" otherwise.
         errors: `raise` or `wrong`: what a fault of that function does.
+        answer: what of a completion is its answer, one of `reader.RULES`; "" is the kind's own rule.
+        answer_name: for `function`: the answer's own column, handed on under that name too.
     """
 
     kind: str
     function: str = ""
     errors: str = "raise"
+    answer: str = ""
+    answer_name: str = ""
 
     @property
     def wants_prompt(self) -> bool:

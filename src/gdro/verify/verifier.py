@@ -7,14 +7,17 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from gdro.data.errors import DataError
 from gdro.data.prompts import Prompt
+from gdro.data.rows import answer_text
 from gdro.verify import causes
 from gdro.verify.pool import WorkerPool
-from gdro.verify.types import GoldError, Outcome, ScorerSpec, Task, Verifier, VerifierError
+from gdro.verify.reader import RULES
+from gdro.verify.types import GoldError, Outcome, RewardFunctionError, ScorerSpec, Task
 
 KINDS = ("math", "exact", "reasoning_gym", "function")
 MAX_COMPLETION = 1_000_000
@@ -37,6 +40,13 @@ class PoolVerifier:
             of its own.
         errors: what to do when the user's function is at fault (raises, returns NaN, ...): `raise` stops the
             run, `wrong` scores 0 and counts `failed`.
+        answer: what of a completion is its answer, one of `reader.RULES`; None is the kind's own rule.
+        answer_name: for `function` in TRL's style: one more name under which it gets the gold answer.
+
+    Attributes:
+        opens_thinking: the prompts end inside a thinking part (see `gdro.data.chat.opens_thinking`), so a completion
+            that does not close it has no answer. A user's function sees the completion as it is, unless `answer`
+            is set.
 
     Raises:
         ValueError: a setting is out of range or unknown.
@@ -51,6 +61,8 @@ class PoolVerifier:
         memory_mb: int | None = None,
         function: str = "",
         errors: str = "raise",
+        answer: str | None = None,
+        answer_name: str = "",
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"unknown verifier {kind!r}: one of {', '.join(KINDS)}")
@@ -58,7 +70,10 @@ class PoolVerifier:
             raise ValueError("`function` (path/to/file.py:name) belongs to the verifier kind 'function'")
         if errors not in ("raise", "wrong"):
             raise ValueError(f"errors = {errors!r}: 'raise' or 'wrong'")
-        spec = ScorerSpec(kind, function, errors)
+        if answer is not None and answer not in RULES:
+            raise ValueError(f"answer = {answer!r}: one of {', '.join(RULES)}")
+        spec = ScorerSpec(kind, function, errors, answer or "", answer_name)
+        self.opens_thinking = False
         self.pool = WorkerPool(
             spec,
             workers=_default_workers() if workers is None else workers,
@@ -77,9 +92,10 @@ class PoolVerifier:
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:
         """One reward per completion; see `Verifier.score`."""
         _same_length(prompts, completions, "prompts")
-        whole = self.pool.spec.wants_prompt
+        spec = self.pool.spec
+        start = "<think>" if self.opens_thinking and (spec.kind != "function" or spec.answer) else ""
         tasks = [
-            Task(prompt.id, completion, prompt.answer, _fields(prompt) if whole else None)
+            Task(prompt.id, start + completion, prompt.answer, _fields(prompt) if spec.wants_prompt else None)
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         return [outcome.score for outcome in self.outcomes(tasks)]
@@ -87,8 +103,9 @@ class PoolVerifier:
     def outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Score, cause and detail of every task, in their order; counted."""
         for task in tasks:
-            if not isinstance(task.completion, str):
-                raise TypeError(f"completion of prompt {task.id!r} is {type(task.completion).__name__}, not text")
+            for what, text in (("completion", task.completion), ("gold answer", task.gold)):
+                if not isinstance(text, str):
+                    raise TypeError(f"{what} of prompt {task.id!r} is {type(text).__name__}, not text")
         limited = self.pool.spec.kind != "function"
         sent = [task for task in tasks if not (limited and len(task.completion) > MAX_COMPLETION)]
         scored = iter(self.pool.run(sent))
@@ -99,8 +116,10 @@ class PoolVerifier:
         return results
 
     def check(self, prompts: Sequence[Prompt]) -> None:
-        """Load the scorer and read every gold; see `Verifier.check`."""
-        tasks = [Task(prompt.id, "", prompt.answer, None, True) for prompt in prompts]
+        """Load the scorer and read every gold, or try a user's function on one; see `Verifier.check`."""
+        own = self.pool.spec.kind == "function"
+        asked = prompts[:1] if own else prompts
+        tasks = [Task(prompt.id, "", prompt.answer, _fields(prompt) if own else None, True) for prompt in asked]
         bad = [
             (task.id, outcome)
             for task, outcome in zip(tasks, self.pool.run(tasks), strict=True)
@@ -108,6 +127,11 @@ class PoolVerifier:
         ]
         if bad:
             prompt_id, outcome = bad[0]
+            if own:
+                raise RewardFunctionError(
+                    f"reward function {self.pool.spec.function}: a trial call on prompt {prompt_id!r}, with its gold "
+                    f"answer as the completion, ended as {outcome.cause} {outcome.detail}".rstrip()
+                )
             others = f" ({len(bad) - 1} other prompts too)" if len(bad) > 1 else ""
             raise GoldError(f"prompt {prompt_id!r}: {outcome.detail or outcome.cause}{others}")
 
@@ -137,68 +161,18 @@ class MathVerifier(PoolVerifier):
     def __init__(self, workers: int | None = None, deadline: float = 1.0, memory_mb: int | None = None) -> None:
         super().__init__("math", workers=workers, deadline=deadline, memory_mb=memory_mb)
 
-    def __call__(self, completions: Sequence[str], golds: Sequence[str]) -> list[float]:
-        """One score, 1.0 or 0.0, per completion; `golds[i]` is the gold answer of `completions[i]`."""
+    def __call__(self, completions: Sequence[str], golds: Sequence[str | int | float]) -> list[float]:
+        """One score, 1.0 or 0.0, per completion; `golds[i]` is the gold answer of `completions[i]`.
+
+        Raises:
+            TypeError: a completion is no text, or a gold neither text nor a finite number.
+            ValueError: the two lists differ in length.
+        """
         _same_length(golds, completions, "golds")
-        tasks = [Task(f"#{i}", text, gold) for i, (text, gold) in enumerate(zip(completions, golds, strict=True))]
+        tasks = [
+            Task(f"#{i}", text, _gold(gold, i)) for i, (text, gold) in enumerate(zip(completions, golds, strict=True))
+        ]
         return [outcome.score for outcome in self.outcomes(tasks)]
-
-
-class SourceVerifier:
-    """Scores each prompt with the verifier of its data source (`Prompt.source`). A `Verifier` made of
-    verifiers.
-
-    Args:
-        by_source: the verifier of each source; closed with this one.
-
-    Raises:
-        VerifierError: (by `score` and `check`) a prompt's source has no verifier.
-    """
-
-    def __init__(self, by_source: Mapping[str, Verifier]) -> None:
-        self._by_source = dict(by_source)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The counts of all verifiers together."""
-        total: Counter[str] = Counter()
-        for verifier in self._distinct():
-            total.update(verifier.counts)
-        return dict(total)
-
-    def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:
-        """One reward per completion; see `Verifier.score`."""
-        _same_length(prompts, completions, "prompts")
-        rewards = [0.0] * len(prompts)
-        for source, indices in self._routes(prompts).items():
-            scores = self._by_source[source].score([prompts[i] for i in indices], [completions[i] for i in indices])
-            for index, reward in zip(indices, scores, strict=True):
-                rewards[index] = reward
-        return rewards
-
-    def check(self, prompts: Sequence[Prompt]) -> None:
-        """Every prompt with its own verifier; see `Verifier.check`."""
-        for source, indices in self._routes(prompts).items():
-            self._by_source[source].check([prompts[i] for i in indices])
-
-    def close(self) -> None:
-        """Close every verifier."""
-        for verifier in self._distinct():
-            verifier.close()
-
-    def _distinct(self) -> Iterable[Verifier]:
-        return {id(verifier): verifier for verifier in self._by_source.values()}.values()
-
-    def _routes(self, prompts: Sequence[Prompt]) -> dict[str, list[int]]:
-        routes: dict[str, list[int]] = {}
-        for index, prompt in enumerate(prompts):
-            if prompt.source not in self._by_source:
-                known = ", ".join(sorted(self._by_source))
-                raise VerifierError(
-                    f"prompt {prompt.id!r}: no verifier for source {prompt.source!r} (there are: {known})"
-                )
-            routes.setdefault(prompt.source, []).append(index)
-        return routes
 
 
 def make_verifier(
@@ -209,9 +183,28 @@ def make_verifier(
     memory_mb: int | None = None,
     function: str = "",
     errors: str = "raise",
+    answer: str | None = None,
+    answer_name: str = "",
 ) -> PoolVerifier:
     """The verifier of this kind; arguments as `PoolVerifier`. Nothing starts before its first use."""
-    return PoolVerifier(kind, workers=workers, deadline=deadline, memory_mb=memory_mb, function=function, errors=errors)
+    return PoolVerifier(
+        kind,
+        workers=workers,
+        deadline=deadline,
+        memory_mb=memory_mb,
+        function=function,
+        errors=errors,
+        answer=answer,
+        answer_name=answer_name,
+    )
+
+
+def _gold(gold: object, place: int) -> str:
+    """A gold answer as text, by the rule of the data doors."""
+    try:
+        return answer_text(gold, "gold answer", f"#{place}")
+    except DataError as error:
+        raise TypeError(str(error)) from error
 
 
 def _default_workers() -> int:
