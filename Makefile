@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train smollm2 test test-verl evidence reliability lint types format env clean
+.PHONY: help train smollm2 test test-verl evidence robust-results reliability lint types format env clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,6 +36,12 @@ evidence: $(VENV)/.installed  ## the comparisons of docs/evidence.md, from nothi
 	for plan in confirm_first confirm_second confirm_third repeat_first learning_rate rounds ablation sensitivity classifier longer; do \
 	  if test -d runs/compare-$$plan; then $(BIN)/gdro compare runs/compare-$$plan; else $(BIN)/gdro compare $$plan; fi || exit 1; done
 	$(BIN)/python benchmarks/tails.py runs/tails
+
+robust-results: $(VENV)/.installed  ## the tables of docs/robust.md, from nothing (one core: half an hour; goes on where it stopped)
+	$(BIN)/python research/robust_groups.py
+	$(BIN)/gdro sft tiny --set 'seeds=[0, 1, 2]' --set output_dir=runs/robust_sft
+	@mkdir -p results/robust_sft && cp runs/robust_sft/outcomes.json runs/robust_sft/table.md runs/robust_sft/figure.svg results/robust_sft/
+	$(BIN)/gdro simulate convex --output results/robust_convex
 
 reliability: $(VENV)/.installed  ## runs killed, damaged, poisoned, out of disk, soaked (about 70 minutes)
 	@mkdir -p runs/reliability

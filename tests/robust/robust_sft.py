@@ -63,7 +63,7 @@ def methods(name: str) -> RobustMethod:
 
 
 def trainer(folder: str | Path, method: RobustMethod, weights_from: str = "this_step", **changes: Any) -> Any:
-    extra = {key: changes.pop(key) for key in ("eval_dataset", "reference_model") if key in changes}
+    extra = {key: changes.pop(key) for key in ("eval_dataset", "reference_model", "even_groups") if key in changes}
     return RobustSFTTrainer(
         model=model(),
         args=settings(folder, **changes),

@@ -97,6 +97,9 @@ def test_groups_are_drawn_evenly_by_default_where_the_method_wants_it(tmp_path):
     assert not trainer(tmp_path, methods("gc_dro")).even_groups
     batch = next(iter(run.get_train_dataloader()))
     assert torch.bincount(batch["gdro_groups"]).tolist() == [4, 4]
+    weighted = trainer(tmp_path, methods("gc_dro"), even_groups={"counting": 0.25, "letters": 0.75})
+    batch = next(iter(weighted.get_train_dataloader()))
+    assert torch.bincount(batch["gdro_groups"]).tolist() == [2, 6]
 
 
 def test_doremi_sees_the_excess_over_its_reference(tmp_path):

@@ -32,7 +32,7 @@ def test_a_run_compares_plain_training_with_the_method_and_is_not_run_twice(tmp_
     out = tmp_path / "out"
     words = ["sft", "tiny", "--set", f"data={texts}", "--set", f"output_dir={out}", "--set", "max_steps=4",
              "--set", "eval_steps=2", "--set", "per_device_train_batch_size=4", "--set", "validation=0.3",
-             "--set", "method={name: doremi}", "--set", "reference=erm"]  # fmt: skip
+             "--set", "methods=[{name: doremi, reference: erm}]"]  # fmt: skip
     assert main(words) == 0
     table = (out / "table.md").read_text()
     assert "| before |" in table
@@ -74,8 +74,8 @@ def test_every_recipe_is_valid(capsys):
     for name in recipe_names():
         assert main(["sft", name, "--check"]) == 0
         settings = load_settings(name)
-        options = dict(settings.method)
-        make_method(options.pop("name"), ["a", "b"], **options)
+        for method in settings.methods:
+            make_method(method.name, ["a", "b"], **method.options)
 
 
 def test_the_split_is_by_id_alone(texts):

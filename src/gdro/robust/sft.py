@@ -2,7 +2,7 @@
 
     gdro sft tiny                                    the embedded model on four text domains: minutes on a CPU
     gdro sft smollm2                                 SmolLM2-135M on them (gdro fetch smollm2 first)
-    gdro sft tiny --set method.name=doremi --set method.eta=0.1 --set reference=erm
+    gdro sft tiny --set 'methods=[{name: doremi, eta: 0.1, reference: erm}]'
     gdro sft mine.yaml --check                       look at the settings alone
 
 Writes output_dir/{table.md, figure.svg, outcomes.json} and each run's model; with DoReMi domain_weights.json too.
@@ -21,9 +21,11 @@ import yaml
 
 from gdro.io import to_json, write_atomic
 from gdro.robust.batch import RobustError
+from gdro.robust.domain_weights import read_domain_weights, write_domain_weights
+from gdro.robust.group_methods import DoReMi
 from gdro.robust.registry import ERM, make_method
-from gdro.robust.sft_config import SFTSettings, load_settings, recipe_names
-from gdro.robust.sft_data import load_sources
+from gdro.robust.sft_config import MethodSettings, SFTSettings, load_settings, recipe_names
+from gdro.robust.sft_data import Sources, load_sources
 from gdro.robust.sft_report import draw_figure, markdown
 
 DONE = "outcome.json"
@@ -56,46 +58,42 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def compare(settings: SFTSettings) -> dict[str, Any]:
-    """Train `erm` and the method for every seed; the settings and each run's losses by source over time."""
+    """Train `erm` and every method for every seed; the settings and each run's losses by source over time."""
     data = load_sources(settings)
-    options = dict(settings.method)
-    name = options.pop("name", None)
-    if not isinstance(name, str):
-        raise RobustError("method needs a name, e.g. method: {name: group_dro, eta: 0.1}")
-    make_method(name, data.sources, **options)  # what is wrong with it is said before anything is trained
-    runs = []
-    for seed in settings.seeds:
-        for method in dict.fromkeys([ERM, name]):
-            runs.append(_run(settings, data, method, options if method == name else {}, seed))
-    return {"settings": settings.model_dump(), "method": name, "sources": list(data.sources), "runs": runs}
+    plain = MethodSettings(name=ERM)
+    methods = [plain, *(method for method in settings.methods if method.name != ERM)]
+    for method in methods:  # what is wrong with one is said before anything is trained
+        make_method(method.name, data.sources, **method.options)
+    if len({method.name for method in methods}) < len(methods):
+        raise RobustError("methods: each method once; compare options of one method in runs of their own")
+    runs = [_run(settings, data, method, seed) for seed in settings.seeds for method in methods]
+    return {"settings": settings.model_dump(), "sources": list(data.sources), "runs": runs}
 
 
-def _run(settings: SFTSettings, data: Any, name: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
+def _run(settings: SFTSettings, data: Sources, method: MethodSettings, seed: int) -> dict[str, Any]:
     """One run, or what it left when it was finished before with the same settings."""
     from transformers.trainer_utils import get_last_checkpoint
 
-    folder = Path(settings.output_dir) / f"{name}-{seed}"
-    told = {**settings.model_dump(exclude={"seeds", "output_dir"}), "name": name, "seed": seed}
+    folder = Path(settings.output_dir) / f"{method.name}-{seed}"
+    told = {**settings.model_dump(exclude={"seeds", "output_dir", "methods"}), **method.model_dump(), "seed": seed}
     if (folder / DONE).is_file():
         found: dict[str, Any] = json.loads((folder / DONE).read_text(encoding="utf-8"))
         if found["settings"] != json.loads(to_json(told)):
             raise RobustError(f"{folder} holds a run with other settings; choose another output_dir or remove it")
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"{name}, seed {seed}", flush=True)
-    trainer = _trainer(settings, data, name, options, seed, folder)
+    print(f"{method.name}, seed {seed}", flush=True)
+    trainer = _trainer(settings, data, method, seed, folder)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     trainer.save_model(str(folder / "model"))
-    outcome = {"settings": told, "method": name, "seed": seed, "history": trainer.state.log_history}
-    if name == "doremi":
-        from gdro.robust.domain_weights import write_domain_weights
-
+    outcome = {"settings": told, "method": method.name, "seed": seed, "history": trainer.state.log_history}
+    if isinstance(trainer.method, DoReMi):
         write_domain_weights(folder / "domain_weights.json", trainer.method.average())
     write_atomic(folder / DONE, to_json(outcome) + "\n")
     return outcome
 
 
-def _trainer(settings: SFTSettings, data: Any, name: str, options: dict[str, Any], seed: int, folder: Path) -> Any:
+def _trainer(settings: SFTSettings, data: Sources, method: MethodSettings, seed: int, folder: Path) -> Any:
     from trl import SFTConfig
 
     from gdro.models.loading import load_model
@@ -104,7 +102,7 @@ def _trainer(settings: SFTSettings, data: Any, name: str, options: dict[str, Any
     model, tokenizer, _ = load_model(settings.model)
     tokenizer.padding_side = "right"
     reference = None
-    if settings.reference == ERM and name != ERM:
+    if method.reference == ERM:
         reference, _, _ = load_model(str(Path(settings.output_dir) / f"{ERM}-{seed}" / "model"))
     arguments = SFTConfig(
         output_dir=str(folder),
@@ -135,10 +133,11 @@ def _trainer(settings: SFTSettings, data: Any, name: str, options: dict[str, Any
         train_dataset=data.train,
         eval_dataset=data.validation,
         processing_class=tokenizer,
-        method=make_method(name, data.sources, **options),
+        method=make_method(method.name, data.sources, **method.options),
         group_column=settings.source_column,
         id_column=settings.id_column,
-        weights_from="this_step" if name == ERM else settings.weights_from,
+        even_groups=None if method.domain_weights is None else read_domain_weights(method.domain_weights),
+        weights_from="this_step" if method.name == ERM else settings.weights_from,
         reference_model=reference,
     )
 

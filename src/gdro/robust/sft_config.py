@@ -15,6 +15,26 @@ from gdro.robust.batch import RobustError
 RECIPES = files("gdro.recipes") / "sft"
 
 
+class MethodSettings(BaseModel):
+    """A method's name and its options, which the method itself checks.
+
+    Attributes:
+        reference: `erm` lets the method see the excess over the plainly trained model of the same seed.
+        domain_weights: a JSON file of DoReMi's form, by which sources are drawn.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    reference: Literal["erm"] | None = None
+    domain_weights: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the method's class is made with."""
+        return dict(self.model_extra or {})
+
+
 class SFTSettings(BaseModel):
     """What a run of `gdro sft` is made of. Defaults are those of the recipe `tiny`.
 
@@ -24,8 +44,8 @@ class SFTSettings(BaseModel):
         text_column, source_column, id_column: of a .jsonl file.
         validation: share of the samples held out, by a hash of the id.
         train_samples: use so many of the training samples, by the hash; None for all.
-        method: name and options of the robust method; it is compared with `erm`, plain training.
-        reference: `erm`: the method sees the excess over the plainly trained model of the same seed (DoReMi needs it).
+        methods: each a name with its options, and `reference: erm` where the method is to see the excess over the
+            plainly trained model of the same seed (DoReMi needs it). Plain training, `erm`, always comes first.
         seeds: of the order of the data; one run of each method a seed.
         output_dir: where runs, table and figure go; a finished run in it is not run again.
     """
@@ -40,8 +60,7 @@ class SFTSettings(BaseModel):
     validation: float = Field(default=0.1, gt=0.0, lt=1.0)
     train_samples: int | None = Field(default=None, ge=1)
     validation_samples: int | None = Field(default=None, ge=1)
-    method: dict[str, Any] = Field(default_factory=lambda: {"name": "group_dro", "eta": 0.1})
-    reference: Literal["erm"] | None = None
+    methods: list[MethodSettings] = Field(default_factory=lambda: [MethodSettings(name="group_dro")], min_length=1)
     weights_from: Literal["this_step", "last_step"] = "this_step"
     seeds: list[int] = Field(default_factory=lambda: [0], min_length=1)
     max_steps: int = Field(default=200, ge=1)

@@ -24,21 +24,23 @@ def markdown(record: dict[str, Any]) -> str:
         cells = [f"{_final(record, method, name).mean():.3f}" for name in _names(record)]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     text = "\n".join(lines) + "\n"
-    if len(methods) > 1:
-        change = _final(record, methods[1], "worst_loss") - _final(record, methods[0], "worst_loss")
-        text += f"\nWorst source, {methods[1]} - {methods[0]}: {change.mean():+.3f} nats a token"
+    for method in methods[1:]:
+        change = _final(record, method, "worst_loss") - _final(record, methods[0], "worst_loss")
+        text += f"\nWorst source, {method} - {methods[0]}: {change.mean():+.3f} nats a token"
         text += f" (by seed: {', '.join(f'{value:+.3f}' for value in change)}).\n"
     seeds = len(record["settings"]["seeds"])
     return text + f"\nValidation loss in nats a token, {seeds} seed{'s' if seeds > 1 else ''}.\n"
 
 
 def draw_figure(record: dict[str, Any], path: Path) -> None:
-    """Losses by source over steps, plain training dashed; and the method's weights by source. First seed."""
+    """Losses by source over steps, plain training dashed; and the weights by source of the last method. First seed."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     seed = record["settings"]["seeds"][0]
-    runs = {run["method"]: run["history"] for run in record["runs"] if run["seed"] == seed}
+    every = {run["method"]: run["history"] for run in record["runs"] if run["seed"] == seed}
+    last = list(every)[-1]
+    runs = {name: every[name] for name in dict.fromkeys(["erm", last])}
     style = {"svg.hashsalt": "gdro", "svg.fonttype": "none", "font.size": 8}
     with mpl.rc_context({**style, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(8, 3), layout="constrained")
@@ -48,10 +50,9 @@ def draw_figure(record: dict[str, Any], path: Path) -> None:
                 line = "--" if method == "erm" else "-"
                 losses.plot(*series(history, f"eval_loss_{source}"), line, color=f"C{place}", lw=1)
             losses.plot([], [], color=f"C{place}", label=source)
-            history = runs[record["method"]]
-            weights.plot(*series(history, f"robust/weight/{source}"), color=f"C{place}", lw=1)
-        losses.set_title(f"validation loss ({record['method']}; erm dashed)")
-        weights.set_title("mean weight of a token")
+            weights.plot(*series(runs[last], f"robust/weight/{source}"), color=f"C{place}", lw=1)
+        losses.set_title(f"validation loss ({last}; erm dashed)")
+        weights.set_title(f"mean weight of a token ({last})")
         for panel in (losses, weights):
             panel.set_xlabel("step")
         figure.legend(loc="outside lower center", ncols=len(record["sources"]), frameon=False)

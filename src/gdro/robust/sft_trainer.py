@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class RobustSFTTrainer(RobustSteps, SFTTrainer):  # type: ignore[misc]
         group_column: column of the data set with each sample's source.
         id_column: column with each sample's id, unique; needed by methods that remember samples.
         weights_from: see `StepWeights`; matters with gradient accumulation.
-        even_groups: draw sources evenly; None: as the method wants it.
+        even_groups: draw sources evenly, or by these weights (`read_domain_weights`); None: as the method wants it.
         reference_model: a frozen model of the same tokenizer. The method then sees the excess loss
             max(loss - reference loss, 0) token by token, as DoReMi asks; the loss to train on stays the model's own.
 
@@ -49,7 +50,7 @@ class RobustSFTTrainer(RobustSteps, SFTTrainer):  # type: ignore[misc]
         group_column: str = "source",
         id_column: str | None = None,
         weights_from: WeightsFrom = "this_step",
-        even_groups: bool | None = None,
+        even_groups: bool | Mapping[str, float] | None = None,
         reference_model: Any = None,
         **kwargs: Any,
     ) -> None:

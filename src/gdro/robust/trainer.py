@@ -69,7 +69,7 @@ class RobustSteps(Trainer):  # type: ignore[misc]
         group_column: str,
         id_column: str | None,
         weights_from: WeightsFrom,
-        even_groups: bool | None,
+        even_groups: bool | Mapping[str, float] | None,
     ) -> None:
         check_data(self.train_dataset, method, group_column, id_column)
         if self.args.n_gpu > 1:
@@ -77,7 +77,8 @@ class RobustSteps(Trainer):  # type: ignore[misc]
         if self.args.parallelism_config is not None:
             raise RobustError("tensor, context and sequence parallelism are not supported by the robust trainers")
         self.method, self.group_column, self.id_column = method, group_column, id_column
-        self.even_groups = method.needs_even_groups if even_groups is None else even_groups
+        self.even_groups = method.needs_even_groups if even_groups is None else bool(even_groups)
+        self.group_weights = even_groups if isinstance(even_groups, Mapping) else None
         self.data_collator = TaggingCollator(self.data_collator, method.groups, group_column, id_column)
         self._step_weights = StepWeights(method, weights_from)
         self._step_inputs: list[dict[str, Any]] = []
@@ -98,7 +99,7 @@ class RobustSteps(Trainer):  # type: ignore[misc]
             return super()._get_train_sampler(train_dataset)
         data = self.train_dataset if train_dataset is None else train_dataset
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return EvenGroupSampler(data[self.group_column], seed=seed)
+        return EvenGroupSampler(data[self.group_column], seed=seed, weights=self.group_weights)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:
         """As the Trainer's, which knows all passes of the step here; the robust method is told of them."""
@@ -221,7 +222,7 @@ class RobustTrainer(RobustSteps):
         group_column: column of the data set with each sample's group, a name or a place.
         id_column: column with each sample's id, unique; needed by methods that remember samples.
         weights_from: see `StepWeights`; matters with gradient accumulation.
-        even_groups: draw groups evenly; None: as the method wants it.
+        even_groups: draw groups evenly, or by these weights (`read_domain_weights`); None: as the method wants it.
         sample_losses: (outputs, labels) -> (n,) losses with gradient, for models other than classifiers
             (logits (n, C), labels (n,)) and token models (logits (n, T, C), labels (n, T), shifted for causal models).
 
@@ -238,7 +239,7 @@ class RobustTrainer(RobustSteps):
         group_column: str = "group",
         id_column: str | None = None,
         weights_from: WeightsFrom = "this_step",
-        even_groups: bool | None = None,
+        even_groups: bool | Mapping[str, float] | None = None,
         sample_losses: Callable[[Any, torch.Tensor], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
