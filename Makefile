@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train smollm2 test test-verl evidence robust-results reliability lint types format env clean
+.PHONY: help train smollm2 test test-verl evidence robust-results reliability lint types format env clean diffusion-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -54,6 +54,9 @@ reliability: $(VENV)/.installed  ## runs killed, damaged, poisoned, out of disk,
 	$(BIN)/python benchmarks/reliability/memory.py --faults --output runs/reliability/memory_faults.json
 	GDRO_FUZZ_CASES=6000 $(BIN)/pytest tests/data/test_doors_fuzz.py
 	GDRO_FUZZ_CASES=1500 $(BIN)/pytest tests/runs/test_config_yaml.py -k "any_ or dump"
+
+diffusion-results: $(VENV)/.installed  ## results/diffusion_digits: its base, images, 100 runs, table and figure
+	$(BIN)/python research/diffusion_digits.py results/diffusion_digits --work runs/diffusion-digits
 
 lint: $(VENV)/.installed  ## ruff: style and format
 	$(BIN)/ruff check .

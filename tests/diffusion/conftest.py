@@ -25,7 +25,7 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("diffusion") / "base"
     patch = pytest.MonkeyPatch()
     patch.setattr(digits_base, "real_digits", stripes)
-    patch.setattr(classifiers, "EPOCHS", dict.fromkeys(classifiers.EPOCHS, 2))
+    patch.setattr(classifiers, "EPOCHS", 2)
     digits_base.ensure_base(folder, lambda text: None, steps=20)
     patch.undo()
     return folder

@@ -18,7 +18,7 @@ def times(shift=1.0, **settings):
 def test_a_group_shares_noise_and_time_and_groups_do_not():
     latents = torch.randn((6, 2, 4, 4), generator=generator(0))
     group = torch.tensor([0, 1, 0, 1, 2, 0])
-    noised = times().noised(latents, group, generator(1))
+    noised = times().noised(latents, group, [generator(1, at) for at in range(3)])
     noise = noised.target + latents
     assert torch.allclose(noise[0], noise[2], atol=1e-6)
     assert torch.allclose(noise[0], noise[5], atol=1e-6)
@@ -40,7 +40,9 @@ def test_sampling_with_the_scheduler_leaves_the_training_times_alone():
 
 @pytest.mark.parametrize("scheme", ["sigma_sqrt", "logit_normal", "mode", "cosmap", "none"])
 def test_sd3s_densities_and_weights(scheme):
-    drawn = times(weighting_scheme=scheme).noised(torch.zeros(4000, 1), torch.arange(4000), generator(2))
+    drawn = times(weighting_scheme=scheme).noised(
+        torch.zeros(4000, 1), torch.arange(4000), [generator(2, at) for at in range(4000)]
+    )
     sigma = drawn.timestep / 1000
     u = 1 - sigma  # diffusers' scripts index the table, which falls from 1, by the drawn density
     if scheme == "logit_normal":
@@ -55,7 +57,7 @@ def test_sd3s_densities_and_weights(scheme):
 
 def test_the_error_is_the_mean_over_elements():
     latents = torch.randn((3, 2, 5), generator=generator(3))
-    noised = times().noised(latents, torch.tensor([0, 0, 1]), generator(4))
+    noised = times().noised(latents, torch.tensor([0, 0, 1]), [generator(4), generator(5)])
     assert torch.allclose(velocity_error(noised, lambda x, at: noised.target + 2.0), torch.full((3,), 4.0))
 
 

@@ -100,18 +100,20 @@ def test_the_other_losses_run_too(settings, options, tmp_path):
     assert len(list(shared.glob("*.safetensors"))) == 3
 
 
-def test_accumulation_is_one_large_batch(settings, tmp_path):
-    from gdro.diffusion.record import newest_checkpoint
-
+def test_passes_and_checkpointed_gradients_are_one_large_batch(settings, tmp_path):
     found = []
-    for name, options in (("one", {"train_batch_size": 4}), ("two", {"gradient_accumulation_steps": 2})):
-        run = start(
-            settings(output_dir=tmp_path / name, max_train_steps=1, groups_dir=tmp_path / "groups", **options)
-        ).path
-        steps = [event for event in read_record(run / "metrics.jsonl") if event["event"] == "step"]
-        found.append((steps[0]["groups"], steps[0]["stating"]))
-        assert newest_checkpoint(run / "checkpoints", print)[0] == 1
-    assert found[0] == found[1] == (4, 4)
+    for name, options in (
+        ("one", {"train_batch_size": 4}),
+        ("two", {"gradient_accumulation_steps": 2}),
+        ("checkpointed", {"train_batch_size": 4, "gradient_checkpointing": True}),
+    ):
+        config = settings(output_dir=tmp_path / name, max_train_steps=1, groups_dir=tmp_path / "groups", **options)
+        run = start(config).path
+        (step,) = [event for event in read_record(run / "metrics.jsonl") if event["event"] == "step"]
+        assert (step["groups"], step["stating"]) == (4, 4)
+        found.append((step["loss"], step["grad_norm"]))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert found[0] == pytest.approx(found[2], rel=1e-5)
 
 
 def test_a_reward_that_says_the_same_of_everything(settings, own_reward):

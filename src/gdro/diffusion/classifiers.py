@@ -1,8 +1,7 @@
-"""Small classifiers of 16 x 16 digits: the built-in rewards of the `digits` family, and its judge.
+"""Small classifiers of 16 x 16 digits: a built-in reward of the `digits` family, and its judge.
 
-classifier   a convolutional network, trained on the first half of the real digits
-linear       one linear layer, trained on 200 of them: easy to please without drawing a digit
-judge        a convolutional network, trained on the other half; no reward sees its images
+classifier   trained on the first half of the real digits
+judge        trained on the other half; no reward sees its images
 """
 
 from __future__ import annotations
@@ -31,29 +30,18 @@ def convolutional() -> nn.Module:
     )
 
 
-def linear() -> nn.Module:
-    """The same of one layer."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, CLASSES))
-
-
-KINDS = {"classifier": convolutional, "linear": linear, "judge": convolutional}
-EPOCHS = {"classifier": 12, "linear": 60, "judge": 12}
-LINEAR_IMAGES = 200
+NAMES = ("classifier", "judge")
+EPOCHS = 12
 
 
 def train_classifiers(images: torch.Tensor, labels: torch.Tensor, seed: int) -> dict[str, nn.Module]:
-    """The three, trained on their own parts of (N, 1, 16, 16) images in [-1, 1] with (N,) labels."""
+    """Both, each trained on its half of (N, 1, 16, 16) images in [-1, 1] with (N,) labels."""
     half = len(images) // 2
-    parts = {
-        "classifier": slice(0, half),
-        "linear": slice(0, min(LINEAR_IMAGES, half)),
-        "judge": slice(half, len(images)),
-    }
     found = {}
-    for number, (name, part) in enumerate(parts.items()):
+    for number, (name, part) in enumerate(zip(NAMES, (slice(0, half), slice(half, None)), strict=True)):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed * len(parts) + number)
-            found[name] = _train(KINDS[name](), images[part], labels[part], EPOCHS[name])
+            torch.manual_seed(seed * len(NAMES) + number)
+            found[name] = _train(convolutional(), images[part], labels[part], EPOCHS)
     return found
 
 

@@ -35,6 +35,10 @@ def _unquoted_no(value: Any) -> Any:
     return "no" if value is False else value
 
 
+BUILT_IN = ("classifier", "ink", "judge")
+"""Rewards of the `digits` family: the classifier's probability of the digit asked for, and the mean brightness."""
+
+
 class DiffusionConfig(BaseModel):
     """All settings of a run; wrong ones raise DiffusionError through `load_config`."""
 
@@ -77,7 +81,7 @@ class DiffusionConfig(BaseModel):
     # the reward
     reward: Text = Field(
         default="classifier",
-        description="path/to/file.py:function of (images, prompts), or for `digits` a built-in: classifier, linear.",
+        description="path/to/file.py:function of (images, prompts), or for `digits` a built-in: classifier, ink.",
     )
     judge: Text | None = Field(
         default=None, description="A second reward that is only measured: where the two part, the reward is hacked."
@@ -143,7 +147,7 @@ class DiffusionConfig(BaseModel):
             raise ValueError("group_size: larger than num_images_per_prompt, from which a group is drawn")
         if self.family != "digits":
             for key, name in (("reward", self.reward), ("judge", self.judge)):
-                if name in ("classifier", "linear"):
+                if name in BUILT_IN:
                     raise ValueError(f"{key}: {name} is of family digits; give path/to/file.py:function")
         return self
 

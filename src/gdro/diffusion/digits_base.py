@@ -3,7 +3,7 @@
 BASE/transformer/            an ordinary diffusers folder: SD3Transformer2DModel
 BASE/scheduler/              FlowMatchEulerDiscreteScheduler
 BASE/digits.safetensors      the real digits (5,000 of MNIST, halved to 16 x 16) and the prompt table
-BASE/classifiers.safetensors the built-in rewards and the judge
+BASE/classifiers.safetensors the classifier that rewards and the one that judges
 BASE/base.json               how it was trained and what the judge says of it; written last
 
 Trained short on purpose: a base that draws some digits wrongly leaves the reward something to do.
@@ -22,7 +22,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 
-from gdro.diffusion.classifiers import CLASSES, KINDS, SIZE, probability, train_classifiers
+from gdro.diffusion.classifiers import CLASSES, NAMES, SIZE, convolutional, probability, train_classifiers
 from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.flow import euler_sample, generator
 from gdro.io import to_json, write_atomic
@@ -105,7 +105,6 @@ def _train_base(folder: Path, tell: Tell, steps: int) -> None:
         "seconds": round(time.monotonic() - began, 1),
         "judge_accuracy_on_real": _accuracy(classifiers["judge"], images[:half], labels[:half]),
         "classifier_accuracy_on_real": _accuracy(classifiers["classifier"], images[half:], labels[half:]),
-        "linear_accuracy_on_real": _accuracy(classifiers["linear"], images[half:], labels[half:]),
         "judge_probability_of_samples": float(probability(classifiers["judge"], drawn.clamp(-1, 1), asked).mean()),
     }
     write_atomic(folder / BASE, to_json(facts, indent=1) + "\n")
@@ -144,11 +143,11 @@ def digit_velocity(
 
 
 def load_classifiers(folder: Path) -> dict[str, torch.nn.Module]:
-    """The built-in rewards and the judge of a base."""
+    """The classifier that rewards and the one that judges."""
     states = load_file(folder / "classifiers.safetensors")
     found = {}
-    for name, make in KINDS.items():
-        net = make().eval().requires_grad_(False)
+    for name in NAMES:
+        net = convolutional().eval().requires_grad_(False)
         net.load_state_dict(
             {key.removeprefix(f"{name}."): part for key, part in states.items() if key.startswith(f"{name}.")}
         )

@@ -5,7 +5,7 @@ With sigma in (0, 1], noise e and image x: x_sigma = (1 - sigma) x + sigma e, ve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,21 +50,18 @@ class Times:
         self.sigmas, self.timesteps = fresh.sigmas.clone(), fresh.timesteps.clone()
         self.config = config
 
-    def noised(self, latents: torch.Tensor, group: torch.Tensor, random: torch.Generator) -> Noised:
-        """Noise (N, ...) latents; those of one group, (N,) integers 0..G-1, share the noise and the time."""
-        config, count = self.config, int(group.max()) + 1
-        density = compute_density_for_timestep_sampling(
-            weighting_scheme=config.weighting_scheme,
-            batch_size=count,
-            logit_mean=config.logit_mean,
-            logit_std=config.logit_std,
-            mode_scale=config.mode_scale,
-            generator=random,
-        )
+    def noised(self, latents: torch.Tensor, group: torch.Tensor, randoms: Sequence[torch.Generator]) -> Noised:
+        """Noise (N, ...) latents; those of one group, (N,) integers 0..G-1, share the noise and the time.
+
+        Args:
+            randoms: G generators, one a group: how groups are split over passes changes nothing.
+        """
+        density = torch.cat([self._density(random) for random in randoms])
         index = (density * len(self.sigmas)).long().clamp(0, len(self.sigmas) - 1)
-        noise = torch.randn((count, *latents.shape[1:]), generator=random).to(latents)[group]
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=random) for random in randoms])
+        noise = noise.to(latents)[group]
         sigma = self.sigmas[index]
-        weight = compute_loss_weighting_for_sd3(config.weighting_scheme, sigmas=sigma)
+        weight = compute_loss_weighting_for_sd3(self.config.weighting_scheme, sigmas=sigma)
         wide = sigma.to(latents)[group].reshape(-1, *[1] * (latents.ndim - 1))
         return Noised(
             x=(1.0 - wide) * latents + wide * noise,
@@ -72,6 +69,19 @@ class Times:
             timestep=self.timesteps[index].to(latents)[group],
             weight=weight.to(latents)[group],
         )
+
+    def _density(self, random: torch.Generator) -> torch.Tensor:
+        """(1,) a draw of SD3's density on (0, 1)."""
+        config = self.config
+        found: torch.Tensor = compute_density_for_timestep_sampling(
+            weighting_scheme=config.weighting_scheme,
+            batch_size=1,
+            logit_mean=config.logit_mean,
+            logit_std=config.logit_std,
+            mode_scale=config.mode_scale,
+            generator=random,
+        )
+        return found
 
 
 def velocity_error(noised: Noised, velocity: Velocity) -> torch.Tensor:

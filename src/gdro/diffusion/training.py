@@ -91,12 +91,13 @@ class Trainer:
         """One update, on all passes' groups together whatever their split; what it looked like."""
         drawn, config = draw_groups(self.data, self.config, number), self.config
         stating = sum(self._states(group) for group in drawn)
-        passes = [
-            drawn[first : first + config.train_batch_size] for first in range(0, len(drawn), config.train_batch_size)
-        ]
+        size = config.train_batch_size
+        passes = [drawn[first : first + size] for first in range(0, len(drawn), size)]
         found = []
         for index, groups in enumerate(passes):
-            part = self._loss(groups, generator(config.seed, number, index, 6))
+            first = index * size
+            randoms = [generator(config.seed, number, first + at, 6) for at in range(len(groups))]
+            part = self._loss(groups, randoms)
             (part.loss / max(stating, 1)).backward()  # type: ignore[no-untyped-call]
             found.append(part)
         rate = float(self.adapters.schedule.get_last_lr()[0])
@@ -108,14 +109,14 @@ class Trainer:
         values = self.data[group.of].rewards[group.images]
         return bool(values.max() > values.min())
 
-    def _loss(self, groups: Sequence[Drawn], random: torch.Generator) -> GroupLoss:
+    def _loss(self, groups: Sequence[Drawn], randoms: Sequence[torch.Generator]) -> GroupLoss:
         config = self.config
         latents = torch.cat([self.data[group.of].stored.latents[group.images] for group in groups])
         rewards = np.concatenate([self.data[group.of].rewards[group.images] for group in groups])
         number = torch.tensor([at for at, group in enumerate(groups) for _ in group.images], device=self.device)
         row = torch.tensor([self.data[group.of].row for group in groups for _ in group.images])
         told = rows(self.told, row)
-        noised = self.times.noised(latents.to(self.device), number, random)
+        noised = self.times.noised(latents.to(self.device), number, randoms)
 
         def velocity(x: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
