@@ -26,7 +26,7 @@ from chain import Chain, Reference, Tally
 from damage import damages
 from rules import AfterSeconds, AfterStep, AtOperation, InsideCheckpoint, Rule
 
-from gdro.lab.markdown import table
+from gdro.lab.text import table
 
 Series = Callable[[Chain, Reference, random.Random, int], Tally]
 

@@ -1,4 +1,4 @@
-"""Cost and memory of controllers, from 10^3 to 10^7 prompts and from 10^3 to 10^6 rollouts a step (docs/scaling.md).
+"""Cost and memory of controllers, 10^3 to 10^7 prompts, 10^3 to 10^6 rollouts a step (docs/performance.md).
 
     OMP_NUM_THREADS=1 python benchmarks/scaling/cost.py                     measure all: about 15 minutes, 6 GB
     python benchmarks/scaling/cost.py --largest 1000000                     without 10^7 prompts: 2 GB
@@ -30,7 +30,7 @@ from gdro.controllers.controller import Controller
 from gdro.controllers.registry import make_controller
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.lab.bench import Workload
-from gdro.lab.markdown import table
+from gdro.lab.text import table
 
 NAMES = ("uniform", "prompt_gdro", "rollout_gdro", "joint", "sqrt_law", "neyman", "knapsack", "mopps")
 PROMPTS = (10**3, 10**4, 10**5, 10**6, 10**7)
@@ -39,7 +39,7 @@ SMALL_BATCH, SMALL_MEAN, MEAN = 250, 4, 10
 OTHER_SHAPES = ((25_000, 4), (2_500, 40))
 AT_LARGEST = ("joint", "neyman")
 """Measured at 10^7 prompts: one table of each width, 46 and 62 bytes a prompt. Others are fitted there."""
-OUTPUT = Path(__file__).parents[2] / "docs" / "scaling" / "cost.json"
+OUTPUT = Path("runs/scaling/cost.json")
 
 
 def memory_mb(field: str) -> float:
@@ -232,6 +232,7 @@ def main() -> int:
             record["by_prompts"] = measure_prompts(chosen.names, chosen.largest)
         if chosen.only != "prompts":
             record["by_rollouts"] = measure_rollouts(chosen.names, chosen.rollouts)
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
         chosen.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(tables(json.loads(chosen.output.read_text(encoding="utf-8"))))
     return 0

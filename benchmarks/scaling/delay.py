@@ -11,7 +11,7 @@ policy of that version. Three schedules say when the rewards are observed:
     teams     10 plans a version of 100 workers each; each team's rewards come 0 to d versions later
 
 The learner makes one update of every plan that came back, however old (`teams`: one a version, of all teams that
-answered in it). Population and learner are those of `gdro simulate` (docs/simulation.md): true success rates are known.
+answered in it). Population and learner are those of `gdro simulate` (`gdro.lab.world`): true success rates are known.
 The same seed gives the same prompts and the same random numbers for every delay and method, so differences from d = 0
 are paired.
 """
@@ -23,7 +23,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,12 +36,11 @@ from gdro.core.diagnostics import weighted_standard_error
 from gdro.core.regret import RegretMeter
 from gdro.core.signals import bin_means
 from gdro.core.types import UNSEEN, Floats, Ints, Plan
-from gdro.lab import markdown
-from gdro.lab.examination import Examination
-from gdro.lab.learner import Learner, Learning
-from gdro.lab.population import Population, World, draw_population
-from gdro.lab.simulate_summary import interval
+from gdro.io import to_json
 from gdro.lab.simulation import controller_of
+from gdro.lab.stats import seed_interval
+from gdro.lab.text import table
+from gdro.lab.world import Examination, Learner, Learning, Population, World, draw_population
 
 METHODS = ("prompt_gdro", "prompt_gdro:adversary=hedge", "rollout_gdro", "joint")
 SCHEDULES = {"fixed": (0, 1, 2, 4, 8), "random": (1, 2, 4, 8), "teams": (0, 8)}
@@ -49,7 +48,7 @@ SCHEDULES = {"fixed": (0, 1, 2, 4, 8), "random": (1, 2, 4, 8), "teams": (0, 8)}
 
 LONGEST = 8
 TEAMS = 10
-OUTPUT = Path(__file__).parents[2] / "docs" / "scaling" / "delay.json"
+OUTPUT = Path("runs/scaling/delay.json")
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def lag_of(
         by_bin = bin_means(given, true_bin, controller.bins)
         return float(weighted_standard_error(share[present], variance[present], by_bin[present]))
 
-    spread = rates * (1.0 - rates)
+    at_once = rates * (1.0 - rates)
     return {
         "rate_moved": float(np.abs(rates - prompts.rates(old, rows)).mean()),
         "estimate_error": float(np.abs(estimate - rates[known]).mean()),
@@ -192,7 +191,7 @@ def lag_of(
         "bins_off": float(np.abs(bins[known] - true_bin[known]).mean()),
         "wse_over_law": wse(rollouts) / wse(law) - 1.0,
         "wse_over_uniform": wse(rollouts) / wse(np.full(len(rows), mean)) - 1.0,
-        "variance_over_law": float((spread / rollouts).sum() / (spread / law).sum()) - 1.0,
+        "variance_over_law": float((at_once / rollouts).sum() / (at_once / law).sum()) - 1.0,
     }
 
 
@@ -217,9 +216,9 @@ def summarize(runs: Sequence[tuple[Setting, dict[str, float]]]) -> list[dict[str
         first = found.get((method, "fixed" if schedule == "random" else schedule, 0), {})
         row: dict[str, Any] = {"method": method, "schedule": schedule, "delay": delay, "seeds": len(by_seed)}
         for name in next(iter(by_seed.values())):
-            row[name] = interval([values[name] for values in by_seed.values()])
+            row[name] = asdict(seed_interval([values[name] for values in by_seed.values()]))
             if delay and first:
-                row[name]["change"] = interval([by_seed[s][name] - first[s][name] for s in by_seed])
+                row[name]["change"] = asdict(seed_interval([by_seed[s][name] - first[s][name] for s in by_seed]))
         rows.append(row)
     return rows
 
@@ -248,18 +247,18 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
             cells = [_cell(row.get(name), digits, scale) for name, _, digits, scale in COLUMNS]
             lines.append([f"`{row['method']}`", str(row["delay"]), *cells])
         heads = ("method", "d", *(title for _, title, _, _ in COLUMNS))
-        parts.append(f"### {schedule}\n\n{markdown.table(heads, lines)}")
+        parts.append(f"### {schedule}\n\n{table(heads, lines)}")
     return "\n".join(parts)
 
 
 def _cell(entry: dict[str, Any] | None, digits: int, scale: int) -> str:
-    if entry is None or entry["mean"] is None:
+    if entry is None or entry["value"] is None:
         return "-"
-    text, change = f"{scale * entry['mean']:.{digits}f}", entry.get("change")
-    if change is None or change["high"] is None or change["mean"] == change["low"] == 0.0:
+    text, change = f"{scale * entry['value']:.{digits}f}", entry.get("change")
+    if change is None or change["high"] is None or change["value"] == change["low"] == 0.0:
         return text
-    half = scale * (change["high"] - change["mean"])
-    return f"{text} ({scale * change['mean']:+.{digits}f} ± {half:.{digits}f})"
+    half = scale * (change["high"] - change["value"])
+    return f"{text} ({scale * change['value']:+.{digits}f} ± {half:.{digits}f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -293,20 +292,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for setting in settings(base, chosen.methods, chosen.schedules, seeds):
             runs.append((setting, simulate(setting)))
             print(setting.method, setting.schedule, setting.delay, setting.seed, file=sys.stderr, flush=True)
-        text = json.dumps(_without_nan(summarize(runs)), indent=1)
+        text = to_json(summarize(runs), indent=1)
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
         chosen.output.write_text(text + "\n", encoding="utf-8")
     rows = json.loads(chosen.output.read_text(encoding="utf-8"))
     print(tables(rows))
-    return int(any(row["budget_error"]["mean"] != 0.0 for row in rows))
-
-
-def _without_nan(node: Any) -> Any:
-    """JSON has no NaN: null stands for it."""
-    if isinstance(node, dict):
-        return {key: _without_nan(entry) for key, entry in node.items()}
-    if isinstance(node, list):
-        return [_without_nan(entry) for entry in node]
-    return None if isinstance(node, float) and np.isnan(node) else node
+    return int(any(row["budget_error"]["value"] != 0.0 for row in rows))
 
 
 if __name__ == "__main__":

@@ -96,9 +96,6 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--output", metavar="FILE", default="dapo-math-en.parquet", help="default: %(default)s")
     report = commands.add_parser("report", help="write report.html from the record of a run")
     report.add_argument("run", help="the run's folder")
-    report.add_argument(
-        "--picture", metavar="FILE.svg", help="write one compact picture instead, for a README or slide"
-    )
     for name, (_, meaning) in MODULES.items():
         commands.add_parser(name, help=meaning, add_help=False)
     return parser
@@ -187,10 +184,8 @@ def _prepare(chosen: argparse.Namespace) -> int:
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    from gdro.report import picture, write_report
+    from gdro.report import write_report
 
-    if chosen.picture is not None:
-        return _guarded(lambda: print(picture(chosen.run, chosen.picture)))
     return _guarded(lambda: print(write_report(chosen.run)))
 
 

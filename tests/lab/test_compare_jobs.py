@@ -53,7 +53,8 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "notes").mkdir()
     monkeypatch.setenv("STAND_IN", str(tmp_path / "notes"))
     monkeypatch.setattr(compare_jobs, "GDRO", (sys.executable, str(tmp_path / "stand_in.py")))
-    monkeypatch.setattr(compare, "_report", lambda root, plan, jobs: 0)
+    monkeypatch.setattr(compare, "comparison_in", lambda root, plan, jobs: None)
+    monkeypatch.setattr(compare, "_report", lambda root, comparison: 0)
     return tmp_path
 
 
@@ -113,7 +114,7 @@ def test_a_method_can_be_added_later(place):
     root = place / "out"
     (place / "notes" / "mended").touch()
     assert _compare(place, str(place / "small.yaml"), "--output", str(root), "--seeds", "0") == 0
-    plan = root / "compare.yaml"
+    plan = root / "plan.yaml"
     plan.write_text(plan.read_text() + "  late: {controller: sqrt_law}\n")
     assert _compare(place, str(root)) == 0
     assert len(_notes(place, "*-start-1")) == 3
@@ -128,8 +129,8 @@ def test_what_would_mix_comparisons_is_refused(place):
         _compare(place, str(place / "small.yaml"), "--output", str(root))
     with pytest.raises(RunError, match="goes on with its own plan"):
         _compare(place, str(root), "--set", "steps=4")
-    plan = root / "compare.yaml"
-    plan.write_text(plan.read_text().replace("overrides: {}", "overrides: {steps: 4}"))
+    plan = root / "plan.yaml"
+    plan.write_text(plan.read_text() + "overrides: {steps: 4}\n")
     with pytest.raises(RunError, match="steps 600, planned 4"):
         _compare(place, str(root))
 

@@ -10,10 +10,11 @@ import pytest
 from fake_comparison import make
 
 from gdro.lab import compare
-from gdro.lab.compare_jobs import Place
+from gdro.lab.compare_jobs import JobFolder
 from gdro.lab.compare_plan import jobs_of, plan_text
 from gdro.lab.compare_record import read_comparison
-from gdro.lab.compare_table import markdown, summarize
+from gdro.lab.compare_scores import summarize
+from gdro.lab.compare_table import markdown
 from gdro.report.read import RecordError
 from gdro.runs.errors import RunError
 
@@ -24,17 +25,17 @@ def kept(tmp_path):
     plan = make(tmp_path, {"plain": 0.05, "better": 0.25})
     table = markdown(summarize(read_comparison(tmp_path, plan)))
     for job in jobs_of(plan, tmp_path):
-        place = Place(tmp_path, job)
+        place = JobFolder(tmp_path, job)
         place.beside("yaml").write_text(job.config.to_yaml())
         shutil.rmtree(place.run.path)
-    (tmp_path / "compare.yaml").write_text(plan_text(plan))
+    (tmp_path / "plan.yaml").write_text(plan_text(plan))
     return tmp_path, plan, table
 
 
 def test_the_same_table_without_the_runs(kept, capsys):
     root, plan, table = kept
     assert markdown(summarize(read_comparison(root, plan))) == table
-    assert {place.state() for place in (Place(root, job) for job in jobs_of(plan, root))} == {"done"}
+    assert {place.state() for place in (JobFolder(root, job) for job in jobs_of(plan, root))} == {"done"}
     assert compare.main([str(root)]) == 0  # nothing is trained again
     said = capsys.readouterr().out
     assert "6 runs, 0 to do" in said
@@ -45,7 +46,7 @@ def test_the_same_table_without_the_runs(kept, capsys):
 
 def test_an_outcome_of_other_settings_is_refused(kept):
     root, plan, _ = kept
-    place = Place(root, jobs_of(plan, root)[0])
+    place = JobFolder(root, jobs_of(plan, root)[0])
     place.beside("yaml").write_text(place.job.config.to_yaml().replace("steps: 600", "steps: 599"))
     for words in ([str(root)], [str(root), "--report"]):
         with pytest.raises(RunError, match=r"seed-0 was trained with other settings than the plan's: steps"):
@@ -57,7 +58,8 @@ def test_an_outcome_of_other_settings_is_refused(kept):
     [
         (lambda values: values.pop("tokens"), "damaged"),
         (lambda values: values.update(format=99), "another format"),
-        (lambda values: values.update(ids="0" * 64), "other prompts"),
+        (lambda values: values.update(ids=values["ids"][:12] + "0" * 52), "other prompts"),
+        (lambda values: values.update(ids="0" * 64), "damaged"),
         (lambda values: values["correct"].pop(), "another format"),
         (lambda values: values.update(steps="many"), "damaged"),
     ],
@@ -80,4 +82,4 @@ def test_a_number_that_was_not_measured_stays_so(tmp_path):
     shutil.rmtree(tmp_path / "plain" / "seed-0")
     outcome = read_comparison(tmp_path, plan).runs["plain"][0]
     assert np.isnan(outcome.dead)
-    assert np.isnan(outcome.gradient)
+    assert np.isnan(outcome.training_reward)

@@ -132,7 +132,7 @@ def test_table_figure_and_page_come_from_the_record_alone(compared):
 
 def test_a_run_of_other_settings_is_not_mixed_in(compared, capsys):
     root = compared[0]
-    plan = root / "compare.yaml"
+    plan = root / "plan.yaml"
     kept = plan.read_text()
     plan.write_text(kept.replace("eta: 7.0", "eta: 3.0"))
     try:

@@ -150,3 +150,61 @@ def test_what_cannot_be_compared_is_named():
         stats.paired_interval(np.full((2, 3), np.nan))
     with pytest.raises(stats.StatisticsError, match="each with a prompt"):
         stats.paired_interval(np.zeros((2, 3)), None, np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 5, 8, 15, 30, 60, 120, 5000])
+def test_the_p_value_of_students_t(degrees):
+    """At the tabled quantiles it is 5 %; and it agrees with the density integrated over a fine grid."""
+    if degrees <= 60:
+        assert stats.student_p(stats.student_975(degrees), degrees) == pytest.approx(0.05, abs=2e-4)
+    for t in (0.0, 0.3, 1.0, 2.5, 6.0):
+        angle = np.linspace(-np.pi / 2, np.pi / 2, 2_000_001)
+        density = np.cos(angle) ** (degrees - 1.0)
+        beyond = density[np.abs(np.tan(angle)) * np.sqrt(degrees) >= t].sum() / density.sum()
+        assert stats.student_p(t, degrees) == pytest.approx(beyond, rel=2e-3, abs=2e-6)
+        assert stats.student_p(-t, degrees) == stats.student_p(t, degrees)
+
+
+def test_many_degrees_are_the_normal():
+    assert stats.student_p(1.959964, 1e9) == pytest.approx(0.05, rel=1e-5)
+    assert stats.student_p(1.959964, 9999) == pytest.approx(0.05, rel=1e-2)
+
+
+def test_the_p_value_goes_with_the_interval():
+    gaps = np.random.default_rng(0).normal(0.3, 1.0, (40, 6))
+    for row in gaps:
+        estimate = stats.seed_interval(row)
+        assert estimate.clear == (estimate.p < 0.05)
+    assert stats.seed_interval([0.2, 0.2, 0.2]).p == 0.0
+    assert stats.seed_interval([0.0, 0.0]).p == 1.0
+    assert np.isnan(stats.seed_interval([0.2]).p)
+
+
+def test_holm_by_hand():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([0.6, 0.6]) == pytest.approx([1.0, 1.0])
+    with_unknown = stats.holm([float("nan"), 0.02])
+    assert np.isnan(with_unknown[0])
+    assert with_unknown[1] == pytest.approx(0.04)
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6))
+@settings(max_examples=100, deadline=None)
+def test_holm_lies_between_the_p_values_and_bonferronis(p_values):
+    adjusted = stats.holm(p_values)
+    for p, q in zip(p_values, adjusted, strict=True):
+        assert p <= q <= min(1.0, len(p_values) * p) + 1e-12
+    order = np.argsort(p_values)
+    assert (np.diff(np.array(adjusted)[order]) >= 0).all()
+
+
+def test_the_same_resamples_serve_a_method_alone_and_in_every_pair():
+    rng = np.random.default_rng(3)
+    tables = [rng.random((4, 30)) for _ in range(3)]
+    groups = np.array([np.arange(30) < 12, np.arange(30) >= 12], dtype=float)
+    drawn = [stats.resampled(one, groups) for one in tables]
+    for ours, sampled in zip(tables, drawn, strict=True):
+        assert stats.interval(sampled) == stats.paired_interval(ours, None, groups)
+        assert stats.interval(sampled, drawn[0]) == stats.paired_interval(ours, tables[0], groups)
+    with pytest.raises(stats.StatisticsError, match="pair the same seeds and prompts"):
+        stats.interval(drawn[0], stats.resampled(tables[1][:3], groups))

@@ -13,7 +13,8 @@ from fake_comparison import PROMPTS, make, write_evaluation, write_record
 
 from gdro.lab.compare_page import headline, page, write_page
 from gdro.lab.compare_record import _notes, read_comparison
-from gdro.lab.compare_table import _rounded, markdown, summarize
+from gdro.lab.compare_scores import rounded, summarize
+from gdro.lab.compare_table import markdown
 from gdro.report.read import RecordError
 
 
@@ -69,7 +70,7 @@ def test_scores_by_training_shares_where_the_held_out_ones_differ(tmp_path):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         named = [row | {"id": f"{'hard' if i < PROMPTS // 2 else 'easy'}/{i}"} for i, row in enumerate(rows)]
         path.write_text("".join(json.dumps(row) + "\n" for row in named))
-    summary = summarize(read_comparison(tmp_path, plan, {"hard": 100, "easy": 900}))
+    summary = summarize(read_comparison(tmp_path, plan, {seed: {"hard": 100, "easy": 900} for seed in (0, 1, 2)}))
     scores = summary["methods"]["better"]["scores"]
     rates = []
     for path in sorted(tmp_path.glob("better/*/evaluations/step-000100.jsonl")):
@@ -209,9 +210,9 @@ def test_what_cannot_be_compared_is_one_clear_error(tmp_path):
 @pytest.mark.parametrize("tie", [0.0085400390625, -0.0004, 0.8501234567891])
 def test_what_the_order_of_summing_adds_does_not_decide_a_digit(tie):
     around = [np.nextafter(tie, -1.0), tie, np.nextafter(tie, 1.0)]
-    assert len({_rounded(float(value)) for value in around}) == 1
+    assert len({rounded(float(value)) for value in around}) == 1
 
 
 def test_nothing_has_no_sign():
-    assert str(_rounded(-1.1e-16)) == "0.0"
-    assert _rounded({"a": [1 / 3, "b", 2, None]}) == {"a": [0.3333333333, "b", 2, None]}
+    assert str(rounded(-1.1e-16)) == "0.0"
+    assert rounded({"a": [1 / 3, "b", 2, None]}) == {"a": [0.3333333333, "b", 2, None]}

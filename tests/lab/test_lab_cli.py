@@ -55,12 +55,12 @@ def test_bench_takes_at_least_one_step(capsys):
 
 
 def test_compare_names_the_nearest_plan(capsys):
-    assert main(["compare", "frist"]) == 2
-    assert capsys.readouterr().err == "gdro: frist: no plan there; did you mean first?\n"
+    assert main(["compare", "first_mixtrue"]) == 2
+    assert capsys.readouterr().err == "gdro: first_mixtrue: no plan there; did you mean first_mixture?\n"
 
 
 def test_compare_without_a_finished_run_says_so(tmp_path, capsys):
-    (tmp_path / "compare.yaml").write_text("name: a\nseeds: [0]\nmethods: {plain: {controller: uniform}}\n")
+    (tmp_path / "plan.yaml").write_text("name: a\nseeds: [0]\nmethods: {plain: {controller: uniform}}\n")
     assert main(["compare", str(tmp_path), "--report"]) == 2
     assert "no run of the baseline plain is finished" in capsys.readouterr().err
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import gdro
-from gdro.lab.learner import EPSILON, Learner, Learning, group_signal
-from gdro.lab.population import World, draw_population
+from gdro.lab.world import EPSILON, Learner, Learning, World, draw_population, group_signal
 
 WORLD = World(prompts=300)
 

@@ -72,8 +72,8 @@ def test_changes_are_against_no_delay_of_the_same_seed(script, tmp_path, capsys)
     output = tmp_path / "delay.json"
     assert script("delay").main([*arguments, "--workers", "20", "--prompts", "60", "--output", str(output)]) == 0
     rows = {row["delay"]: row for row in json.loads(output.read_text())}
-    change = rows[8]["mean_at_8"]["change"]["mean"]
-    assert change == pytest.approx(rows[8]["mean_at_8"]["mean"] - rows[0]["mean_at_8"]["mean"])
+    change = rows[8]["mean_at_8"]["change"]["value"]
+    assert change == pytest.approx(rows[8]["mean_at_8"]["value"] - rows[0]["mean_at_8"]["value"])
     assert "change" not in rows[0]["mean_at_8"]
     assert "| `rollout_gdro` | 8 | - | - | - | 0 |" in capsys.readouterr().out
 

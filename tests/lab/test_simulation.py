@@ -10,13 +10,13 @@ import pytest
 
 import gdro
 from gdro.controllers.registry import controller_names
-from gdro.lab.learner import Learning
-from gdro.lab.population import World
 from gdro.lab.simulate import main
-from gdro.lab.simulate_summary import interval, markdown, summarize
-from gdro.lab.simulation import Settings, controller_of, simulate
+from gdro.lab.simulate_report import markdown, summarize
+from gdro.lab.simulation import SimulationSettings, controller_of, simulate
+from gdro.lab.stats import seed_interval
+from gdro.lab.world import Learning, World
 
-SMALL = Settings(steps=60, batch=24, every=20, held_out=300, world=World(prompts=200))
+SMALL = SimulationSettings(steps=60, batch=24, every=20, held_out=300, world=World(prompts=200))
 STILL = dataclasses.replace(SMALL, steps=200, learning=Learning(rate=0.0, forgetting=0.0))
 
 
@@ -74,9 +74,9 @@ def test_allocation_by_variance_lowers_the_true_variance_and_chance_raises_it():
     assert change["random_ragged"] > 0.1
 
 
-@pytest.mark.parametrize("adversary", ["hedge", "exp3p", "tsallis_inf"])
+@pytest.mark.parametrize("adversary", ["hedge", "exp3p,weigher.horizon=60", "tsallis_inf"])
 def test_regret_stays_below_its_bound(adversary):
-    trace = simulate(f"prompt_gdro:adversary={adversary},horizon=60", 0, SMALL)
+    trace = simulate(f"prompt_gdro:adversary={adversary}", 0, SMALL)
     assert (np.array(trace.steps["regret"]) <= np.array(trace.steps["regret_bound"])).all()
 
 
@@ -87,8 +87,8 @@ def test_selection_finds_more_live_groups():
 
 
 def test_methods_take_options():
-    controller = controller_of("prompt_gdro:adversary=hedge,eta=2.5,gamma=0.02", seed=1)
-    assert (controller.adversary, controller.eta, controller.gamma) == ("hedge", 2.5, 0.02)
+    weigher = controller_of("prompt_gdro:adversary=hedge,weigher.gamma=0.02", seed=1).parts.weigher
+    assert (weigher.adversary, weigher.gamma) == ("hedge", 0.02)
     with pytest.raises(gdro.OptionError, match="must read option=value"):
         controller_of("joint:eta")
     with pytest.raises(gdro.OptionError, match="no option 'etta'; did you mean 'eta'"):
@@ -96,10 +96,10 @@ def test_methods_take_options():
 
 
 def test_interval_is_students():
-    entry = interval([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert entry["mean"] == 3.0
-    assert entry["high"] - 3.0 == pytest.approx(2.776 * np.sqrt(2.5) / np.sqrt(5))
-    assert np.isnan(interval([1.0])["low"])
+    entry = seed_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert entry.value == 3.0
+    assert entry.high - 3.0 == pytest.approx(2.776 * np.sqrt(2.5) / np.sqrt(5))
+    assert np.isnan(seed_interval([1.0]).low)
 
 
 def test_differences_are_paired_by_seed():
@@ -109,7 +109,7 @@ def test_differences_are_paired_by_seed():
         b.evaluations["pass_at_k"][-1] - a.evaluations["pass_at_k"][-1]
         for a, b in zip(traces[:2], traces[2:], strict=True)
     ]
-    assert summary["methods"]["joint"]["pass_at_k"]["difference"]["mean"] == pytest.approx(np.mean(gaps))
+    assert summary["methods"]["joint"]["pass_at_k"]["difference"]["value"] == pytest.approx(np.mean(gaps))
     assert "difference" not in summary["methods"]["uniform"]["pass_at_k"]
     assert "| `joint` |" in markdown(summary)
 
@@ -141,7 +141,7 @@ def test_the_command_writes_the_same_bytes_twice(tmp_path, capsys):
         (["uniform", "--steps", "0"], "steps=0 must be at least 1"),
         (["uniform", "--draw", "joint"], "--draw names 'joint'"),
         (["uniform", "--seeds", "0"], "--seeds must be at least 1"),
-        (["uniform", "--mean-rollouts", "13"], "min_rollouts <= mean_rollouts <= max_rollouts"),
+        (["joint:max_rollouts=3"], "min_rollouts <= mean_rollouts <= max_rollouts"),
     ],
 )
 def test_wrong_arguments_are_one_message(arguments, message, tmp_path, capsys):

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from fake_record import FakeRun, clean, write
 
-from gdro.report import RecordError, picture, write_report
+from gdro.report import RecordError, write_report
 from gdro.report.html import SECTIONS
 from gdro.report.palette import dark, light
 
@@ -168,29 +168,6 @@ def test_a_long_run_stays_small(tmp_path):
     page = with_events(tmp_path, [events[0], events[1], *long, {**events[1], "step": 1500}])
     assert len(page) < 2_000_000
     assert "mean of up to 15 steps" in page
-
-
-def test_the_picture_stands_alone(run, tmp_path):
-    path = picture(run, tmp_path / "run.svg")
-    text = path.read_text(encoding="utf-8")
-    assert "var(" not in text
-    assert "data-hover" not in text
-    assert ElementTree.fromstring(text).tag.endswith("svg")
-    assert text == picture(run, tmp_path / "again.svg").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("controller", ["uniform", "prompt_gdro", "rollout_gdro"])
-def test_the_picture_of_other_controllers(tmp_path, controller):
-    write(tmp_path, FakeRun(20, controller=controller))
-    ElementTree.fromstring(picture(tmp_path, tmp_path / "p.svg").read_text(encoding="utf-8"))
-
-
-def test_the_picture_refuses_what_it_cannot_draw(run, tmp_path):
-    with pytest.raises(RecordError, match=r"\.svg"):
-        picture(run, tmp_path / "run.png")
-    with_events(tmp_path, list(FakeRun(5).events())[:1])
-    with pytest.raises(RecordError, match="no training step"):
-        picture(tmp_path, tmp_path / "run.svg")
 
 
 def test_a_page_that_cannot_be_written_is_a_clear_error(run, tmp_path):

@@ -25,7 +25,7 @@ from gdro.controllers.controller import Controller
 from gdro.controllers.registry import controller_names, make_controller
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.core.types import Floats
-from gdro.lab.arguments import at_least_one
+from gdro.lab.text import at_least_one
 
 LIMITS_MS = {(256, 4): 2.0, (1024, 16): 10.0}
 """(prompts, mean rollouts) -> milliseconds that plan + observe may take."""

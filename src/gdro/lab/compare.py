@@ -1,37 +1,41 @@
 """`gdro compare`: methods x seeds on real training, side by side, with one table, one figure and one page.
 
-    gdro compare first                              # a plan of the package -> runs/compare-first
-    gdro compare first --methods uniform joint --seeds 0 1 --set steps=120 --output runs/small
-    gdro compare my.yaml --check                    # what would run; trains nothing
-    gdro compare runs/compare-first                 # go on with what is missing
-    gdro compare runs/compare-first --retry         # and try again what failed
-    gdro compare runs/compare-first --report        # table.md, results.json, figure.svg, report.html, from the record
-    gdro compare runs/compare-first --against live  # the table with another method as the baseline, printed only
-    gdro compare runs/compare-first --gradients     # measure the gradient's variance of finished runs, then report
+    gdro compare first_mixture                  # a plan of the package -> runs/compare-first_mixture
+    gdro compare first_mixture --methods uniform live --seeds 0 1 --set steps=120 --output runs/small
+    gdro compare my.yaml --check                # what would run; trains nothing
+    gdro compare RUNS                           # RUNS, e.g. runs/compare-my: go on with what is missing
+    gdro compare RUNS --retry                   # and try again what failed
+    gdro compare RUNS --report                  # table.md, results.json, figure.svg, report.html, from the record
+    gdro compare RUNS --against live            # the table with another baseline, printed only
+    gdro compare RUNS --publish results/my      # pack it into four small files, for version control
+    gdro compare results/my --report            # table.md and figure.svg again, from that folder alone
 
-Every run is an ordinary folder COMPARE/METHOD/seed-S. Methods and seeds can be added to COMPARE/compare.yaml later.
+Every run is an ordinary folder COMPARE/METHOD/seed-S. Methods and seeds can be added to COMPARE/plan.yaml later.
 A run's folder can be removed once it is reported: seed-S.yaml and seed-S.outcome.json beside it are enough for
-everything above, so a comparison of some KB can be published and gone on with. docs/evidence.md says what is measured.
+everything above. docs/results.md says what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gdro.lab.arguments import at_least_one
-from gdro.lab.compare_jobs import Place, Pool, cores
-from gdro.lab.compare_page import write_page
-from gdro.lab.compare_plan import PLAN, Job, Plan, jobs_of, locate_plan, narrowed, plan_text, read_plan
-from gdro.lab.compare_record import read_comparison
-from gdro.lab.compare_table import markdown, summarize
+from gdro.io import write_atomic
+from gdro.lab.compare_archive import is_archive, load_archive, save_archive
+from gdro.lab.compare_jobs import JobFolder, Pool, cores
+from gdro.lab.compare_page import write_page, write_published
+from gdro.lab.compare_plan import PLAN, Job, Plan, jobs_of, locate_plan, narrowed, plan_text, read_plan, self_contained
+from gdro.lab.compare_record import Comparison, comparison_of, read_comparison
+from gdro.lab.compare_scores import summarize
+from gdro.lab.compare_table import markdown
+from gdro.lab.text import at_least_one
 from gdro.models.locate import locate
 from gdro.runs.config import recipe_names
 from gdro.runs.config_prompts import training_sizes
+from gdro.runs.config_yaml import read_settings
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, held
 
@@ -45,23 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ConfigError, ModelError, RunError, RecordError: something the user can mend.
     """
     chosen = _parser().parse_args(arguments)
-    going_on = Path(chosen.what).is_dir()
+    what = Path(chosen.what)
+    if is_archive(what):
+        return _published(what, chosen)
+    going_on = what.is_dir()
     narrowing = bool(chosen.methods or chosen.seeds or chosen.overrides or chosen.output)
     if going_on and narrowing:
         raise RunError("a comparison goes on with its own plan; leave --methods, --seeds, --set and --output out")
     path = locate_plan(chosen.what)
     plan = narrowed(read_plan(path), chosen.methods, chosen.seeds, chosen.overrides)
-    if chosen.gradients:
-        return _gradients(Path(chosen.what), plan, jobs_of(plan, path.parent))
     jobs = jobs_of(plan, path.parent)
-    if chosen.report or chosen.against:
+    if chosen.report or chosen.against or chosen.publish:
         for job in jobs:
-            Place(Path(chosen.what), job).check()
-        root = Path(chosen.what)
-        if not chosen.against:
-            return _report(root, plan, jobs)
-        print(markdown(summary_of(root, plan, jobs, chosen.against)), flush=True)
-        return 0
+            JobFolder(what, job).check()
+        comparison = comparison_in(what, plan, jobs)
+        if chosen.publish:
+            return publish(what, comparison, jobs, Path(chosen.publish))
+        return _print_against(comparison, chosen.against) if chosen.against else _report(what, comparison)
     for model in sorted({job.config.model for job in jobs}):
         locate(model)  # one line now, not one failed run after another
     if chosen.check:
@@ -72,67 +76,107 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(root, plan, jobs, chosen.jobs or cores(), chosen.retry)
 
 
+def _published(folder: Path, chosen: argparse.Namespace) -> int:
+    """Report a published comparison, from its folder alone."""
+    if not (chosen.report or chosen.against):
+        raise RunError(
+            f"{folder} is a published comparison: show it again with --report or --against METHOD, train it again with "
+            f"gdro compare {folder / PLAN}"
+        )
+    comparison = load_archive(folder)
+    if chosen.against:
+        return _print_against(comparison, chosen.against)
+    summary = summarize(comparison)
+    write_published(folder, summary)
+    print(markdown(summary), end="", flush=True)
+    return 0
+
+
+def publish(root: Path, comparison: Comparison, jobs: Sequence[Job], folder: Path) -> int:
+    """Pack a comparison that was trained in `root` into plan.yaml, outcomes.npz, table.md and figure.svg.
+
+    The published plan has its recipe written out, so that it says by itself what was trained.
+
+    Raises:
+        RunError: see `gdro.lab.compare_archive.save_archive`.
+    """
+    settings: dict[str, dict[int, Any]] = {}
+    for job in jobs:
+        if job.seed in comparison.runs[job.method]:
+            kept = JobFolder(root, job).settings
+            settings.setdefault(job.method, {})[job.seed] = read_settings(kept).values
+    plan = self_contained(comparison.plan, root)
+    whole = Comparison(plan, comparison.runs, comparison.missing, comparison.notes, comparison.training_sizes)
+    save_archive(folder, whole, settings)
+    summary = summarize(load_archive(folder))
+    write_published(folder, summary)
+    print(f"{markdown(summary)}\npublished in {folder}", flush=True)
+    return 0
+
+
 def _run(root: Path, plan: Plan, jobs: Sequence[Job], at_once: int, retry: bool) -> int:
-    places = [Place(root, job) for job in jobs]
-    for place in places:
-        place.check()
+    folders = [JobFolder(root, job) for job in jobs]
+    for folder in folders:
+        folder.check()
         if retry:
-            place.beside("failed").unlink(missing_ok=True)
-    todo = [place for place in places if place.state() in ("waiting", "interrupted")]
-    _tell(f"{root}: {len(places)} runs, {len(todo)} to do, {min(at_once, len(todo))} side by side")
+            folder.beside("failed").unlink(missing_ok=True)
+    todo = [folder for folder in folders if folder.state() in ("waiting", "interrupted")]
+    _tell(f"{root}: {len(folders)} runs, {len(todo)} to do, {min(at_once, len(todo))} side by side")
     pool = Pool(at_once, _tell)
     pool.go(todo)
-    states = Counter(place.state() for place in places)
-    for place in places:
-        if place.state() != "done":
-            _tell(f"{place.job.title}: {_why(place)}")
+    states = Counter(folder.state() for folder in folders)
+    for folder in folders:
+        if folder.state() != "done":
+            _tell(f"{folder.job.title}: {_why(folder)}")
     if states["done"]:
-        _report(root, plan, jobs)
+        _report(root, comparison_in(root, plan, jobs))
     if pool.stopping:
         _tell(f"stopped; go on with: gdro compare {root}")
-    return 0 if states["done"] == len(places) else 1
+    return 0 if states["done"] == len(folders) else 1
 
 
-def _why(place: Place) -> str:
-    state = place.state()
+def _why(folder: JobFolder) -> str:
+    state = folder.state()
     if state == "failed":
-        reason = place.beside("failed").read_text(encoding="utf-8").strip()
-        return f"failed ({reason}); see {place.beside('log')}, and try again with --retry"
+        reason = folder.beside("failed").read_text(encoding="utf-8").strip()
+        return f"failed ({reason}); see {folder.beside('log')}, and try again with --retry"
     return "another process is at it" if state == "busy" else f"{state}; the same command goes on with it"
 
 
-def _report(root: Path, plan: Plan, jobs: Sequence[Job]) -> int:
+def _report(root: Path, comparison: Comparison) -> int:
     """Table, figure and page from the record alone."""
-    summary = summary_of(root, plan, jobs)
+    summary = summarize(comparison)
     write_page(root, summary)
     print(f"\n{markdown(summary)}\n{root / 'report.html'}", flush=True)
     return 0 if not summary["missing"] else 1
 
 
-def summary_of(root: Path, plan: Plan, jobs: Sequence[Job], against: str | None = None) -> dict[str, Any]:
-    """What a comparison's record says (`gdro.lab.compare_table.summarize`), with its own baseline or another.
+def _print_against(comparison: Comparison, method: str) -> int:
+    print(markdown(summarize(from_baseline(comparison, method))), flush=True)
+    return 0
+
+
+def from_baseline(comparison: Comparison, method: str) -> Comparison:
+    """The same comparison with another method as the baseline.
 
     Raises:
-        RunError: the plan has no method `against`.
+        RunError: the plan has no method of that name.
+    """
+    plan = comparison.plan
+    if method not in plan.methods:
+        raise RunError(f"--against {method}: not in the plan {plan.name}; it has {', '.join(plan.methods)}")
+    plan = plan.model_copy(update={"baseline": method, "claims": ()})
+    return comparison_of(plan, comparison.runs, comparison.training_sizes, Path(plan.name))
+
+
+def comparison_in(root: Path, plan: Plan, jobs: Sequence[Job]) -> Comparison:
+    """What the folder of a comparison has of its runs.
+
+    Raises:
         RecordError: as in `gdro.lab.compare_record.read_comparison`.
     """
-    if against is not None:
-        if against not in plan.methods:
-            raise RunError(f"--against {against}: not in the plan {plan.name}; it has {', '.join(plan.methods)}")
-        plan = plan.model_copy(update={"baseline": against})
-    return summarize(read_comparison(root, plan, training_sizes(jobs[0].config.data)))
-
-
-def _gradients(root: Path, plan: Plan, jobs: Sequence[Job]) -> int:
-    """Measure the finished runs that were not measured yet, then report."""
-    from gdro.lab.gradient_runs import measure_runs  # torch only here: a comparison's runs are other processes
-
-    if not root.is_dir():
-        raise RunError(f"{root}: --gradients measures the finished runs of a comparison; name its folder")
-    places = [Place(root, job) for job in jobs]
-    with held(RunFolder(root)):
-        measure_runs([place.run for place in places if place.state() == "done"], _tell)
-        return _report(root, plan, jobs)
+    sizes = {job.seed: training_sizes(job.config.data) for job in jobs[:: len(plan.methods)]}
+    return read_comparison(root, plan, {seed: of_source for seed, of_source in sizes.items() if of_source})
 
 
 def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
@@ -143,12 +187,10 @@ def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
     if root.exists() and any(root.iterdir()):
         raise RunError(f"{root} is not empty; go on with it: gdro compare {root}, or choose another --output DIR")
     root.mkdir(parents=True, exist_ok=True)
-    if plan.recipe not in recipe_names():
+    if plan.recipe is not None and plan.recipe not in recipe_names():
         (root / RECIPE).write_bytes((beside / plan.recipe).read_bytes())
         plan = plan.model_copy(update={"recipe": RECIPE})
-    draft = root / f".{PLAN}.tmp"
-    draft.write_text(plan_text(plan), encoding="utf-8")
-    os.replace(draft, root / PLAN)
+    write_atomic(root / PLAN, plan_text(plan))
     return root
 
 
@@ -158,6 +200,7 @@ def _overview(plan: Plan, jobs: Sequence[Job]) -> str:
     for job in jobs[: len(plan.methods)]:
         mark = " (baseline)" if job.method == plan.against else ""
         lines.append(f"  {job.method:24} {job.shape:14} {job.config.controller.name}{mark}")
+    lines += [f"  claim: {claim.method} - {claim.against} in {claim.score}" for claim in plan.claims]
     return "\n".join(lines)
 
 
@@ -174,7 +217,9 @@ def _tell(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gdro compare", description="Methods x seeds on real training.")
-    parser.add_argument("what", help="a plan's name or YAML file, or the folder of a comparison to go on with")
+    parser.add_argument(
+        "what", help="a plan's name or YAML file, or the folder of a comparison to go on with or report"
+    )
     parser.add_argument("--output", metavar="DIR", help="folder of a new comparison (runs/compare-NAME)")
     parser.add_argument(
         "--jobs", type=at_least_one, metavar="N", help="runs side by side, one core each (default: all cores)"
@@ -186,9 +231,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--retry", action="store_true", help="try failed runs again")
     parser.add_argument("--check", action="store_true", help="check the plan and say what would run")
-    parser.add_argument(
-        "--gradients", action="store_true", help="measure the gradient's variance of finished runs, then report"
-    )
     parser.add_argument("--report", action="store_true", help="only table, figure and page, from the record")
     parser.add_argument("--against", metavar="METHOD", help="only print the table, with this method as the baseline")
+    parser.add_argument(
+        "--publish", metavar="DIR", help="pack what is finished into DIR, four files for version control"
+    )
     return parser

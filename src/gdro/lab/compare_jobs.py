@@ -29,7 +29,7 @@ POLL = 0.1
 
 
 @dataclass(frozen=True)
-class Place:
+class JobFolder:
     """Where a job's files lie: COMPARE/method/seed-0/ and, beside it, seed-0.yaml, .log, .failed and .outcome.json."""
 
     root: Path
@@ -64,11 +64,15 @@ class Place:
         """Whether only the outcome of the run is left."""
         return self.beside("outcome.json").is_file() and not self.run.path.exists()
 
+    @property
+    def settings(self) -> Path:
+        """The file of the settings that the run was trained with."""
+        return self.beside("yaml") if self.kept else self.run.config
+
     def check(self) -> None:
         """Raises RunError when the run, or the outcome it left, is of other settings than the plan's."""
-        settings = self.beside("yaml") if self.kept else self.run.config
-        if settings.is_file() or self.kept:
-            different = sorted(_differences(load_config(settings), self.job.config))
+        if self.settings.is_file() or self.kept:
+            different = sorted(_differences(load_config(self.settings), self.job.config))
             if different:
                 raise RunError(
                     f"{self.run.path} was trained with other settings than the plan's: {', '.join(different)}. Put the "
@@ -88,7 +92,7 @@ class Place:
 class _Going:
     """A process and its output."""
 
-    place: Place
+    folder: JobFolder
     process: subprocess.Popen[bytes]
     log: TextIO
     began: float
@@ -109,9 +113,9 @@ class Pool:
     stopping: bool = False
     _going: list[_Going] = field(default_factory=list)
 
-    def go(self, places: Sequence[Place]) -> None:
+    def go(self, folders: Sequence[JobFolder]) -> None:
         """Run them all, in their order; returns when all have ended, well or not."""
-        queue, total = list(places), len(places)
+        queue, total = list(folders), len(folders)
         with self._signals():
             while self._going or (queue and not self.stopping):
                 while queue and len(self._going) < self.at_once and not self.stopping:
@@ -122,10 +126,10 @@ class Pool:
                     left = len(queue) + len(self._going)
                     self.tell(f"{self._ended(going)}; {total - left} of {total}")
 
-    def _start(self, place: Place) -> None:
-        verb = "goes on" if place.run.config.is_file() else "starts"
-        command = place.command()
-        log = place.beside("log").open("a", encoding="utf-8")
+    def _start(self, folder: JobFolder) -> None:
+        verb = "goes on" if folder.run.config.is_file() else "starts"
+        command = folder.command()
+        log = folder.beside("log").open("a", encoding="utf-8")
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -134,20 +138,20 @@ class Pool:
             env=os.environ | dict.fromkeys(THREADS, "1") | {"TOKENIZERS_PARALLELISM": "false"},
             start_new_session=True,  # Ctrl-C reaches the runs once, from here
         )
-        self._going.append(_Going(place, process, log, time.monotonic()))
-        self.tell(f"{place.job.title}: {verb}")
+        self._going.append(_Going(folder, process, log, time.monotonic()))
+        self.tell(f"{folder.job.title}: {verb}")
 
     def _ended(self, going: _Going) -> str:
         """Say how a run ended; a failure is marked, so that it is not tried again unasked."""
         going.log.close()
-        code, place = going.process.returncode, going.place
-        title, seconds = place.job.title, time.monotonic() - going.began
-        if place.state() == "done":
+        code, folder = going.process.returncode, going.folder
+        title, seconds = folder.job.title, time.monotonic() - going.began
+        if folder.state() == "done":
             return f"{title}: done in {seconds:.0f} s"
         if code > 0:
-            why = _last_line(place.beside("log"))
-            place.beside("failed").write_text(f"exit status {code}: {why}\n", encoding="utf-8")
-            return f"{title}: failed ({why}), see {place.beside('log')}"
+            why = _last_line(folder.beside("log"))
+            folder.beside("failed").write_text(f"exit status {code}: {why}\n", encoding="utf-8")
+            return f"{title}: failed ({why}), see {folder.beside('log')}"
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else "stopped"
         return f"{title}: {how}; the same command goes on with it"
 

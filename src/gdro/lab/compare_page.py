@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -13,11 +12,12 @@ from string import Template
 from typing import Any
 
 import gdro
-from gdro.lab.compare_table import caption, cost_cells, estimate_of, markdown, shown, titles
+from gdro.io import to_json, without_nan, write_atomic
+from gdro.lab.compare_table import caption, cost_cells, cost_heads, markdown, shown, titles
+from gdro.lab.text import estimate_of
 from gdro.report.chart import SERIES, Chart, extent
 from gdro.report.palette import fixed, theme_css
 from gdro.report.read import RecordError
-from gdro.runs.record import without_nan
 
 FOREST = ("pass_at_k", "mean_at_k", "worst_bin", "hardest_fifth")
 CURVES = ("pass_at_k", "mean_at_k")
@@ -30,19 +30,33 @@ def write_page(root: Path, summary: Mapping[str, Any]) -> None:
     Raises:
         RecordError: a file cannot be written.
     """
-    contents = {
-        "table.md": markdown(summary),
-        "results.json": json.dumps(without_nan(dict(summary)), indent=1, ensure_ascii=False) + "\n",
-        "figure.svg": fixed(figure(summary)),
-        "report.html": page(summary),
-    }
+    _write(root, published_files(summary) | {"results.json": results_json(summary), "report.html": page(summary)})
+
+
+def write_published(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write the two files that a published comparison shows; the same outcomes give the same bytes.
+
+    Raises:
+        RecordError: a file cannot be written.
+    """
+    _write(folder, published_files(summary))
+
+
+def published_files(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The table and the figure: name -> text."""
+    return {"table.md": markdown(summary), "figure.svg": fixed(figure(summary))}
+
+
+def results_json(summary: Mapping[str, Any]) -> str:
+    """The whole summary as JSON."""
+    return to_json(dict(summary), indent=1) + "\n"
+
+
+def _write(root: Path, contents: Mapping[str, str]) -> None:
     for name, text in contents.items():
-        draft = root / f".{name}.{os.getpid()}.tmp"
         try:
-            draft.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(draft, root / name)
+            write_atomic(root / name, text)
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise RecordError(f"{root / name}: cannot be written ({error.strerror})") from error
 
 
@@ -167,14 +181,16 @@ def figure(summary: Mapping[str, Any]) -> str:
 
 
 def _small(summary: Mapping[str, Any]) -> str:
+    seeds, over = ("replicates", "replicates") if summary["fresh_data"] else ("seeds", "seeds and prompts")
     return (
-        f"{summary['prompts']} held-out prompts, {len(summary['seeds'])} seeds, {summary['steps']} steps; "
-        "95 % intervals over seeds and prompts, full dots leave 0 out"
+        f"{summary['prompts']} held-out prompts, {len(summary['seeds'])} {seeds}, {summary['steps']} steps; "
+        f"95 % intervals over {over}, full dots leave 0 out"
     )
 
 
 def _figures(summary: Mapping[str, Any]) -> str:
-    told = "A row is a method; the line is the 95 % interval over seeds and prompts. A full dot leaves 0 out."
+    over = "replicates" if summary["fresh_data"] else "seeds and prompts"
+    told = f"A row is a method; the line is the 95 % interval over {over}. A full dot leaves 0 out."
     drawn = "The baseline and the three methods with the largest area, means over seeds and prompts."
     parts = [
         ("overall", "All held-out prompts", told, [forest(summary, name) for name in FOREST[:2]]),
@@ -193,7 +209,8 @@ def _figures(summary: Mapping[str, Any]) -> str:
 def _notes(summary: Mapping[str, Any]) -> str:
     missing = [f"Not finished: {', '.join(summary['missing'])}."] if summary["missing"] else []
     lone = [] if len(summary["seeds"]) > 1 else ["One seed: the intervals know nothing of the spread over seeds."]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*missing, *lone, *summary["notes"]))
+    claims = [f"Claim stated before the runs: {claim['words'].replace('**', '')}" for claim in summary["claims"]]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in (*claims, *missing, *lone, *summary["notes"]))
     return f'<ul class="notes" aria-label="Notes on the record">{notes}</ul>' if notes else ""
 
 
@@ -220,17 +237,12 @@ def _cell(score: Mapping[str, Any]) -> str:
 
 
 def _cost_table(summary: Mapping[str, Any]) -> str:
-    reach = [f"Rollouts to the baseline’s {score}@{summary['k']}" for score in ("mean", "pass")]
-    head = _head(["Method", *reach, "Groups without gradient", "Gradient variance", "Rollouts", "Tokens", "Seconds"])
-    body = "".join(
-        f'<tr><th scope="row">{escape(method)}</th>{"".join(f"<td>{escape(c)}</td>" for c in cost_cells(entry))}</tr>'
-        for method, entry in summary["methods"].items()
-    )
-    small = (
-        "Means over seeds. Gradient variance: of the last model’s batch gradient under the method’s own plan, over "
-        "that at equal rollouts; measured by gdro compare --gradients. Seconds are those of training steps on one "
-        "core, with other runs beside it."
-    )
+    head = _head(["Method", *(title[0].upper() + title[1:] for title in cost_heads(summary))])
+    body = ""
+    for method, entry in summary["methods"].items():
+        cells = "".join(f"<td>{escape(text)}</td>" for text in cost_cells(entry, summary))
+        body += f'<tr><th scope="row">{escape(method)}</th>{cells}</tr>'
+    small = "Means over seeds. Seconds are those of training steps on one core, with other runs beside it."
     return f'<h2>What it took</h2>{_wide(head, body)}<p class="small">{small}</p>'
 
 

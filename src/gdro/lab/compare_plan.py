@@ -15,6 +15,11 @@ What makes the comparison fair (model, data, rollouts of the run, evaluation, ve
 in `overrides` only. Methods that generate in rounds spend more, unless `generation.rounds_within_budget` is set. A
 controller given by its name has that controller's own defaults for what is not said, whatever options the recipe's has:
 a method means the same in every comparison.
+
+Optional keys: `by_seed`, settings of one seed, the same for all methods, e.g. `{seed: 300, data.seed: 300}`: then seeds
+are replicates with data and held-out prompts of their own, and intervals are over replicates. `claims`, written before
+the runs: which differences will be tested and what each result will be said to mean (`gdro.lab.compare_claims`).
+`ran`: when and on what machine, for the table. `recipe: null`: the plan says everything itself.
 """
 
 from __future__ import annotations
@@ -28,11 +33,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from gdro.runs.config import TrainConfig, load_config, recipe_names
+from gdro.runs.config import TrainConfig, recipe_names
 from gdro.runs.config_base import ConfigError, Section, Seed, SettingError, Text, one_as_tuple
 from gdro.runs.config_explain import explained
 from gdro.runs.config_keys import nearest
-from gdro.runs.config_yaml import dump_yaml, parse_yaml, read_settings
+from gdro.runs.config_yaml import Settings, apply_overrides, dump_yaml, parse_yaml, read_settings
 
 SHARED = (
     "model",
@@ -47,8 +52,35 @@ MOMENTS = "evaluation.every"
 """When a run is evaluated: at the same shares of its rollouts for every method."""
 OURS = ("name", "output", "seed")
 """Settings that the comparison itself gives to each run."""
-PLAN = "compare.yaml"
+PLAN = "plan.yaml"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+class Claim(Section):
+    """One difference that the comparison is for, and the sentence that each result will be given.
+
+    Clear means clear after Holm's adjustment for the number of claims (5 %). `{gap}` in a sentence is the difference
+    with its 95 % interval, `{relative}` the relative one in per cent.
+    """
+
+    method: Name = Field(description="The method.")
+    against: Name = Field(description="The method that it is compared with.")
+    score: Text = Field(description="A score of results.json, e.g. pass_at_k.")
+    least: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Relative gain below which even a clear difference is no win."
+    )
+    win: Text = Field(description="Clearly above 0 and at least `least`.")
+    open: Text = Field(description="None of the others: not decided by these runs.")
+    loss: Text = Field(description="Clearly below 0.")
+    excluded: Text | None = Field(
+        default=None, description="The whole 95 % interval is below `least`; needs `least` above 0."
+    )
+
+    @model_validator(mode="after")
+    def _excludes_something(self) -> Claim:
+        if (self.excluded is not None) != (self.least > 0):
+            raise SettingError("claims", f"{self.method}: give `excluded` and a `least` above 0 together, or neither")
+        return self
 
 
 class Plan(Section):
@@ -56,13 +88,22 @@ class Plan(Section):
 
     name: Name = Field(description="Name of the comparison (letters, digits, _ -).")
     about: Text | None = Field(default=None, description="What it asks, in a sentence for its report.")
-    recipe: Text = Field(default="default", description="A recipe's name, or a YAML file beside the plan.")
+    ran: Text | None = Field(default=None, description="When and on what machine it was run.")
+    recipe: Text | None = Field(
+        default="default", description="A recipe's name, a YAML file beside the plan, or null: none."
+    )
     baseline: Text | None = Field(default=None, description="The method that the others are compared with.")
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(one_as_tuple)] = Field(description="Seeds, each once.")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="Settings laid over the recipe for every method."
     )
+    by_seed: Annotated[tuple[dict[str, Any], ...], BeforeValidator(one_as_tuple)] = Field(
+        default=(), description="Settings of one seed, for every method: {seed: S, key: value}; all seeds, or none."
+    )
     methods: dict[Name, dict[str, Any] | None] = Field(description="A method's name and its settings.")
+    claims: Annotated[tuple[Claim, ...], BeforeValidator(one_as_tuple)] = Field(
+        default=(), description="What will be tested and said, written before the runs."
+    )
 
     @property
     def against(self) -> str:
@@ -79,10 +120,29 @@ class Plan(Section):
             near = nearest(self.baseline, list(self.methods))
             hint = f"; did you mean {near}?" if near else f"; they are {', '.join(self.methods)}"
             raise SettingError("baseline", f"is no method of this plan{hint}")
-        for key in self.overrides:
-            if key.partition(".")[0] in OURS:
-                raise SettingError("overrides", f"{key} is given to each run by the comparison; leave it out")
+        for where, settings in (("overrides", self.overrides), *(("by_seed", self.of_seed(s)) for s in self.seeds)):
+            for key in settings:
+                if key.partition(".")[0] in OURS:
+                    raise SettingError(where, f"{key} is given to each run by the comparison; leave it out")
+        if self.by_seed and sorted(entry.get("seed", -1) for entry in self.by_seed) != sorted(self.seeds):
+            raise SettingError("by_seed", "name every seed of the plan once: {seed: S, key: value}")
+        for claim in self.claims:
+            for name in (claim.method, claim.against):
+                if name not in self.methods:
+                    raise SettingError(
+                        "claims", f"{name} is no method of this plan; they are {', '.join(self.methods)}"
+                    )
         return self
+
+    def of_seed(self, seed: int) -> dict[str, Any]:
+        """What `by_seed` says of a seed."""
+        return {
+            key: value
+            for entry in self.by_seed
+            if entry.get("seed") == seed
+            for key, value in entry.items()
+            if key != "seed"
+        }
 
 
 @dataclass(frozen=True)
@@ -169,9 +229,14 @@ def narrowed(plan: Plan, methods: Sequence[str], seeds: Sequence[int], sets: Seq
             hint = f"did you mean {near}?" if near else f"it has {', '.join(plan.methods)}"
             raise ConfigError(f"--methods {method}: not in the plan {plan.name}; {hint}")
     kept = {name: plan.methods[name] for name in plan.methods if not methods or name in methods}
+    chosen = list(seeds) or list(plan.seeds)
+    if plan.by_seed and not set(chosen) <= set(plan.seeds):
+        raise ConfigError(f"--seeds: the plan {plan.name} says what each seed is (by_seed); choose among {plan.seeds}")
     values = plan.model_dump() | {
         "methods": kept,
-        "seeds": list(seeds) or list(plan.seeds),
+        "seeds": chosen,
+        "by_seed": [entry for entry in plan.by_seed if entry["seed"] in chosen],
+        "claims": [c.model_dump() for c in plan.claims if c.method in kept and c.against in kept],
         "baseline": plan.against if plan.against in kept else None,
         "overrides": plan.overrides | dict(map(_parsed, sets)),
     }
@@ -183,8 +248,22 @@ def narrowed(plan: Plan, methods: Sequence[str], seeds: Sequence[int], sets: Seq
 
 
 def plan_text(plan: Plan) -> str:
-    """The plan as YAML; reading it gives an equal plan."""
-    return dump_yaml(plan.model_dump(mode="json"))
+    """The plan as YAML, without what is not set; reading it gives an equal plan."""
+    return dump_yaml(plan.model_dump(mode="json", exclude_defaults=True))
+
+
+def self_contained(plan: Plan, folder: Path) -> Plan:
+    """The plan with its recipe written out under `overrides`: it trains the same whatever becomes of the recipe.
+
+    Raises:
+        ConfigError: the recipe cannot be read.
+    """
+    if plan.recipe is None:
+        return plan
+    settings = Settings(place_unknown=plan.name)
+    apply_overrides(settings, [*_flat(read_settings(recipe_path(plan.recipe, folder)).values), *_flat(plan.overrides)])
+    overrides = {key: value for key, value in settings.values.items() if key not in OURS}
+    return plan.model_copy(update={"recipe": None, "overrides": overrides})
 
 
 def jobs_of(plan: Plan, folder: Path) -> list[Job]:
@@ -197,7 +276,7 @@ def jobs_of(plan: Plan, folder: Path) -> list[Job]:
         ConfigError: the first method whose settings cannot be used, with all that is wrong with them, or that would
             spend other rollouts than the rest.
     """
-    recipe = plan.recipe if plan.recipe in recipe_names() else str(folder / plan.recipe)
+    recipe = None if plan.recipe is None else recipe_path(plan.recipe, folder)
     jobs = [Job(method, seed, _settings(plan, recipe, method, seed)) for seed in plan.seeds for method in plan.methods]
     first = jobs[0]
     for job in jobs:
@@ -215,16 +294,24 @@ def jobs_of(plan: Plan, folder: Path) -> list[Job]:
     return jobs
 
 
-def _settings(plan: Plan, recipe: str, method: str, seed: int) -> TrainConfig:
+def recipe_path(recipe: str, folder: Path) -> Path:
+    """The file of a recipe: one of the package by its name, else a file in `folder`."""
+    inside = Path(str(resources.files("gdro") / "recipes" / f"{recipe}.yaml"))
+    return inside if recipe in recipe_names() else folder / recipe
+
+
+def _settings(plan: Plan, recipe: Path | None, method: str, seed: int) -> TrainConfig:
     own = plan.methods[method] or {}
     for key in (text.partition("=")[0] for text in _flat(own)):
         section = key.partition(".")[0]
         if (section in SHARED and key != MOMENTS) or section in OURS:
             where = "put it under `overrides`" if section in SHARED else "the comparison gives it to each run"
             raise ConfigError(f"method {method}: {key} must be the same for all methods; {where}")
-    sets = ["verifier.workers=1", *_flat(plan.overrides), *_flat(own), f"seed={seed}", f"name={json.dumps(method)}"]
-    try:
-        return load_config(recipe, sets)
+    settings = Settings(place_unknown=f"plan {plan.name}") if recipe is None else read_settings(recipe)
+    try:  # one layer after the other: a controller that a method names starts from that controller's own defaults
+        apply_overrides(settings, ["verifier.workers=1", *_flat(plan.overrides), *_flat(plan.of_seed(seed))])
+        apply_overrides(settings, [*_flat(own), f"seed={seed}", f"name={json.dumps(method)}"])
+        return TrainConfig.model_validate(settings.values, context=settings)
     except ConfigError as error:
         raise ConfigError(f"method {method}:\n{error}") from None
 

@@ -1,20 +1,54 @@
-"""What the runs of a comparison left on disk, as arrays: answers to held-out prompts at each evaluation, and costs."""
+"""What the runs of a comparison left on disk, as arrays: answers to held-out prompts at each evaluation, and costs.
+
+A finished run leaves COMPARE/METHOD/seed-S.outcome.json beside its folder: what it answered and what it cost. With
+seed-S.yaml, its settings, that is all a report needs, so a run's folder (tens of MB) may go once it is reported.
+`gdro.lab.compare_archive` packs a whole comparison into one file.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from gdro.core.types import Floats
-from gdro.lab.compare_outcome import Outcome, load_outcome, save_outcome
+from gdro.core.types import Floats, Ints
+from gdro.io import to_json, write_atomic
 from gdro.lab.compare_plan import Plan
-from gdro.lab.gradient_record import read_variance_ratio
 from gdro.report.read import Record, RecordError, read_record
 from gdro.runs.folder import RunFolder
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One finished run.
+
+    Attributes:
+        ids: (P,) held-out prompts.
+        correct: (E, P) correct samples at each evaluation.
+        samples: of a prompt, the k of pass@k.
+        steps, rollouts, tokens, seconds: (E,) where the evaluations stand: what training had taken by then; NaN where
+            it is not known.
+        dead: share of groups without a gradient, mean over the steps.
+        training_reward: mean reward of the rollouts over the last tenth of the steps; NaN when unknown.
+    """
+
+    ids: tuple[str, ...]
+    correct: Ints
+    samples: int
+    steps: tuple[int, ...]
+    rollouts: tuple[float, ...]
+    tokens: tuple[float, ...]
+    seconds: tuple[float, ...]
+    dead: float
+    training_reward: float
 
 
 @dataclass(frozen=True)
@@ -22,81 +56,107 @@ class Comparison:
     """All finished runs of a plan.
 
     Attributes:
-        runs: method -> seed -> outcome, methods in the plan's order.
+        runs: method -> seed -> result, methods in the plan's order.
         missing: runs of the plan that are not finished, by title.
         notes: what a reader must know about the data.
-        training_sizes: training prompts of each source, where the held-out prompts have other shares; else empty.
+        training_sizes: seed -> training prompts of each source; a seed is there where its held-out prompts have other
+            shares than its training prompts.
     """
 
     plan: Plan
-    runs: dict[str, dict[int, Outcome]]
+    runs: dict[str, dict[int, RunResult]]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
-    training_sizes: Mapping[str, int] = field(default_factory=dict)
+    training_sizes: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+
+    @cached_property
+    def fresh_data(self) -> bool:
+        """Whether seeds were tested on different prompts: each is a replicate with data of its own."""
+        return len({result.ids for by_seed in self.runs.values() for result in by_seed.values()}) > 1
 
 
-def read_comparison(root: Path, plan: Plan, training_sizes: Mapping[str, int] | None = None) -> Comparison:
+def read_comparison(
+    root: Path, plan: Plan, training_sizes: Mapping[int, Mapping[str, int]] | None = None
+) -> Comparison:
     """Read every finished run of a comparison's folder, or the outcome that it left; leave those not left yet.
 
     Raises:
         RecordError: no run of the baseline is finished, a file is damaged, or runs were evaluated on different prompts.
     """
-    runs: dict[str, dict[int, Outcome]] = {method: {} for method in plan.methods}
-    missing = []
+    runs: dict[str, dict[int, RunResult]] = {method: {} for method in plan.methods}
     for seed in plan.seeds:
         for method in plan.methods:
-            outcome = _kept_outcome(root, RunFolder(root / method / f"seed-{seed}"))
-            if outcome is None:
-                missing.append(f"{method} seed {seed}")
-            else:
-                runs[method][seed] = outcome
+            result = _kept_result(root, RunFolder(root / method / f"seed-{seed}"))
+            if result is not None:
+                runs[method][seed] = result
+    return comparison_of(plan, runs, training_sizes or {}, root)
+
+
+def comparison_of(
+    plan: Plan,
+    runs: dict[str, dict[int, RunResult]],
+    training_sizes: Mapping[int, Mapping[str, int]],
+    root: Path,
+) -> Comparison:
+    """The runs as a comparison, checked; `root` is named in errors.
+
+    Raises:
+        RecordError: no run of the baseline, or runs that were not tested alike.
+    """
     if not runs[plan.against]:
         raise RecordError(f"{root}: no run of the baseline {plan.against} is finished, so there is nothing to compare")
-    _same_evaluations(root, runs)
-    return Comparison(plan, runs, tuple(missing), tuple(_notes(runs, plan.against)), training_sizes or {})
+    _same_evaluations(root, plan, runs)
+    missing = tuple(f"{m} seed {s}" for s in plan.seeds for m in plan.methods if s not in runs[m])
+    return Comparison(plan, runs, missing, tuple(_notes(runs, plan.against)), training_sizes)
 
 
-def _kept_outcome(root: Path, folder: RunFolder) -> Outcome | None:
+def _kept_result(root: Path, folder: RunFolder) -> RunResult | None:
     """None when the run is neither finished nor has it left its outcome."""
     kept = folder.path.with_name(f"{folder.path.name}.outcome.json")
-    outcome = _outcome(folder)
-    if outcome is not None:
+    result = _result(folder)
+    if result is not None:
         if not kept.is_file():
-            save_outcome(kept, root, outcome)
-        return outcome
+            save_result(kept, root, result)
+        return result
     if kept.is_file() and not folder.path.exists():
-        return replace(load_outcome(kept, root), gradient=read_variance_ratio(folder))
+        return load_result(kept, root)
     return None
 
 
-def _outcome(folder: RunFolder) -> Outcome | None:
+def _result(folder: RunFolder) -> RunResult | None:
     """None when the run is not finished."""
     if not folder.record.is_file():
         return None
     record = read_record(folder.path)
-    steps = [event["step"] for event in record.evaluations]
+    steps = [int(str(event["step"])) for event in record.evaluations]
     if record.end is None or not len(record.steps) or not steps or steps[-1] != record.end.get("step"):
         return None
     tables = [read_evaluation(folder.evaluations / f"step-{step:06d}.jsonl") for step in steps]
     ids, _, samples = tables[0]
     if any(table[0] != ids or table[2] != samples for table in tables):
         raise RecordError(f"{folder.evaluations}: its files hold different prompts or numbers of samples")
-    return Outcome(
+    spent = np.nancumsum(record.scalar("seconds.step"))
+    return RunResult(
         ids,
         np.array([correct for _, correct, _ in tables]),
         samples,
-        tuple(int(str(step)) for step in steps),
-        tuple(_rollouts_at(record, int(str(step))) for step in steps),
-        float(np.nanmean(record.scalar("zero_variance_share"))) if record.has("zero_variance_share") else float("nan"),
-        float(record.scalar("tokens_total")[-1]),
-        float(np.nansum(record.scalar("seconds.step"))),
-        read_variance_ratio(folder),
+        tuple(steps),
+        _at(record, steps, record.scalar("rollouts_total")),
+        _at(record, steps, record.scalar("tokens_total")),
+        _at(record, steps, spent),
+        _mean(record.scalar("zero_variance_share")),
+        _mean(record.scalar("reward")[-max(len(record.steps) // 10, 1) :]),
     )
 
 
-def _rollouts_at(record: Record, step: int) -> float:
-    """Rollouts spent up to a step."""
-    return float(record.scalar("rollouts_total")[record.steps == step][0]) if step else 0.0
+def _at(record: Record, steps: list[int], column: Floats) -> tuple[float, ...]:
+    """A running total of the record at these steps; 0 before the first."""
+    return tuple(float(column[record.steps == step][0]) if step else 0.0 for step in steps)
+
+
+def _mean(values: Floats) -> float:
+    """The mean of what is known; NaN when nothing is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def read_evaluation(path: Path) -> tuple[tuple[str, ...], list[int], int]:
@@ -114,48 +174,96 @@ def read_evaluation(path: Path) -> tuple[tuple[str, ...], list[int], int]:
     return ids, correct, samples.pop()
 
 
-def _same_evaluations(root: Path, runs: dict[str, dict[int, Outcome]]) -> None:
-    """Raises RecordError unless all runs were tested alike."""
-    first: Outcome | None = None
+def save_result(path: Path, root: Path, result: RunResult) -> None:
+    """Write a run's result beside its folder, and its prompts' ids once for all runs that were tested on them."""
+    digest = _hash(result.ids)
+    prompts = root / f"prompts-{digest[:12]}.json"
+    if not prompts.is_file():
+        write_atomic(prompts, json.dumps(list(result.ids), indent=0) + "\n")
+    values: dict[str, Any] = asdict(result) | {"correct": result.correct.tolist(), "ids": digest}
+    write_atomic(path, to_json({"format": FORMAT} | values) + "\n")
+
+
+def load_result(path: Path, root: Path) -> RunResult:
+    """Read it back.
+
+    Raises:
+        RecordError: damaged, of another format, or of other prompts.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        prompts = root / f"prompts-{values['ids'][:12]}.json"
+        ids = tuple(json.loads(prompts.read_text(encoding="utf-8")))
+        found = (values["format"], values["ids"])
+        result = RunResult(
+            ids,
+            np.array(values["correct"], dtype=np.int64),
+            int(values["samples"]),
+            tuple(map(int, values["steps"])),
+            tuple(map(_number, values["rollouts"])),
+            tuple(map(_number, values["tokens"])),
+            tuple(map(_number, values["seconds"])),
+            _number(values["dead"]),
+            _number(values["training_reward"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{path}: damaged, or the prompts-*.json that it names is ({error!r}); train this run again"
+        ) from error
+    if found != (FORMAT, _hash(ids)) or result.correct.shape != (len(result.steps), len(ids)):
+        raise RecordError(
+            f"{path}: of another format, or tested on other prompts than {prompts} names; remove the file to "
+            "train this run again"
+        )
+    return result
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _hash(ids: tuple[str, ...]) -> str:
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def _same_evaluations(root: Path, plan: Plan, runs: dict[str, dict[int, RunResult]]) -> None:
+    """Raises RecordError unless all runs were tested alike: on the same prompts, but for seeds with data of their own
+    (`by_seed` in the plan), where the runs of a seed were."""
+    first: RunResult | None = None
+    of_seed: dict[int, RunResult] = {}
     for method, by_seed in runs.items():
-        for seed, outcome in by_seed.items():
-            first = first or outcome
+        for seed, result in by_seed.items():
+            first = first or result
+            same_data = of_seed.setdefault(seed, result) if plan.by_seed else first
             what = {
-                "on other prompts": outcome.ids != first.ids,
-                "with other samples": outcome.samples != first.samples,
-                "at other moments": len(outcome.steps) != len(first.steps),
+                "on other prompts": result.ids != same_data.ids,
+                "with other samples": result.samples != first.samples,
+                "at other moments": len(result.steps) != len(first.steps),
             }
             for how, differs in what.items():
                 if differs:
                     raise RecordError(f"{root / method / f'seed-{seed}'}: evaluated {how} than the others")
 
 
-def _notes(runs: dict[str, dict[int, Outcome]], baseline: str) -> list[str]:
+def _notes(runs: dict[str, dict[int, RunResult]], baseline: str) -> list[str]:
     notes = []
     for method, by_seed in runs.items():
-        pairs = {seed: (outcome, runs[baseline][seed]) for seed, outcome in by_seed.items() if seed in runs[baseline]}
-        for seed, (outcome, other) in pairs.items():
-            if (outcome.correct[0] != other.correct[0]).any():
+        pairs = {seed: (result, runs[baseline][seed]) for seed, result in by_seed.items() if seed in runs[baseline]}
+        for seed, (result, other) in pairs.items():
+            if (result.correct[0] != other.correct[0]).any():
                 notes.append(f"{method} seed {seed} answered differently from {baseline} before training.")
-        unequal = [seed for seed, (outcome, other) in pairs.items() if outcome.rollouts != other.rollouts]
+        unequal = [seed for seed, (result, other) in pairs.items() if result.rollouts != other.rollouts]
         if unequal:
-            own, others = (_spread([pairs[seed][side].rollouts[-1] for seed in unequal]) for side in (0, 1))
+            own, others = (_from_to([pairs[seed][side].rollouts[-1] for seed in unequal]) for side in (0, 1))
             seeds = f"seed{'s' * (len(unequal) > 1)} {', '.join(map(str, unequal))}"
             notes.append(f"{method} spent {own} rollouts ({seeds}), {baseline} {others}.")
         ended = [{pair[side].steps[-1] for pair in pairs.values()} for side in (0, 1)]
         if ended[0] != ended[1]:
-            steps, theirs = map(_spread, ended)
+            steps, theirs = map(_from_to, ended)
             notes.append(f"{method} made {steps} steps of its rollouts, {baseline} {theirs}.")
     return notes
 
 
-def _spread(values: Collection[float]) -> str:
+def _from_to(values: Collection[float]) -> str:
     low, high = min(values), max(values)
     return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
-
-
-def base_rates(comparison: Comparison) -> Floats:
-    """(P,) success rate of each held-out prompt before training, over all seeds of the baseline."""
-    outcomes = comparison.runs[comparison.plan.against].values()
-    rates = np.array([outcome.correct[0] / outcome.samples for outcome in outcomes])
-    return np.asarray(rates.mean(axis=0))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import resource
 import sys
 import time
@@ -24,15 +23,14 @@ from typing import Any
 
 from gdro.controllers.registry import controller_names
 from gdro.core.errors import GDROError
+from gdro.io import to_json
 from gdro.lab import convex
-from gdro.lab.learner import Learning
-from gdro.lab.population import World
-from gdro.lab.simulate_figure import draw_figure
-from gdro.lab.simulate_summary import markdown, summarize
-from gdro.lab.simulation import Settings, Trace, check_settings, controller_of, simulate
+from gdro.lab.simulate_report import draw_figure, markdown, summarize
+from gdro.lab.simulation import SimulationSettings, Trace, check_settings, controller_of, simulate
+from gdro.lab.world import Learning, World
 
 ADVERSARIES = ("hedge", "exp3p", "tsallis_inf")
-DEFAULT, WORLD, LEARNING = Settings(), World(), Learning()
+DEFAULT, WORLD, LEARNING = SimulationSettings(), World(), Learning()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +66,9 @@ def default_methods() -> list[str]:
     return [*controller_names(), *(f"prompt_gdro:adversary={name}" for name in ADVERSARIES)]
 
 
-def run(methods: Sequence[str], seeds: Sequence[int], settings: Settings) -> tuple[list[Trace], dict[str, Any]]:
+def run(
+    methods: Sequence[str], seeds: Sequence[int], settings: SimulationSettings
+) -> tuple[list[Trace], dict[str, Any]]:
     """All traces; and for each method seconds, steps a second, and the process's peak memory so far."""
     traces, timing = [], {}
     for method in dict.fromkeys(methods):
@@ -97,7 +97,7 @@ def peak_memory_mb() -> float:
 def write(
     traces: Sequence[Trace],
     timing: dict[str, Any],
-    settings: Settings,
+    settings: SimulationSettings,
     output: Path,
     draw: Sequence[str] | None = None,
 ) -> None:
@@ -113,22 +113,13 @@ def write(
         **summary,
         "runs": [{"method": t.method, "seed": t.seed, "evaluations": t.evaluations} for t in traces],
     }
-    (output / "results.json").write_text(json.dumps(_null(record), indent=1) + "\n", encoding="utf-8")
+    (output / "results.json").write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
     (output / "timing.json").write_text(json.dumps(timing, indent=1) + "\n", encoding="utf-8")
     (output / "table.md").write_text(markdown(summary), encoding="utf-8")
     draw_figure([trace for trace in traces if draw is None or trace.method in draw], output / "figure.svg")
 
 
-def _null(node: Any) -> Any:
-    """JSON has no NaN: null stands for it."""
-    if isinstance(node, dict):
-        return {key: _null(value) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [_null(value) for value in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
-
-
-def _settings(chosen: argparse.Namespace) -> Settings:
+def _settings(chosen: argparse.Namespace) -> SimulationSettings:
     world = replace(WORLD, prompts=chosen.prompts, shortcut=chosen.shortcut)
     learning = replace(
         LEARNING,
@@ -139,7 +130,7 @@ def _settings(chosen: argparse.Namespace) -> Settings:
         average=chosen.average,
     )
     names = ("steps", "batch", "mean_rollouts", "pool", "delay", "every", "held_out")
-    return Settings(**{name: getattr(chosen, name) for name in names}, world=world, learning=learning)
+    return SimulationSettings(**{name: getattr(chosen, name) for name in names}, world=world, learning=learning)
 
 
 def _parser() -> argparse.ArgumentParser:

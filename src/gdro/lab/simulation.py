@@ -18,17 +18,25 @@ from gdro.controllers.registry import make_controller
 from gdro.core.budget import project
 from gdro.core.errors import OptionError
 from gdro.core.types import UNSEEN, Floats, Ints, Plan
-from gdro.lab.examination import Examination
-from gdro.lab.learner import Learner, Learning, baseline_signal, surrogate_losses
-from gdro.lab.population import Population, World, draw_population
+from gdro.lab.world import (
+    Examination,
+    Learner,
+    Learning,
+    Population,
+    World,
+    baseline_signal,
+    draw_population,
+    surrogate_losses,
+)
 
 MOST_OUTSTANDING = 64
+TRUE_BINS = 10
 OFF_POLICY = 1e-3
 """Size of the surrogate losses that small off-policy drift leaves."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class SimulationSettings:
     """One simulation, whatever the controller.
 
     Attributes:
@@ -72,7 +80,7 @@ class Trace:
             self.evaluations.setdefault(name, []).append(value)
 
 
-def simulate(method: str, seed: int, settings: Settings) -> Trace:
+def simulate(method: str, seed: int, settings: SimulationSettings) -> Trace:
     """Run one method; the same seed gives the same population, candidates and start to all.
 
     Args:
@@ -108,7 +116,7 @@ def simulate(method: str, seed: int, settings: Settings) -> Trace:
 def controller_of(method: str, **options: Any) -> Controller:
     """The controller of `name` or `name:option=value,...`; values are read as JSON, else as text.
 
-    A name may be `path/to/file.py:Class`.
+    A name may be `path/to/file.py:Class`; an option of a part is `weigher.gamma=0.02`.
 
     Raises:
         OptionError: an unknown controller or option, or an option without a value.
@@ -120,14 +128,16 @@ def controller_of(method: str, **options: Any) -> Controller:
         option, equals, value = pair.partition("=")
         if not equals:
             raise OptionError(f"method {method!r}: {pair!r} must read option=value")
+        slot, dot, inner = option.partition(".")
+        target = options.setdefault(slot, {}) if dot else options
         try:
-            options[option] = json.loads(value)
+            target[inner or option] = json.loads(value)
         except json.JSONDecodeError:
-            options[option] = value
+            target[inner or option] = value
     return make_controller(name, **options)
 
 
-def check_settings(settings: Settings) -> None:
+def check_settings(settings: SimulationSettings) -> None:
     """Raises OptionError for settings that no simulation can have."""
     for name, least in (("steps", 1), ("batch", 1), ("pool", 1), ("delay", 0), ("every", 1), ("held_out", 10)):
         if getattr(settings, name) < least:
@@ -139,7 +149,9 @@ def check_settings(settings: Settings) -> None:
         raise OptionError(f"delay={settings.delay} must be below {longest}, the steps and the plans that may wait")
 
 
-def _candidates(controller: Controller, prompts: Population, settings: Settings, rng: np.random.Generator) -> Ints:
+def _candidates(
+    controller: Controller, prompts: Population, settings: SimulationSettings, rng: np.random.Generator
+) -> Ints:
     """(M,) rows of the batch."""
     rows = rng.choice(len(prompts.ids), min(settings.pool * settings.batch, len(prompts.ids)), replace=False)
     if not controller.selects:
@@ -183,28 +195,28 @@ def _train(
 
 
 def _against_truth(controller: Controller, plan: Plan, rates: Floats) -> dict[str, float]:
-    """A plan against the true rates: distance from the law, variance of the batch, error of the estimates."""
+    """A plan against the true rates: distance from the law, variance of the batch, error of the estimates.
+
+    The law is that of the true variances, by ten even bins of the true rate and within the default bounds: the same
+    yardstick for every method, also for one that has no bins or no bounds of its own.
+    """
     variance, mean = rates * (1.0 - rates), controller.mean_rollouts
+    true_bin = np.minimum((rates * TRUE_BINS).astype(np.int64), TRUE_BINS - 1)
+    by_bin = _bin_means(variance, true_bin)
+    law = project(np.sqrt(by_bin), mean * float(len(rates)), min(2, mean), max(12, 3 * mean))
     seen = plan.bins != UNSEEN
     estimate = controller.belief(plan.prompt_ids).rate
-    error = np.abs(estimate[seen] - rates[seen]).mean() if seen.any() else np.nan
-    law = np.full(len(rates), float(mean))
-    if seen.any():
-        by_bin = _bin_means(variance[seen], plan.bins[seen], controller.bins)
-        low, high = controller.min_rollouts, controller.max_rollouts
-        law[seen] = project(np.sqrt(by_bin), mean * float(seen.sum()), low, high)
     return {
-        "law_distance": float(np.abs(_bin_means(plan.rollouts - law, plan.bins, controller.bins)).mean() / mean),
+        "law_distance": float(np.abs(_bin_means(plan.rollouts - law, true_bin)).mean() / mean),
         "variance_change": float((variance / plan.rollouts).sum() / (variance / mean).sum() - 1.0),
-        "estimate_error": float(error),
+        "estimate_error": float(np.abs(estimate[seen] - rates[seen]).mean()) if seen.any() else float("nan"),
     }
 
 
-def _bin_means(values: Floats, bins: Ints, count: int) -> Floats:
-    """(M,) each prompt's value replaced by the mean over its bin in this batch; UNSEEN is a bin of its own."""
-    index = np.where(bins == UNSEEN, count, bins)
-    size = np.bincount(index, minlength=count + 1)
-    return (np.bincount(index, weights=values, minlength=count + 1) / np.maximum(size, 1))[index]
+def _bin_means(values: Floats, bins: Ints) -> Floats:
+    """(M,) each prompt's value replaced by the mean over its bin in this batch."""
+    size = np.bincount(bins, minlength=TRUE_BINS)
+    return (np.bincount(bins, weights=values, minlength=TRUE_BINS) / np.maximum(size, 1))[bins]
 
 
 def _ratio(above: Any, below: Any) -> float:

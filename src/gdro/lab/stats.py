@@ -14,6 +14,7 @@ Satterthwaite's degrees of freedom: percentiles of a bootstrap over 5 seeds woul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,11 +37,16 @@ class StatisticsError(GDROError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with its 95 % interval; low and high are NaN where there is none."""
+    """A value with its 95 % interval; low and high are NaN where there is none.
+
+    Attributes:
+        p: two-sided p-value of "it is 0" by the same Student's t; NaN where there is no interval.
+    """
 
     value: float
     low: float
     high: float
+    p: float = float("nan")
 
     @property
     def clear(self) -> bool:
@@ -56,14 +62,116 @@ def student_975(degrees: float) -> float:
     return float(np.interp(1.0 / degrees, at, _T_975[::-1]))
 
 
+def student_p(t: float, degrees: float) -> float:
+    """P(|T| >= |t|) of Student's t.
+
+    With T = sqrt(degrees) tan(a) the density becomes cos(a)^(degrees - 1) on (-pi/2, pi/2); both integrals by
+    Gauss-Legendre. Beyond 10,000 degrees it is the normal's.
+    """
+    if not degrees >= 1.0:
+        raise StatisticsError(f"Student's t needs at least 1 degree of freedom, got {degrees}")
+    if degrees > 10_000:
+        return math.erfc(abs(t) / math.sqrt(2.0))
+    nodes, weights = _legendre()
+
+    def mass_beyond(angle: float) -> float:
+        # The mass lies within some 1 / sqrt(degrees) of 0: cut where the integrand has fallen below 1e-30.
+        end = min(math.pi / 2, angle + 12.0 / math.sqrt(degrees))
+        at = angle + (end - angle) * (nodes + 1.0) / 2.0
+        return float((weights * np.cos(at) ** (degrees - 1.0)).sum() * (end - angle) / 2.0)
+
+    return min(mass_beyond(math.atan(abs(t) / math.sqrt(degrees))) / mass_beyond(0.0), 1.0)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number by Holm's step-down rule, in the order given; NaN stays NaN and counts."""
+    order = sorted(range(len(p_values)), key=lambda place: (math.isnan(p_values[place]), p_values[place]))
+    adjusted, worst = [float("nan")] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        if not math.isnan(p_values[place]):
+            worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[place]))
+            adjusted[place] = worst
+    return adjusted
+
+
 def seed_interval(values: ArrayLike) -> Estimate:
     """Mean over seeds with Student's interval; one seed has none."""
     sample = np.asarray(values, np.float64)
     mean = float(sample.mean()) if sample.size else float("nan")
     if sample.size < 2 or not np.isfinite(sample).all():
         return Estimate(mean, float("nan"), float("nan"))
-    half = student_975(sample.size - 1) * float(sample.std(ddof=1)) / float(np.sqrt(sample.size))
+    return _estimate(mean, float(sample.std(ddof=1)) / float(np.sqrt(sample.size)), sample.size - 1)
+
+
+def mean_of_independent(gaps: Sequence[Estimate]) -> Estimate:
+    """The mean of independent differences; its half width is the root of the summed squares of theirs over their
+    number (wider than need be, as each of theirs is Student's t with few degrees of freedom)."""
+    mean = sum(gap.value for gap in gaps) / len(gaps)
+    half = math.hypot(*(gap.high - gap.value for gap in gaps)) / len(gaps)
     return Estimate(mean, mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A method's score and what it is in each resample; the same resamples for every method of S seeds and P prompts.
+
+    Attributes:
+        value: the score.
+        by_seeds, by_prompts, by_cells: (R,) seeds drawn anew, prompts drawn anew alike for all seeds, for each apart.
+        seeds, prompts: S and P.
+    """
+
+    value: float
+    by_seeds: Floats
+    by_prompts: Floats
+    by_cells: Floats
+    seeds: int
+    prompts: int
+
+
+def resampled(scores: ArrayLike, groups: ArrayLike | None = None, *, seed: int = 0) -> Resampled:
+    """Resample a method's scores (S, P); see `paired_interval` for the arguments.
+
+    Raises:
+        StatisticsError: a score that is no number, or a group without prompts.
+    """
+    table = _checked(scores)
+    seeds, prompts = table.shape
+    weights = np.ones((1, prompts)) if groups is None else np.asarray(groups, np.float64)
+    if weights.shape[1:] != (prompts,) or (weights < 0).any() or not (weights.sum(axis=1) > 0).all():
+        raise StatisticsError(f"groups must be (G, {prompts}) weights >= 0, each with a prompt; got {weights.shape}")
+    every_seed, every_prompt = np.ones((1, seeds)), np.ones((1, 1, prompts))
+    value = float(lowest_group(table, weights, every_seed, every_prompt)[0])
+    by_prompts = lowest_group(table, weights, every_seed, _draws(prompts, 1, seed))
+    if seeds == 1:
+        return Resampled(value, np.full(1, value), by_prompts, by_prompts, seeds, prompts)
+    by_seeds = lowest_group(table, weights, _seed_draws(seeds, seed), every_prompt)
+    by_cells = lowest_group(table, weights, every_seed, _draws(prompts, seeds, seed))
+    return Resampled(value, by_seeds, by_prompts, by_cells, seeds, prompts)
+
+
+def interval(method: Resampled, baseline: Resampled | None = None) -> Estimate:
+    """The method's score, or its difference from the baseline's, with an interval over seeds and prompts (95 %).
+
+    Raises:
+        StatisticsError: the two have other numbers of seeds or prompts.
+    """
+    if baseline is not None and (method.seeds, method.prompts) != (baseline.seeds, baseline.prompts):
+        shapes = f"{(method.seeds, method.prompts)} and {(baseline.seeds, baseline.prompts)}"
+        raise StatisticsError(f"the scores are {shapes}; pair the same seeds and prompts")
+
+    def variance(of: str) -> float:
+        own: Floats = getattr(method, of)
+        return float(np.var(own if baseline is None else own - getattr(baseline, of), ddof=1))
+
+    value = method.value - (0.0 if baseline is None else baseline.value)
+    seeds, prompts = method.seeds, method.prompts
+    over_prompts = variance("by_prompts")
+    if seeds == 1:
+        return _estimate(value, float(np.sqrt(over_prompts)), max(prompts - 1, 1))
+    return _estimate(
+        value, *_error_and_degrees(variance("by_seeds"), over_prompts, variance("by_cells"), seeds, prompts)
+    )
 
 
 def paired_interval(
@@ -80,27 +188,8 @@ def paired_interval(
     Raises:
         StatisticsError: shapes that do not fit, a score that is no number, or a group without prompts.
     """
-    pair = [_checked(method)] + ([] if baseline is None else [_checked(baseline)])
-    if len({scores.shape for scores in pair}) > 1:
-        raise StatisticsError(f"the scores are {pair[0].shape} and {pair[1].shape}; pair the same seeds and prompts")
-    seeds, prompts = pair[0].shape
-    weights = np.ones((1, prompts)) if groups is None else np.asarray(groups, np.float64)
-    if weights.shape[1:] != (prompts,) or (weights < 0).any() or not (weights.sum(axis=1) > 0).all():
-        raise StatisticsError(f"groups must be (G, {prompts}) weights >= 0, each with a prompt; got {weights.shape}")
-
-    def differ(by_seed: Floats, by_prompt: Floats) -> Floats:
-        values = [lowest_group(scores, weights, by_seed, by_prompt) for scores in pair]
-        return values[0] - values[1] if len(values) > 1 else values[0]
-
-    value = float(differ(np.ones((1, seeds)), np.ones((1, 1, prompts)))[0])
-    over_prompts = float(np.var(differ(np.ones((RESAMPLES, seeds)), _draws(prompts, 1, seed)), ddof=1))
-    if seeds == 1:
-        half = student_975(max(prompts - 1, 1)) * float(np.sqrt(over_prompts))
-        return Estimate(value, value - half, value + half)
-    over_seeds = float(np.var(differ(_seed_draws(seeds, seed), np.ones((1, 1, prompts))), ddof=1))
-    apart = float(np.var(differ(np.ones((RESAMPLES, seeds)), _draws(prompts, seeds, seed)), ddof=1))
-    half = _half_width(over_seeds, over_prompts, apart, seeds, prompts)
-    return Estimate(value, value - half, value + half)
+    other = None if baseline is None else resampled(baseline, groups, seed=seed)
+    return interval(resampled(method, groups, seed=seed), other)
 
 
 def lowest_group(scores: Floats, weights: Floats, by_seed: Floats, by_prompt: Floats) -> Floats:
@@ -113,8 +202,16 @@ def lowest_group(scores: Floats, weights: Floats, by_seed: Floats, by_prompt: Fl
         by_prompt: (R or 1, S or 1, P) how often each prompt is drawn, for each seed.
     """
     drawn, often = by_prompt.transpose(1, 0, 2), by_seed.T[:, :, None]
-    sizes = drawn @ weights.T  # (S or 1, R or 1, G)
-    totals = drawn @ (scores[:, :, None] * weights.T)  # (S, R or 1, G)
+    weighted = scores[:, :, None] * weights.T  # (S, P, G)
+    if len(drawn) == 1:  # one product for all seeds: the draws are the large matrix, read them once
+        (seeds, prompts), count = scores.shape, len(weights)
+        columns = np.concatenate([weights.T, weighted.transpose(1, 0, 2).reshape(prompts, seeds * count)], axis=1)
+        product = drawn[0] @ columns
+        sizes = product[None, :, :count]
+        totals = product[:, count:].reshape(-1, seeds, count).transpose(1, 0, 2)  # (S, R or 1, G)
+    else:
+        product = drawn @ np.concatenate([np.broadcast_to(weights.T, weighted.shape), weighted], axis=2)
+        sizes, totals = product[..., : len(weights)], product[..., len(weights) :]  # (S, R, G)
     whole = (often * sizes).sum(axis=0)
     means = (often * totals).sum(axis=0) / np.where(whole > 0, whole, np.nan)
     return np.asarray(np.fmin.reduce(means, axis=1))
@@ -179,23 +276,38 @@ def _checked(scores: ArrayLike) -> Floats:
     return array
 
 
-def _half_width(over_seeds: float, over_prompts: float, apart: float, seeds: int, prompts: int) -> float:
+def _error_and_degrees(
+    over_seeds: float, over_prompts: float, apart: float, seeds: int, prompts: int
+) -> tuple[float, float]:
+    """Standard error by the formula above and Satterthwaite's degrees of freedom, at least 1."""
     cells = max(seeds * apart - over_prompts, 0.0) / (seeds - 1)
     variance = max(over_seeds + over_prompts - cells, over_seeds, over_prompts)
     if variance == 0.0:
-        return 0.0
-    spread = over_seeds**2 / (seeds - 1) + over_prompts**2 / max(prompts - 1, 1)
-    degrees = (over_seeds + over_prompts) ** 2 / spread
-    return student_975(max(degrees, 1.0)) * float(np.sqrt(variance))
+        return 0.0, 1.0
+    weighed = over_seeds**2 / (seeds - 1) + over_prompts**2 / max(prompts - 1, 1)
+    return float(np.sqrt(variance)), max((over_seeds + over_prompts) ** 2 / weighed, 1.0)
+
+
+def _estimate(value: float, error: float, degrees: float) -> Estimate:
+    half = student_975(degrees) * error
+    p = student_p(value / error, degrees) if error > 0.0 else float(value == 0.0)
+    return Estimate(value, value - half, value + half, p)
+
+
+@lru_cache(maxsize=1)
+def _legendre() -> tuple[Floats, Floats]:
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    return np.asarray(nodes), np.asarray(weights)
 
 
 @lru_cache(maxsize=8)
 def _draws(prompts: int, tables: int, seed: int) -> Floats:
-    """(R, tables, P) how often each prompt comes up in P draws."""
+    """(R, tables, P) how often each prompt comes up in P draws; laid out table by table, as products read it."""
     rng = np.random.default_rng((seed, 1, tables))
     rows = RESAMPLES * tables
     chosen = rng.integers(0, prompts, (rows, prompts)) + prompts * np.arange(rows)[:, None]
-    return np.bincount(chosen.ravel(), minlength=rows * prompts).reshape(RESAMPLES, tables, prompts).astype(np.float64)
+    often = np.bincount(chosen.ravel(), minlength=rows * prompts).reshape(RESAMPLES, tables, prompts)
+    return np.ascontiguousarray(often.transpose(1, 0, 2), dtype=np.float64).transpose(1, 0, 2)
 
 
 @lru_cache(maxsize=8)

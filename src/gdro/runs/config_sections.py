@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from gdro.runs.config_base import (
     Count,
@@ -18,14 +18,12 @@ from gdro.runs.config_base import (
     Texts,
 )
 
-Scalar = bool | int | float | str | None
-
 
 class ControllerConfig(Section):
     """The controller by name, its own options beside it; `controller: joint` is short for `{name: joint}`."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Scalar | list[Scalar]] = Field(init=False)
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
     name: Text = Field(
         default="prompt_gdro",

@@ -1,6 +1,6 @@
-"""The embedded base model: a small Qwen3 taught reasoning-gym partly wrong, and how it was made.
+"""The embedded base model, a small Qwen3 taught reasoning-gym partly wrong, and its tasks; `model` alone needs torch.
 
-`gdro.tiny.mixture` (the tasks) and this file need no torch; `pretrain`, `sampling` and `spread` do.
+research/pretrain.py made it.
 """
 
 from pathlib import Path

@@ -1,0 +1,88 @@
+"""How often a finished run visited the prompts of each source, and whether it learnt them or learnt them by heart.
+
+    python research/visits.py runs/compare-second/live/seed-10
+
+One row a source: its prompts that were visited, visits of one, share of all visits, the controller's estimate of the
+success rate on them at the end (for training prompts), and the success rate on the held-out ones. An estimate far above
+the held-out rate says that the prompts were repeated until they were known by heart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gdro.core.errors import GDROError
+from gdro.core.prompts import PromptTable, source_of
+from gdro.engines.interface import Controller
+from gdro.engines.trl.checkpoint import load_place
+from gdro.lab.compare_record import read_evaluation
+from gdro.lab.text import table
+from gdro.runs.checkpoints import all_checkpoints, fault
+from gdro.runs.config import load_config
+from gdro.runs.errors import RunError
+from gdro.runs.folder import RunFolder
+from gdro.runs.trainer_args import controller_of
+
+
+def rows(run: RunFolder) -> list[tuple[str, int, float, float, float, float]]:
+    """Source, prompts, visits a prompt, share of visits, estimate, held-out rate."""
+    controller = controller_at_end(run)
+    known: PromptTable = controller.table
+    source = np.array([source_of(prompt_id) for prompt_id in known.ids])
+    visits, estimate = known.column("visits").astype(float), known.column("estimate")
+    held = defaultdict(list)
+    evaluations = sorted(run.evaluations.glob("step-*.jsonl"))
+    if not evaluations:
+        raise RunError(f"{run.evaluations}: no evaluation there; a run without held-out prompts cannot be compared so")
+    ids, correct, samples = read_evaluation(evaluations[-1])
+    for prompt_id, right in zip(ids, correct, strict=True):
+        held[source_of(prompt_id)].append(right / samples)
+    found = []
+    for name in sorted(set(source)):
+        mine = source == name
+        share = visits[mine].sum() / visits.sum()
+        found.append((name, int(mine.sum()), visits[mine].mean(), share, estimate[mine].mean(), np.mean(held[name])))
+    return found
+
+
+def controller_at_end(run: RunFolder) -> Controller:
+    """A finished run's controller, with the state of its last whole checkpoint.
+
+    Raises:
+        RunError: the run has no whole checkpoint.
+    """
+    controller = controller_of(load_config(run.config))
+    whole = next((folder for folder in all_checkpoints(run.checkpoints) if fault(folder) is None), None)
+    if whole is None:
+        raise RunError(f"{run.checkpoints}: no whole checkpoint, so the run's controller is lost; train the run again")
+    controller.load_state_dict(load_place(whole, processes=1)[1])
+    return controller
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Visits, estimates and held-out rates of a finished run, by source.")
+    parser.add_argument("run", type=Path, help="folder of a finished run of gdro train")
+    chosen = parser.parse_args(arguments)
+    try:
+        found = rows(RunFolder(chosen.run))
+    except GDROError as error:
+        print(f"visits: {error}", file=sys.stderr)
+        return 2
+    heads = ["source", "prompts", "visits of one", "share of visits", "estimate", "held-out rate"]
+    cells = [
+        [name, str(prompts), f"{each:.1f}", f"{100 * share:.1f} %", f"{estimate:.2f}", f"{held:.2f}"]
+        for name, prompts, each, share, estimate, held in found
+    ]
+    print(table(heads, cells), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""Packing a comparison: what comes back is what went in, ragged or not, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from fake_comparison import make, write_evaluation, write_record
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from gdro.lab import compare
+from gdro.lab.compare_archive import (
+    OUTCOMES,
+    _factored,
+    flat_settings,
+    load_archive,
+    published_settings,
+    save_archive,
+)
+from gdro.lab.compare_jobs import JobFolder
+from gdro.lab.compare_plan import jobs_of, plan_text, read_plan
+from gdro.lab.compare_record import comparison_of, read_comparison
+from gdro.lab.compare_scores import summarize
+from gdro.lab.compare_table import markdown
+from gdro.report.read import RecordError
+from gdro.runs.errors import RunError
+
+
+def settings_of(comparison):
+    """Made-up settings of every run."""
+    return {
+        method: {
+            seed: {"steps": 600, "seed": seed, "controller": {"name": method}, "odd": seed == 2 and method == "other"}
+            for seed in by_seed
+        }
+        for method, by_seed in comparison.runs.items()
+    }
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    for method in one:
+        assert one[method].keys() == other[method].keys()
+        for seed, result in one[method].items():
+            for name, value in dataclasses.asdict(result).items():
+                np.testing.assert_array_equal(value, getattr(other[method][seed], name), err_msg=name)
+
+
+@pytest.fixture
+def ragged(tmp_path):
+    """A comparison of which one run is not finished."""
+    plan = make(tmp_path / "runs", {"plain": 0.05, "other": 0.1})
+    write_record(tmp_path / "runs" / "other" / "seed-1", end=False)
+    return read_comparison(tmp_path / "runs", plan, {seed: {"": 10} for seed in plan.seeds})
+
+
+def test_what_comes_back_is_what_went_in(ragged, tmp_path):
+    folder = tmp_path / "published"
+    save_archive(folder, ragged, settings_of(ragged))
+    again = load_archive(folder)
+    same(ragged.runs, again.runs)
+    assert (again.missing, again.notes) == (("other seed 1",), ())
+    assert again.training_sizes == ragged.training_sizes
+    assert markdown(summarize(again)) == markdown(summarize(ragged))
+    found = published_settings(folder)
+    assert found == {m: {s: flat_settings(v) for s, v in by.items()} for m, by in settings_of(ragged).items()}
+    packed = (folder / OUTCOMES).read_bytes()
+    save_archive(tmp_path / "twice", ragged, settings_of(ragged))
+    assert (tmp_path / "twice" / OUTCOMES).read_bytes() == packed
+
+
+def test_runs_with_fewer_evaluations_or_prompts_keep_their_own(ragged, tmp_path):
+    """The file holds them as they are; whether they can be compared is the reader's question."""
+    runs = {method: dict(by_seed) for method, by_seed in ragged.runs.items()}
+    short = runs["other"][2]
+    runs["other"][2] = dataclasses.replace(
+        short,
+        correct=short.correct[:2],
+        **{name: getattr(short, name)[:2] for name in ("steps", "rollouts", "tokens", "seconds")},
+    )
+    save_archive(tmp_path / "published", dataclasses.replace(ragged, runs=runs), settings_of(ragged))
+    with pytest.raises(RecordError, match="other/seed-2: evaluated at other moments than the others"):
+        load_archive(tmp_path / "published")
+    with np.load(tmp_path / "published" / OUTCOMES) as file:
+        assert (file["correct"][1, 2, 2] == -1).all()
+        assert (file["correct"][1, 2, :2] == short.correct[:2]).all()
+        assert (file["correct"][1, 1] == -1).all()
+
+
+def test_a_comparison_with_data_of_its_own_for_each_seed_comes_back(tmp_path):
+    root = tmp_path / "runs"
+    plan = make(root, {"plain": 0.05, "other": 0.1})
+    for seed in plan.seeds:
+        for path in root.glob(f"*/seed-{seed}/evaluations/*.jsonl"):
+            rows = path.read_text().splitlines()[: 120 - seed]  # fewer prompts too
+            path.write_text("\n".join(row.replace('"id": "p', f'"id": "{seed}-p') for row in rows) + "\n")
+    with pytest.raises(RecordError, match="evaluated on other prompts"):
+        read_comparison(root, plan)
+    plan = plan.model_copy(update={"by_seed": tuple({"seed": s, "data.seed": s} for s in plan.seeds)})
+    comparison = read_comparison(root, plan)
+    assert comparison.fresh_data
+    save_archive(tmp_path / "published", comparison, settings_of(comparison))
+    same(comparison.runs, load_archive(tmp_path / "published").runs)
+
+
+def test_publishing_again_adds_and_never_changes(tmp_path):
+    root, folder = tmp_path / "runs", tmp_path / "published"
+    plan = make(root, {"plain": 0.05, "other": 0.1})
+    whole = read_comparison(root, plan)
+    first = plan.model_copy(update={"seeds": (0, 1)})
+    early = comparison_of(first, {m: {s: by[s] for s in (0, 1)} for m, by in whole.runs.items()}, {}, root)
+    save_archive(folder, early, settings_of(early))
+    late = comparison_of(plan, {m: {s: r for s, r in by.items() if s} for m, by in whole.runs.items()}, {}, root)
+    save_archive(folder, late, settings_of(late))
+    same(load_archive(folder).runs, whole.runs)
+    assert read_plan(folder / "plan.yaml") == plan
+    with pytest.raises(RunError, match="has plain seed 2, which the new plan does not name"):
+        save_archive(folder, early, settings_of(early))
+    write_evaluation(root / "other" / "seed-1", 100, np.zeros(120, int))
+    for kept in root.rglob("*.outcome.json"):
+        kept.unlink()
+    changed = read_comparison(root, plan)
+    with pytest.raises(RunError, match="has other results for other seed 1"):
+        save_archive(folder, changed, settings_of(changed))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").touch()
+    with pytest.raises(RunError, match="is there and no published comparison"):
+        save_archive(tmp_path / "full", whole, settings_of(whole))
+
+
+@pytest.mark.parametrize("damage", ["cut", "format", "plan"])
+def test_a_damaged_archive_is_named(ragged, tmp_path, damage):
+    folder = tmp_path / "published"
+    save_archive(folder, ragged, settings_of(ragged))
+    path = folder / OUTCOMES
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif damage == "format":
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        np.savez_compressed(path, **arrays | {"dead": np.zeros((9, 9))})
+    else:
+        (folder / "plan.yaml").write_text(plan_text(ragged.plan.model_copy(update={"seeds": (0, 1)})))
+    with pytest.raises(RecordError, match=r"outcomes\.npz: .*(damaged|another format|does not name)"):
+        load_archive(folder)
+
+
+def test_the_command_publishes_a_plan_that_needs_no_recipe(tmp_path, capsys):
+    """From runs to a folder that trains the same by itself and reports the same, bit for bit."""
+    root, folder = tmp_path / "runs", tmp_path / "published"
+    plan = make(root, {"plain": 0.05, "better": 0.25}).model_copy(update={"ran": "today, here"})
+    (root / "plan.yaml").write_text(plan_text(plan))
+    jobs = jobs_of(plan, root)
+    for job in jobs:
+        JobFolder(root, job).run.config.write_text(job.config.to_yaml())
+    assert compare.main([str(root), "--publish", str(folder)]) == 0
+    assert f"published in {folder}" in capsys.readouterr().out
+    assert {path.name for path in folder.iterdir()} == {"plan.yaml", OUTCOMES, "table.md", "figure.svg"}
+    again = read_plan(folder / "plan.yaml")
+    assert again.recipe is None
+    assert jobs_of(again, folder) == jobs
+    assert "today, here" in (folder / "table.md").read_text()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in ("table.md", "figure.svg"):
+        (folder / name).unlink()
+    shutil.rmtree(root)
+    assert compare.main([str(folder), "--report"]) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+VALUES = st.sampled_from([1, 2, "a", None, [1, 2]])
+SETTINGS = st.dictionaries(
+    st.tuples(st.sampled_from("mno"), st.integers(0, 3)),
+    st.dictionaries(st.sampled_from(["a", "b.c", "b.d", "e"]), VALUES),
+    min_size=1,
+)
+
+
+@given(SETTINGS)
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_factored_settings_give_every_run_its_own_back(settings):
+    parts = _factored(settings)
+    for (method, seed), wanted in settings.items():
+        own = parts["runs"].get(method, {}).get(str(seed), {})
+        assert parts["common"] | parts["methods"][method] | parts["seeds"][str(seed)] | own == wanted
+    written = [parts["common"], *parts["methods"].values(), *parts["seeds"].values()]
+    count = sum(map(len, written)) + sum(len(own) for by_seed in parts["runs"].values() for own in by_seed.values())
+    assert count <= sum(map(len, settings.values()))
