@@ -32,10 +32,13 @@ test: $(VENV)/.installed smollm2  ## environment + all tests; those on the pre-t
 test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in against the real verl, on CPU
 	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -rs tests/verl tests/replay
 
-evidence: $(VENV)/.installed  ## the comparisons of docs/evidence.md, from nothing (2 cores: some 10 hours; goes on where it stopped)
-	for plan in confirm_first confirm_second confirm_third repeat_first learning_rate rounds ablation sensitivity classifier longer; do \
-	  if test -d runs/compare-$$plan; then $(BIN)/gdro compare runs/compare-$$plan; else $(BIN)/gdro compare $$plan; fi || exit 1; done
-	$(BIN)/python benchmarks/tails.py runs/tails
+results: $(VENV)/.installed  ## every published table and figure again, from results/ alone (about a minute)
+	$(BIN)/python research/results_tables.py
+
+experiment: $(VENV)/.installed  ## train the comparison PLAN=FILE.yaml, or go on with it; then gdro compare runs/compare-NAME --publish results/NAME
+	@test -n "$(PLAN)" || { echo 'make experiment PLAN=research/plans/control.yaml' >&2; exit 2; }
+	root=runs/compare-$$(sed -n 's/^name: *//p' $(PLAN)); \
+	if test -d $$root; then $(BIN)/gdro compare $$root; else $(BIN)/gdro compare $(PLAN); fi
 
 robust-results: $(VENV)/.installed  ## the tables of docs/robust.md, from nothing (one core: half an hour; goes on where it stopped)
 	$(BIN)/python research/robust_groups.py

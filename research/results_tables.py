@@ -1,57 +1,36 @@
-"""The default run against GRPO and against SEC, the strongest peer, on everything that all three were trained on.
+"""Every published table and figure again, and the tables of docs/results.md between their marks: `make results`.
 
-    python benchmarks/at_a_glance.py docs/evidence           the two tables that docs/evidence.md begins with
-    python benchmarks/at_a_glance.py docs/evidence --readme  the README's
+    python research/results_tables.py             write what is not up to date
+    python research/results_tables.py --check     only name it; 1 when something is not
+    python research/results_tables.py --print glance_uniform      one of the page's tables
 
-One row a comparison: differences with their 95 % intervals, over prompts and seeds; of the mixtures drawn at random,
-over mixtures, those by which nothing was decided.
+A table of the page stands between `<!-- table: NAME -->` and `<!-- end -->`; all of them follow from results/ alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from comparisons import read
-from headline import short
+from gdro.io import write_atomic
+from gdro.lab.compare import from_baseline
+from gdro.lab.compare_archive import OUTCOMES, load_archive, published_settings
+from gdro.lab.compare_page import published_files
+from gdro.lab.compare_record import Comparison, comparison_of
+from gdro.lab.compare_scores import summarize
+from gdro.lab.text import estimate_of, moved, table
+from gdro.report.read import RecordError
 
-from gdro.lab import markdown
-from gdro.lab.compare_table import estimate_of, moved
-
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "results", ROOT / "docs" / "results.md"
 OURS = "paced"
-OTHERS = {"uniform": "GRPO", "sec": "SEC"}
-
-
-class Where(NamedTuple):
-    """What a row is about, and the heading of docs/evidence.md with the whole of it."""
-
-    linked: str
-    rest: str
-    anchor: str
-
-
-COMPARISONS = {
-    "confirm_first": Where("first mixture", "5 seeds", "the-first-mixture-19-prompts-in-20-are-soon-solved"),
-    "repeat_first": Where("the same again", "10 more seeds", "ten-more-seeds"),
-    "spread_first": Where("and again", "5 more seeds", "twice-the-prompts-two-rollouts-of-each"),
-    "small_steps": Where("and once more", "5 more seeds", "four-times-as-many-steps-of-a-quarter-of-the-size"),
-    "larger": Where("the same, a model of 36 M", "5 seeds", "a-model-forty-times-as-large"),
-    "drawn": Where("mixtures of its form, drawn at random", "24 of them", "mixtures-drawn-at-random"),
-    "confirm_second": Where(
-        "second mixture: half of the tail is guessed, few prompts",
-        "5 seeds",
-        "the-second-mixture-half-of-the-tail-is-guessed-few-prompts-that-come-again",
-    ),
-    "confirm_third": Where(
-        "third mixture: the second's cells, many prompts",
-        "5 seeds",
-        "the-third-mixture-the-seconds-cells-prompts-that-do-not-come-again",
-    ),
-}
+OF_A_RUN = ("name", "output", "data.cells")
+"""Settings in which runs that are pooled may differ: they have the same held-out prompts, or are replicates."""
 SCORES = {
     "pass_at_k": "pass@8",
     "mean_at_k": "mean@8",
@@ -59,62 +38,183 @@ SCORES = {
     "trained_mean": "mean@8, shares of training",
 }
 
-Scores = Mapping[str, Mapping[str, Any]]
-"""Score -> the other method's `value`, and `difference` from it."""
+
+class Row(NamedTuple):
+    """A row of the tables at a glance: its words, and the folders whose seeds it pools."""
+
+    words: str
+    folders: tuple[str, ...]
 
 
-def scores_of(folder: Path, against: str) -> Scores:
-    """What a comparison, or the means over drawn mixtures, say of the default run against a method."""
-    if folder.name == "drawn":
-        entries = json.loads((folder / "means.json").read_text(encoding="utf-8"))
-        wanted = {"method": OURS, "against": against, "mixtures": "9 to 32"}
-        return next(entry["scores"] for entry in entries if wanted.items() <= entry.items())
-    methods = read(folder, against, [against, OURS])["methods"]
-    other, ours = methods[against]["scores"], methods[OURS]["scores"]
-    return {score: {"value": other[score]["value"], "difference": ours[score]["difference"]} for score in SCORES}
+CLEAN = ("first_mixture_again", "two_rollouts", "small_steps")
+"""The first mixture on seeds on which nothing had been run and by which nothing was decided: 80 to 99."""
+GLANCE = (
+    Row("first mixture, 20 clean seeds", CLEAN),
+    Row("the same, a model of 36 M, 5 seeds", ("larger_model",)),
+    Row("24 mixtures of its form, drawn at random", ("drawn_mixtures",)),
+    Row("second mixture: half of the tail is guessed, prompts come again, 5 seeds", ("second_mixture",)),
+    Row("third mixture: its cells, prompts do not come again, 5 seeds", ("third_mixture",)),
+)
 
 
-def relative(score: str, entry: Mapping[str, Any]) -> str:
-    """A gain as a user says it: pass@8 and mean@8 in per cent, the worst bin as a factor."""
-    ratio = 1.0 + entry["difference"]["value"] / entry["value"]
-    if score == "worst_bin":
-        return f", x {ratio:.1f}"
-    return "" if score == "trained_mean" else f", {100 * (ratio - 1):+.1f} %"
+@cache
+def pooled(folders: tuple[str, ...], methods: tuple[str, ...]) -> Comparison:
+    """Comparisons of the same prompts and settings as one, with these methods alone.
 
+    A setting that one of them does not know yet was at its default there.
 
-def table(root: Path, against: str, page: str = "") -> str:
-    """One row a comparison; from GRPO in per cent too.
-
-    Args:
-        page: what the links lead to, before their anchor: "" on the page itself.
+    Raises:
+        RecordError: a method had other settings in one of them.
     """
+    first = load_archive(RESULTS / folders[0])
+    runs: dict[str, dict[int, Any]] = {method: {} for method in methods}
+    sizes: dict[int, Mapping[str, int]] = {}
+    known: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        found, settings = load_archive(RESULTS / folder), published_settings(RESULTS / folder)
+        sizes |= found.training_sizes
+        for method in methods:
+            runs[method] |= found.runs[method]
+            for seed, values in settings[method].items():
+                known.setdefault(method, values)
+                different = [key for key in values if key in known[method] and values[key] != known[method][key]]
+                different = [key for key in different if key not in OF_A_RUN and not key.endswith("seed")]
+                if different:
+                    raise RecordError(f"{folder}, {method} seed {seed}: other settings than before: {different}")
+    seeds = tuple(runs[methods[0]])
+    kept = {method: first.plan.methods[method] for method in methods}
+    plan = first.plan.model_copy(update={"seeds": seeds, "methods": kept, "baseline": methods[0], "claims": ()})
+    return comparison_of(plan, runs, sizes, RESULTS / folders[0])
+
+
+@cache
+def summary_of(folders: tuple[str, ...], against: str, methods: tuple[str, ...]) -> dict[str, Any]:
+    """The summary of pooled comparisons, as differences from a method."""
+    return summarize(from_baseline(pooled(folders, (against, *methods)), against))
+
+
+def short(text: str) -> str:
+    """Without the 0 before each point."""
+    return text.replace("0.", ".")
+
+
+def glance(against: str, title: str) -> str:
+    """One row a comparison: the default run's settings against a method, in per cent too, and the tokens beside its."""
     rows = []
-    for name, where in COMPARISONS.items():
-        scores = scores_of(root / name, against)
-        row = [f"[{where.linked}]({page}#{where.anchor}), {where.rest}"]
+    for row in GLANCE:
+        methods = summary_of(row.folders, against, (OURS,))["methods"]
+        cells = [row.words]
         for score in SCORES:
-            difference = short(moved(estimate_of(scores[score]["difference"])))
-            row.append(difference + (relative(score, scores[score]) if against == "uniform" else ""))
-        rows.append(row)
-    return markdown.table([f"gdro - {OTHERS[against]}", *SCORES.values()], rows)
+            entry = methods[OURS]["scores"][score]["difference"]
+            cells.append(short(moved(estimate_of(entry))) + relative(score, entry["relative"]))
+        tokens = methods[OURS]["tokens"] / methods[against]["tokens"] - 1.0
+        rows.append([*cells, percent(tokens)])
+    return table([title, *SCORES.values(), "tokens"], rows)
 
 
-def tables(root: Path, *, readme: bool) -> Iterator[str]:
-    """The tables of a page."""
-    if readme:
-        yield table(root, "uniform", "docs/evidence.md")
-    else:
-        yield from (table(root, other) for other in OTHERS)
+def percent(share: float) -> str:
+    """`+27 %`; nothing has no sign."""
+    return f"{100 * share:+.0f} %" if abs(share) >= 0.005 else "0 %"
+
+
+def relative(score: str, gain: float) -> str:
+    """A gain as a user says it: pass@8 and mean@8 in per cent, the worst bin as a factor."""
+    if score == "trained_mean":
+        return ""
+    return f", x {1 + gain:.1f}" if score == "worst_bin" else f", {100 * gain:+.1f} %"
+
+
+def methods_table(
+    folders: tuple[str, ...], names: Mapping[str, str], scores: Mapping[str, str], title: str, first: str
+) -> str:
+    """One row a method: scores with differences from the first; tokens and seconds beside the first's."""
+    methods = summary_of(folders, first, tuple(name for name in names if name != first))["methods"]
+    rows = []
+    for name, words in names.items():
+        entry = methods[name]
+        cells = [short(f"{entry['scores'][score]['value']:.3f}") for score in scores]
+        if name != first:
+            gaps = [short(moved(estimate_of(entry["scores"][score]["difference"]))) for score in scores]
+            cells = [f"{value} ({gap})" for value, gap in zip(cells, gaps, strict=True)]
+        costs = [percent(entry[cost] / methods[first][cost] - 1.0) for cost in ("tokens", "seconds")]
+        rows.append([words, *cells, *(costs if name != first else ["", ""])])
+    return table([title, *scores.values(), "tokens", "seconds"], rows)
+
+
+PEERS = {
+    "uniform": "GRPO",
+    "paced": "**gdro** (`gdro train`)",
+    "live": "`live_gdro` by itself",
+    "sec": "SEC",
+    "dump": "DUMP",
+    "adarft": "AdaRFT",
+    "maxrl": "MaxRL",
+    "greso": "GRESO",
+    "mopps": "MoPPS",
+    "knapsack": "Knapsack RL",
+    "daro": "DARO",
+    "dapo": "DAPO, the same rollouts",
+    "reinforce_ada": "Reinforce-Ada, the same rollouts",
+}
+ABLATION = {
+    "paced": "**gdro** (`gdro train`)",
+    "paced_one_source": "without the names of the sources",
+    "paced_no_adversary": "without the adversary",
+    "paced_group_baseline": "with GRPO's own advantages",
+    "quarter": "without pace",
+    "live": "`live_gdro` by itself",
+}
+FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "trained_mean")}
+TABLES: dict[str, Callable[[], str]] = {
+    "glance_uniform": lambda: glance("uniform", "gdro - GRPO"),
+    "glance_sec": lambda: glance("sec", "gdro - SEC"),
+    "methods": lambda: methods_table(("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"),
+    "ablation": lambda: methods_table(("ablation",), ABLATION, FOUR, "first mixture, seeds 0 to 4", "paced"),
+}
+"""The tables of the page by name."""
+
+
+def filled(page: str) -> str:
+    """The page with its tables as they follow from results/.
+
+    Raises:
+        RecordError: a mark names no table.
+    """
+
+    def fill(mark: re.Match[str]) -> str:
+        if mark[1] not in TABLES:
+            raise RecordError(f"{PAGE}: no table {mark[1]!r}; there are {', '.join(TABLES)}")
+        return f"<!-- table: {mark[1]} -->\n{TABLES[mark[1]]()}<!-- end -->"
+
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
+
+
+def all_files() -> dict[Path, str]:
+    """Every file that follows from results/, as it should be."""
+    files: dict[Path, str] = {}
+    for path in sorted(RESULTS.glob(f"*/{OUTCOMES}")):
+        for name, text in published_files(summarize(load_archive(path.parent))).items():
+            files[path.parent / name] = text
+    return files | {PAGE: filled(PAGE.read_text(encoding="utf-8"))}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description="The default run against GRPO and against SEC, everywhere.")
-    parser.add_argument("evidence", type=Path, help="folder of the published comparisons, docs/evidence")
-    parser.add_argument("--readme", action="store_true", help="the README's table: against GRPO alone")
+    """Run the command; 1 when --check finds something that is not up to date."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, name what is not up to date")
+    parser.add_argument("--print", choices=TABLES, metavar="TABLE", dest="shown", help=f"print {', '.join(TABLES)}")
     chosen = parser.parse_args(arguments)
-    print("\n".join(tables(chosen.evidence, readme=chosen.readme)), end="")
-    return 0
+    if chosen.shown:
+        print(TABLES[chosen.shown](), end="")
+        return 0
+    files = all_files()
+    old = [path for path, text in files.items() if not path.is_file() or path.read_bytes() != text.encode()]
+    for path in old:
+        print(f"{'not up to date' if chosen.check else 'written'}: {path.relative_to(ROOT)}")
+        if not chosen.check:
+            write_atomic(path, files[path])
+    print(f"{len(files)} files, {len(old)} of them {'not up to date' if chosen.check else 'written'}")
+    return int(bool(old) and chosen.check)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def test_feedback_missing_doubled_or_mixed_up_is_never_taken(name):
 
 
 def test_a_million_prompts():
-    """Bytes of state for each prompt; seconds and memory are for benchmarks/controllers.py."""
+    """Bytes of state for each prompt; seconds and memory are for gdro bench million."""
     controller = gdro.make_controller("joint")
     table = controller.table
     ids = [f"dapo/{i}" for i in range(1_000_000)]

@@ -1,4 +1,4 @@
-"""The scripts of docs/scaling.md in their short forms; no test looks at a time."""
+"""The scripts of docs/performance.md in their short forms; no test looks at a time."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
     gdro simulate uniform --prompts 1000000 --steps 1000      a million prompts
     gdro simulate convex                                      the theory's rate on a convex problem (gdro.lab.convex)
 
-It is a simulator: use it to see how a controller moves and to find faults, not to choose a method. docs/simulation.md.
+It is a simulator: use it to see how a controller moves and to find faults, not to choose a method. docs/performance.md.
 """
 
 from __future__ import annotations

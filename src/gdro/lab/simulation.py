@@ -62,7 +62,7 @@ class SimulationSettings:
 
 @dataclass
 class Trace:
-    """What a run measured: one number a step or an evaluation, under names that docs/simulation.md explains."""
+    """What a run measured: one number a step or an evaluation, under names that docs/performance.md explains."""
 
     method: str
     seed: int

@@ -136,7 +136,7 @@ class DryRun:
 
     def _assumed(self) -> str:
         values = "\n".join(f"            {key}={value:g}" for key, value in asdict(self.given).items())
-        return f"assumed     change with --assume KEY=NUMBER; the formulas are in docs/paper.md\n{values}"
+        return f"assumed     change with --assume KEY=NUMBER; the formulas are in docs/performance.md\n{values}"
 
 
 def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:

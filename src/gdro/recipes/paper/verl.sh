@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The experiment of arXiv 2601.19280 on stock verl 0.9, one node of 8 GPUs. Values: appendix A of the paper; what it
-# leaves open, and where the authors' release differs: docs/paper.md. Not run by us on GPUs.
+# leaves open, and where the authors' release differs: docs/theory.md. Not run by us on GPUs.
 #
 #   verl.sh SIZE METHOD [further Hydra overrides]      SIZE: 1.7b 4b 8b      METHOD: grpo prompt rollout joint
 #   verl.sh --print SIZE METHOD [...]                  print the overrides, one a line, and run nothing
