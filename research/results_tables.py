@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from gdro.io import write_atomic
 from gdro.lab.compare import from_baseline
-from gdro.lab.compare_archive import OUTCOMES, load_archive, published_settings
+from gdro.lab.compare_archive import is_archive, load_archive, published_settings
 from gdro.lab.compare_page import published_files
 from gdro.lab.compare_record import Comparison, comparison_of
 from gdro.lab.compare_scores import summarize
@@ -192,9 +192,9 @@ def filled(page: str) -> str:
 def all_files() -> dict[Path, str]:
     """Every file that follows from results/, as it should be."""
     files: dict[Path, str] = {}
-    for path in sorted(RESULTS.glob(f"*/{OUTCOMES}")):
-        for name, text in published_files(summarize(load_archive(path.parent))).items():
-            files[path.parent / name] = text
+    for folder in sorted(folder for folder in RESULTS.iterdir() if is_archive(folder)):
+        for name, text in published_files(summarize(load_archive(folder))).items():
+            files[folder / name] = text
     return files | {PAGE: filled(PAGE.read_text(encoding="utf-8"))}
 
 

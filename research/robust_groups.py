@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from robust_runs import METHODS, run
 
 from gdro.core.types import Floats
 from gdro.io import write_atomic
 from gdro.lab.stats import student_975
+from robust_runs import METHODS, run
 
 HERE = Path(__file__).parent.parent
 RESULTS, WORK = HERE / "results" / "robust_groups", HERE / "runs" / "robust_groups"

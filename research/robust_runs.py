@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from robust_tasks import Part, Task, make_task
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -26,6 +25,7 @@ from gdro.robust import (
     excess_losses,
     group_mixup,
 )
+from robust_tasks import Part, Task, make_task
 
 LABELS, TRUE = ("0", "1"), ("0/0", "0/1", "1/0", "1/1")
 STEPS, EPOCHS, RATE = 10, 30, 2e-3

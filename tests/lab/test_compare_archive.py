@@ -17,6 +17,7 @@ from gdro.lab.compare_archive import (
     OUTCOMES,
     _factored,
     flat_settings,
+    is_archive,
     load_archive,
     published_settings,
     save_archive,
@@ -71,6 +72,14 @@ def test_what_comes_back_is_what_went_in(ragged, tmp_path):
     packed = (folder / OUTCOMES).read_bytes()
     save_archive(tmp_path / "twice", ragged, settings_of(ragged))
     assert (tmp_path / "twice" / OUTCOMES).read_bytes() == packed
+
+
+def test_outcomes_of_another_study_are_no_comparison(ragged, tmp_path):
+    np.savez(tmp_path / OUTCOMES, accuracy=np.zeros(3))
+    assert not is_archive(tmp_path)
+    assert not is_archive(tmp_path / "nowhere")
+    save_archive(tmp_path / "published", ragged, settings_of(ragged))
+    assert is_archive(tmp_path / "published")
 
 
 def test_runs_with_fewer_evaluations_or_prompts_keep_their_own(ragged, tmp_path):

@@ -45,7 +45,7 @@ def compared(tmp_path_factory):
         text=True,
     )
     _kill_after_a_checkpoint(root / "joint" / "seed-0", first)
-    said, _ = first.communicate(timeout=200)
+    said, _ = first.communicate(timeout=900)
     again = main(["compare", str(root)])
     return root, said, first.returncode, again
 

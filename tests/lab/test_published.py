@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gdro.cli import main
-from gdro.lab.compare_archive import OUTCOMES, load_archive, published_settings
+from gdro.lab.compare_archive import OUTCOMES, is_archive, load_archive, published_settings
 from gdro.lab.compare_page import published_files
 from gdro.lab.compare_plan import PLAN, jobs_of, narrowed, read_plan
 from gdro.lab.compare_scores import summarize
@@ -16,7 +16,7 @@ from gdro.lab.compare_scores import summarize
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 NOT_NOW = {"ablation": ["one_source", "paced_one_source"]}
 """Methods that today's controllers cannot be set to: a run without the names of the sources."""
-PUBLISHED = sorted(path.parent for path in RESULTS.glob(f"*/{OUTCOMES}"))
+PUBLISHED = sorted(folder for folder in RESULTS.iterdir() if is_archive(folder))
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 
@@ -43,8 +43,11 @@ Runs = Mapping[str, Mapping[int, Any]]
 
 
 def is_archive(folder: Path) -> bool:
-    """Whether a folder is a published comparison."""
-    return (folder / OUTCOMES).is_file()
+    """Whether a folder is a published comparison of this kind, damaged or not: other studies have outcomes too."""
+    path = folder / OUTCOMES
+    if not path.is_file():
+        return False
+    return not is_zipfile(path) or "about.npy" in ZipFile(path).namelist()
 
 
 def save_archive(folder: Path, comparison: Comparison, settings: Runs) -> None:

@@ -1,4 +1,4 @@
-"""What a run would take: tokens, arithmetic, GPU-hours and memory, by formulas that fit on a page (docs/performance.md).
+"""What a run would take: tokens, arithmetic, GPU-hours and memory, by formulas on a page (docs/performance.md).
 
 Everything here is pure arithmetic on numbers given; `dry_run.py` gathers the numbers.
 """
