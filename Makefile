@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train smollm2 test test-verl evidence robust-results reliability lint types format env clean diffusion-results
+.PHONY: help train smollm2 test test-verl results experiment robust-results reliability lint types format env clean diffusion-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
