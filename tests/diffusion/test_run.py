@@ -244,9 +244,15 @@ def test_the_command_line(settings, base, tmp_path, capsys):
     assert "= 0.391 on their sum" in page
 
 
-def test_trackers_get_the_numbers(settings):
+def test_trackers_get_the_numbers(settings, tmp_path, monkeypatch):
+    from gdro.diffusion import trackers
+
     run = start(settings(report_to="tensorboard", max_train_steps=1)).path
     assert list((run / "tensorboard").rglob("events.out.tfevents.*"))
+    monkeypatch.setitem(trackers.AVAILABLE, "wandb", lambda: False)
+    with pytest.raises(DiffusionError, match="wandb is not installed"):
+        start(settings(report_to="wandb", output_dir=tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_base_is_whole_or_not_there(tmp_path, monkeypatch):

@@ -53,8 +53,8 @@ def load_images(path: Path) -> Images:
 
 def validation_set(data: Sequence[Scored], config: DiffusionConfig) -> list[Scored]:
     """The prompts looked at: the first `num_validation_prompts` by the hash that is their id."""
-    chosen = sorted(data, key=lambda one: one.stored.prompt_id)[: config.num_validation_prompts]
-    return [one for one in data if one in chosen]
+    chosen = set(sorted(one.stored.prompt_id for one in data)[: config.num_validation_prompts])
+    return [one for one in data if one.stored.prompt_id in chosen]
 
 
 def evaluate(

@@ -24,9 +24,10 @@ from gdro.diffusion.record import Folder, Record, cut_back, newest_checkpoint, r
 from gdro.diffusion.report import write_report
 from gdro.diffusion.rewards import Reward, load_reward, score, written_rewards
 from gdro.diffusion.store import GroupStore
-from gdro.diffusion.trackers import Trackers
+from gdro.diffusion.trackers import Trackers, check_trackers
 from gdro.diffusion.training import Scored, Trainer
 from gdro.io import write_atomic
+from gdro.own_code import is_own
 
 LINE_EVERY = 5.0
 """Seconds between lines of progress."""
@@ -39,8 +40,8 @@ def start(config: DiffusionConfig) -> Folder:
         DiffusionError, OwnCodeError: what stands in the way.
     """
     config.prompt_list  # noqa: B018 - a missing file is told before a folder is made
-    reward, judge = _rewards_of_own_code(config)
-    del reward, judge
+    check_trackers(config.report_to)
+    _check_own_code(config)
     folder = Folder.new(config.output_dir, config.name)
     with folder.held():
         write_atomic(folder.config, config.to_yaml())
@@ -89,7 +90,9 @@ class Run:
         try:
             with self._signals():
                 ready = self._prepare()
-                if not self.stop:
+                if self.stop:
+                    self._tell(f"stopped before training; go on with: gdro diffusion --resume {self.folder.path}")
+                else:
                     self._train(ready, trackers)
         finally:
             trackers.close()
@@ -168,7 +171,7 @@ class Run:
         try:
             if not any(event["event"] == "groups" for event in events):
                 record.write("groups", **self.counts)
-            elif done or len(events) > 2:
+            else:
                 record.write("resume", time=_now(), step=done)
             if not any(event["event"] == "evaluation" and event["step"] == 0 for event in events):
                 self._evaluate(0, ready, adapters, record, trackers)
@@ -242,10 +245,11 @@ class Run:
         print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
 
 
-def _rewards_of_own_code(config: DiffusionConfig) -> tuple[Reward | None, ...]:
-    """A user's functions, loaded before anything is made; the built-in ones need the base."""
-    named = (config.reward, config.judge)
-    return tuple(load_reward(name, config) if name is not None and ".py:" in name else None for name in named)
+def _check_own_code(config: DiffusionConfig) -> None:
+    """Load a user's functions before anything is made; the built-in ones need the base first."""
+    for name in (config.reward, config.judge):
+        if name is not None and is_own(name):
+            load_reward(name, config)
 
 
 def _now() -> str:

@@ -12,6 +12,7 @@ of: other images, no reward.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save
 
 from gdro.diffusion.config import DiffusionConfig
 from gdro.diffusion.errors import DiffusionError
@@ -134,8 +135,9 @@ class GroupStore:
         """
         path = self.path(key)
         try:
-            blob = path.read_bytes()
-            found = load(blob)
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+            found = load_file(path)  # mapped, not read: images of many prompts need no memory until they are used
             latents, images = found["latents"], found["images"].numpy()
         except FileNotFoundError:
             raise DiffusionError(
@@ -148,7 +150,7 @@ class GroupStore:
             ) from error
         if not len(latents) == len(images) == self.count:
             raise DiffusionError(f"{path}: {len(images)} images, {self.count} expected; remove the file and resume")
-        return Stored(key, self.prompts[key], sha256(blob).hexdigest()[:16], latents, images)
+        return Stored(key, self.prompts[key], digest, latents, images)
 
     def path(self, key: str) -> Path:
         """The file of a prompt."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from accelerate.utils import is_tensorboard_available, is_trackio_available, is_wandb_available
 
@@ -18,18 +19,24 @@ AVAILABLE = {
 }
 
 
+def check_trackers(names: Sequence[str]) -> None:
+    """Require that each is installed.
+
+    Raises:
+        DiffusionError: one is not.
+    """
+    for name in names:
+        if not AVAILABLE[name]():
+            raise DiffusionError(f"report_to: {name} is not installed; pip install {name}")
+
+
 class Trackers:
     """The trackers of `report_to`, opened together."""
 
     def __init__(self, names: Sequence[str], run: Path, settings: Mapping[str, Any]) -> None:
-        """Open them.
-
-        Raises:
-            DiffusionError: one is not installed.
-        """
-        for name in names:
-            if not AVAILABLE[name]():
-                raise DiffusionError(f"report_to: {name} is not installed; pip install {name}")
+        check_trackers(names)
+        if names:
+            PartialState()  # their log calls need it
         self._trackers: list[GeneralTracker] = []
         for name in names:
             kind = LOGGER_TYPE_TO_CLASS[name]
