@@ -14,6 +14,7 @@ import pytest
 
 from gdro.cli import main
 from gdro.core.state import load_state
+from gdro.lab.compare_archive import load_archive, published_settings
 from gdro.lab.compare_jobs import GDRO
 
 PLAN = """
@@ -140,3 +141,18 @@ def test_a_run_of_other_settings_is_not_mixed_in(compared, capsys):
     finally:
         plan.write_text(kept)
     assert "controller.eta 7.0, planned 3.0" in capsys.readouterr().err
+
+
+def test_what_is_published_of_it_reports_the_same_and_says_what_each_evaluation_had_cost(compared, tmp_path, capsys):
+    root, folder = compared[0], tmp_path / "published"
+    assert main(["compare", str(root), "--publish", str(folder)]) == 0
+    assert (folder / "table.md").read_bytes() == (root / "table.md").read_bytes()
+    assert (folder / "figure.svg").read_bytes() == (root / "figure.svg").read_bytes()
+    table = (folder / "table.md").read_text()
+    assert "mean@4, equal tokens" in table
+    assert "mean@4, equal seconds" in table
+    assert "training reward at the end" in table
+    assert published_settings(folder)["joint"][1]["controller.eta"] == 7.0
+    assert load_archive(folder).runs["joint"][0].tokens[0] == 0.0
+    assert main(["compare", str(folder / "plan.yaml"), "--check"]) == 0
+    assert "small: 2 methods x 2 seeds = 4 runs" in capsys.readouterr().out

@@ -20,14 +20,14 @@ def script(monkeypatch):
 
 def test_a_line_is_found_and_its_miss_is_nothing(script):
     sizes = np.array([[10.0, 100.0], [1e3, 1e4], [1e3, 4e4], [1e5, 1e6]])
-    coefficients, miss = script("fits").fit(sizes, 0.5 + 2e-3 * sizes[:, 0] + 3e-5 * sizes[:, 1])
+    coefficients, miss = script("cost").fit(sizes, 0.5 + 2e-3 * sizes[:, 0] + 3e-5 * sizes[:, 1])
     assert coefficients == pytest.approx([0.5, 2e-3, 3e-5])
     assert miss < 1e-9
-    assert script("fits").value(coefficients, 10.0, 100.0) == pytest.approx(0.523)
+    assert script("cost").value(coefficients, 10.0, 100.0) == pytest.approx(0.523)
 
 
 def test_no_coefficient_is_negative(script):
-    coefficients, miss = script("fits").fit([[1.0], [2.0], [3.0]], [3.0, 2.0, 1.0])
+    coefficients, miss = script("cost").fit([[1.0], [2.0], [3.0]], [3.0, 2.0, 1.0])
     assert coefficients[1] == 0.0 < coefficients[0]
     assert miss == pytest.approx(abs(coefficients[0] / 3.0 - 1.0))
 
@@ -35,7 +35,7 @@ def test_no_coefficient_is_negative(script):
 @pytest.mark.parametrize("costs", [[1.0], [1.0, 0.0]])
 def test_too_few_costs_or_none_are_refused(script, costs):
     with pytest.raises(ValueError, match="all above 0"):
-        script("fits").fit([[float(place)] for place in range(len(costs))], costs)
+        script("cost").fit([[float(place)] for place in range(len(costs))], costs)
 
 
 def test_a_cell_that_was_not_measured_is_marked_and_lies_on_the_line(script):
