@@ -557,5 +557,5 @@ def test_unknown_names_suggest_the_nearest():
         gdro.make_controller("jiont")
     with pytest.raises(OptionError, match="did you mean 'eta'"):
         gdro.make_controller("joint", etta=3)
-    with pytest.raises(OptionError, match="it is one of its estimator: give estimator={'statistic': ...}"):
+    with pytest.raises(OptionError, match=r"it is one of its estimator: give estimator=\{'statistic': ...\}"):
         gdro.make_controller("joint", statistic="beta")

@@ -229,7 +229,7 @@ def test_rollouts_allotted_by_live_groups_are_the_best_of_all_plans():
 def test_a_visit_lowers_the_chance_of_the_next(repeats):
     """The ratio of two chances of one source changes by e^(-visits / R), and by nothing without R."""
     plain, mine = (
-        trained("live_gdro", steps=1, weigher={"acts": "gradient"}, explore=0.0, repeats=r, estimator={"ageing": 0.5})
+        trained("live_gdro", 1, weigher={"acts": "gradient"}, explore=0.0, repeats=r, estimator={"ageing": 0.5})
         for r in (None, repeats)
     )
     ids = ["middle/1", "middle/39"]

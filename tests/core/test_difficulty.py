@@ -19,6 +19,11 @@ def classifier_of(*args, **options) -> DifficultyClassifier:
     return DifficultyClassifier(PromptTable(), *args, **options)
 
 
+def load(classifier: DifficultyClassifier, state: dict) -> None:
+    classifier.table.load_state_dict(state)
+    classifier.recount()
+
+
 def rows_of(classifier: DifficultyClassifier, ids: list[str]) -> np.ndarray:
     return classifier.table.admit(classifier.table.look_up(ids)).rows
 
@@ -195,8 +200,7 @@ def test_state_round_trip_and_damaged_states():
         state = classifier.table.state_dict()
         state["columns"][key] = value
         with pytest.raises(StateError, match=key):
-            other.table.load_state_dict(state)
-            other.recount()
+            load(other, state)
     for change in (
         {"ids": np.array([255], np.uint8)},
         {"id_lengths": np.array([1, 1], np.int32)},

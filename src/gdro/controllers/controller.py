@@ -278,7 +278,9 @@ class Controller:
         else:
             demand = check_demand(allocator, answer.demand, self.bins)
         self.plans_made += 1
-        self._outstanding.append(Pending(self.table.admit(prompts), bins, rollouts, demand, inclusion))
+        self._outstanding.append(
+            Pending(self.table.admit(prompts), bins, rollouts, demand, answer.shadow_price, inclusion)
+        )
         return Plan(prompts.ids, rollouts.copy(), bins.copy())
 
     def belief(self, prompt_ids: Sequence[str]) -> Belief:

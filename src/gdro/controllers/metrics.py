@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gdro.controllers.part import Facts
@@ -51,6 +53,8 @@ def batch_metrics(outcome: Outcome, before: Belief, weights: Floats, mass: Ints,
         "weight": signals.bin_means(weights, bins, count).tolist(),
         "demand": outcome.plan.demand.tolist(),
     }
+    if not math.isnan(outcome.plan.shadow_price):
+        metrics["shadow_price"] = outcome.plan.shadow_price
     if before.a is not None:
         metrics["live_predicted"] = float(live_probability(*before.beta, facts.mean_rollouts).mean())
     return metrics

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gdro.core.errors import PlanError, StateError
 from gdro.core.outcome import Pending
 from gdro.core.prompts import Prompts, PromptTable
-from gdro.core.state import ANY, State, read_array
+from gdro.core.state import ANY, State, read_array, read_float
 from gdro.core.types import UNSEEN, Ints
 
 
@@ -39,6 +41,8 @@ def pack(pending: Pending) -> State:
         "rollouts": pending.rollouts.copy(),
         "demand": pending.demand.copy(),
     }
+    if not math.isnan(pending.shadow_price):
+        packed["shadow_price"] = pending.shadow_price
     if pending.inclusion is not None:
         packed["inclusion"] = pending.inclusion.copy()
     return packed
@@ -56,4 +60,5 @@ def unpack(packed: State, table: PromptTable, count: int) -> Pending:
         )
     inclusion = read_array(packed, "inclusion", np.empty(len(rows))) if "inclusion" in packed else None
     demand = read_array(packed, "demand", np.empty(count))
-    return Pending(table.of_rows(rows), bins, rollouts, demand, inclusion)
+    price = read_float(packed, "shadow_price") if "shadow_price" in packed else math.nan
+    return Pending(table.of_rows(rows), bins, rollouts, demand, price, inclusion)

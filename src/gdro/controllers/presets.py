@@ -77,10 +77,9 @@ def rollout_gdro(
     utility: Utility = "variance",
     arm_eta: float = 16.0,
     arm_ema: float = 0.4,
-    price_step: float = 0.05,
 ) -> Parts:
     """Allots: a compute adversary with a shadow price (arXiv 2601.19280, eqs. 17-21)."""
-    allocator = ShadowPrice(utility=utility, arm_eta=arm_eta, arm_ema=arm_ema, price_step=price_step)
+    allocator = ShadowPrice(utility=utility, arm_eta=arm_eta, arm_ema=arm_ema)
     return Parts(estimator=Classifier(bins=bins), allocator=allocator)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +23,7 @@ class Pending:
         bins: (M,) bins as planned.
         rollouts: (M,) planned rollouts.
         demand: (B,) rollouts that each bin asked for before the plan was made exact.
+        shadow_price: at which the bins asked; NaN without one.
         inclusion: (M,) the chance with which each prompt was let through by a random selector; None for 1.
     """
 
@@ -29,6 +31,7 @@ class Pending:
     bins: Ints
     rollouts: Ints
     demand: Floats
+    shadow_price: float = math.nan
     inclusion: Floats | None = None
 
 

@@ -13,10 +13,10 @@ from gdro.core.budget import exact_budget, sqrt_law
 from gdro.core.greedy import greedy_allocation
 from gdro.core.hashing import uniforms
 from gdro.core.outcome import Outcome, Pending
-from gdro.core.shadow_price import RolloutGame, Utility
-from gdro.core.signals import bin_means, bin_shares
+from gdro.core.shadow_price import RolloutGame, Utility, newest_variance
+from gdro.core.signals import bin_shares
 from gdro.core.state import State
-from gdro.core.types import UNSEEN, Floats, Ints, Metric
+from gdro.core.types import UNSEEN, Floats, Ints
 
 
 @dataclass(kw_only=True, eq=False)
@@ -78,8 +78,9 @@ class ShadowPrice(RaggedAllocator):
         arm_eta: rate of the exponential weights over the arms min_rollouts..max_rollouts.
         arm_gamma: uniform mixing over the arms.
         arm_ema: weight of the newest observation in the arms' estimates.
-        price_step: alpha_mu of eq. 21 at nbar = 4 and without delay (see gdro.core.shadow_price).
-        price_limit: the price stays in [-price_limit, price_limit].
+        price_step: alpha_mu of eq. 21 at nbar = 4, of utility surrogate; None for 0.05. With utility variance the price
+            that clears each batch is solved for (see gdro.core.shadow_price).
+        price_limit: mu_max of eq. 21, of utility surrogate; None for 10.
     """
 
     utility: Utility = "variance"
@@ -87,10 +88,16 @@ class ShadowPrice(RaggedAllocator):
     arm_eta: float = 16.0
     arm_gamma: float = 0.01
     arm_ema: float = 0.4
-    price_step: float = 0.05
-    price_limit: float = 10.0
+    price_step: float | None = None
+    price_limit: float | None = None
 
     name: ClassVar[str] = "shadow_price"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option in ("price_step", "price_limit"):
+            given = getattr(self, option) is not None
+            self.require(not given or self.utility == "surrogate", option, "is of utility='surrogate'; leave it out")
 
     @property
     def needs_losses(self) -> bool:
@@ -107,30 +114,28 @@ class ShadowPrice(RaggedAllocator):
             self.arm_eta,
             self.arm_gamma,
             self.arm_ema,
-            self.price_step,
-            self.price_limit,
+            0.05 if self.price_step is None else self.price_step,
+            10.0 if self.price_limit is None else self.price_limit,
         )
 
     def allocate(self, batch: Batch) -> Allocation:
         share = bin_shares(batch.belief.bins, self.facts.bins)
-        demand = asked = self.game.demand(share, batch.weights if self.coupled else None)
+        demand, price = self.game.demand(share, batch.weights if self.coupled else None)
+        asked = demand
         if self.utility == "surrogate":
             asked = self.game.draw(share, uniforms(self.facts.bins, self.facts.seed, batch.number))
-        return Allocation(self.by_bin(asked, batch), demand)
+        return Allocation(self.by_bin(asked, batch), demand, price)
 
     def update(self, outcome: Outcome, before: Belief) -> None:
         seen = outcome.bins != UNSEEN
-        if seen.any():
+        if self.utility == "surrogate" and seen.any():
             demand = float(outcome.plan.demand[outcome.bins[seen]].mean())
             self.game.move_price(demand, outcome.waiting)
-        self.game.observe_variance(outcome.bins, outcome.squares, outcome.counts)
+        self.game.observe_variance(outcome.bins, outcome.squares, outcome.counts, before.rate)
 
     def update_losses(self, batch: Pending, losses: Floats) -> None:
         if self.utility == "surrogate":
             self.game.observe_losses(batch.bins, batch.rollouts, losses)
-
-    def metrics(self) -> dict[str, Metric]:
-        return {"shadow_price": self.game.price}
 
     def state_dict(self) -> State:
         return self.game.state_dict()
@@ -167,10 +172,7 @@ class SqrtLaw(RaggedAllocator):
         return Allocation(self.by_bin(demand, batch), demand)
 
     def update(self, outcome: Outcome, before: Belief) -> None:
-        bins = self.facts.bins
-        freedom = np.maximum(outcome.counts - 1, 0)
-        seen = np.where(freedom > 0, outcome.bins, UNSEEN)
-        newest = bin_means(outcome.squares, seen, bins) / bin_means(freedom, seen, bins)
+        newest = newest_variance(outcome.bins, outcome.squares, outcome.counts, before.rate, self.facts.bins)
         moved = (1.0 - self.ema) * self.state["variance"] + self.ema * newest
         self.state["variance"] = np.where(np.isnan(newest), self.state["variance"], moved)
 
