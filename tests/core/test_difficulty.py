@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdro.core.difficulty import STATISTICS, DifficultyClassifier, Visits, move_bins, uniform_edges, visit_pass_at_k
+from gdro.core.difficulty import STATISTICS, DifficultyClassifier, Visits, move_bins, posterior_pass_at_k, uniform_edges
 from gdro.core.errors import OptionError, StateError
 from gdro.core.prompts import PromptTable
 from gdro.core.types import UNSEEN
@@ -28,28 +28,23 @@ def rows_of(classifier: DifficultyClassifier, ids: list[str]) -> np.ndarray:
     return classifier.table.admit(classifier.table.look_up(ids)).rows
 
 
-def visit_value(statistic: str, c: int, n: int, mean: float, k: int) -> tuple[float, float]:
-    if statistic == "beta":
+def visit_value(statistic: str, c: int, n: int, mean: float) -> tuple[float, float]:
+    if statistic in ("beta", "pass_at_k"):
         return c, n
-    if statistic == "any_of_n":
-        return float(c > 0), 1.0
-    if statistic == "mean_reward":
-        return mean, 1.0
-    if n >= k:
-        return 1 - math.comb(n - c, k) / math.comb(n, k), 1.0
-    a, b = c + 0.5, n - c + 0.5
-    beta = math.exp(math.lgamma(b + k) + math.lgamma(a + b) - math.lgamma(b) - math.lgamma(a + b + k))
-    return 1 - beta, 1.0
+    return (float(c > 0) if statistic == "any_of_n" else mean), 1.0
 
 
 def reference(statistic: str, history: list[tuple[int, int, float]], window: int | None, discount: float, k: int):
-    values = [visit_value(statistic, c, n, mean, k) for c, n, mean in history]
+    values = [visit_value(statistic, c, n, mean) for c, n, mean in history]
     if window is None:
         weights = [discount**age for age in range(len(values) - 1, -1, -1)]
     else:
         values, weights = values[-window:], [1.0] * min(window, len(values))
     top = sum(w * v for w, (v, _) in zip(weights, values, strict=True))
     bottom = sum(w * u for w, (_, u) in zip(weights, values, strict=True))
+    if statistic == "pass_at_k":
+        a, b = top + 0.25, bottom - top + 0.25
+        return 1 - math.exp(math.lgamma(b + k) + math.lgamma(a + b) - math.lgamma(b) - math.lgamma(a + b + k))
     return (top + 0.25) / (bottom + 0.5) if statistic == "beta" else top / bottom
 
 
@@ -157,13 +152,24 @@ def test_beta_does_not_move_with_the_number_of_rollouts_and_any_of_n_does():
     assert means["any_of_n", 12] == pytest.approx(0.72, abs=0.02)
 
 
-def test_pass_at_k_of_a_visit_is_defined_for_few_rollouts():
-    n, c = np.array([1, 1, 4, 4, 4, 8]), np.array([0, 1, 0, 2, 4, 1])
-    value = visit_pass_at_k(n, c, 8)
-    assert ((value[:5] > 0) & (value[:5] < 1)).all()
-    assert (np.diff(value[2:5]) > 0).all()
-    assert value[5] == 1.0  # 8 of 8 drawn, one of them right
-    assert visit_pass_at_k(np.array([4]), np.array([1]), 1)[0] == pytest.approx(0.25)
+@pytest.mark.parametrize("n", [2, 4, 7, 8, 20])
+def test_pass_at_k_forgets_its_prior_whatever_the_rollouts(n):
+    """Wrong in all of many visits reads near 0, right in all near 1; a mean of stand-ins read .411 at n = 4, k = 8."""
+    classifier = classifier_of(10, "pass_at_k", discount=0.9)
+    rows = rows_of(classifier, ["never", "always"])
+    for _ in range(200):
+        classifier.record(rows, Visits(np.array([0, n]), np.full(2, n), np.array([0.0, 1.0])))
+    never, always = classifier.estimates_of(rows)
+    assert never < 0.1
+    assert always > 0.99
+    assert classifier.bins_of(rows).tolist() == [0, 9]
+
+
+def test_pass_at_k_is_the_integral():
+    draws = np.random.default_rng(0).beta(2.5, 4.0, 400_000)
+    for k in (1, 3, 8):
+        expected = (1.0 - (1.0 - draws) ** k).mean()
+        assert posterior_pass_at_k(np.array([2.5]), np.array([4.0]), k)[0] == pytest.approx(expected, abs=2e-3)
 
 
 def test_unseen_is_a_state_of_its_own():

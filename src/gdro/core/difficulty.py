@@ -3,15 +3,16 @@
 Statistics of one visit with c correct rollouts of n, each a number in [0, 1]:
 
 - `any_of_n`: 1 if c > 0. The paper's; it grows with n, so a rollout adversary would confound its own signal.
-- `pass_at_k`: the unbiased 1 - C(n-c, k) / C(n, k) for n >= k. For n < k no unbiased estimate exists; then the
-  posterior mean of 1 - (1-p)^k under Jeffreys' prior stands in: 1 - B(a, b+k) / B(a, b), a = c + 1/2, b = n - c + 1/2.
+- `pass_at_k`: the posterior mean of 1 - (1-p)^k: 1 - B(a, b+k) / B(a, b), with a = c + 1/4 and b = n - c + 1/4 over the
+  pooled rollouts of the visits that count. For n < k no unbiased estimate of one visit exists, and a mean of stand-ins
+  would keep the prior for ever; pooled, it washes out.
 - `mean_reward`: the mean reward, rescaled to [0, 1] by the declared reward range.
 - `beta`: the mean of a Beta posterior over p with prior Beta(1/4, 1/4); good after one visit, free of n. The prior is
   that of heavy-tailed data, where most prompts are nearly always or nearly never solved: 0 of 4 reads .06, 4 of 4 .94.
 
 Visits are averaged over the last `window` of them, or discounted: a visit t visits ago weighs discount^t. A discounted
 estimate takes 46 bytes a prompt whatever the statistic; a window of H visits takes 30 + H / 8 (any_of_n), 30 + 4 H
-(pass_at_k, mean_reward) or 30 + 8 H (beta).
+(mean_reward) or 30 + 8 H (beta, pass_at_k).
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdro.core.errors import OptionError, StateError
-from gdro.core.passk import pass_at_k
 from gdro.core.prompts import PromptTable
 from gdro.core.types import UNSEEN, Floats, Ints
 
 Statistic = Literal["any_of_n", "pass_at_k", "mean_reward", "beta"]
+POOLED = ("beta", "pass_at_k")
+"""The statistics of the pooled rollouts of several visits; the others average a number of each visit."""
 STATISTICS: tuple[Statistic, ...] = ("any_of_n", "pass_at_k", "mean_reward", "beta")
 PRIOR = 0.25
-JEFFREYS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class DifficultyClassifier:
 
     @property
     def _parts(self) -> int:
-        """Numbers kept of one visit: (correct, total) for `beta`, else one value."""
-        return 2 if self.statistic == "beta" else 1
+        """Numbers kept of one visit: (correct, total) where rollouts are pooled, else one value."""
+        return 2 if self.statistic in POOLED else 1
 
     def _check(self) -> None:
         if self.statistic not in STATISTICS:
@@ -132,17 +133,17 @@ class DifficultyClassifier:
     def _values(self, visits: Visits) -> tuple[Floats, Floats]:
         """(M,) what a visit adds to the numerator and to the denominator of the estimate."""
         ones = np.ones(len(visits.total))
-        if self.statistic == "beta":
+        if self.statistic in POOLED:
             return visits.correct.astype(np.float64), visits.total.astype(np.float64)
         if self.statistic == "any_of_n":
             return (visits.correct > 0).astype(np.float64), ones
-        if self.statistic == "mean_reward":
-            return visits.mean_reward, ones
-        return visit_pass_at_k(visits.total, visits.correct, self.k), ones
+        return visits.mean_reward, ones
 
     def _estimate(self, value_sum: Floats, weight_sum: Floats) -> Floats:
         if self.statistic == "beta":
             return (value_sum + PRIOR) / (weight_sum + 2.0 * PRIOR)
+        if self.statistic == "pass_at_k":
+            return posterior_pass_at_k(value_sum + PRIOR, weight_sum - value_sum + PRIOR, self.k)
         return value_sum / weight_sum
 
     def _discounted(self, rows: Ints, values: Floats, weights: Floats) -> Floats:
@@ -163,7 +164,7 @@ class DifficultyClassifier:
             history[rows, byte] = cleared | (values.astype(np.uint8) << bit)
             ones: Floats = np.unpackbits(history[rows], axis=1).sum(axis=1) / kept
             return ones
-        if self.statistic == "beta":
+        if self.statistic in POOLED:
             history[rows, 2 * place], history[rows, 2 * place + 1] = values, weights
             recent = history[rows].astype(np.float64)
             return self._estimate(recent[:, 0::2].sum(axis=1), recent[:, 1::2].sum(axis=1))
@@ -200,14 +201,12 @@ def move_bins(old: Ints, estimate: Floats, edges: Floats, hysteresis: float) -> 
     return np.where(old == UNSEEN, plain, kept).astype(np.int64)
 
 
-def visit_pass_at_k(total: Ints, correct: Ints, k: int) -> Floats:
-    """(M,) pass@k of one visit: unbiased where n >= k, else the posterior mean under Jeffreys' prior."""
-    offsets = np.arange(k)
-    a, b = correct + JEFFREYS, total - correct + JEFFREYS
-    ratio = (b[:, None] + offsets) / ((a + b)[:, None] + offsets)
-    posterior = 1.0 - ratio.prod(axis=1)
-    enough = total >= k
-    return np.where(enough, pass_at_k(np.where(enough, total, k), np.where(enough, correct, 0), k), posterior)
+def posterior_pass_at_k(a: Floats, b: Floats, k: int) -> Floats:
+    """(M,) E[1 - (1-p)^k] under Beta(a, b)."""
+    missed = np.ones(len(a))
+    for j in range(k):
+        missed *= (b + j) / (a + b + j)
+    return np.asarray(1.0 - missed)
 
 
 def _edges(bins: int | list[float]) -> Floats:
