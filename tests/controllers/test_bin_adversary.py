@@ -27,7 +27,7 @@ def outcome(bins: list[int], rewards: list[list[float]], low: float = 0.0, high:
 
 
 def game(weights: str = "omega", **options) -> BinAdversary:
-    return BinAdversary(weights=weights, **({"eta": 2.0, "beta": 1.0} | options)).bind(FACTS)
+    return BinAdversary(weights=weights, **({"eta": 2.0, "beta": 1.0, "score_start": "zero"} | options)).bind(FACTS)
 
 
 def no_regret(weights: str = "omega") -> BinAdversary:
@@ -67,7 +67,7 @@ def test_the_surrogate_tells_nothing_on_policy():
 
     rewards = (np.random.default_rng(0).random((64, 4)) < np.linspace(0, 1, 64)[:, None]).astype(float)
     losses = [-advantages.mean() for advantages in group_advantages(rewards)]
-    surrogate = game(signal="surrogate")
+    surrogate = BinAdversary(weights="omega", signal="surrogate").bind(FACTS)
     batch = outcome((np.arange(64) * 3 // 64).tolist(), rewards.tolist()).plan
     surrogate.update_losses(batch, np.array(losses))
     assert not signals.informative(surrogate.allocation_weights())
@@ -139,6 +139,7 @@ def test_the_weight_tends_to_exp_eta_times_failure():
         ({"adversary": "hedge", "eta": 1.0}, "eta=1.0 is of adversary ema_hedge; leave it out for 'hedge'"),
         ({"gamma": 0.1}, "gamma=0.1 is of adversary hedge and tsallis_inf"),
         ({"horizon": 10}, "horizon=10 is of adversary exp3p"),
+        ({"adversary": "hedge", "score_start": "zero"}, "score_start='zero' is of adversary ema_hedge"),
         ({"signal": "surrogate", "by": "after"}, "comes after the weights are given"),
         ({"eta": -1.0}, "eta"),
     ],
@@ -146,3 +147,30 @@ def test_the_weight_tends_to_exp_eta_times_failure():
 def test_options_out_of_range_are_named(options, word):
     with pytest.raises(gdro.OptionError, match=word):
         BinAdversary(**options).bind(FACTS)
+
+
+def test_a_bin_met_late_weighs_what_it_should_from_its_first_visit():
+    """Bins known for 40 steps, and one that is met then: with the score at its centre its weight is near its limit."""
+    early = outcome([0, 2], [[0, 0, 0, 0], [1, 1, 1, 1]])
+    late = outcome([0, 1, 2], [[0, 0, 0, 0], [1, 0, 0, 1], [1, 1, 1, 1]])
+    found = {}
+    for start in ("centre", "zero"):
+        weigher = BinAdversary(weights="omega", eta=3.0, score_start=start).bind(FACTS)
+        for _ in range(40):
+            play(weigher, early)
+        found[start] = play(weigher, late)[1]
+    assert found["centre"] == pytest.approx(np.exp(1.5), rel=0.02)
+    assert found["zero"] < 1.3
+
+
+def test_the_score_learns_a_bins_rate_from_prompts_that_were_predicted_there():
+    """Two sources of rates .1 and .9: bins by this very visit would hold failures of 1 and 0; the score has .9 and .1."""
+    controller, rng = gdro.make_controller("posterior_gdro", bins=2), np.random.default_rng(0)
+    ids = [f"{source}/{i}" for source in ("hard", "easy") for i in range(400)]
+    for _ in range(150):
+        chosen = [ids[i] for i in rng.permutation(800)[:32]]
+        plan = controller.plan(chosen)
+        rates = [0.1 if i.startswith("hard") else 0.9 for i in chosen]
+        controller.observe(chosen, [(rng.random(4) < p).astype(float) for p in rates])
+    np.testing.assert_allclose(controller.parts.weigher.learner.score, [0.9, 0.1], atol=0.08)
+    assert plan.bins.min() >= 0

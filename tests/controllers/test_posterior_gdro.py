@@ -48,15 +48,22 @@ def chances(controller: gdro.Controller, ids: list[str]) -> np.ndarray:
 
 
 def test_a_first_visit_is_weighed_already():
-    """Two new prompts of one source: the one that failed more weighs more, where Prompt-GDRO gives both 1."""
+    """Two new prompts of a source whose prompts differ: the one that failed more weighs more, where Prompt-GDRO gives
+    both 1."""
     rewards = [[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
-    new = ["middle/38", "middle/39"]
-    plain, posterior = trained("prompt_gdro"), trained("posterior_gdro")
-    for controller in (plain, posterior):
+    new = ["mixed/198", "mixed/199"]
+    found = {}
+    for name in ("prompt_gdro", "posterior_gdro"):
+        controller, rng = gdro.make_controller(name), np.random.default_rng(0)
+        for _ in range(60):
+            chosen = rng.choice(190, 24, replace=False).tolist()
+            plan = controller.plan([f"mixed/{i}" for i in chosen])
+            rates = [0.15 if i % 2 else 0.85 for i in chosen]
+            controller.observe(plan.prompt_ids, [(rng.random(4) < p).astype(float) for p in rates])
         controller.plan(new)
-    assert plain.observe(new, rewards).weights.tolist() == [1.0, 1.0]
-    weights = posterior.observe(new, rewards).weights
-    assert weights[0] > 1.3 * weights[1]
+        found[name] = controller.observe(new, rewards).weights
+    assert found["prompt_gdro"].tolist() == [1.0, 1.0]
+    assert found["posterior_gdro"][0] > 1.3 * found["posterior_gdro"][1]
 
 
 def test_baseline_and_deviation_are_the_leave_one_out_posterior():

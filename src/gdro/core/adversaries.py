@@ -88,7 +88,15 @@ class EmaHedge:
     anticipates = True
     guarantee = "the weights of two bins differ by at most a factor exp(2 eta C) (no regret bound: the EMA forgets)"
 
-    def __init__(self, bins: int, eta: float = 0.65, gamma: float = 0.01, beta: float = 0.12, clip: float = 10.0):
+    def __init__(
+        self,
+        bins: int,
+        eta: float = 0.65,
+        gamma: float = 0.01,
+        beta: float = 0.12,
+        clip: float = 10.0,
+        start: Floats | None = None,
+    ) -> None:
         _positive("eta", eta)
         _unit("gamma", gamma)
         if not 0.0 < beta <= 1.0:
@@ -98,7 +106,7 @@ class EmaHedge:
                 f"clip={clip:g} must be positive with eta * clip <= {LARGEST_EXPONENT:g}, or exp overflows"
             )
         self.eta, self.gamma, self.beta, self.clip = eta, gamma, beta, clip
-        self.score = np.zeros(bins)
+        self.score = np.zeros(bins) if start is None else start.copy()
 
     def probabilities(self) -> Floats:
         return mix(softmax(self.eta * np.clip(self.score, -self.clip, self.clip)), self.gamma)
@@ -305,12 +313,20 @@ def tsallis_weights(losses: Floats, rate: float) -> Floats:
 
 
 def make_adversary(
-    name: str, bins: int, eta: float, gamma: float, beta: float, clip: float, seed: int, horizon: int
+    name: str,
+    bins: int,
+    eta: float,
+    gamma: float,
+    beta: float,
+    clip: float,
+    seed: int,
+    horizon: int,
+    start: Floats | None = None,
 ) -> Adversary:
-    """The named learner. `eta`, `gamma`, `beta` and `clip` are those of `ema_hedge`; the no-regret learners set their
+    """The named learner. `eta`, `gamma`, `beta`, `clip` and `start`, the first score, are those of `ema_hedge`; the no-regret learners set their
     own rates from their theorems and take only `gamma` (hedge, tsallis_inf) and `horizon` (exp3p)."""
     if name == "ema_hedge":
-        return EmaHedge(bins, eta, gamma, beta, clip)
+        return EmaHedge(bins, eta, gamma, beta, clip, start)
     if name == "hedge":
         return Hedge(bins, gamma=gamma)
     if name == "exp3p":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,8 +24,8 @@ GAIN_RANGE = {"failure": (0.0, 1.0), "variance": (0.0, 0.5), "surrogate": (-1.0,
 """The range in which a bin's mean signal lies, mapped to [0, 1] for the no-regret learners and the regret meter
 (an unbiased variance reaches 1/2 at n = 2; a surrogate beyond +-1 is clipped and counted)."""
 
-OWN_OPTIONS: dict[str, dict[str, float]] = {
-    "ema_hedge": {"eta": 3.0, "beta": 0.12},
+OWN_OPTIONS: dict[str, dict[str, Any]] = {
+    "ema_hedge": {"eta": 3.0, "beta": 0.12, "score_start": None},
     "hedge": {"gamma": 0.01},
     "exp3p": {"horizon": 1000},
     "tsallis_inf": {"gamma": 0.01},
@@ -59,6 +59,9 @@ class BinAdversary(Weigher):
         adversary: ema_hedge, hedge, exp3p or tsallis_inf (see gdro.core.adversaries for their guarantees).
         eta: rate of ema_hedge; None for 3.
         beta: weight of the newest signal in the score of ema_hedge (eq. 12); None for 0.12.
+        score_start: the score of a bin before its first prompt, of ema_hedge: centre, what the bin's own success rate
+            says of the signal; zero, as the paper has it, which reads as solved, so that a bin first met late needs about
+            1 / beta visits to weigh what it should. None: centre, but zero for the surrogate.
         gamma: uniform mixing of hedge and tsallis_inf (eq. 15); None for 0.01.
         horizon: steps that exp3p tunes itself for; None for 1000.
         weights: omega, min(omega_b, omega_max) as in eq. 16: the step grows with the weights; mean_one, rescaled to
@@ -76,6 +79,7 @@ class BinAdversary(Weigher):
     adversary: AdversaryName = "ema_hedge"
     eta: float | None = None
     beta: float | None = None
+    score_start: Literal["centre", "zero"] | None = None
     gamma: float | None = None
     horizon: int | None = None
     weights: Weights = "mean_one_live"
@@ -118,21 +122,31 @@ class BinAdversary(Weigher):
         given = {
             name: default if getattr(self, name) is None else getattr(self, name)
             for name, default in OWN_OPTIONS[self.adversary].items()
+            if name != "score_start"
         }
         shared = {"eta": 3.0, "beta": 0.12, "gamma": MIXING, "horizon": 1000} | given
         bins = self.facts.bins
-        self.learner = make_adversary(self.adversary, bins, clip=CLIP, seed=self.facts.seed, **shared)
+        self.learner = make_adversary(
+            self.adversary, bins, clip=CLIP, seed=self.facts.seed, start=self._start(), **shared
+        )
         if floor is not None and not self.learner.anticipates:
             raise OptionError("share_floor needs adversary=ema_hedge; the no-regret learners want gains in [0, 1]")
         self.meter = RegretMeter(bins)
         self.clipped = 0
+
+    def _start(self) -> Floats:
+        """(B,) the signal that a bin's own success rate stands for, or zeros."""
+        if self.signal == "surrogate" or self.score_start == "zero":
+            return np.zeros(self.facts.bins)
+        centre = (self.facts.edges[1:] + self.facts.edges[:-1]) / 2.0
+        return 1.0 - centre if self.signal == "failure" else centre * (1.0 - centre)
 
     def weigh(self, outcome: Outcome, before: Belief) -> Floats:
         if self.acts == "selection":
             return np.ones(len(outcome.prompts))
         learner = self.learner
         if learner.anticipates and self.signal != "surrogate":
-            learner = self._after(self._gains(outcome, before), self._bins(outcome, before))
+            learner = self._after(self._gains(outcome), outcome.bins)
         omega = np.minimum(learner.omega(), self.omega_max)
         return rescaled(omega, self._bins(outcome, before), outcome.live, self.weights)
 
@@ -148,7 +162,7 @@ class BinAdversary(Weigher):
 
     def update(self, outcome: Outcome, before: Belief) -> None:
         if self.signal != "surrogate":
-            self._learn(self._gains(outcome, before), self._bins(outcome, before))
+            self._learn(self._gains(outcome), outcome.bins)
 
     def update_losses(self, batch: Pending, losses: Floats) -> None:
         if self.signal == "surrogate":
@@ -160,11 +174,15 @@ class BinAdversary(Weigher):
             return outcome.bins
         return bins_at(self.facts.edges, before.mean_after(outcome))
 
-    def _gains(self, outcome: Outcome, before: Belief) -> Floats:
-        """(B,) mean signal of each bin (eq. 13); NaN for a bin that the batch lacks."""
+    def _gains(self, outcome: Outcome) -> Floats:
+        """(B,) mean signal of each bin (eq. 13); NaN for a bin that the batch lacks.
+
+        Bins are those before the visit, also where a prompt is weighed by the one after: of the prompts that land in
+        the lowest bin BECAUSE they failed, failure is 1 whatever their rate, and the weights would be too steep.
+        """
         rewards = outcome.unit
         values = signals.failure(rewards) if self.signal == "failure" else signals.variance(rewards)
-        return signals.bin_means(values, self._bins(outcome, before), self.facts.bins)
+        return signals.bin_means(values, outcome.bins, self.facts.bins)
 
     def _after(self, gains: Floats, bins: Ints) -> Adversary:
         """The learner after these gains; the one in use stays as it is. No bin is no round of the game."""
