@@ -23,6 +23,7 @@ from gdro.models.releases import RELEASES
 EXTRAS = {
     "verify": "checking mathematical answers",
     "trl": "gdro train, evaluate, compare, and GDROTrainer",
+    "diffusion": "gdro diffusion",
     "verl": "verl's trainer, in an environment of its own: verl 0.9 does not work beside TRL",
 }
 """The extras of this package that a user may want, and what for."""
@@ -74,7 +75,7 @@ def page() -> Iterator[str]:
     for extra, use in EXTRAS.items():
         lacks = missing(extra)
         state = f"lacks {', '.join(map(str, lacks))}: pip install 'gdro[{extra}]'" if lacks else "complete"
-        yield f"gdro[{extra}]".ljust(13) + f"{state}; for {use}"
+        yield f"gdro[{extra}]".ljust(16) + f"{state}; for {use}"
     yield from (f"model        {describe(name)}" for name in RELEASES)
     for what, folder in _caches():
         size = f"{size_of(folder) / GB:.2f} GB" if folder.is_dir() else "empty"
