@@ -14,6 +14,7 @@ import gdro
 from gdro.controllers.part import Batch
 from gdro.controllers.parts.selectors import worth_of_next
 from gdro.core.belief import live_probability
+from gdro.core.theory import posterior_slope
 
 IDS = [f"easy/{i}" for i in range(40)] + [f"hard/{i}" for i in range(40)] + [f"middle/{i}" for i in range(40)]
 RATE = {"easy": 0.99, "hard": 0.01, "middle": 0.5}
@@ -91,6 +92,32 @@ def test_the_baseline_biases_nothing(a, b, n, p):
         chance = p**total * (1 - p) ** (n - total)
         slope += chance * sum((r - (a + total - r) / (a + b + n - 1)) * (r - p) for r in outcome) / n
     assert slope == pytest.approx(p * (1 - p), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_the_advantages_pursue_the_stated_objective(n):
+    """Exact enumeration: the advantages that the controller's feedback gives, times the score of a one-logit policy, in
+    the mean over all 2^n outcomes, are U'(p) grad p."""
+    probe = trained("live_gdro")
+    for prompt, p in itertools.product(("easy/39", "hard/39", "middle/39"), (0.02, 0.3, 0.5, 0.98)):
+        (a,), (b,) = beliefs(probe, [prompt])
+        slope = 0.0
+        for outcome in itertools.product((0.0, 1.0), repeat=n):
+            controller = gdro.make_controller("live_gdro", mean_rollouts=n)
+            known = np.array([a]), np.array([b])
+            controller.parts.estimator.posterior.posterior = lambda prompts, now, known=known: known
+            controller.plan([prompt])
+            feedback = controller.observe([prompt], [outcome])
+            (advantages,) = gdro.group_advantages([outcome], feedback=feedback)
+            chance = p ** sum(outcome) * (1 - p) ** (n - sum(outcome))
+            slope += chance * sum(advantage * (r - p) for advantage, r in zip(advantages, outcome, strict=True)) / n
+        (stated,) = posterior_slope([p], n, a, b)
+        assert slope == pytest.approx(stated * p * (1 - p), rel=1e-9)
+
+
+def test_the_objective_is_nearly_flat_in_p_for_one_belief():
+    np.testing.assert_allclose(posterior_slope([0.02, 0.5, 0.98], 4, 0.25, 0.25), [2.37, 2.16, 2.37], atol=0.01)
+    np.testing.assert_allclose(posterior_slope([0.02, 0.5, 0.98], 4, 0.1, 1.9), [2.66, 2.19, 2.06], atol=0.01)
 
 
 @given(st.floats(0.05, 20.0), st.floats(0.05, 20.0), st.integers(2, 8), st.floats(-0.3, 0.3))

@@ -103,3 +103,38 @@ def objective_slope(weights: ArrayLike, rates: ArrayLike) -> Floats:
     binomial = np.array([math.comb(degree, k) for k in i], np.float64)
     basis = binomial * p[:, None] ** i * (1.0 - p[:, None]) ** (degree - i)
     return np.asarray(values.size / (values.size + 1.0) * (basis @ values))
+
+
+def posterior_slope(rates: ArrayLike, rollouts: int, a: float, b: float) -> Floats:
+    """U'(p) of the objective that Live-GDRO's advantages pursue, for rewards of 0 and 1 (`parts.baselines.Posterior`).
+
+    With Beta(a, b) before a visit of n rollouts, c of them right, T = a + b + n and mu_c = (a + c) / T, the advantage of
+    a rollout is (r - mu_c) T / (T - 1) / sqrt(mu_c (1 - mu_c)). Its mean over all outcomes, times the score, is
+    U'(p) grad p with the Bernstein polynomial
+
+        U'(p) = T/(T-1) sum_{c<n} C(n-1, c) p^c (1-p)^(n-1-c) (sqrt((1 - mu_{c+1}) / mu_{c+1}) + sqrt(mu_c / (1 - mu_c)))
+
+    Proof: a right rollout's score has mean grad p / p, a wrong one's -grad p / (1 - p), and c C(n, c) = n C(n-1, c-1).
+    Without the division by the deviation every bracket is (1 - mu_{c+1}) + mu_c = (T - 1) / T and U' = 1: the baseline
+    biases nothing. The deviation holds r_j too; that reweights by p, by what the polynomial says and no more.
+
+    Args:
+        rates: (P,) success probabilities in [0, 1].
+        rollouts: n >= 1.
+        a, b: of the belief before the visit, above 0.
+
+    Raises:
+        OptionError: a rate outside [0, 1], or an argument out of range.
+    """
+    p = np.asarray(rates, np.float64)
+    if p.ndim != 1 or not ((p >= 0.0) & (p <= 1.0)).all():
+        raise OptionError(f"rates must be a flat list of numbers in [0, 1], got {rates!r:.80}")
+    if rollouts < 1 or not (a > 0.0 and b > 0.0):
+        raise OptionError(f"rollouts={rollouts} must be at least 1, a={a} and b={b} above 0")
+    total = a + b + rollouts
+    mu = (a + np.arange(rollouts + 1)) / total
+    bracket = np.sqrt((1.0 - mu[1:]) / mu[1:]) + np.sqrt(mu[:-1] / (1.0 - mu[:-1]))
+    c = np.arange(rollouts)
+    binomial = np.array([math.comb(rollouts - 1, k) for k in c], np.float64)
+    basis = binomial * p[:, None] ** c * (1.0 - p[:, None]) ** (rollouts - 1 - c)
+    return np.asarray(total / (total - 1.0) * (basis @ bracket))
