@@ -373,7 +373,7 @@ class Controller:
             part.update_losses(batch, values)
 
     def metrics(self) -> dict[str, Metric]:
-        """What the last observed step looked like; empty before the first. See docs/metrics.md for every key."""
+        """What the last observed step looked like; empty before the first. See docs/controllers.md for every key."""
         return {key: list(value) if isinstance(value, list) else value for key, value in self._metrics.items()}
 
     def options(self) -> dict[str, Any]:
