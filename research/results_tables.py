@@ -148,11 +148,6 @@ PEERS = {
     "sec": "SEC",
     "dump": "DUMP",
     "adarft": "AdaRFT",
-    "maxrl": "MaxRL",
-    "greso": "GRESO",
-    "mopps": "MoPPS",
-    "knapsack": "Knapsack RL",
-    "daro": "DARO",
     "dapo": "DAPO, the same rollouts",
     "reinforce_ada": "Reinforce-Ada, the same rollouts",
 }
