@@ -84,8 +84,8 @@ GRID_CSS = """
 
 def _headline(seen: Sequence[Event]) -> str:
     first, last = seen[0], seen[-1]
-    judge = "" if last["judge"] is None else f", judge {short(first['judge'])} → {short(last['judge'])}"
-    return f"Reward {short(first['reward'])} → {short(last['reward'])}{judge} after {last['step']} steps"
+    judge = "" if last["judge"] is None else f", judge {_change(first['judge'], last['judge'])}"
+    return f"Reward {_change(first['reward'], last['reward'])}{judge} after {last['step']} steps"
 
 
 def _settings(begin: Event) -> str:
@@ -116,9 +116,10 @@ def _in_words(begin: Event) -> str:
 def _alerts(seen: Sequence[Event], steps: Sequence[Event]) -> str:
     found = []
     first, last = seen[0], seen[-1]
-    if last["judge"] is not None and last["reward"] > first["reward"] and last["judge"] < first["judge"] - 0.02:
+    gained, judged = (_number(last[name]) - _number(first[name]) for name in ("reward", "judge"))
+    if gained > 0.0 and judged < -0.02:
         found.append("The reward rose and the judge fell: the reward is being hacked.")
-    if last["diversity"] is not None and last["diversity"] < 0.7 * first["diversity"]:
+    if _number(last["diversity"]) < 0.7 * _number(first["diversity"]):
         found.append("The images of a prompt have become much more alike: below 70 % of the base's diversity.")
     tail = steps[-10:]
     if tail and np.mean([_number(e["winner_err"]) - _number(e["winner_err_ref"]) for e in tail]) > 0.05:
@@ -129,12 +130,10 @@ def _alerts(seen: Sequence[Event], steps: Sequence[Event]) -> str:
 def _table(seen: Sequence[Event]) -> str:
     first, last = seen[0], seen[-1]
     rows = [
-        f'<tr><th scope="row">{escape(prompt)}</th><td>{short(_number(before))} → '
-        f"{short(_number(last['reward_by_prompt'].get(prompt)))}</td></tr>"
+        f'<tr><th scope="row">{escape(prompt)}</th><td>{_change(before, last["reward_by_prompt"].get(prompt))}</td></tr>'
         for prompt, before in first["reward_by_prompt"].items()
     ]
-    both = f"{short(_number(first['reward']))} → {short(_number(last['reward']))}"
-    total = f'<tr><th scope="row">all</th><td>{both}</td></tr>'
+    total = f'<tr><th scope="row">all</th><td>{_change(first["reward"], last["reward"])}</td></tr>'
     head = '<thead><tr><th scope="col">Prompt</th><th scope="col">Reward, before → after</th></tr></thead>'
     return f"<table>{head}<tbody>{total}{''.join(rows)}</tbody></table>"
 
@@ -168,7 +167,7 @@ def _figure(slug: str, title: str, caption: str, panels: Sequence[str]) -> str:
 
 
 def _lines(title: str, at: Sequence[int], lines: dict[str, Any], slug: str, axis: str, *, zero: bool = False) -> str:
-    lines = {name: values for name, values in lines.items() if np.isfinite(values).any()}
+    lines = {name: values for name, values in lines.items() if np.isfinite(values).any()} or lines
     right = 66 if len(lines) > 1 else 14
     low, high = extent(*lines.values(), zero=zero)
     chart = Chart((min(at), max(max(at), min(at) + 1)), (low, high), title, f"{title} over steps", right=right)
@@ -184,12 +183,13 @@ def _lines(title: str, at: Sequence[int], lines: dict[str, Any], slug: str, axis
 def _trade(seen: Sequence[Event]) -> str:
     """Reward against drift, a dot an evaluation."""
     drift, reward, judge = (_column(seen, name) for name in ("drift", "reward", "judge"))
-    known = [values for values in (reward, judge) if np.isfinite(values).any()]
+    known = [values for values in (reward, judge) if np.isfinite(values).any()] or [reward]
     chart = Chart(extent(drift, zero=True), extent(*known), "Reward against drift", "one dot an evaluation", right=66)
     chart.y_axis()
     chart.x_axis("drift")
     for series, values in enumerate(known):
-        chart.line(drift, values, series, width=1.5)
+        shown = np.where(np.isfinite(drift), values, np.nan)
+        chart.line(np.nan_to_num(drift), shown, series, width=1.5)
         for x, y in zip(drift, values, strict=True):
             chart.dot(float(x), float(y), series, hollow=series == 1, radius=3)
     chart.end_labels(
@@ -240,6 +240,10 @@ def _png(picture: Image.Image) -> bytes:
 
 def _column(events: Sequence[Event], name: str) -> Any:
     return np.array([_number(event[name]) for event in events])
+
+
+def _change(before: float | None, after: float | None) -> str:
+    return f"{short(_number(before))} → {short(_number(after))}"
 
 
 def _number(value: float | None) -> float:
