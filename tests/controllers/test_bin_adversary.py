@@ -23,7 +23,7 @@ def outcome(bins: list[int], rewards: list[list[float]], low: float = 0.0, high:
     ragged = from_rewards(prompts.ids, rewards)
     plan = Pending(prompts, np.array(bins), ragged.counts, np.zeros(3))
     unit, outside = signals.rescale(ragged, low, high)
-    return Outcome(plan, ragged, unit, outside)
+    return Outcome(plan, ragged, unit, out_of_range=outside)
 
 
 def game(weights: str = "omega", **options) -> BinAdversary:

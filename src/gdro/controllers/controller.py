@@ -457,7 +457,15 @@ class Controller:
         unit, outside = signals.rescale(rewards, *self.reward_range)
         if outside:
             self._report_outside(plan, rewards)
-        return Outcome(plan, rewards, unit, outside, self.steps_seen + 1, len(self._outstanding) - 1)
+        return Outcome(
+            plan,
+            rewards,
+            unit,
+            self.facts.correct_threshold,
+            outside,
+            self.steps_seen + 1,
+            len(self._outstanding) - 1,
+        )
 
     def _report_outside(self, plan: Pending, rewards: Ragged) -> None:
         """Rewards lie outside the declared range: an error where baselines follow from it, else a warning."""

@@ -24,7 +24,7 @@ def batch_metrics(outcome: Outcome, before: Belief, weights: Floats, mass: Ints,
     binned = bins[bins != UNSEEN]
     share = signals.bin_shares(bins, count)
     seen = int(mass.sum())
-    correct = outcome.correct(facts.correct_threshold)
+    correct = outcome.correct
     mean_reward = outcome.rewards.mean()
     rollouts = signals.bin_means(counts, bins, count)
     variance = _pooled_variance(outcome, count)

@@ -17,6 +17,8 @@ def find(batches: list[Pending], prompts: Prompts, what: str, hint: str) -> tupl
     """The oldest batch with exactly these prompts, and for each of them its place in that batch."""
     order = np.argsort(prompts.rows)
     for place, batch in enumerate(batches):
+        if np.array_equal(batch.prompts.rows, prompts.rows):
+            return place, np.arange(len(prompts))
         if len(batch.prompts) == len(prompts):
             there = np.argsort(batch.prompts.rows)
             if np.array_equal(batch.prompts.rows[there], prompts.rows[order]):

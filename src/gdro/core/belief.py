@@ -53,11 +53,16 @@ def expected_variance(a: Floats, b: Floats) -> Floats:
 def live_probability(a: Floats, b: Floats, rollouts: int) -> Floats:
     """(M,) probability that `rollouts` rollouts of a prompt with p ~ Beta(a, b) are neither all right nor all wrong:
     1 - E[p^n] - E[(1-p)^n], with E[p^n] = prod_{k<n} (a + k) / (a + b + k)."""
-    right, wrong = np.ones(len(a)), np.ones(len(a))
-    for k in range(rollouts):
-        total = (a + b) + k
-        right *= (a + k) / total
-        wrong *= (b + k) / total
+    if rollouts > 8:  # one pass over a table is faster than many over a column
+        steps = np.arange(rollouts)[:, None]
+        totals = (a + b) + steps
+        right, wrong = (((x + steps) / totals).prod(axis=0) for x in (a, b))
+    else:
+        right, wrong = np.ones(len(a)), np.ones(len(a))
+        for k in range(rollouts):
+            total = (a + b) + k
+            right *= (a + k) / total
+            wrong *= (b + k) / total
     return np.asarray(np.maximum(1.0 - right - wrong, 0.0))
 
 

@@ -43,6 +43,7 @@ class Outcome:
         plan: what was asked for.
         rewards: raw rewards, M groups.
         unit: the same, rescaled to [0, 1] by the declared reward range.
+        correct_threshold: a reward at or above it counts as correct.
         out_of_range: rewards that lay outside the declared range.
         step: number of this observation, the first is 1.
         waiting: plans made after this one whose rewards are still to come.
@@ -51,6 +52,7 @@ class Outcome:
     plan: Pending
     rewards: Ragged
     unit: Ragged
+    correct_threshold: float = 0.5
     out_of_range: int = 0
     step: int = 1
     waiting: int = 0
@@ -85,9 +87,10 @@ class Outcome:
         """(M,) groups whose rewards differ: only they have a gradient."""
         return ~self.rewards.constant()
 
-    def correct(self, threshold: float) -> Ints:
+    @cached_property
+    def correct(self) -> Ints:
         """(M,) rollouts with a reward at or above the threshold."""
-        return count_correct(self.rewards, threshold)
+        return count_correct(self.rewards, self.correct_threshold)
 
 
 def count_correct(rewards: Ragged, threshold: float) -> Ints:

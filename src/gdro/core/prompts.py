@@ -78,6 +78,7 @@ class PromptTable:
         self._row = np.empty(0, np.int32)
         self._key = np.empty(0, np.uint64)
         self._group = np.empty(0, np.int32)
+        self._mark = np.empty(0, np.int32)  # scratch of `look_up`
         self._source_of_group = np.empty(0, np.int64)
 
     def __len__(self) -> int:
@@ -117,16 +118,15 @@ class PromptTable:
         """
         ids = _listed(prompt_ids)
         try:
-            found = list(map(self._places.get, ids))
-        except TypeError:  # an id that cannot be a key of a dictionary
-            found = [None]
-        if None in found:
+            places = np.fromiter(map(self._places.__getitem__, ids), np.int64, len(ids))
+        except (KeyError, TypeError):  # an id that is new, or that cannot be a key of a dictionary
             check_ids(ids)
-            self._meet(prompt_id for prompt_id, place in zip(ids, found, strict=True) if place is None)
-            found = list(map(self._places.get, ids))
-        if len(set(found)) != len(found):
+            self._meet(prompt_id for prompt_id in ids if prompt_id not in self._places)
+            places = np.fromiter(map(self._places.__getitem__, ids), np.int64, len(ids))
+        order = np.arange(len(ids), dtype=np.int32)
+        self._mark[places] = order
+        if not np.array_equal(self._mark[places], order):  # two ids in one place
             check_ids(ids)
-        places = np.array(found, np.int64)
         return self._prompts(ids, places)
 
     def admit(self, prompts: Prompts) -> Prompts:
@@ -163,6 +163,7 @@ class PromptTable:
         self._row = _grown(self._row, known, count, -1)
         self._key = _grown(self._key, known, count, 0)
         self._group = _grown(self._group, known, count, 0)
+        self._mark = _grown(self._mark, known, count, 0)
         self._places.update(zip(names, range(known, count), strict=True))
         self._key[known:count] = [prompt_key(name) for name in names] if keys is None else keys
         groups, met = self._groups, len(self._groups)

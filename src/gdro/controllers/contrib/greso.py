@@ -61,7 +61,7 @@ class GRESO(Selector):
         return np.where(draw < 1.0, to_unit(batch.keys), 1.0 + draw)
 
     def update(self, outcome: Outcome, before: Belief) -> None:
-        right = outcome.correct(self.facts.correct_threshold) == outcome.counts
+        right = outcome.correct == outcome.counts
         dead, rows, column = ~outcome.live, outcome.prompts.rows, self.facts.table.column
         for name, here in (("all_right", dead & right), ("all_wrong", dead & ~right)):
             column(name)[rows] = np.where(here, column(name)[rows] + 1, 0)

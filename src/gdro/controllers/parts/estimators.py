@@ -72,7 +72,7 @@ class Classifier(Estimator):
         return Belief(classifier.bins_of(rows), classifier.visits_of(rows), classifier.estimates_of(rows), a, b)
 
     def update(self, outcome: Outcome, before: Belief) -> None:
-        correct = outcome.correct(self.facts.correct_threshold)
+        correct = outcome.correct
         self.classifier.record(outcome.prompts.rows, Visits(correct, outcome.counts, outcome.mean))
 
     def mass(self) -> Ints:
@@ -149,7 +149,7 @@ class PromptPosterior(PlacedEstimator):
         return Belief(bins, visits, rate, a, b)
 
     def update(self, outcome: Outcome, before: Belief) -> None:
-        rows, correct = outcome.prompts.rows, outcome.correct(self.facts.correct_threshold)
+        rows, correct = outcome.prompts.rows, outcome.correct
         column = self.facts.table.column
         for name, count in (("a", correct), ("b", outcome.counts - correct)):
             held = column(name)
