@@ -129,8 +129,9 @@ def _alerts(seen: Sequence[Event], steps: Sequence[Event]) -> str:
 
 def _table(seen: Sequence[Event]) -> str:
     first, last = seen[0], seen[-1]
+    now = last["reward_by_prompt"]
     rows = [
-        f'<tr><th scope="row">{escape(prompt)}</th><td>{_change(before, last["reward_by_prompt"].get(prompt))}</td></tr>'
+        f'<tr><th scope="row">{escape(prompt)}</th><td>{_change(before, now.get(prompt))}</td></tr>'
         for prompt, before in first["reward_by_prompt"].items()
     ]
     total = f'<tr><th scope="row">all</th><td>{_change(first["reward"], last["reward"])}</td></tr>'
