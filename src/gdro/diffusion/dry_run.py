@@ -27,6 +27,8 @@ the attention matrix, which is not kept)."""
 LATENT_STRIDE = 8
 TOKEN_STRIDE = 2
 """Pixels a latent cell, and latent cells a token, along a side: of both families."""
+DECODER_VALUES = 512
+"""Values a pixel that the VAE's decoder holds at its widest: 128 channels, four at a time."""
 ENCODERS_GB = {"sd3": 11.0, "flux": 9.8, "digits": 0.0}
 """Text encoders and VAE in bfloat16: T5-XXL's encoder (4.76e9 parameters) and one or two CLIP models."""
 TEXT_TOKENS = {"sd3": 333, "flux": 512, "digits": 1}
@@ -93,12 +95,19 @@ class Sizes:
         states = self.adapters * 4.0 * (5.0 if config.ema_decay else 4.0)
         return self.frozen_bytes(config) + states + kept
 
+    def encoding_bytes(self, config: DiffusionConfig) -> float:
+        """Base, text encoders and VAE, as a pipeline is loaded; the encoders go once the prompts are encoded."""
+        return self.frozen_bytes(config) + ENCODERS_GB[config.family] * GB
+
     def sampling_bytes(self, config: DiffusionConfig) -> float:
-        """Base, adapters, text encoders and VAE, and one block's values of the images sampled together."""
+        """Base, adapters, and of the images sampled together one block's values or, afterwards, the decoder's."""
         number = 2.0 if config.mixed_precision == "bf16" else 4.0
         guided = 2 if config.family == "sd3" and config.guidance_scale > 1.0 else 1
         cell = guided * config.sample_batch_size * self.tokens * self.width * number
-        return self.frozen_bytes(config) + self.adapters * 4.0 + ENCODERS_GB[config.family] * GB + BLOCK_VALUES * cell
+        decoder = 0.0 if config.family == "digits" else (
+            config.sample_batch_size * config.resolution**2 * DECODER_VALUES * number
+        )  # fmt: skip
+        return self.frozen_bytes(config) + self.adapters * 4.0 + max(BLOCK_VALUES * cell, decoder)
 
 
 def dry_run(config: DiffusionConfig) -> str:
@@ -113,6 +122,7 @@ def dry_run(config: DiffusionConfig) -> str:
     seen = config.max_train_steps * groups * config.group_size
     disk = stored * (4.0 * sizes.latent + config.resolution**2 * (1 if config.family == "digits" else 3)) / GB
     sampler = stored * config.num_inference_steps
+    encoding = sizes.encoding_bytes(config) / GB
     update, sampling = sizes.update_bytes(config) / GB, sizes.sampling_bytes(config) / GB
     return (
         f"settings    ok: {config.name}, {config.loss_type}, reward {config.reward}, judge {config.judge or 'none'}\n"
@@ -125,10 +135,11 @@ def dry_run(config: DiffusionConfig) -> str:
         f"beta        {config.beta:g} on the mean over {sizes.latent:,} latent values "
         f"= {config.beta / sizes.latent:.3g} on their sum\n"
         f"memory      estimate, of the {'GPU' if config.family != 'digits' else 'process'}, in GB\n"
+        f"            loading    {encoding:.2f}  (text encoders and all; they go once the prompts are encoded)\n"
         f"            updating   {update:.2f}" + ("" if config.gradient_checkpointing else
         "  (gradient_checkpointing true lowers it)") + "\n"
         f"            sampling   {sampling:.2f}  (sample_batch_size {config.sample_batch_size})\n"
-        f"            peak       {max(update, sampling):.2f}"
+        f"            peak       {max(encoding, update, sampling):.2f}"
     )  # fmt: skip
 
 
