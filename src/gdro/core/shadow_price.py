@@ -58,7 +58,8 @@ class RolloutGame:
 
     Args:
         edges: (B+1,) bin edges; before a bin is visited its variance is p(1-p) at the centre of its edges.
-        arm_eta: rate of the exponential weights over arms; with utility `variance` up to nbar = 4, in proportion beyond.
+        arm_eta: rate of the exponential weights over arms; with utility `variance` up to nbar = 4, in proportion
+            beyond.
         arm_gamma: uniform mixing over arms.
         arm_ema: weight of the newest observation in the estimates.
         price_step: alpha of eq. 21 at nbar = 4, of utility `surrogate`.
@@ -83,7 +84,8 @@ class RolloutGame:
     ) -> None:
         self.mean_rollouts, self.utility = mean_rollouts, utility
         self.arm_eta, self.arm_gamma, self.arm_ema = arm_eta, arm_gamma, arm_ema
-        # Neighbouring arms differ in loss by about mu = 1 / nbar: the rate grows with nbar, or many would be played alike.
+        # Neighbouring arms differ in loss by about mu = 1 / nbar: the rate grows with nbar, or many would be played
+        # alike.
         scale = max(1.0, mean_rollouts / REFERENCE_ROLLOUTS) if utility == "variance" else 1.0
         self.rate = arm_eta * scale
         self.price_step, self.price_limit = price_step, price_limit

@@ -60,8 +60,8 @@ class BinAdversary(Weigher):
         eta: rate of ema_hedge; None for 3.
         beta: weight of the newest signal in the score of ema_hedge (eq. 12); None for 0.12.
         score_start: the score of a bin before its first prompt, of ema_hedge: centre, what the bin's own success rate
-            says of the signal; zero, as the paper has it, which reads as solved, so that a bin first met late needs about
-            1 / beta visits to weigh what it should. None: centre, but zero for the surrogate.
+            says of the signal; zero, as the paper has it, which reads as solved, so that a bin first met late needs
+            about 1 / beta visits to weigh what it should. None: centre, but zero for the surrogate.
         gamma: uniform mixing of hedge and tsallis_inf (eq. 15); None for 0.01.
         horizon: steps that exp3p tunes itself for; None for 1000.
         weights: omega, min(omega_b, omega_max) as in eq. 16: the step grows with the weights; mean_one, rescaled to
