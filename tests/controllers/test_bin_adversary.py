@@ -164,7 +164,7 @@ def test_a_bin_met_late_weighs_what_it_should_from_its_first_visit():
 
 
 def test_the_score_learns_a_bins_rate_from_prompts_that_were_predicted_there():
-    """Two sources of rates .1 and .9: bins by this very visit would hold failures of 1 and 0; the score has .9 and .1."""
+    """Two sources of rates .1 and .9: bins by this very visit would fail in all or none; the score has both right."""
     controller, rng = gdro.make_controller("posterior_gdro", bins=2), np.random.default_rng(0)
     ids = [f"{source}/{i}" for source in ("hard", "easy") for i in range(400)]
     for _ in range(150):

@@ -323,8 +323,11 @@ def make_adversary(
     horizon: int,
     start: Floats | None = None,
 ) -> Adversary:
-    """The named learner. `eta`, `gamma`, `beta`, `clip` and `start`, the first score, are those of `ema_hedge`; the no-regret learners set their
-    own rates from their theorems and take only `gamma` (hedge, tsallis_inf) and `horizon` (exp3p)."""
+    """The named learner.
+
+    `eta`, `gamma`, `beta`, `clip` and `start`, the first score, are those of `ema_hedge`; the no-regret learners set
+    their own rates from their theorems and take only `gamma` (hedge, tsallis_inf) and `horizon` (exp3p).
+    """
     if name == "ema_hedge":
         return EmaHedge(bins, eta, gamma, beta, clip, start)
     if name == "hedge":

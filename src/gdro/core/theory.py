@@ -112,8 +112,8 @@ def posterior_slope(rates: ArrayLike, rollouts: int, a: float, b: float) -> Floa
     a rollout is (r - mu_c) T / (T - 1) / sqrt(mu_c (1 - mu_c)). Its mean over all outcomes, times the score, is
     U'(p) grad p with the Bernstein polynomial
 
-        U'(p) = T/(T-1) sum_{c<n} C(n-1, c) p^c (1-p)^(n-1-c) (sqrt((1 - mu_{c+1}) / mu_{c+1}) + sqrt(mu_c / (1 -
-        mu_c)))
+        U'(p) = T/(T-1) sum_{c<n} C(n-1, c) p^c (1-p)^(n-1-c)
+                                  (sqrt((1 - mu_{c+1}) / mu_{c+1}) + sqrt(mu_c / (1 - mu_c)))
 
     Proof: a right rollout's score has mean grad p / p, a wrong one's -grad p / (1 - p), and c C(n, c) = n C(n-1, c-1).
     Without the division by the deviation every bracket is (1 - mu_{c+1}) + mu_c = (T - 1) / T and U' = 1: the baseline
