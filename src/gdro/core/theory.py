@@ -108,8 +108,8 @@ def objective_slope(weights: ArrayLike, rates: ArrayLike) -> Floats:
 def posterior_slope(rates: ArrayLike, rollouts: int, a: float, b: float) -> Floats:
     """U'(p) of the objective that Live-GDRO's advantages pursue, for rewards of 0 and 1 (`parts.baselines.Posterior`).
 
-    With Beta(a, b) before a visit of n rollouts, c of them right, T = a + b + n and mu_c = (a + c) / T, the advantage of
-    a rollout is (r - mu_c) T / (T - 1) / sqrt(mu_c (1 - mu_c)). Its mean over all outcomes, times the score, is
+    With Beta(a, b) before a visit of n rollouts, c of them right, T = a + b + n and mu_c = (a + c) / T, an advantage is
+    (r - mu_c) T / (T - 1) / sqrt(mu_c (1 - mu_c)). Its mean over all outcomes, times the score, is
     U'(p) grad p with the Bernstein polynomial
 
         U'(p) = T/(T-1) sum_{c<n} C(n-1, c) p^c (1-p)^(n-1-c)
