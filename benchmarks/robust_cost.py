@@ -31,9 +31,8 @@ def main() -> int:
     torch.set_num_threads(1)
     step = median(training_step(), 10)
     rows = {}
-    print(
-        f"step {1e3 * step:.1f} ms\n\n| method | weights (ms) | share of the step | bytes an id |\n|---|---:|---:|---:|"
-    )
+    print(f"step {1e3 * step:.1f} ms\n\n| method | weights (ms) | share of the step | bytes an id |")
+    print("|---|---:|---:|---:|")
     for name in method_names():
         if name == ERM:
             continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,8 @@ def _run(settings: SFTSettings, data: Sources, method: MethodSettings, seed: int
     if isinstance(trainer.method, DoReMi):
         write_domain_weights(folder / "domain_weights.json", trainer.method.average())
     write_atomic(folder / DONE, to_json(outcome) + "\n")
+    for checkpoint in folder.glob("checkpoint-*"):  # of use only to a run that is not finished
+        shutil.rmtree(checkpoint)
     return outcome
 
 
