@@ -20,7 +20,9 @@ import numpy as np
 from gdro.core.errors import GDROError
 from gdro.core.prompts import PromptTable, source_of
 from gdro.engines.interface import Controller
-from gdro.engines.trl.checkpoint import load_place
+from gdro.engines.session import ControllerSession
+from gdro.engines.states import load_session
+from gdro.engines.trl.checkpoint import STATE_FILE
 from gdro.lab.compare_record import read_evaluation
 from gdro.lab.text import table
 from gdro.runs.checkpoints import all_checkpoints, fault
@@ -61,7 +63,7 @@ def controller_at_end(run: RunFolder) -> Controller:
     whole = next((folder for folder in all_checkpoints(run.checkpoints) if fault(folder) is None), None)
     if whole is None:
         raise RunError(f"{run.checkpoints}: no whole checkpoint, so the run's controller is lost; train the run again")
-    controller.load_state_dict(load_place(whole, processes=1)[1])
+    load_session(whole / STATE_FILE, ControllerSession(controller))
     return controller
 
 

@@ -90,7 +90,7 @@ def test_resume_is_bit_for_bit(name, tmp_path):
     whole.train()
     part = make(tmp_path / "part", second, **(saving | {"save_steps": 99}))
     part.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-7"))
-    assert whole._candidates.pool.factor == first.pool_factor == 4
+    assert whole.session.pool.factor == first.pool_factor == 4
     assert gdro.state_hash(first.state_dict()) == gdro.state_hash(second.state_dict())
     for mine, theirs in zip(part.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)

@@ -102,7 +102,10 @@ def test_a_broken_checkpoint_is_refused(tmp_path):
 
     def other_world(copy: Path):
         state = gdro.load_state(copy / "gdro_state.npz")
-        state["place"]["processes"] = 2
+        state["writer"]["processes"] = 2
         gdro.save_state(copy / "gdro_state.npz", state)
 
-    assert "resume with 2 processes, not 1" in resumed(other_world)
+    message = resumed(other_world)
+    assert "between two updates on the same rollouts" in message
+    assert "GDROTrainer with controller 'ragged'" in message
+    assert "go on with processes=2, or from" in message

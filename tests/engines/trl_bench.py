@@ -88,7 +88,12 @@ def config(folder: Any, **changes: Any) -> GDROConfig:
 class Ragged:
     """A controller of the tests' own: moves rollouts between prompts and weighs prompts by their id and visits."""
 
-    sets_baselines = False
+    name = "ragged"
+    selects = sets_baselines = plans_equally = False
+    pool_factor, min_rollouts, reward_range = 4, 1, (0.0, 1.0)
+
+    def select(self, candidate_ids: Any, m: int) -> list[str]:
+        raise AssertionError("this one does not select")
 
     def __init__(self, mean_rollouts: int = 4, needs_losses: bool = False) -> None:
         self.mean_rollouts = mean_rollouts

@@ -24,8 +24,8 @@ from replay_stream import (
 )
 
 import gdro
-from gdro.engines.verl.candidates import candidates_of
-from gdro.engines.verl.exchange import Exchange
+from gdro.engines.session import ControllerSession
+from gdro.engines.verl.bridge import VerlBridge, candidates_of
 
 
 class Recorded:
@@ -69,24 +69,28 @@ def rows_of(answers: list[list[float]], uids: list[str], random: np.random.Gener
     return keys, [key.startswith("pad") for key in keys], np.array(scores)[order]
 
 
+def bridge_of(name: str, weighting: str) -> VerlBridge:
+    """verl's side of a new session."""
+    controller = make(name)
+    pool = candidates_of(controller, Recorded(), FACTOR, SEED) if controller.selects else None
+    return VerlBridge(ControllerSession(controller, weighting, pool=pool))
+
+
 def through_adapter(name: str, steps: list[Step], weighting: str = "row", restart_at: int | None = None) -> Replay:
     random = np.random.default_rng(1)
-    exchange, out = Exchange(make(name), weighting), Replay()
-    candidates = candidates_of(exchange.controller, Recorded(), FACTOR, SEED) if exchange.controller.selects else None
+    bridge, out = bridge_of(name, weighting), Replay()
     for number, step in enumerate(steps):
         if number == restart_at:
-            state = exchange.state_dict()
-            exchange = Exchange(make(name), weighting)
-            exchange.load_state_dict(state)
-            if candidates is not None:
-                candidates = candidates_of(exchange.controller, Recorded(), FACTOR, SEED)
-        ids = step.prompt_ids
-        if candidates is not None:
-            ids = candidates.choose(step.prompt_ids, number)
+            state = bridge.session.state_dict()
+            bridge = bridge_of(name, weighting)
+            bridge.session.load_state_dict(state)
+        ids, pool = step.prompt_ids, bridge.session.pool
+        if pool is not None:
+            ids = pool.rows(pool.choose(step.prompt_ids, number), {})
             out.chosen.append(ids)
         uids = [f"{number:04d}-{place:04d}" for place in range(len(step.prompt_ids))]
-        rollouts = exchange.plan(ids, uids)
-        answer = exchange.observe(*rows_of(step.rewards_of(ids, rollouts.tolist(), number), uids, random))
+        rollouts = bridge.plan(ids, uids)
+        answer = bridge.observe(*rows_of(step.rewards_of(ids, rollouts.tolist(), number), uids, random))
         rows = answer.rows
         assert (answer.factors_R[rows.prompts_R < 0] == 1.0).all()
         out.rollouts.append(rollouts.tolist())
@@ -98,10 +102,10 @@ def through_adapter(name: str, steps: list[Step], weighting: str = "row", restar
             assert (answer.advantages_R[rows.prompts_R < 0] == 0.0).all()
             assert (answer.advantages_R == answer.advantages_R[rows.final_R]).all(), "one advantage for a whole session"
             out.advantages.append(answer.advantages_R[np.concatenate(rows.finals).astype(int)].tolist())
-        if exchange.controller.needs_losses:
+        if bridge.session.controller.needs_losses:
             counts = np.bincount(rows.prompts_R[rows.prompts_R >= 0])
-            exchange.observe_losses(np.array(step.losses) * counts / 4.0, rows.real / 4.0)
-    out.state = gdro.state_hash(exchange.controller.state_dict())
+            bridge.observe_losses(np.array(step.losses) * counts / 4.0, rows.real / 4.0)
+    out.state = gdro.state_hash(bridge.session.controller.state_dict())
     return out
 
 

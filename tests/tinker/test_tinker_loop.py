@@ -25,10 +25,9 @@ import gdro
 import tinker
 from gdro.core.errors import OptionError, PlanError, PromptIdError, StateError
 from gdro.engines.candidates import CandidatePool
+from gdro.engines.session import ControllerSession
 from gdro.engines.tinker import train as ours
-from gdro.engines.tinker.candidates import candidates_of
-from gdro.engines.tinker.dataset import PlannedDataset, problem_id, with_rollouts
-from gdro.engines.tinker.exchange import Exchange
+from gdro.engines.tinker.dataset import PlannedDataset, candidates_of, problem_id, with_rollouts
 from gdro.engines.tinker.states import States
 
 PROMPTS, BATCH, MEAN = 40, 10, 4
@@ -177,14 +176,17 @@ def test_a_dataset_that_changes_gives_no_candidates() -> None:
             return super().get_batch(index + self.shift)
 
     dataset = Changing()
-    candidates = candidates_of(live(), dataset, problem_id, None, 0)
-    assert candidates is not None
-    batch = dataset.get_batch(0)
-    assert len(candidates.choose(batch, 0)) == BATCH
+    one = live()
+    session = ControllerSession(one, pool=candidates_of(one, dataset, problem_id, None, 0))
+    assert session.pool is not None
+    drawn = {toy_id(place): builder for place, builder in enumerate(dataset.get_batch(0))}
+    assert len(session.choose(drawn, 0)) == BATCH
     dataset.shift = 4
-    for builders in (batch, dataset.get_batch(0)):  # further candidates have changed, or the batch itself
-        with pytest.raises(OptionError, match=r"prompt 'toy/[0-9a-f]+': the dataset Changing gives other prompts"):
-            candidates.choose(builders, 0)
+    with pytest.raises(OptionError, match=r"prompt 'toy/[0-9a-f]+': the dataset Changing gives other prompts"):
+        session.choose(drawn, 0)  # the further candidates have changed
+    planned = PlannedDataset(dataset, session, States("nowhere", session), problem_id, with_rollouts)
+    with pytest.raises(OptionError, match=r"prompt 'toy/[0-9a-f]+': the dataset Changing gives other prompts"):
+        planned.get_batch(0)  # the batch itself has
 
 
 def test_uniform_is_the_stock_loop(config, monkeypatch, tmp_path: Path) -> None:
@@ -288,8 +290,8 @@ def test_what_the_loop_cannot_do_is_refused_before_it_starts(config) -> None:
 
 def test_the_dataset_refuses_strange_orders_executors_and_processes(tmp_path: Path) -> None:
     def planned() -> PlannedDataset:
-        exchange = Exchange(controller())
-        return PlannedDataset(ToyDataset(), exchange, States(str(tmp_path), exchange), problem_id, with_rollouts)
+        session = ControllerSession(controller())
+        return PlannedDataset(ToyDataset(), session, States(str(tmp_path), session), problem_id, with_rollouts)
 
     with pytest.raises(PlanError, match="one by one"):
         planned().get_batch(1)
@@ -297,7 +299,7 @@ def test_the_dataset_refuses_strange_orders_executors_and_processes(tmp_path: Pa
     groups = dataset.get_batch(0)
     assert [len(asyncio.run(group.make_envs())) for group in groups] == [MEAN] * BATCH
     assert groups[0].logging_tags() == ["toy"]
-    with pytest.raises(PlanError, match="before the last one was answered"):
+    with pytest.raises(PlanError, match="while the last one waits for its rewards"):
         dataset.get_batch(0)
     with pytest.raises(OptionError, match="leave its process"):
         pickle.dumps(groups[0])

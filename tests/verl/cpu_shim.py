@@ -116,5 +116,5 @@ assert replica.get_rollout_replica_class("testcpu") is CPUReplica
 
 if os.environ.get(LOSS_LOG):
     _handler = logging.FileHandler(os.environ[LOSS_LOG])
-    logging.getLogger("gdro.engines.verl.exchange").addHandler(_handler)
-    logging.getLogger("gdro.engines.verl.exchange").setLevel(logging.DEBUG)
+    logging.getLogger("gdro.engines.session").addHandler(_handler)
+    logging.getLogger("gdro.engines.session").setLevel(logging.DEBUG)

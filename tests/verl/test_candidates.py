@@ -12,7 +12,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 import gdro
 from gdro.core.errors import OptionError, PromptIdError
-from gdro.engines.verl.candidates import candidates_of
+from gdro.engines.verl.bridge import candidates_of
 
 PROMPTS = 40
 
@@ -20,7 +20,7 @@ PROMPTS = 40
 class Last:
     """Selects the candidates whose ids sort last, and keeps what it was offered."""
 
-    selects, pool_factor = True, 4
+    name, selects, pool_factor = "last", True, 4
 
     def select(self, candidate_ids, m):
         self.offered = list(candidate_ids)
@@ -41,13 +41,13 @@ def verl_set(folder: Path) -> RLHFDataset:
 
 def test_samples_of_the_chosen_prompts_come_from_verls_own_set(dataset: RLHFDataset) -> None:
     controller = Last()
-    candidates = candidates_of(controller, dataset, 3, seed=1)
-    samples = candidates.choose(["toy/p5", "toy/p7"], step=2)
+    pool = candidates_of(controller, dataset, 3, seed=1)
+    samples = pool.rows(pool.choose(["toy/p5", "toy/p7"], 2), {})
     assert controller.offered[:2] == ["toy/p5", "toy/p7"]
     assert len(set(controller.offered)) == 6
     names = [f"{sample['data_source']}/{sample['extra_info']['index']}" for sample in samples]
     assert names == sorted(controller.offered, reverse=True)[:2]
-    assert samples[0] == dataset[candidates.pool.places[names[0]]]
+    assert samples[0] == dataset[pool.places[names[0]]]
 
 
 def test_offers_depend_on_seed_and_step_alone(dataset: RLHFDataset) -> None:

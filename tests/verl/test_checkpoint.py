@@ -11,8 +11,9 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 import gdro
 from gdro.core.errors import StateError
-from gdro.engines.verl.exchange import Exchange
-from gdro.engines.verl.settings import Settings
+from gdro.engines.section import Section
+from gdro.engines.session import ControllerSession
+from gdro.engines.verl.bridge import VerlBridge
 from gdro.engines.verl.trainer import GDROTrainer
 
 
@@ -24,8 +25,9 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def make(step: int = 7, fresh: bool = False, **trainer_config: object) -> GDROTrainer:
         one = object.__new__(GDROTrainer)
-        one.settings = Settings(fresh=fresh)
-        one.exchange = Exchange(gdro.make_controller("joint", mean_rollouts=4), "prompt")
+        one.settings = Section(fresh=fresh)
+        one.session = ControllerSession(gdro.make_controller("joint", mean_rollouts=4))
+        one.bridge = VerlBridge(one.session)
         keys = {"default_local_dir": str(tmp_path), "resume_mode": "auto", "resume_from_path": None}
         one.config = OmegaConf.create({"trainer": keys | trainer_config})
         one.global_steps = step
@@ -36,9 +38,9 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def used(one: GDROTrainer) -> GDROTrainer:
     ids = ["toy/0", "toy/1"]
-    rollouts = one.exchange.plan(ids, "ab")
+    rollouts = one.bridge.plan(ids, "ab")
     keys = [f"{uid}_{session}_0" for uid, n in zip("ab", rollouts, strict=True) for session in range(n)]
-    one.exchange.observe(keys, [False] * 8, np.array([0.0, 1.0] * 4))
+    one.bridge.observe(keys, [False] * 8, np.array([0.0, 1.0] * 4))
     return one
 
 
@@ -48,10 +50,10 @@ def test_a_state_comes_back(trainer, tmp_path: Path) -> None:
     assert (tmp_path / "global_step_7" / "gdro.npz").exists()
     second = trainer()
     second._load_checkpoint()
-    assert gdro.state_hash(second.exchange.state_dict()) == gdro.state_hash(first.exchange.state_dict())
+    assert gdro.state_hash(second.session.state_dict()) == gdro.state_hash(first.session.state_dict())
     third = trainer(resume_mode="resume_path", resume_from_path=str(tmp_path / "global_step_7"))
     third._load_checkpoint()
-    assert third.exchange.controller.steps_seen == 1
+    assert third.session.controller.steps_seen == 1
 
 
 def test_training_from_scratch_looks_for_nothing(trainer) -> None:
@@ -59,9 +61,17 @@ def test_training_from_scratch_looks_for_nothing(trainer) -> None:
 
 
 def test_a_stock_checkpoint_is_refused_unless_told(trainer) -> None:
-    with pytest.raises(StateError, match=r"saved without gdro. Set \+gdro.fresh=true"):
+    with pytest.raises(StateError, match=r"written without gdro.*or set \+gdro.fresh=true"):
         trainer()._load_checkpoint()
     trainer(fresh=True)._load_checkpoint()
+
+
+def test_another_controllers_state_names_who_wrote_it(trainer) -> None:
+    used(trainer())._save_checkpoint()
+    other = trainer()
+    other.session = ControllerSession(gdro.make_controller("sqrt_law", mean_rollouts=4))
+    with pytest.raises(StateError, match=r"written by verl's trainer gdro with controller 'joint' .*'sqrt_law'"):
+        other._load_checkpoint()
 
 
 def test_a_damaged_state_is_refused(trainer, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from verl.workers.config import ActorConfig
 from verl.workers.utils.losses import ppo_loss
 
 import gdro
-from gdro.engines.verl.exchange import Exchange
+from gdro.engines.session import ControllerSession
+from gdro.engines.verl.bridge import VerlBridge
 from gdro.engines.verl.losses import FACTOR, GROUP, ppo_loss_with_sums, sum_by_prompt, surrogate_losses, take_sums
 
 
@@ -66,7 +67,7 @@ def through_verl(losses: np.ndarray, groups: np.ndarray, prompts: int, shape: tu
 )
 def test_every_split_gives_each_prompts_mean(shape: tuple[int, int, int], seed: int) -> None:
     random = np.random.default_rng(seed)
-    one = Exchange(gdro.make_controller("paper", mean_rollouts=4), "prompt")
+    one = VerlBridge(ControllerSession(gdro.make_controller("paper", mean_rollouts=4)))
     ids = [f"toy/{place}" for place in range(12)]
     rollouts = one.plan(ids, ids)
     keys = [f"{uid}_{session}_0" for uid, n in zip(ids, rollouts, strict=True) for session in range(n)]
@@ -75,7 +76,7 @@ def test_every_split_gives_each_prompts_mean(shape: tuple[int, int, int], seed: 
     losses = random.normal(size=len(keys))
     metrics = through_verl(np.append(losses, [9.0] * 4), np.append(groups, [-1] * 4), 12, shape)
     told = {}
-    one.controller.observe_losses = lambda names, values: told.update(zip(names, values, strict=True))
+    one.session.controller.observe_losses = lambda names, values: told.update(zip(names, values, strict=True))
     one.observe_losses(*take_sums(metrics, 12))
     assert metrics == {}
     np.testing.assert_allclose(list(told.values()), np.bincount(groups, losses) / rollouts, rtol=1e-9, atol=1e-12)

@@ -19,7 +19,7 @@ def stock(*overrides: str) -> dict:
     return OmegaConf.to_container(config)
 
 
-STOCK = stock()
+STOCK = stock("algorithm.adv_estimator=grpo")
 
 
 def changed(key: str, value: object) -> dict:
@@ -36,9 +36,9 @@ def build(config: dict):
     return build_controller(read_settings(config), config)
 
 
-def test_stock_verl_with_no_gdro_keys_is_prompt_gdro_with_verls_n() -> None:
+def test_stock_verl_with_no_gdro_keys_is_live_gdro_with_verls_n() -> None:
     controller = build(STOCK)
-    assert (controller.name, controller.mean_rollouts) == ("prompt_gdro", 4)
+    assert (controller.name, controller.mean_rollouts) == ("live_gdro", 4)
     assert read_settings(STOCK).weighting == "prompt"
 
 
@@ -71,12 +71,16 @@ def test_hydra_overrides_reach_the_controller() -> None:
     [
         ("gdro.controller", "jiont", "did you mean 'joint'"),
         ("gdro.controler", "joint", "has no option 'controler'; did you mean 'controller'"),
-        ("gdro.candidates", 4, "candidates=4: controller PromptGDRO does not select prompts"),
+        (
+            "gdro",
+            {"controller": "prompt_gdro", "candidates": 4},
+            "candidates=4: controller 'prompt_gdro' does not select prompts",
+        ),
         ("gdro.eta", -1.0, "eta"),
         ("gdro.weighting", "token", "must be prompt or row"),
         ("gdro.fresh", "yes", "must be true or false"),
         ("gdro", 3, "must hold keys"),
-        ("gdro.mean_rollouts", 8, "actor_rollout_ref.rollout.n; remove it"),
+        ("gdro.mean_rollouts", 8, "set by actor_rollout_ref.rollout.n; remove it"),
         ("gdro.min_rollouts", 1, "raw reward as advantage"),
         ("actor_rollout_ref.rollout.n", 1, "at least 2"),
         ("data.gen_batch_size", 3, "data.gen_batch_size=3"),
@@ -95,20 +99,21 @@ def test_a_controller_that_selects_needs_a_choice() -> None:
     chosen = ("algorithm.adv_estimator=grpo", "+gdro.controller=live_gdro")
     assert build(stock(*chosen, "+gdro.candidates=16")).selects
     for few in ("1", "many"):
-        with pytest.raises(OptionError, match=f"candidates='?{few}'?: controller LiveGDRO selects prompts and would"):
+        with pytest.raises(
+            OptionError, match=f"candidates='?{few}'?: controller 'live_gdro' selects prompts and would"
+        ):
             build(stock(*chosen, f"+gdro.candidates={few}"))
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("adv_estimator", "rloo"), ("norm_adv_by_std_in_grpo", False), ("use_kl_in_reward", True)]
-)
-def test_baselines_of_the_controller_replace_grpos_advantages_and_no_others(key: str, value: object) -> None:
-    given = {"adv_estimator": "grpo", key: value}
-    config = stock("+gdro.controller=live_gdro", *(f"algorithm.{name}={given[name]}" for name in given))
-    with pytest.raises(OptionError, match=f"algorithm.{key}={value} does not go with gdro.controller=live_gdro"):
-        build(config)
-    config["gdro"]["baseline"] = "group"
-    assert build(config).selects
+def test_baselines_of_the_controller_replace_grpos_advantages_and_no_others() -> None:
+    for estimator in ("rloo", "gae"):
+        with pytest.raises(OptionError, match=f"does not go with the advantage '{estimator}'; set algorithm.adv_est"):
+            build(stock(f"algorithm.adv_estimator={estimator}"))
+        assert build(stock(f"algorithm.adv_estimator={estimator}", "+gdro.baseline=group")).selects
+    with pytest.raises(OptionError, match=r"algorithm\.use_kl_in_reward=True verl's rewards have a KL term"):
+        build(stock("algorithm.adv_estimator=grpo", "algorithm.use_kl_in_reward=True"))
+    without_std = stock("algorithm.adv_estimator=grpo", "algorithm.norm_adv_by_std_in_grpo=False")
+    assert build(without_std).sets_baselines, "r - baseline, not divided by anything"
 
 
 @pytest.mark.parametrize("key", ["trainer.critic_warmup", "distillation.enabled"])
@@ -116,5 +121,5 @@ def test_the_surrogate_needs_a_policy_loss_in_every_step(key: str) -> None:
     config = changed(key, 1)
     build(config)
     config["gdro"] = {"controller": "paper"}
-    with pytest.raises(OptionError, match="surrogate"):
+    with pytest.raises(OptionError, match="no policy loss in every step"):
         build(config)

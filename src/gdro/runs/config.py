@@ -22,8 +22,8 @@ from pydantic import (
 
 from gdro.controllers.controller import Controller
 from gdro.core.errors import OptionError
-from gdro.engines.advantages import check_told
 from gdro.engines.candidates import candidate_factor
+from gdro.engines.compat import check_told
 from gdro.engines.interface import leaves_choice
 from gdro.runs.config_base import ConfigError, Count, Rollouts, Section, Seed, SettingError, Text, one_as_tuple
 from gdro.runs.config_controller import check_controller, controller_arguments, resolved_options

@@ -300,8 +300,7 @@ class Run:
         """Whether the checkpoint is that of the last step."""
         if not self.config.generation.rounds_within_budget:
             return checkpoints.step_of(checkpoint) >= self.config.steps
-        place, _ = load_place(checkpoint, PartialState().num_processes)
-        return place.rollouts_total >= self.config.steps * self.config.step_rollouts
+        return load_place(checkpoint).rollouts_total >= self.config.steps * self.config.step_rollouts
 
     def _stopped(self, step: int) -> None:
         self._close_record()

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import dataclass
-from typing import Any
 
-from gdro.controllers.controller import Controller
-from gdro.controllers.registry import make_controller
 from gdro.core.advantages import AdvantageKind
 from gdro.core.errors import OptionError
-from gdro.engines.advantages import check_told, told
-from gdro.engines.candidates import candidate_factor
-from gdro.engines.verl.settings import Weighting, read_settings
+from gdro.engines.compat import EngineTraits
+from gdro.engines.interface import Controller
+from gdro.engines.section import Section, read_section
+from gdro.engines.slime.bridge import DDOF
 
 ROLLOUT_FUNCTION = "slime.rollout.sglang_rollout.generate_rollout"
 POST_PROCESS = "gdro.engines.slime.source.post_process_rewards"
 ESTIMATORS = ("grpo", "gspo", "cispo")
-DDOF = 1
-"""Of slime's standard deviation of a group."""
 
 REFUSED = {
     "dynamic_sampling_filter_path": "it replaces prompts after the plan",
@@ -43,52 +39,46 @@ class Setup:
 
     Attributes:
         controller: who decides, with `n_samples_per_prompt` as its mean rollouts.
-        weighting: see `gdro.engines.slime.exchange.Exchange`.
-        fresh: start with an empty controller where a resumed checkpoint has no gdro state.
+        section: the keys under `gdro`.
         id_key: the key of `Sample.metadata` that holds the prompt's stable id.
-        candidates: prompts offered to a controller that selects per prompt trained on; None for its own number.
     """
 
     controller: Controller
-    weighting: Weighting
-    fresh: bool
+    section: Section
     id_key: str
-    candidates: int | None
 
 
 def read_setup(args: Namespace) -> Setup:
-    """The setup of a slime run, from its parsed arguments; `args.gdro` comes from `--custom-config-path`.
+    """The setup of a slime run, from its parsed arguments; `args.gdro` comes from
+    `--custom-config-path`.
 
     Raises:
-        OptionError: a `gdro` key that is unknown or out of range, or a slime argument that does not go with it.
+        OptionError: a `gdro` key that is unknown or out of range, or a slime argument that does not
+            go with it.
     """
     refuse(args)
     given = vars(args).get("gdro") or {}
     if not isinstance(given, dict):
         raise OptionError(f"gdro={given!r} in the file of --custom-config-path must hold keys, such as controller")
-    section = dict(given)
-    id_key = section.pop("id_key", "id")
+    rest = dict(given)
+    id_key = rest.pop("id_key", "id")
     if not isinstance(id_key, str) or not id_key:
         raise OptionError(f"gdro.id_key={id_key!r} must name a key of the samples' metadata")
-    settings = read_settings({"gdro": section})
-    if "mean_rollouts" in settings.options:
-        raise OptionError("gdro.mean_rollouts is set by --n-samples-per-prompt; remove it")
-    options: dict[str, Any] = {"mean_rollouts": args.n_samples_per_prompt, **settings.options}
-    kind = advantage_of(args)
-    controller = make_controller(settings.controller, **told(options, kind, DDOF))
-    check_told(controller, kind, DDOF)
-    if controller.needs_losses:
-        raise OptionError(
-            f"controller {settings.controller!r} needs each prompt's loss, which slime does not hand out; choose "
-            "gdro.signal=failure and gdro.utility=variance, or another controller"
-        )
-    if controller.sets_baselines and not args.grpo_std_normalization:
-        raise OptionError(
-            f"--disable-grpo-std-normalization does not go with controller {settings.controller!r}, whose advantages "
-            "have a baseline and a spread of their own; leave it out, or set gdro.baseline: group"
-        )
-    candidate_factor(controller, settings.candidates)
-    return Setup(controller, settings.weighting, settings.fresh, id_key, settings.candidates)
+    section = read_section(rest)
+    return Setup(section.build(traits_of(args)), section, id_key)
+
+
+def traits_of(args: Namespace) -> EngineTraits:
+    """slime, as these arguments set it up."""
+    return EngineTraits(
+        name="slime",
+        mean_rollouts=args.n_samples_per_prompt,
+        mean_setting="--n-samples-per-prompt",
+        advantage=advantage_of(args),
+        ddof=DDOF,
+        advantage_hint="--advantage-estimator=grpo",
+        no_losses="slime does not hand it out",
+    )
 
 
 def advantage_of(args: Namespace) -> AdvantageKind:

@@ -8,23 +8,22 @@ prompt a sample belongs to, and the post-process takes groups from there. Nothin
 from __future__ import annotations
 
 import copy
-import json
 import logging
+import math
 from argparse import Namespace
 from pathlib import Path
 
 from slime.rollout.data_source import RolloutDataSource  # type: ignore[import-not-found, unused-ignore]
 from slime.utils.types import Sample  # type: ignore[import-not-found, unused-ignore]
 
-from gdro.core.advantages import flat_advantages
-from gdro.core.errors import OptionError, PromptIdError, StateError
-from gdro.core.state import load_state, save_state, state_hash
-from gdro.engines.candidates import CandidatePool, candidate_pool
-from gdro.engines.slime.exchange import Exchange
-from gdro.engines.slime.settings import DDOF, advantage_of, read_setup
-
-EPSILON = 1e-6
-"""What slime adds to a group's standard deviation."""
+from gdro.core.errors import OptionError, PromptIdError
+from gdro.core.state import state_hash
+from gdro.engines.candidates import candidate_pool
+from gdro.engines.session import ControllerSession
+from gdro.engines.slime.bridge import SlimeBridge
+from gdro.engines.slime.settings import advantage_of, read_setup
+from gdro.engines.states import load_session, save_session
+from gdro.io import to_json
 
 logger = logging.getLogger("slime.gdro")
 
@@ -46,16 +45,26 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, args: Namespace) -> None:
         self.setup = read_setup(args)
-        self.exchange = Exchange(self.setup.controller, self.setup.weighting)
+        section = self.setup.section
+        self.session: ControllerSession[Sample] = ControllerSession(
+            self.setup.controller, section.weighting, range_stated=section.range_stated
+        )
+        self.bridge = SlimeBridge(self.session, advantage_of(args))
         super().__init__(args)
         if len(self) < args.rollout_batch_size:
             raise OptionError(
                 f"--rollout-batch-size={args.rollout_batch_size} exceeds the {len(self)} prompts there are"
             )
-        ids = self._read_ids()
-        self._pool = candidate_pool(self.setup.controller, lambda: ids, self.setup.candidates, args.rollout_seed)
+        ids, rows = self._read_ids(), self.dataset.origin_samples
+        self.session.pool = candidate_pool(
+            self.setup.controller,
+            lambda: ids,
+            section.candidates,
+            args.rollout_seed,
+            lambda places: [rows[place] for place in places],
+        )
         _SOURCES[id(args)] = self
-        logger.info("gdro: controller %s, weighting %s", self.setup.controller.name, self.setup.weighting)
+        logger.info("gdro: controller %s, weighting %s", self.setup.controller.name, section.weighting)
 
     def get_samples(self, num_samples: int) -> list[list[Sample]]:
         """The next `num_samples` prompts, in `num_samples` lists of `n_samples_per_prompt` samples.
@@ -70,8 +79,8 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
             for group in super().get_samples(num_samples - len(drawn)):
                 drawn.setdefault(self._prompt_id(group[0]), group[0])
         groups = [sample.group_index for sample in drawn.values()]
-        prompts = drawn if self._pool is None else self._chosen(self._pool, drawn, first // (num_samples * size))
-        rollouts = self.exchange.plan(list(prompts), groups)
+        prompts = self.session.choose(drawn, first // (num_samples * size))
+        rollouts = self.bridge.plan(list(prompts), groups)
         flat: list[Sample] = []
         for prompt, group_index, count in zip(prompts.values(), groups, rollouts.tolist(), strict=True):
             for _ in range(count):
@@ -81,27 +90,21 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         self.sample_index = first + len(flat)
         return [flat[start : start + size] for start in range(0, len(flat), size)]
 
-    def _chosen(self, pool: CandidatePool, drawn: dict[str, Sample], number: int) -> dict[str, Sample]:
-        """As many prompts as were drawn, chosen among them and further ones."""
-        rows = self.dataset.origin_samples
-        return {i: drawn[i] if i in drawn else rows[pool.places[i]] for i in pool.choose(list(drawn), number)}
-
     def post_process(self, samples: list[Sample]) -> tuple[list[float], list[float]]:
         """See `post_process_rewards`."""
         rewards_R = [sample.get_reward_value(self.args) for sample in samples]
-        groups_R = [sample.group_index for sample in samples]
-        factors_R, advantages_R = self.exchange.observe(groups_R, rewards_R)
-        logger.info("gdro: %s", json.dumps(self.setup.controller.metrics()))
-        if advantages_R is None:
-            advantages_R = flat_advantages(rewards_R, groups_R, advantage_of(self.args), epsilon=EPSILON, ddof=DDOF)
-        return rewards_R, (factors_R * advantages_R).tolist()
+        advantages_R = self.bridge.observe([sample.group_index for sample in samples], rewards_R)
+        logger.info("gdro: %s", to_json(self.session.metrics()))
+        raw = [math.nan if reward is None else reward for reward in rewards_R]
+        return raw, advantages_R.tolist()
 
     def save(self, rollout_id: int) -> None:
         """Write slime's own state of the data source, and the controller's beside it."""
         super().save(rollout_id)
-        state = self.setup.controller.state_dict()
-        save_state(_state_file(self.args.save, rollout_id), state)
-        logger.info("gdro: saved state %s of rollout %d", state_hash(state)[:16], rollout_id)
+        path = _state_file(self.args.save, rollout_id)
+        save_session(path, self.session, {"engine": "gdro's data source for slime"}, {})
+        digest = state_hash(self.session.state_dict())[:16]
+        logger.info("gdro: saved state %s of rollout %d", digest, rollout_id)
 
     def load(self, rollout_id: int | None = None) -> None:
         """Restore both; -1 or None is a run that starts from its first rollout.
@@ -113,13 +116,8 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         if self.args.load is None or rollout_id is None or rollout_id < 0:
             return
         path = _state_file(self.args.load, rollout_id)
-        if path.exists():
-            self.setup.controller.load_state_dict(load_state(path))
-        elif not self.setup.fresh:
-            raise StateError(
-                f"{path} is missing, so the run cannot go on where it stopped; resume from an older checkpoint, or set "
-                "gdro.fresh: true to start with an empty controller"
-            )
+        if path.exists() or not self.setup.section.fresh:
+            load_session(path, self.session, fresh="gdro.fresh: true")
 
     def _read_ids(self) -> list[str]:
         """(N,) id of each row of the prompt data, in its order."""

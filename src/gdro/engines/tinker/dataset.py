@@ -23,9 +23,13 @@ from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-
 )
 
 from gdro.core.errors import OptionError, PlanError, PromptIdError
-from gdro.engines.tinker.candidates import Candidates
-from gdro.engines.tinker.exchange import Batch, Exchange
+from gdro.engines.candidates import CandidatePool, candidate_pool
+from gdro.engines.interface import Controller
+from gdro.engines.session import ControllerSession
+from gdro.engines.tinker.bridge import Batch
 from gdro.engines.tinker.states import States
+
+PromptId = Callable[[EnvGroupBuilder], str]
 
 SIZE_FIELDS = ("num_envs", "group_size")
 """What tinker-cookbook's builders call the number of rollouts of a group."""
@@ -124,34 +128,32 @@ class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
 
     Attributes:
         inner: the dataset of the run.
-        exchange: who plans and weighs.
+        session: chooses, plans and weighs.
         states: where the state is kept, and the step it stands at.
-        candidates: for a controller that chooses the prompts; None where they are trained on as they come.
     """
 
     def __init__(
         self,
         inner: RLDataset,
-        exchange: Exchange,
+        session: ControllerSession[EnvGroupBuilder],
         states: States,
-        prompt_id: Callable[[EnvGroupBuilder], str],
+        prompt_id: PromptId,
         resize: Callable[[EnvGroupBuilder, int], EnvGroupBuilder],
-        candidates: Candidates | None = None,
     ) -> None:
         self.inner = inner
-        self.exchange = exchange
+        self.session = session
         self.states = states
         self._prompt_id = prompt_id
         self._resize = resize
-        self.candidates = candidates
 
     def get_batch(self, index: int) -> Sequence[EnvGroupBuilder]:
         """The builders of a batch, or as many chosen ones, each with its own number of rollouts.
 
         Raises:
-            PlanError: batches are asked for in another order than one by one, or before the last was answered.
-            OptionError: a rollout executor is set, a builder cannot be resized, or there is a choice of prompts and the
-                dataset gives others than before.
+            PlanError: batches are asked for in another order than one by one, or before the last was
+                answered.
+            OptionError: a rollout executor is set, a builder cannot be resized, or there is a choice
+                of prompts and the dataset gives others than before.
             PromptIdError: two builders of the batch have the same id.
         """
         if get_rollout_executor() is not None:
@@ -160,14 +162,65 @@ class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
             )
         if index != self.states.step % len(self):
             raise PlanError(f"batch {index} is asked for at step {self.states.step}; gdro needs them one by one")
-        builders = list(self.inner.get_batch(index))
-        if self.candidates is not None:
-            builders = self.candidates.choose(builders, self.states.step)
-        batch = self.exchange.open([self._prompt_id(builder) for builder in builders], self.states.save)
+        builders = self.session.choose(self._by_id(self.inner.get_batch(index)), self.states.step)
+        batch = Batch(self.session, list(builders), self.states.save)
+        rollouts = batch.plan.rollouts.tolist()
         return [
-            PlannedGroup(self._resize(builder, rollouts), batch, place)
-            for place, (builder, rollouts) in enumerate(zip(builders, batch.plan.rollouts.tolist(), strict=True))
+            PlannedGroup(self._resize(builder, count), batch, place)
+            for place, (builder, count) in enumerate(zip(builders.values(), rollouts, strict=True))
         ]
+
+    def _by_id(self, builders: Sequence[EnvGroupBuilder]) -> dict[str, EnvGroupBuilder]:
+        found: dict[str, EnvGroupBuilder] = {}
+        pool = self.session.pool
+        for builder in builders:
+            name = self._prompt_id(builder)
+            if name in found:
+                raise PromptIdError(f"prompt id {name!r} is in the batch twice; every prompt of a batch has its own id")
+            if pool is not None and name not in pool.places:
+                raise OptionError(_changing(self.inner, name))
+            found[name] = builder
+        return found
 
     def __len__(self) -> int:
         return len(self.inner)
+
+
+def candidates_of(
+    controller: Controller, dataset: RLDataset, prompt_id: PromptId, factor: int | None, seed: int
+) -> CandidatePool[EnvGroupBuilder] | None:
+    """The candidates of a run; None where the dataset's batches are trained on as they come.
+
+    Reads every builder once. The dataset must give the same ones each time that it is asked.
+
+    Raises:
+        OptionError: as `candidate_factor`.
+        PromptIdError: from `prompt_id`.
+    """
+    where: dict[str, tuple[int, int]] = {}  # of each id, its batch and its place there
+
+    def read_ids() -> list[str]:
+        for batch in range(len(dataset)):
+            for place, builder in enumerate(dataset.get_batch(batch)):
+                where.setdefault(prompt_id(builder), (batch, place))
+        return list(where)
+
+    def fetch(places: Sequence[int]) -> list[EnvGroupBuilder]:
+        names = list(where)
+        wanted = [(names[place], *where[names[place]]) for place in places]
+        batches = {batch: dataset.get_batch(batch) for batch in sorted({b for _, b, _ in wanted})}
+        return [_same(dataset, batches[batch], place, name) for name, batch, place in wanted]
+
+    def _same(dataset: RLDataset, builders: Sequence[EnvGroupBuilder], place: int, name: str) -> EnvGroupBuilder:
+        if place >= len(builders) or prompt_id(builders[place]) != name:
+            raise OptionError(_changing(dataset, name))
+        return builders[place]
+
+    return candidate_pool(controller, read_ids, factor, seed, fetch)
+
+
+def _changing(dataset: RLDataset, prompt: str) -> str:
+    return (
+        f"prompt {prompt!r}: the dataset {type(dataset).__name__} gives other prompts each time that it "
+        "is asked for a batch; a controller that selects needs one that gives the same ones"
+    )

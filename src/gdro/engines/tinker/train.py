@@ -14,13 +14,11 @@ from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-
     RLDatasetBuilder,
 )
 
-from gdro.controllers.controller import Controller
 from gdro.core.errors import OptionError
-from gdro.engines.advantages import check_told
-from gdro.engines.candidates import candidate_factor
-from gdro.engines.tinker.candidates import candidates_of
-from gdro.engines.tinker.dataset import PlannedDataset, problem_id, with_rollouts
-from gdro.engines.tinker.exchange import Exchange, Weighting
+from gdro.engines.compat import EngineTraits, check_engine
+from gdro.engines.interface import Controller, require_controller
+from gdro.engines.session import ControllerSession, Weighting
+from gdro.engines.tinker.dataset import PlannedDataset, candidates_of, problem_id, with_rollouts
 from gdro.engines.tinker.states import States
 
 
@@ -29,7 +27,7 @@ class Setup:
     """How to plan a dataset.
 
     Attributes:
-        exchange: the controller and its weighting.
+        session: the controller and its weighting.
         log_path: the run's folder.
         prompt_id: from a builder to a name that is the same in every run.
         resize: from a builder and a number of rollouts to a builder.
@@ -38,7 +36,7 @@ class Setup:
         seed: of the candidates beside a batch's own prompts.
     """
 
-    exchange: Exchange
+    session: ControllerSession[EnvGroupBuilder]
     log_path: str
     prompt_id: Callable[[EnvGroupBuilder], str]
     resize: Callable[[EnvGroupBuilder, int], EnvGroupBuilder]
@@ -48,8 +46,15 @@ class Setup:
 
     def to_dict(self) -> dict[str, Any]:
         """What tinker-cookbook writes of it into the run's config.json."""
-        own = {"fresh": self.fresh, "candidates": self.candidates, "candidates_seed": self.seed}
-        return self.exchange.to_dict() | own
+        controller = self.session.controller
+        return {
+            "controller": controller.name,
+            "weighting": self.session.weighting,
+            **controller.state_dict()["options"],
+            "fresh": self.fresh,
+            "candidates": self.candidates,
+            "candidates_seed": self.seed,
+        }
 
 
 @chz.chz
@@ -61,11 +66,10 @@ class PlannedDatasetBuilder(RLDatasetBuilder):  # type: ignore[misc, unused-igno
 
     async def __call__(self) -> tuple[RLDataset, RLDataset | None]:
         train_set, test_set = await self.inner()
-        setup = self.gdro
-        states = States(setup.log_path, setup.exchange, fresh=setup.fresh)
-        controller = setup.exchange.controller
-        candidates = candidates_of(controller, train_set, setup.prompt_id, setup.candidates, setup.seed)
-        return PlannedDataset(train_set, setup.exchange, states, setup.prompt_id, setup.resize, candidates), test_set
+        setup, session = self.gdro, self.gdro.session
+        states = States(setup.log_path, session, fresh=setup.fresh)
+        session.pool = candidates_of(session.controller, train_set, setup.prompt_id, setup.candidates, setup.seed)
+        return PlannedDataset(train_set, session, states, setup.prompt_id, setup.resize), test_set
 
 
 async def train(
@@ -86,7 +90,7 @@ async def train(
         controller: from `gdro.make_controller`; a batch of M groups gets exactly M * mean_rollouts rollouts.
         prompt_id: from a group builder to the prompt's stable id.
         resize: from a group builder and a number to a builder that makes so many environments.
-        weighting: `prompt` or `row`, see `gdro.engines.tinker.exchange.Exchange`.
+        weighting: `prompt` or `row`, see `gdro.engines.session.ControllerSession`.
         fresh: start with an empty controller where the last checkpoint has no state of one.
         candidates: prompts offered to a controller that selects per prompt trained on, the batch's own and others of
             the dataset; by default the controller's own number.
@@ -96,15 +100,14 @@ async def train(
         OptionError: the configuration or the controller does not go with this, before anything is started.
         StateError: the last checkpoint's controller state is missing, damaged or another controller's.
     """
-    refuse(config, controller)
-    candidate_factor(controller, candidates)
-    exchange = Exchange(controller, weighting)
-    setup = Setup(exchange, config.log_path, prompt_id, resize, fresh, candidates, seed)
+    refuse(config, controller, candidates)
+    session: ControllerSession[EnvGroupBuilder] = ControllerSession(controller, weighting)
+    setup = Setup(session, config.log_path, prompt_id, resize, fresh, candidates, seed)
     builder = PlannedDatasetBuilder(inner=config.dataset_builder, gdro=setup)
     await cookbook.main(chz.replace(config, dataset_builder=builder))
 
 
-def refuse(config: cookbook.Config, controller: Controller) -> None:
+def refuse(config: cookbook.Config, controller: Controller, candidates: int | None = None) -> None:
     """Check that the loop trains on every batch as it was planned, with the rewards that the controller saw.
 
     Raises:
@@ -122,14 +125,19 @@ def refuse(config: cookbook.Config, controller: Controller) -> None:
             "rewards after they were weighed, the second would count the wait for the other groups; set "
             "termination=TerminationRewardPolicy(zero_reward_on_limit=False) and let the environment do it"
         )
-    if controller.needs_losses:
-        raise OptionError(
-            f"controller {controller.name!r} needs each prompt's loss, which the service does not return; choose "
-            "signal='failure' and utility='variance', or another controller"
-        )
-    if controller.sets_baselines:
-        raise OptionError(
-            f"controller {controller.name!r} compares rewards with a baseline of its own, and tinker-cookbook with "
-            "the group's mean; set its option baseline=group"
-        )
-    check_told(controller, "dr_grpo", 0)
+    require_controller(controller)
+    check_engine(controller, traits_of(controller), candidates)
+
+
+def traits_of(controller: Controller) -> EngineTraits:
+    """tinker-cookbook, which takes its group sizes from the controller."""
+    return EngineTraits(
+        name="tinker-cookbook",
+        mean_rollouts=controller.mean_rollouts,
+        mean_setting="mean_rollouts",
+        advantage="dr_grpo",
+        ddof=0,
+        advantage_hint="another loop",
+        no_losses="the service does not return it",
+        no_baselines="tinker-cookbook subtracts each group's mean whatever its rewards are",
+    )

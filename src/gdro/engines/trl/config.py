@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 from trl import GRPOConfig
 
-from gdro.controllers.registry import make_controller
 from gdro.core.advantages import ADVANTAGES
 from gdro.core.errors import OptionError
-from gdro.engines.advantages import told
+from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller
 from gdro.engines.interface import Controller
+from gdro.engines.session import Weighting
+from gdro.engines.trl.advantages import NORMALIZE_THEN_SUM
 
-WEIGHTINGS = ("prompt", "row")
 ROUNDS = ("dynamic_sampling", "reinforce_ada")
+BY_SCALE_REWARDS = {"group": "grpo", "none": "dr_grpo", "batch": "batch"}
+"""The advantage that each value of TRL's `scale_rewards` stands for."""
 
 
 @dataclass
@@ -27,11 +29,14 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         OptionError: a value that is out of range or does not go together with one of TRL's.
     """
 
-    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "controller_options"]
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "controller", "controller_options"]
 
-    controller: str = field(
-        default="prompt_gdro",
-        metadata={"help": "Name of the controller, as in `gdro.make_controller`; `uniform` is plain GRPO."},
+    controller: dict[str, Any] | str = field(
+        default=DEFAULT_CONTROLLER,
+        metadata={
+            "help": "Name of the controller, or a composition of parts, as in `gdro.make_controller`; `uniform` is "
+            "plain GRPO."
+        },
     )
     controller_options: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Further arguments of `gdro.make_controller`."}
@@ -59,7 +64,10 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     )
     advantage: str | None = field(
         default=None,
-        metadata={"help": "grpo, dr_grpo or rloo. Default: what `scale_rewards` says (group: grpo, none: dr_grpo)."},
+        metadata={
+            "help": "grpo, dr_grpo or rloo. Default: what `scale_rewards` (group: grpo, none: dr_grpo, batch: divided "
+            "by the standard deviation of the whole batch) and `multi_objective_aggregation` say."
+        },
     )
     advantage_clip: float | None = field(
         default=None, metadata={"help": "Bound on the absolute advantage, before weights (the paper has 5)."}
@@ -110,26 +118,23 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             raise OptionError(f"rounds={self.rounds!r}: choose one of {', '.join(ROUNDS)}, or None")
         if self.rounds_within_budget and self.rounds is None:
             raise OptionError("rounds_within_budget needs rounds; one round a step never exceeds the budget")
-        if self.weighting not in WEIGHTINGS:
-            raise OptionError(f"weighting={self.weighting!r}: choose one of {', '.join(WEIGHTINGS)}")
+        if self.weighting not in get_args(Weighting):
+            raise OptionError(f"weighting={self.weighting!r}: choose one of {', '.join(get_args(Weighting))}")
         if self.advantage_ddof not in (0, 1):
             raise OptionError(f"advantage_ddof={self.advantage_ddof}: it must be 0 or 1")
         if self.advantage_clip is not None and not self.advantage_clip > 0:
             raise OptionError(f"advantage_clip={self.advantage_clip}: it must be positive")
-        if self.multi_objective_aggregation != "sum_then_normalize":
+        if self.advantage is not None and self.multi_objective_aggregation == NORMALIZE_THEN_SUM:
             raise OptionError(
-                f"multi_objective_aggregation={self.multi_objective_aggregation!r}: the controller needs one reward "
-                "a rollout; use 'sum_then_normalize'"
+                f"advantage={self.advantage!r} does not go with multi_objective_aggregation='normalize_then_sum', "
+                "which is an advantage of its own; leave one of them out"
             )
         for name in ("candidates", "generation_rows"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise OptionError(f"{name}={value!r}: it must be a whole number, at least 1")
-        if self.advantage is None and self.scale_rewards not in ("group", "none"):
-            raise OptionError(
-                f"scale_rewards={self.scale_rewards!r} mixes prompts, which group DRO weighs apart; "
-                "use 'group' or 'none'"
-            )
+        if self.scale_rewards not in BY_SCALE_REWARDS:
+            raise OptionError(f"scale_rewards={self.scale_rewards!r}: choose one of {', '.join(BY_SCALE_REWARDS)}")
         if self.rounds == "reinforce_ada" and self.advantage_kind != "grpo":
             raise OptionError(
                 f"advantage={self.advantage_kind!r} does not go with rounds='reinforce_ada', which compares rewards "
@@ -137,9 +142,9 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             )
 
     def _check_controller(self) -> None:
-        if not isinstance(self.controller, str):
+        if not isinstance(self.controller, (str, dict)):
             raise OptionError(
-                f"controller={self.controller!r}: it must be a name, such as 'live_gdro'; an object goes to "
+                f"controller={self.controller!r}: it must be a name, such as 'live_gdro', or a dict; an object goes to "
                 "GDROTrainer(controller=...)"
             )
         if not isinstance(self.controller_options, (dict, type(None))):
@@ -147,16 +152,31 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
 
     @property
     def advantage_kind(self) -> str:
-        """The group advantage in use: `advantage`, or what `scale_rewards` stands for."""
-        if self.advantage is not None:
-            return self.advantage
-        return "grpo" if self.scale_rewards == "group" else "dr_grpo"
+        """The advantage in use: `advantage`, or what TRL's own settings stand for."""
+        if self.multi_objective_aggregation == NORMALIZE_THEN_SUM:
+            return NORMALIZE_THEN_SUM
+        return self.advantage or BY_SCALE_REWARDS[str(self.scale_rewards)]
+
+    @property
+    def traits(self) -> EngineTraits:
+        """TRL, as these settings set it up."""
+        return EngineTraits(
+            name="TRL",
+            mean_rollouts=self.num_generations,
+            mean_setting="num_generations",
+            advantage=self.advantage_kind,
+            ddof=self.advantage_ddof,
+            advantage_hint="advantage='grpo' (scale_rewards='group', and 'sum_then_normalize')",
+        )
+
+    @property
+    def range_stated(self) -> bool:
+        """Whether the user said which rewards to expect."""
+        composition = self.controller if isinstance(self.controller, dict) else {}
+        return "reward_range" in {**composition, **cast(dict[str, Any], self.controller_options or {})}
 
 
 def default_controller(args: GDROConfig) -> Controller:
     """The controller that a config names, seeded with the run's seed."""
-    options: dict[str, Any] = {"mean_rollouts": args.num_generations, "seed": args.seed}
-    options |= cast(dict[str, Any], args.controller_options or {})
-    options = told(options, args.advantage_kind, args.advantage_ddof)
-    controller: Controller = make_controller(args.controller, **options)
-    return controller
+    options = {"seed": args.seed} | cast(dict[str, Any], args.controller_options or {})
+    return build_controller(args.controller, options, args.traits, args.candidates)

@@ -1,96 +1,211 @@
-"""Stable prompt ids for a dataset."""
+"""Stable prompt ids: where a run's ids come from, and ids made of a row's content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
+from accelerate.logging import get_logger
 from datasets import Dataset, IterableDataset
 
 from gdro.core.errors import OptionError, PromptIdError
-from gdro.engines.trl.batch import missing_column
+from gdro.engines.trl.batch import PromptBatch, Row, blocks
+
+CONTENT_SOURCE = "data"
+"""Source of the ids of a data set that has none."""
+
+logger = get_logger(__name__)
 
 
-def with_ids(dataset: Dataset, source: str, *, column: str = "id") -> Dataset:
-    """Add ids made from the content: `source/` and 16 hex digits of the row's SHA-256 (all columns, sorted).
+class PromptIds:
+    """What names the prompts of a run.
 
-    The same row gets the same id in every process and every run, whatever its place in the dataset. An image counts by
-    its pixels.
+    - `column`: the data set's own ids, text or whole numbers;
+    - `content`: it has none, so ids are made of each row's content;
+    - `environment`: there is no data set. An environment makes every prompt anew, so each is new.
+
+    Args:
+        dataset: the training set as given to the trainer; None where an environment owns the data.
+        column: name of the id column.
+
+    Attributes:
+        dataset: the training set with its ids.
 
     Raises:
-        PromptIdError: the column is already there, two rows are equal, or a column holds something without a content of
-            its own to go by.
-        OptionError: the source is blank or ends in "/", or the dataset is no `datasets.Dataset`.
+        PromptIdError: an id that is none, or one that occurs twice.
+    """
+
+    def __init__(self, dataset: Any, column: str) -> None:
+        self.column = column
+        self.kind: Literal["column", "content", "environment"] = "column"
+        self.dataset = dataset
+        if dataset is None:
+            self.kind = "environment"
+        elif isinstance(dataset, Dataset) and column in dataset.column_names:
+            _require_unique(text_ids(dataset[column], column), column)
+        elif isinstance(dataset, (Dataset, IterableDataset)) and column not in _columns(dataset):
+            self.kind = "content"
+            self.dataset = dataset.map(_adds_id(CONTENT_SOURCE, column))
+            if isinstance(dataset, Dataset):
+                self.dataset = _told_apart(self.dataset, column)
+            logger.warning(
+                f"The training set has no column {column!r}: each prompt is named by its content, all "
+                f"of one source. Name yours with GDROConfig(id_column=...), or by "
+                "gdro.engines.trl.with_ids(dataset, 'my-source')."
+            )
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether rows can be had by place, so that prompts beside a batch's own can be offered."""
+        return isinstance(self.dataset, Dataset)
+
+    def all(self) -> list[str]:
+        """(N,) ids of a data set that can be indexed."""
+        return text_ids(self.dataset[self.column], self.column)
+
+    def batch(self, rows: Sequence[Row], num_generations: int, number: int) -> PromptBatch:
+        """The prompts of a generation batch's rows.
+
+        Args:
+            number: of the batch in the run.
+
+        Raises:
+            PromptIdError: a row without an id, or rows that are not in blocks of one prompt.
+        """
+        if self.kind == "environment":
+            prompts = rows[::num_generations]
+            first = number * len(prompts)
+            ids = [f"environment/{first + place}" for place in range(len(prompts))]
+            return PromptBatch(tuple(ids), tuple(prompts))
+        if rows and self.column not in rows[0]:
+            raise PromptIdError(
+                f"a row of the training set has no column {self.column!r} (columns: "
+                f"{', '.join(rows[0])}); every prompt needs its own id"
+            )
+        batch = blocks(rows, text_ids([row[self.column] for row in rows], self.column), num_generations)
+        if self.kind == "content":
+            return PromptBatch(tuple(_numbered(batch.ids)), batch.rows)
+        return batch
+
+
+def with_ids(dataset: Any, source: str, *, column: str = "id") -> Any:
+    """Add ids made from the content: `source/` and 16 hex digits of the row's SHA-256.
+
+    All columns count, sorted by name. The same row gets the same id in every process and every run,
+    whatever its place in the data set. An image counts by its pixels. A streamed data set gets its
+    ids while it is read.
+
+    Args:
+        dataset: a `datasets.Dataset` or `IterableDataset`.
+
+    Raises:
+        PromptIdError: the column is already there, two rows are equal, or a column holds something
+            without a content of its own to go by.
+        OptionError: the source is blank or ends in "/", or the data set is of another kind.
     """
     if not source.strip() or source.endswith("/"):
         raise OptionError(
             f"source={source!r} names what the prompts come from, such as 'gsm8k'; it may not be blank or end in '/'"
         )
-    if not isinstance(dataset, Dataset):
+    if not isinstance(dataset, (Dataset, IterableDataset)):
         raise OptionError(
-            f"with_ids takes a datasets.Dataset, not a {type(dataset).__name__}: load it with streaming=False, or make "
+            f"with_ids takes a datasets.Dataset or IterableDataset, not a {type(dataset).__name__}: make "
             "one by Dataset.from_list"
         )
-    if column in dataset.column_names:
+    if column in _columns(dataset):
         raise PromptIdError(f"the dataset already has a column {column!r}; use it, or give another column=")
+    named = dataset.map(_adds_id(source, column))
+    if isinstance(named, Dataset):
+        ids = list(named[column])
+        if repeated := _repeated(ids):
+            first = ids.index(repeated[0])
+            raise PromptIdError(
+                f"rows {first} and {ids.index(repeated[0], first + 1)} are equal, so they have one id "
+                f"({len(ids) - len(set(ids))} rows repeat another); drop the duplicates first, or give "
+                "a column that tells them apart"
+            )
+    return named
 
-    def add(row: dict[str, object]) -> dict[str, str]:
-        content = json.dumps(dict(row), sort_keys=True, ensure_ascii=False, default=_content).encode()
-        return {column: f"{source}/{hashlib.sha256(content).hexdigest()[:16]}"}
 
-    named = dataset.map(add, desc="Prompt ids")
-    ids = list(named[column])
+def text_ids(values: Iterable[object], column: str) -> list[str]:
+    """Ids as text; a whole number is its own text.
+
+    Raises:
+        PromptIdError: a value that names nothing.
+    """
+    ids = []
+    for place, value in enumerate(values):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole and (not isinstance(value, str) or not value):
+            raise PromptIdError(
+                f"row {place}: column {column!r} holds {value!r}; a prompt id is a text that is not "
+                "empty, or a whole number"
+            )
+        ids.append(str(value))
+    return ids
+
+
+def _require_unique(ids: list[str], column: str) -> None:
     if repeated := _repeated(ids):
         first = ids.index(repeated[0])
         raise PromptIdError(
-            f"rows {first} and {ids.index(repeated[0], first + 1)} are equal, so they have one id "
-            f"({len(ids) - len(set(ids))} rows repeat another); drop the duplicates first, or give a column that tells "
-            "them apart"
+            f"prompt id {repeated[0]!r} occurs more than once in column {column!r} ({len(repeated)} ids "
+            f"do), first in rows {first} and {ids.index(repeated[0], first + 1)}; ids must be unique"
         )
-    return named
+
+
+def _columns(dataset: Any) -> list[str]:
+    """Column names, of a stream that does not know them from its first row."""
+    if dataset.column_names is not None:
+        return list(dataset.column_names)
+    return list(next(iter(dataset), {}))
+
+
+def _adds_id(source: str, column: str) -> Callable[[Row], dict[str, str]]:
+    def add(row: Row) -> dict[str, str]:
+        text = json.dumps(dict(row), sort_keys=True, ensure_ascii=False, default=_content)
+        return {column: f"{source}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"}
+
+    return add
+
+
+def _told_apart(dataset: Dataset, column: str) -> Dataset:
+    """Equal rows get ids of their own, by the order in which they come."""
+    ids = list(dataset[column])
+    if not _repeated(ids):
+        return dataset
+    return dataset.remove_columns(column).add_column(column, _numbered(ids))
+
+
+def _numbered(ids: Sequence[str]) -> list[str]:
+    """The ids, with ~2, ~3 ... after those that came before."""
+    seen: Counter[str] = Counter()
+    out = []
+    for prompt_id in ids:
+        seen[prompt_id] += 1
+        out.append(prompt_id if seen[prompt_id] == 1 else f"{prompt_id}~{seen[prompt_id]}")
+    return out
 
 
 def _content(value: object) -> object:
     """What stands for a value that JSON has no form for."""
-    if all(hasattr(value, name) for name in ("mode", "size", "tobytes")):  # a PIL image, which may not be installed
+    # A PIL image, whose package may not be installed, so its class cannot be asked for.
+    if all(hasattr(value, name) for name in ("mode", "size", "tobytes")):
         image: Any = value
         return [image.mode, list(image.size), hashlib.sha256(image.tobytes()).hexdigest()]
     if isinstance(value, (bytes, date, time, timedelta, Decimal)):
         return str(value)
     raise PromptIdError(
-        f"a row holds a {type(value).__name__}, which has no content that is the same in every run; name the prompts "
-        "yourself, in a column of unique ids, or remove that column first"
+        f"a row holds a {type(value).__name__}, which has no content that is the same in every run; "
+        "name the prompts yourself, in a column of unique ids, or remove that column first"
     )
 
 
 def _repeated(ids: Iterable[str]) -> list[str]:
     """The ids that occur more than once, in the order of their first places."""
     return [value for value, count in Counter(ids).items() if count > 1]
-
-
-def require_ids(dataset: object, column: str) -> None:
-    """Raise a PromptIdError unless every row has an id of its own; OptionError for a streamed dataset."""
-    if isinstance(dataset, IterableDataset):
-        raise OptionError(
-            "GDROTrainer needs a dataset it can index (datasets.Dataset), not a stream: ids are checked before "
-            "training and a resumed run jumps to its place. Load it with streaming=False"
-        )
-    if not isinstance(dataset, Dataset):
-        return
-    if column not in dataset.column_names:
-        raise PromptIdError(missing_column(column, dataset.column_names))
-    ids = dataset[column]
-    for index, value in enumerate(ids):
-        if not isinstance(value, str) or not value:
-            raise PromptIdError(
-                f"row {index}: column {column!r} holds {value!r}; a prompt id is a string that is not empty"
-            )
-    if repeated := _repeated(ids):
-        raise PromptIdError(
-            f"prompt id {repeated[0]!r} occurs more than once ({len(repeated)} ids do); ids must be unique"
-        )

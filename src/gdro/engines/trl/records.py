@@ -1,25 +1,15 @@
-"""Metrics of a step: the controller's flattened for TRL's logs, and the record of a step for the run's own file."""
+"""The record of a step for the run's own file, and the seconds in it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from gdro.core.types import Metrics
 
 Record = dict[str, Any]
-
-
-def flatten(metrics: Metrics) -> dict[str, float]:
-    """`{"weight": [..]} -> {"gdro/weight/bin_0": ..}`; text and NaN are left out, since loggers take neither."""
-    flat: dict[str, float] = {}
-    for name, value in metrics.items():
-        if isinstance(value, list):
-            flat |= {f"gdro/{name}/bin_{index}": float(part) for index, part in enumerate(value)}
-        elif not isinstance(value, str):
-            flat[f"gdro/{name}"] = float(value)
-    return {name: value for name, value in flat.items() if not math.isnan(value)}
 
 
 class Stopwatch:
@@ -31,6 +21,13 @@ class Stopwatch:
     def add(self, phase: str, seconds: float) -> None:
         """Add to a phase."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the seconds of a block to a phase."""
+        start = time.perf_counter()
+        yield
+        self.add(phase, time.perf_counter() - start)
 
     def read(self) -> dict[str, float]:
         """Seconds of each phase, `update` being what the others leave of the step; starts again from zero."""

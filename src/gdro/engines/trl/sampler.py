@@ -1,4 +1,5 @@
-"""The order of prompts: TRL's, with the epoch as an input, so that a resumed run sees what a whole one would."""
+"""The order of prompts: TRL's, with the epoch as an input, so that a resumed run sees what a whole
+one would."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from trl.trainer.utils import RepeatSampler
 class EpochSampler(RepeatSampler):  # type: ignore[misc]
     """TRL's `RepeatSampler` that can start in any epoch.
 
-    Epoch e gets the e-th permutation of the seeded generator: the very order of an uninterrupted TRL run. TRL's own
-    sampler replays epoch 0 when a run resumes in a later epoch.
+    Epoch e gets the e-th permutation of the seeded generator: the very order of an uninterrupted TRL
+    run. TRL's own sampler replays epoch 0 when a run resumes in a later epoch.
     """
 
     epoch: int = 0

@@ -68,7 +68,7 @@ def pack(input_ids_RW: torch.Tensor, mask_RW: torch.Tensor, completion_columns: 
     for row, (prompt, _) in enumerate(rows):
         groups.setdefault(prompt, []).append(row)
     sequences = [_Sequence(prompt, [(row, rows[row][1]) for row in members]) for prompt, members in groups.items()]
-    width = max(sequence.length for sequence in sequences)
+    width = max(1, *(sequence.length for sequence in sequences))  # prompts of one token, nothing after
     layout = _Layout(len(rows), completion_columns, width)
     for shelf in _shelves([sequence.length for sequence in sequences], width):
         layout.new_row()

@@ -2,55 +2,74 @@
 
 Everything goes through `super()`; nothing of TRL is copied or patched. What is overridden, and why:
 
-- `_generate_and_score_completions`: the controller may choose the prompts among candidates; its plan spreads the same
-  total of rollouts unevenly over them, and the advantages are taken by prompt id and weighted;
-- `_compute_loss`, `training_step`: the surrogate losses go to a controller that needs them;
-- what makes it fast, what a resume needs, what generates in rounds: see `fast_trainer.py`, `resumable.py`, `rounds.py`.
+- `_generate_and_score_completions`: the controller may choose the prompts among candidates; its plan
+  spreads the same total of rollouts unevenly over them, and the advantages are taken by prompt id
+  and weighted. Here and not in the sampler: accelerate reads a batch ahead, so a ragged sampler would
+  plan one step late and break a resume;
+- `_calculate_rewards`, `_generate`, `_generate_single_turn`: rewards are kept for the controller,
+  rounds replay what was collected, and the fast sampler may take the place of `generate`;
+- `_get_per_token_logps_and_entropies`, `_compute_loss`, `training_step`: the update reads less, an
+  objective may take the place of TRL's loss, and surrogate losses go to a controller that needs them;
+- `_get_train_sampler`, `_save_checkpoint`, `_load_optimizer_and_scheduler`: exact resume.
+
+The trainer owns its helpers: a session (`gdro.engines.session`), prompt ids, checkpoints, the fast
+sampler, the fast update and, where asked for, rounds.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
-from transformers import TrainerCallback
+from trl import GRPOTrainer
 
-from gdro.core.advantages import flat_advantages
 from gdro.core.errors import OptionError
-from gdro.core.types import Feedback, Floats, Metrics
-from gdro.engines.advantages import check_told
+from gdro.core.types import Floats, Ints, Plan
+from gdro.engines.blame import point_at
 from gdro.engines.interface import Controller
-from gdro.engines.trl import checkpoint, records
+from gdro.engines.session import Answer
+from gdro.engines.trl import records
+from gdro.engines.trl.advantages import batch_advantages, combined_rewards, without_signal
 from gdro.engines.trl.batch import PromptBatch, Row
-from gdro.engines.trl.candidates import candidates_of
-from gdro.engines.trl.config import GDROConfig, default_controller
-from gdro.engines.trl.ids import require_ids
-from gdro.engines.trl.losses import LossLedger, SurrogateTerms, mean_losses, surrogate_losses
-from gdro.engines.trl.rounds import RoundsTrainer, check_rounds
+from gdro.engines.trl.checkpoint import Checkpoints, Place
+from gdro.engines.trl.config import BY_SCALE_REWARDS, GDROConfig
+from gdro.engines.trl.fast_sampler import FastSampler
+from gdro.engines.trl.ids import PromptIds
+from gdro.engines.trl.loop import Loop
+from gdro.engines.trl.objective import LossTerms, Objective
+from gdro.engines.trl.rounds_collector import RoundsCollector
+from gdro.engines.trl.sampler import EpochSampler
+from gdro.engines.trl.setup import check_batch, session_of
+from gdro.engines.trl.update import Update
 
-GROUP = "gdro_group"
-ADVANTAGE = "gdro_advantage"
+CHECKPOINT_PREFIX = "checkpoint"
 
 
-class GDROTrainer(RoundsTrainer):
-    """`GRPOTrainer` with group DRO. The arguments are TRL's; `args` is a `GDROConfig`, and there are two more.
+class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
+    """`GRPOTrainer` with group DRO. The arguments are TRL's, and there are three more.
 
     Args:
-        controller: any object that meets `gdro.engines.interface.Controller`; by default the one that `args` names.
-        on_step: called on the main process with a record of each logged step (every step with `logging_steps=1`),
-            after TRL's own log and before a checkpoint of the step.
+        args: a `GDROConfig`.
+        controller: any object that meets `gdro.engines.interface.Controller`; by default the one that
+            `args` names.
+        objective: a loss in the place of TRL's; see `compute_objective`.
+        on_step: called on the main process with a record of each logged step (every step with
+            `logging_steps=1`), after TRL's own log and before a checkpoint of the step.
+
+    Attributes:
+        session: the controller's traffic (`gdro.engines.session.ControllerSession`).
+        place: where the run stands (`gdro.engines.trl.checkpoint.Place`).
 
     Raises:
-        PromptIdError: the training set has no column of unique ids.
+        PromptIdError: a prompt id that is none, or one that occurs twice.
         OptionError: options that do not go together.
-        StateError: on resume, a checkpoint without a whole state of the controller.
+        StateError: on resume, a checkpoint that cannot be gone on from.
     """
 
     def __init__(
@@ -60,193 +79,309 @@ class GDROTrainer(RoundsTrainer):
         args: GDROConfig | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
-        *,
+        *trl_arguments: Any,
         controller: Controller | None = None,
+        objective: Objective | None = None,
         on_step: Callable[[records.Record], None] | None = None,
-        **trl_arguments: Any,
+        **trl_keywords: Any,
     ) -> None:
         if args is None:
             args = GDROConfig("gdro-output")
         if not isinstance(args, GDROConfig):
             raise OptionError(f"args is a {type(args).__name__}; GDROTrainer takes a GDROConfig (same fields and more)")
-        require_ids(train_dataset, args.id_column)
-        if isinstance(controller, (str, type)):
-            raise OptionError(
-                f"controller={controller!r} is no controller yet; give GDROTrainer an object "
-                "(gdro.make_controller(...)), or the name to GDROConfig(controller=...)"
-            )
-        self.controller = default_controller(args) if controller is None else controller
-        if self.controller.mean_rollouts != args.num_generations:
-            raise OptionError(
-                f"the controller plans {self.controller.mean_rollouts} rollouts a prompt on average, "
-                f"num_generations is {args.num_generations}; make them equal"
-            )
-        if self.controller.sets_baselines and args.advantage_kind != "grpo":
-            raise OptionError(
-                f"advantage={args.advantage_kind!r} does not go with a controller that has its own baseline and "
-                "spread; use advantage='grpo' (scale_rewards='group'), or the controller's option baseline='group'"
-            )
-        check_told(self.controller, args.advantage_kind, args.advantage_ddof)
-        self._candidates = candidates_of(
-            self.controller,
-            train_dataset,
-            args.id_column,
-            args.candidates,
-            args.seed if args.data_seed is None else args.data_seed,
-        )
-        self.on_step = on_step
-        self.place = checkpoint.Place(processes=PartialState().num_processes)
+        self.prompts = PromptIds(train_dataset, args.id_column)
+        self.session = session_of(args, controller, self.prompts, self.training_rows)
+        self.objective, self.on_step = objective, on_step
+        self.checkpoints, self.update = Checkpoints(self), Update(self)
         self.stopwatch = records.Stopwatch()
-        self._ledger = LossLedger()
-        self._gathered_rewards: torch.Tensor | None = None
-        self._forward_logps: torch.Tensor | None = None
-        super().__init__(model, reward_funcs, args, train_dataset, eval_dataset, **trl_arguments)
-        self._require_full_batch()
-        check_rounds(self.args.rounds, self)
-        self.add_callback(_Loop(self))
+        self.rounds: RoundsCollector | None = None
+        self._sampler: EpochSampler | None = None
+        self._rewards_RK: torch.Tensor | None = None
+        self._indexed: Any = None
+        data = (self.prompts.dataset, eval_dataset)
+        super().__init__(model, reward_funcs, args, *data, *trl_arguments, **trl_keywords)
+        check_batch(self.args, self.controller, len(self.train_dataset) if self.prompts.can_choose else None)
+        if args.rounds is not None:
+            self.rounds = RoundsCollector(self, args.rounds)
+        self.fast_sampler = FastSampler(self)
+        self.update.prepare()
+        self.add_callback(Loop(self))
 
-    # --- the plan -----------------------------------------------------------------------------------------------
+    @property
+    def controller(self) -> Controller:
+        """Who decides."""
+        return self.session.controller
+
+    @property
+    def place(self) -> Place:
+        """Where the run stands."""
+        return self.checkpoints.place
+
+    @property
+    def text_alone(self) -> bool:
+        """Whether nothing but text is read and made: no tools, images, environments, or a rollout
+        function of the user's."""
+        special = self.tools or self.rollout_func is not None or self.environment_factories is not None
+        return not special and not self._is_vlm
+
+    @property
+    def generate_every(self) -> int:
+        """Forward-backward passes between two generation batches."""
+        return int(self.args.steps_per_generation * self.num_iterations)
+
+    @property
+    def steps_an_epoch(self) -> int | None:
+        """Optimizer steps in a pass over the training set; None for a stream."""
+        if not self.prompts.can_choose:
+            return None
+        batches = len(self.train_dataset) // self._prompts_a_batch
+        passes: int = batches * self.generate_every
+        return max(1, math.ceil(passes / int(self.args.gradient_accumulation_steps)))
+
+    @property
+    def steps_spent(self) -> int:
+        """Steps done; with `rounds_within_budget`, steps of one round that the rollouts so far would
+        be."""
+        if self.rounds is None or not self.args.rounds_within_budget:
+            return int(self.state.global_step)
+        return self.rounds.steps_spent
+
+    def why_not_fast(self) -> str | None:
+        """Why TRL's own generation is used, or None when the fast sampler is."""
+        return self.fast_sampler.why_not
+
+    # --- the batch ---------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[Row]) -> dict[str, Any]:
-        """Plan, generate a ragged batch of the same size, observe, and weigh. Evaluation is left to TRL."""
+        """Plan, generate a ragged batch of the same size, observe, and weigh. Evaluation is TRL's."""
         if not self.model.training:
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
             return output
         rows: list[Row] = gather_object(inputs) if self.accelerator.num_processes > 1 else inputs
-        batch = PromptBatch.from_rows(rows, self.args.id_column, self.num_generations)
-        if self._candidates is not None:
-            batch = self._candidates.choose(batch, number=self.place.rollouts_total // len(rows))
-        kept = None
-        if self.args.rounds is not None:
-            batch, kept = self.in_rounds(self.args.rounds, batch)
-        plan = self.controller.plan(batch.ids)
-        answered = False
+        number = self.place.batches
         try:
-            groups = batch.ragged(plan, len(rows), even=kept is not None)
-            mine = slice(
-                self.accelerator.process_index * len(inputs),
-                (self.accelerator.process_index + 1) * len(inputs),
-            )
-            output = super()._generate_and_score_completions([dict(batch.rows[group]) for group in groups[mine]])
-            rewards = self._combined_rewards()
-            with self._timed("score"):
-                feedback = self.controller.observe(batch.ids, batch.split(rewards, plan))
-            answered = True
-        finally:
-            if not answered:
-                self.controller.cancel(plan)
-        if kept is not None and kept.baselines is not None:
-            feedback = replace(feedback, baselines=kept.baselines, deviations=kept.deviations)
-        scale = feedback.weights * self._rollout_scale(plan.rollouts)
-        self._weigh(output, rewards, groups, mine, scale, feedback)
-        self._ledger.start(batch.ids)
+            drawn = self.prompts.batch(rows, self.num_generations, number)
+            chosen = self.session.choose(dict(zip(drawn.ids, drawn.rows, strict=True)), number)
+            batch = PromptBatch(tuple(chosen), tuple(chosen.values()))
+            return self._planned(batch, len(inputs))
+        except BaseException as error:
+            self.session.abandon()
+            point_at(error)
+            raise
+
+    def _planned(self, batch: PromptBatch, local: int) -> dict[str, Any]:
+        """The batch's rollouts, generated, scored and weighed; `local` of them on this process."""
+        kept = None
+        if self.rounds is not None:
+            batch, kept = self.rounds.collect(batch)
+        plan = self.session.plan(batch.ids)
+        groups = batch.ragged(plan, even=kept is not None)
+        first = self.accelerator.process_index * local
+        mine = slice(first, first + local)
+        rows = [dict(batch.rows[group]) for group in groups[mine]]
+        output: dict[str, Any] = super()._generate_and_score_completions(rows)
+        rewards_RK, self._rewards_RK = self._rewards_RK, None
+        assert rewards_RK is not None, "TRL asks for rewards once a generation batch"
+        rewards = combined_rewards(rewards_RK, self.reward_weights)
+        with self._timed("score"):
+            answer = self.session.observe(batch.scored(rewards, plan))
+        if kept is not None:
+            answer = kept.against(answer, plan)
+        self._weigh(output, rewards_RK.double().cpu().numpy(), rewards, groups, mine, answer, plan)
+        self.update.ledger.start(batch.ids)
+        self.place.batches += 1
         if kept is None:
-            self._count(len(rows))
-        self._log_controller(self.controller.metrics())
+            self.count(len(groups))
+        for name, value in self.session.metrics().items():
+            self._metrics["train"][name].append(value)
         return output
 
-    def _rollout_scale(self, rollouts: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
-        """(M,) nbar / n_i, or 1 with row weighting."""
-        scale: Floats = self.num_generations / rollouts if self.args.weighting == "prompt" else np.ones(len(rollouts))
-        return scale
-
-    def _combined_rewards(self) -> Floats:
-        """(R,) weighted sum of the rewards over all processes; NaN where no function gave one."""
-        stashed, self._gathered_rewards = self._gathered_rewards, None
-        assert stashed is not None
-        weighted = (stashed * self.reward_weights.to(stashed.device)).nansum(dim=1)
-        weighted[torch.isnan(stashed).all(dim=1)] = torch.nan
-        rewards: Floats = weighted.double().cpu().numpy()
-        return rewards
-
     def _weigh(
-        self, output: dict[str, Any], rewards: Floats, groups: Any, mine: slice, scale: Floats, feedback: Feedback
+        self,
+        output: dict[str, Any],
+        rewards_RK: Floats,
+        rewards: Floats,
+        groups: Ints,
+        mine: slice,
+        answer: Answer,
+        plan: Plan,
     ) -> None:
         """Replace TRL's advantages (which assume equal groups) in the batch and in TRL's logs."""
-        args = self.args
-        by_group = flat_advantages(
-            rewards, groups, args.advantage_kind, ddof=args.advantage_ddof, clip=args.advantage_clip
-        )
-        own = feedback.own_advantages(rewards, groups, args.advantage_clip)
-        advantages = by_group if own is None else own
-        weighted = torch.from_numpy(advantages * scale[groups]).float()
-        device = output["advantages"].device
-        output["advantages"] = weighted[mine].to(device)
-        if self.controller.needs_losses:
-            output[GROUP] = torch.from_numpy(groups[mine]).to(device)
-            output[ADVANTAGE] = torch.from_numpy(advantages[mine]).float().to(device)
-        logged = self._logs["advantages"]
-        for _ in range(min(len(logged), weighted.numel())):
-            logged.pop()
-        logged.extend(weighted.tolist())
-        low, high = np.full(len(scale), np.inf), np.full(len(scale), -np.inf)
-        np.minimum.at(low, groups, rewards)
-        np.maximum.at(high, groups, rewards)
-        self._metrics["train"]["frac_reward_zero_std"][-1] = float((low == high)[groups].mean())
+        args, device = self.args, output["advantages"].device
+        weights = self.reward_weights.double().cpu().numpy()
+        kind, ddof, clip = args.advantage_kind, args.advantage_ddof, args.advantage_clip
+        own = batch_advantages(rewards_RK, rewards, weights, groups, answer, kind, ddof, clip)
+        if not self._is_trls(answer, plan):
+            weighted = torch.from_numpy(own * answer.factors[groups]).float()
+            output["advantages"] = weighted[mine].to(device)
+            logged = self._logs["advantages"]
+            for _ in range(min(len(logged), weighted.numel())):
+                logged.pop()
+            logged.extend(weighted.tolist())
+        output |= self.update.columns(groups[mine], own[mine], rewards[mine])
+        self._metrics["train"]["frac_reward_zero_std"][-1] = without_signal(rewards, groups)
 
-    def _count(self, rollouts: int) -> None:
+    def _is_trls(self, answer: Answer, plan: Plan) -> bool:
+        """Whether TRL's own float32 advantages, of equal groups in order, are what is wanted: they are
+        kept then, so that a uniform run is stock TRL's to the last bit whatever the rewards."""
+        args = self.args
+        chosen = args.advantage in (None, BY_SCALE_REWARDS[args.scale_rewards])
+        equal = bool((answer.factors == 1.0).all()) and np.ptp(plan.rollouts) == 0
+        stock = chosen and args.advantage_ddof == 1 and args.advantage_clip is None
+        none_of_its_own = answer.feedback is None or answer.feedback.baselines is None
+        return equal and stock and none_of_its_own
+
+    def count(self, rollouts: int) -> None:
+        """Count rollouts that TRL has just generated, and their tokens."""
         self.place.rollouts_total += rollouts
         mean_length = self._metrics["train"]["completions/mean_length"][-1]
         self.place.tokens_total += round(mean_length * rollouts)
 
-    def _log_controller(self, metrics: Metrics) -> None:
-        for name, value in records.flatten(metrics).items():
-            self._metrics["train"][name].append(value)
-
-    # --- rewards and generation -----------------------------------------------------------------------------------
+    # --- generation and rewards --------------------------------------------------------------------
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """TRL's, kept for the controller: (R, functions) over all processes."""
-        with self._timed("score"):
-            rewards: torch.Tensor = super()._calculate_rewards(*args, **kwargs)
-        self._gathered_rewards = rewards
+        """(R, functions) over all processes: TRL's, kept for the controller, or a replay's."""
+        rewards = None if self.rounds is None else self.rounds.rewards()
+        if rewards is None:
+            with self._timed("score"):
+                rewards = super()._calculate_rewards(*args, **kwargs)
+        self._rewards_RK = rewards
         return rewards
 
     def _generate(self, prompts: list[Any]) -> Any:
+        """TRL's, or what rounds have kept."""
+        replayed = None if self.rounds is None else self.rounds.generation()
+        if replayed is not None:
+            return replayed
         with self._timed("generate"):
             return super()._generate(prompts)
 
-    # --- the update -------------------------------------------------------------------------------------------------
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: Any,
+        num_generations: int,
+        **kwargs: Any,
+    ) -> Any:
+        """The fast sampler where it applies, else TRL's; one completion a row in either.
+
+        vLLM's server mode would take every `num_generations`-th prompt for a group, so a training
+        batch presents groups of one.
+        """
+        if self.why_not_fast() is None and images is None and not multimodal_fields:
+            return self.fast_sampler.sample(prompt_ids), None
+        ragged = 1 if self.model.training else num_generations
+        return super()._generate_single_turn(prompt_ids, images, multimodal_fields, ragged, **kwargs)
+
+    # --- the update --------------------------------------------------------------------------------
+
+    def compute_objective(self, terms: LossTerms) -> torch.Tensor:
+        """The loss of a micro-batch in the place of TRL's, when the trainer has an `objective`.
+
+        Override it, or give `objective`. It is called once a pass, in training only.
+        """
+        assert self.objective is not None
+        return self.objective(terms)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """TRL's loss on the rollouts that have a gradient; their surrogate losses go to the ledger."""
+        """The loss on the rollouts that have a gradient; evaluation is TRL's."""
         if not self.model.training:
             evaluated: torch.Tensor = super()._compute_loss(model, inputs)
             return evaluated
-        if GROUP in inputs:
-            self._ledger.count(inputs[GROUP])
-        inputs = self._without_dead_rows(inputs)
-        loss: torch.Tensor = super()._compute_loss(model, inputs)
-        logps, self._forward_logps = self._forward_logps, None
-        if GROUP in inputs and logps is not None:
-            mask = inputs["completion_mask"]
-            losses = surrogate_losses(
-                logps,
-                inputs.get("old_per_token_logps"),
-                inputs.get("ref_per_token_logps"),
-                inputs[ADVANTAGE],
-                mask * inputs["tool_mask"] if "tool_mask" in inputs else mask,
-                SurrogateTerms(self.epsilon_low, self.epsilon_high, self.beta),
-            )
-            self._ledger.add(inputs[GROUP], losses)
+        inputs = self.update.begin(inputs)
+        if self.objective is not None:
+            loss = self.compute_objective(self.update.terms(model, inputs))
+        else:
+            loss = super()._compute_loss(model, inputs)
+        self.update.end(inputs)
         return loss
 
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        """The log-probabilities of a training pass are kept for the surrogate losses."""
-        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if self.controller.needs_losses and torch.is_grad_enabled():
-            self._forward_logps = result[0].detach()
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """TRL's, or the same from prompts read once."""
+        whole = batch_size is None or batch_size >= len(input_ids)
+        if self.update.shares_prefix and whole and kwargs.get("pixel_values") is None:
+            entropy = bool(kwargs.get("compute_entropy"))
+            result: Any = self.update.logps(model, input_ids, attention_mask, logits_to_keep, entropy)
+        else:
+            result = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs
+            )
+        self.update.keep(result[0])
         return result
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """TRL's; after the last pass over a generation batch, its losses go to the controller."""
         loss: torch.Tensor = super().training_step(*args, **kwargs)
-        if self.controller.needs_losses and self._step % self._generate_every == 0:
-            packed = self.accelerator.gather(self._ledger.packed().to(self.accelerator.device)[None])
-            self.controller.observe_losses(self._ledger.prompt_ids, mean_losses(packed))
+        if self.controller.needs_losses and self._step % self.generate_every == 0:
+            self.session.observe_losses(self.update.losses())
         return loss
 
-    # --- logs -----------------------------------------------------------------------------------------------------
+    # --- the loop ----------------------------------------------------------------------------------
+
+    @property
+    def _prompts_a_batch(self) -> int:
+        """Distinct prompts in a generation batch."""
+        return int(self.args.generation_batch_size // self.num_generations)
+
+    def training_rows(self, places: Sequence[int]) -> list[Row]:
+        """Rows of a training set that can be indexed, with the columns that the loader gives."""
+        if self._indexed is None:
+            self._indexed = self.train_dataset
+            if self.args.remove_unused_columns:
+                self._indexed = self._remove_unused_columns(self.train_dataset, description="training")
+        return [self._indexed[place] for place in places]
+
+    def _set_signature_columns_if_needed(self) -> None:
+        """TRL's, and the id column, so that `remove_unused_columns=True` leaves it."""
+        super()._set_signature_columns_if_needed()
+        columns: list[str] = self._signature_columns
+        if self.args.id_column not in columns:
+            columns.append(self.args.id_column)
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        """TRL's order of prompts, epoch by epoch."""
+        self._sampler = EpochSampler(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self._prompts_a_batch,
+            repeat_count=self.generate_every,
+            shuffle=self.shuffle_dataset,
+            seed=self.args.seed,
+        )
+        return self._sampler
+
+    def start_epoch(self) -> None:
+        """Tell the sampler which epoch the run stands in. Called at the start of each."""
+        if self._sampler is not None and self.steps_an_epoch is not None:
+            self._sampler.set_epoch(self.state.global_step // self.steps_an_epoch)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """TRL's; with `rounds_within_budget` its course follows the rollouts spent."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self.rounds is not None and self.args.rounds_within_budget:
+            return self.rounds.follow(scheduler)
+        return scheduler
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The session's state first, so that a checkpoint which TRL finished writing is whole."""
+        name = f"{CHECKPOINT_PREFIX}-{self.state.global_step}"
+        self.checkpoints.save(Path(self._get_output_dir(trial=trial)) / name)
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint_folder: str | None) -> None:
+        """TRL's, then the session's state and the place in the generation batch."""
+        super()._load_optimizer_and_scheduler(checkpoint_folder)
+        if checkpoint_folder is not None:
+            self.checkpoints.load(Path(checkpoint_folder))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's logs with the seconds of each phase; the record of the step goes to `on_step`."""
@@ -267,34 +402,6 @@ class GDROTrainer(RoundsTrainer):
             )
             self.on_step(record)
 
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
+    def _timed(self, phase: str) -> AbstractContextManager[None]:
         """Add the seconds of a block of training to a phase."""
-        start = time.perf_counter()
-        yield
-        if self.model.training:
-            self.stopwatch.add(phase, time.perf_counter() - start)
-
-
-class _Loop(TrainerCallback):  # type: ignore[misc]
-    """Starts the sampler's epoch, times whole steps, ends a run whose rollouts are spent.
-
-    Holds nothing that a checkpoint would need.
-    """
-
-    def __init__(self, trainer: GDROTrainer) -> None:
-        self.trainer = trainer
-        self.began = 0.0
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Before the epoch's data loader is iterated."""
-        self.trainer.start_epoch()
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Before the first pass of a step."""
-        self.began = time.perf_counter()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """After the optimizer."""
-        self.trainer.stopwatch.add("step", time.perf_counter() - self.began)
-        self.trainer.stop_when_spent(control)
+        return self.stopwatch.timed(phase) if self.model.training else nullcontext()

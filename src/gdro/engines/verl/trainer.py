@@ -25,14 +25,16 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.debug import marked_timer
 
-from gdro.core.errors import OptionError, StateError
-from gdro.core.state import load_state, save_state, state_hash
+from gdro.core.errors import OptionError
+from gdro.core.state import state_hash
 from gdro.core.types import Floats
-from gdro.engines.verl.candidates import Candidates, candidates_of
-from gdro.engines.verl.exchange import Exchange
+from gdro.engines.candidates import CandidatePool
+from gdro.engines.session import ControllerSession
+from gdro.engines.states import load_session, save_session
+from gdro.engines.verl.bridge import VerlBridge, candidates_of
 from gdro.engines.verl.ids import prompt_ids
 from gdro.engines.verl.losses import FACTOR, GROUP, ppo_loss_with_sums, take_sums
-from gdro.engines.verl.settings import build_controller, read_settings
+from gdro.engines.verl.settings import advantage_of, build_controller, read_settings
 
 STATE_FILE = "gdro.npz"
 
@@ -50,7 +52,11 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
     def __init__(self, config: DictConfig) -> None:
         plain = OmegaConf.to_container(config, resolve=True)
         self.settings = read_settings(plain)
-        self.exchange = Exchange(build_controller(self.settings, plain), self.settings.weighting)
+        stated = self.settings.range_stated
+        self.session: ControllerSession[Any] = ControllerSession(
+            build_controller(self.settings, plain), self.settings.weighting, range_stated=stated
+        )
+        self.bridge = VerlBridge(self.session, advantage_of(plain))
         config.trainer.v1.trainer_mode = "sync"  # verl compares this string to know what kind of trainer it runs
         super().__init__(config)
         meaning = "a prompt counts once" if self.settings.weighting == "prompt" else "a prompt counts by its rollouts"
@@ -61,25 +67,27 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
     def _setup(self) -> None:
         super()._setup()
         seed = self.config.data.get("seed") or 0
-        self.candidates = candidates_of(self.exchange.controller, self.train_dataset, self.settings.candidates, seed)
-        if self.exchange.controller.needs_losses:
+        controller = self.session.controller
+        self.session.pool = candidates_of(controller, self.train_dataset, self.settings.candidates, seed)
+        if controller.needs_losses:
             actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
             prompts = self.config.data.train_batch_size
             self.actor_rollout_wg.set_loss_fn(partial(ppo_loss_with_sums, actor, prompts))
 
     def _next_train_batch(self, num_prompts: int | None = None) -> TensorDict:
         batch = super()._next_train_batch(num_prompts)
-        if self.candidates is not None:
+        if self.session.pool is not None:
             with marked_timer("gdro_select", self.timing_raw):
-                batch = self._chosen(batch, self.candidates)
+                batch = self._chosen(batch, self.session.pool)
         with marked_timer("gdro_plan", self.timing_raw):
-            rollouts = self.exchange.plan(_ids(batch), _column(batch, "uid"))
+            rollouts = self.bridge.plan(_ids(batch), _column(batch, "uid"))
         batch["__rollout_n__"] = torch.from_numpy(rollouts.copy())
         return batch
 
-    def _chosen(self, batch: TensorDict, candidates: Candidates) -> TensorDict:
-        """The prompts that the controller trains on in place of the batch, made as verl makes a batch of its own."""
-        columns = collate_fn(candidates.choose(_ids(batch), self.global_steps))
+    def _chosen(self, batch: TensorDict, pool: CandidatePool[Any]) -> TensorDict:
+        """The prompts that the controller trains on in place of the batch, made as verl makes a
+        batch of its own: all from the training set, since the batch holds no samples any more."""
+        columns = collate_fn(pool.rows(pool.choose(_ids(batch), self.global_steps), {}))
         columns["uid"] = np.array(_column(batch, "uid"), dtype=object)
         chosen = tu.get_tensordict(columns)
         tu.assign_non_tensor_data(chosen, "global_steps", self.global_steps)
@@ -92,11 +100,11 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
             fields = ["rm_scores", "advantages"]
             data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
             scores_R = np.array([float(row.double().sum()) for row in data["rm_scores"].unbind()])
-            answer = self.exchange.observe(batch.keys, is_padding, scores_R)
-            metrics.update(self.exchange.metrics())
+            answer = self.bridge.observe(batch.keys, is_padding, scores_R)
+            metrics.update(self.session.metrics())
             weighted = _scaled(data["advantages"], answer.factors_R, answer.advantages_R)
             fields_out = {"advantages": weighted}
-            if self.exchange.controller.needs_losses:
+            if self.session.controller.needs_losses:
                 fields_out[GROUP] = torch.from_numpy(answer.rows.prompts_R)
                 fields_out[FACTOR] = torch.from_numpy(answer.factors_R).float()
             # The meta that comes back names the new fields; the workers read only what it names.
@@ -108,14 +116,14 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._update_actor(batch, metrics)
-        if self.exchange.controller.needs_losses:
-            self.exchange.observe_losses(*take_sums(metrics, self.config.data.train_batch_size))
+        if self.session.controller.needs_losses:
+            self.bridge.observe_losses(*take_sums(metrics, self.config.data.train_batch_size))
         return batch
 
     def _save_checkpoint(self) -> None:
         folder = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
         folder.mkdir(parents=True, exist_ok=True)
-        save_state(folder / STATE_FILE, self.exchange.state_dict())
+        save_session(folder / STATE_FILE, self.session, {"engine": "verl's trainer gdro"}, {})
         super()._save_checkpoint()  # names this checkpoint the latest, so it comes last
 
     def _load_checkpoint(self) -> None:
@@ -123,16 +131,11 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
         if self.global_steps == 0:
             return
         path = self._resumed_folder() / STATE_FILE
-        if path.exists():
-            self.exchange.load_state_dict(load_state(path))
-            logger.info("gdro: restored %s, state %s", path, state_hash(self.exchange.state_dict()))
-        elif self.settings.fresh:
+        if self.settings.fresh and not path.exists():
             logger.warning("gdro: %s does not exist; the controller starts empty (gdro.fresh=true)", path)
-        else:
-            raise StateError(
-                f"{path} does not exist: this checkpoint was saved without gdro. Set +gdro.fresh=true to start the "
-                "controller empty, or trainer.resume_mode=disable to start over"
-            )
+            return
+        load_session(path, self.session, fresh="+gdro.fresh=true")
+        logger.info("gdro: restored %s, state %s", path, state_hash(self.session.state_dict()))
 
     def _resumed_folder(self) -> Path:
         if self.config.trainer.resume_mode == "resume_path":

@@ -10,13 +10,18 @@ import pytest
 
 import gdro
 from gdro.core.errors import PlanError, RewardError
-from gdro.engines.tinker.exchange import MAX_SKIPS, Batch, Exchange
+from gdro.engines.session import ControllerSession
+from gdro.engines.tinker.bridge import Batch
 
 IDS = [f"toy/{place}" for place in range(5)]
 
 
-def exchange(weighting: str = "prompt", **options: object) -> Exchange:
-    return Exchange(gdro.make_controller("joint", mean_rollouts=4, **options), weighting)
+def session(weighting: str = "prompt") -> ControllerSession:
+    return ControllerSession(gdro.make_controller("joint", mean_rollouts=4), weighting)
+
+
+def opened(one: ControllerSession, answered=lambda: None) -> Batch:
+    return Batch(one, IDS, answered)
 
 
 def rewards_of(batch: Batch) -> list[list[float]]:
@@ -34,17 +39,17 @@ def gather(batch: Batch, rewards: list[list[float]]) -> list[float]:
 
 @pytest.mark.parametrize("weighting", ["prompt", "row"])
 def test_factors_are_those_of_the_core_whatever_the_order_of_reports(weighting: str) -> None:
-    one, bare = exchange(weighting), gdro.make_controller("joint", mean_rollouts=4)
+    one, bare = session(weighting), gdro.make_controller("joint", mean_rollouts=4)
     calls = []
     for _ in range(6):
-        batch = one.open(IDS, lambda: calls.append(1))
+        batch = opened(one, lambda: calls.append(1))
         plan = bare.plan(IDS)
         assert plan.rollouts.tolist() == batch.plan.rollouts.tolist()
         assert plan.total == 4 * len(IDS)
         factors = gather(batch, rewards_of(batch))
         expected = bare.observe(IDS, rewards_of(batch)).weights
         if weighting == "prompt":
-            expected = expected * 4 / plan.rollouts
+            expected = expected * (4 / plan.rollouts)
         np.testing.assert_array_equal(factors, expected)
     assert len(set(plan.rollouts.tolist())) > 1
     assert len(calls) == 6
@@ -54,8 +59,8 @@ def test_factors_are_those_of_the_core_whatever_the_order_of_reports(weighting: 
 
 
 def test_a_short_group_costs_the_step_but_not_the_run(caplog: pytest.LogCaptureFixture) -> None:
-    one = exchange()
-    batch = one.open(IDS, lambda: None)
+    one = session()
+    batch = opened(one)
     rewards = rewards_of(batch)
     rewards[2] = rewards[2][1:]
     with caplog.at_level(logging.WARNING):
@@ -64,21 +69,13 @@ def test_a_short_group_costs_the_step_but_not_the_run(caplog: pytest.LogCaptureF
     np.testing.assert_allclose(factors, [1, 1, 4 / 3, 1, 1])
     assert one.skipped == 1
     assert one.controller.steps_seen == 0
-    gather(one.open(IDS, lambda: None), rewards_of(batch))
+    gather(opened(one), rewards_of(batch))
     assert one.controller.steps_seen == 1
 
 
-def test_a_run_stops_when_it_never_learns() -> None:
-    one = exchange()
-    for _ in range(MAX_SKIPS - 1):
-        gather(one.open(IDS, lambda: None), [[]] * 5)
-    with pytest.raises(PlanError, match="10 batches in a row"):
-        gather(one.open(IDS, lambda: None), [[]] * 5)
-
-
 def test_a_refused_reward_reaches_every_group_and_the_next_batch() -> None:
-    one = exchange()
-    batch = one.open(IDS, lambda: None)
+    one = session()
+    batch = opened(one)
     rewards = rewards_of(batch)
     rewards[1][0] = float("nan")
 
@@ -88,13 +85,13 @@ def test_a_refused_reward_reaches_every_group_and_the_next_batch() -> None:
     answers = asyncio.run(run())
     assert [type(answer) for answer in answers] == [PlanError] * 4 + [RewardError]
     assert "toy/1" in str(answers[-1])
-    with pytest.raises(PlanError, match="before the last one was answered"):
-        one.open(IDS, lambda: None)
+    with pytest.raises(PlanError, match="the rewards of the last batch were refused: RewardError: prompt 'toy/1'"):
+        opened(one)
 
 
 def test_only_the_first_report_of_a_group_counts() -> None:
-    one = exchange()
-    batch = one.open(IDS, lambda: None)
+    one = session()
+    batch = opened(one)
     rewards = rewards_of(batch)
 
     async def run() -> list[float]:

@@ -1,4 +1,4 @@
-"""The exchange of plans, rewards and factors: missing rollouts, strange rows, metrics and state."""
+"""verl's rows and uids in front of a session: missing rollouts, strange rows, factors."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ import numpy as np
 import pytest
 
 import gdro
-from gdro.core.errors import PlanError, RewardError, StateError
-from gdro.engines.verl.exchange import MAX_SKIPS, Exchange
+from gdro.core.errors import PlanError, RewardError
+from gdro.engines.session import ControllerSession
+from gdro.engines.verl.bridge import VerlBridge
 from gdro.engines.verl.rows import read_rows
 
 IDS = [f"toy/{place}" for place in range(6)]
 UIDS = [f"u{place}" for place in range(6)]
 
 
-def exchange(name: str = "joint", weighting: str = "prompt", **options: object) -> Exchange:
-    return Exchange(gdro.make_controller(name, mean_rollouts=4, **options), weighting)
+def bridge(name: str = "joint", weighting: str = "prompt", **options: object) -> VerlBridge:
+    return VerlBridge(ControllerSession(gdro.make_controller(name, mean_rollouts=4, **options), weighting))
 
 
 def keys_for(rollouts: np.ndarray) -> list[str]:
     return [f"{uid}_{session}_0" for uid, n in zip(UIDS, rollouts, strict=True) for session in range(n)]
 
 
-def step(one: Exchange, scores=lambda keys: np.arange(len(keys)) % 3 / 2.0):
+def step(one: VerlBridge, scores=lambda keys: np.arange(len(keys)) % 3 / 2.0):
     keys = keys_for(one.plan(IDS, UIDS))
     return keys, one.observe(keys, [False] * len(keys), scores(keys))
 
 
 def test_prompt_weighting_gives_every_prompt_the_same_total() -> None:
-    one = exchange("rollout_gdro")
+    one = bridge("rollout_gdro")
     passes = np.array([0, 1, 1, 1, 1, 1])  # prompt 0 never succeeds, the others do half of the time
     for _ in range(4):
         _, answer = step(
@@ -43,41 +44,41 @@ def test_prompt_weighting_gives_every_prompt_the_same_total() -> None:
 
 
 def test_uniform_leaves_verl_alone() -> None:
-    _, answer = step(exchange("uniform"))
+    _, answer = step(bridge("uniform"))
     assert (answer.factors_R == 1.0).all()
 
 
 def test_a_missing_rollout_costs_one_step_and_is_counted(caplog: pytest.LogCaptureFixture) -> None:
-    one = exchange()
+    one = bridge()
     keys = keys_for(one.plan(IDS, UIDS))
-    before = one.controller.steps_seen
+    before = one.session.controller.steps_seen
     with caplog.at_level(logging.WARNING):
         answer = one.observe(keys[1:], [False] * (len(keys) - 1), np.zeros(len(keys) - 1))
     assert "'toy/0' with 3 of 4" in caplog.text
-    assert one.metrics()["gdro/skipped_steps"] == 1.0
-    assert one.controller.steps_seen == before
+    assert one.session.metrics()["gdro/skipped_steps"] == 1.0
+    assert one.session.controller.steps_seen == before
     np.testing.assert_allclose(answer.factors_R[:3], 4 / 3)
     step(one)
-    assert one.controller.steps_seen == before + 1
+    assert one.session.controller.steps_seen == before + 1
 
 
-def test_ten_such_steps_in_a_row_stop_the_run() -> None:
-    one = exchange()
-    for _ in range(MAX_SKIPS - 1):
-        keys = keys_for(one.plan(IDS, UIDS))
-        one.observe(keys[:-1], [False] * (len(keys) - 1), np.zeros(len(keys) - 1))
-    one.plan(IDS, UIDS)
-    with pytest.raises(PlanError, match=f"{MAX_SKIPS} batches in a row"):
-        one.observe(keys[:-1], [False] * (len(keys) - 1), np.zeros(len(keys) - 1))
-    assert one.skipped == MAX_SKIPS
+def test_the_one_rollout_left_of_a_group_trains_nothing() -> None:
+    """verl gives it its raw reward as advantage."""
+    one = bridge()
+    keys = keys_for(one.plan(IDS, UIDS))
+    left = [key for key in keys if not key.startswith("u0") or key == "u0_2_0"]
+    answer = one.observe(left, [False] * len(left), np.ones(len(left)))
+    assert answer.rows.counts[0] == 1
+    assert (answer.factors_R[answer.rows.prompts_R == 0] == 0.0).all()
+    assert (answer.factors_R[answer.rows.prompts_R > 0] == 1.0).all()
 
 
 def test_losses_after_a_skipped_step_are_dropped() -> None:
-    one = exchange("paper")
+    one = bridge("paper")
     keys = keys_for(one.plan(IDS, UIDS))
     one.observe(keys[:-1], [False] * (len(keys) - 1), np.zeros(len(keys) - 1))
     one.observe_losses(np.zeros(6), 23.0)
-    assert one.controller.state_dict()["awaiting_losses"] == []
+    assert one.session.controller.state_dict()["awaiting_losses"] == []
 
 
 def test_rows_of_other_prompts_and_strange_keys_are_refused() -> None:
@@ -88,32 +89,7 @@ def test_rows_of_other_prompts_and_strange_keys_are_refused() -> None:
 
 
 def test_a_nan_score_names_the_prompt() -> None:
-    one = exchange()
+    one = bridge()
     keys = keys_for(one.plan(IDS, UIDS))
     with pytest.raises(RewardError, match="toy/"):
         one.observe(keys, [False] * len(keys), np.full(len(keys), np.nan))
-
-
-def test_plans_and_answers_alternate() -> None:
-    one = exchange()
-    with pytest.raises(PlanError, match="never planned"):
-        one.observe([], [], np.zeros(0))
-    one.plan(IDS, UIDS)
-    with pytest.raises(PlanError, match="waits for its rewards"):
-        one.plan(IDS, UIDS)
-
-
-def test_metrics_are_flat_finite_numbers() -> None:
-    one = exchange(bins=5)
-    for _ in range(3):
-        step(one)
-    metrics = one.metrics()
-    assert metrics["gdro/step"] == 3.0
-    assert metrics["gdro/prompt_mean"] == 1.0
-    assert any(key.startswith("gdro/rollouts/bin_") for key in metrics)
-    assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
-
-
-def test_state_of_another_kind_is_refused() -> None:
-    with pytest.raises(StateError, match="not a state of gdro's verl plug-in"):
-        exchange().load_state_dict({"weights": 1})

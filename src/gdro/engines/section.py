@@ -1,0 +1,78 @@
+"""The `gdro` section of an engine's own configuration, as verl and slime have it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from gdro.controllers.registry import SLOTS, controller_options
+from gdro.core.errors import OptionError
+from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller
+from gdro.engines.interface import Controller
+from gdro.engines.session import Weighting
+
+OWN_KEYS = ("controller", "weighting", "fresh", "candidates")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What stands under `gdro`.
+
+    Attributes:
+        controller: a name, or a composition, as `gdro.make_controller` takes it.
+        weighting: see `gdro.engines.session.ControllerSession`.
+        fresh: start with an empty controller where a resumed checkpoint has no gdro state.
+        candidates: prompts offered to a controller that selects per prompt trained on; None for its
+            own number.
+        options: every other key, given to the controller.
+    """
+
+    controller: str | Mapping[str, Any] = DEFAULT_CONTROLLER
+    weighting: Weighting = "prompt"
+    fresh: bool = False
+    candidates: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def range_stated(self) -> bool:
+        """Whether the user said which rewards to expect."""
+        composition = {} if isinstance(self.controller, str) else self.controller
+        return "reward_range" in {**composition, **self.options}
+
+    def build(self, traits: EngineTraits) -> Controller:
+        """The controller that the section names.
+
+        Raises:
+            OptionError: an option that is unknown or out of range, or one that this engine, as it is
+                set up, cannot go with.
+        """
+        known = {*SLOTS, *(controller_options(self.controller) if isinstance(self.controller, str) else self.options)}
+        for key in self.options.keys() - known:
+            if near := difflib.get_close_matches(key, OWN_KEYS, n=1, cutoff=0.8):
+                raise OptionError(f"gdro has no option {key!r}; did you mean {near[0]!r}?")
+        return build_controller(self.controller, self.options, traits, self.candidates)
+
+
+def read_section(section: Any) -> Section:
+    """The section, from plain nested dictionaries; None for one that is not there.
+
+    Raises:
+        OptionError: a `gdro` key of the wrong kind.
+    """
+    section = section or {}
+    if not isinstance(section, Mapping):
+        raise OptionError(f"gdro={section!r} must hold keys, such as controller: {DEFAULT_CONTROLLER}")
+    controller = section.get("controller", Section().controller)
+    weighting, fresh = section.get("weighting", "prompt"), section.get("fresh", False)
+    if not isinstance(controller, (str, Mapping)):
+        raise OptionError(f"gdro.controller={controller!r} must be the name of a controller, or a composition")
+    if weighting not in get_args(Weighting):
+        raise OptionError(f"gdro.weighting={weighting!r} must be prompt or row")
+    if not isinstance(fresh, bool):
+        raise OptionError(f"gdro.fresh={fresh!r} must be true or false")
+    options = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in section.items() if key not in OWN_KEYS
+    }
+    return Section(controller, weighting, fresh, section.get("candidates"), options)

@@ -1,0 +1,357 @@
+"""One controller behind an engine's batches: plan, generate, answer; the same in every engine.
+
+An adapter sorts what its engine brings by prompt id and asks this class. A batch goes
+
+    choose -> plan -> (generation, rewards) -> observe -> advantages [-> observe_losses]
+
+and ends in `observe` or, when the engine fails in between, in `abandon`. Rewards may be missing:
+a rollout that crashed, a completion that no reward function scored. They are counted, and their
+rollouts have no advantage; see `observe` for what the controller learns then.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gdro.core.advantages import AdvantageKind, flat_advantages
+from gdro.core.errors import OptionError, PlanError, StateError
+from gdro.core.state import read_int, read_state
+from gdro.core.types import Feedback, Floats, Ints, Metrics, Plan
+from gdro.engines.candidates import CandidatePool
+from gdro.engines.interface import Controller
+
+Row = TypeVar("Row")
+Weighting = Literal["prompt", "row"]
+
+MAX_SKIPS = 10
+"""Batches in a row that taught the controller nothing, after which a run stops."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the rewards of a batch of M prompts were answered with.
+
+    Attributes:
+        prompt_ids: (M,) in the order of the plan.
+        counts: (M,) rewards that came.
+        weights: (M,) the controller's; 1 for a prompt it learned nothing of.
+        factors: (M,) of the advantages: the weights, and with weighting `prompt` nbar / n_i.
+        feedback: what own baselines come from; None where there are none.
+        learned: whether the controller took the batch in.
+    """
+
+    prompt_ids: tuple[str, ...]
+    counts: Ints
+    weights: Floats
+    factors: Floats
+    feedback: Feedback | None
+    learned: bool
+
+    def own_advantages(
+        self, rewards: ArrayLike, places: Ints, kind: str = "grpo", clip: float | None = None
+    ) -> Floats | None:
+        """(R,) unweighted advantages against the controller's own baselines; None without them.
+
+        Args:
+            rewards: (R,) of rollouts, in any order.
+            places: (R,) for each the place of its prompt in `prompt_ids`.
+            kind: grpo divides by the controller's deviations, anything else leaves r - baseline.
+            clip: bound on the absolute advantage, above 0, or None.
+        """
+        feedback = self.feedback
+        if feedback is None or feedback.baselines is None:
+            return None
+        if kind != "grpo":
+            feedback = replace(feedback, deviations=np.ones(len(self.counts)))
+        return feedback.own_advantages(rewards, places, clip)
+
+    def advantages(
+        self,
+        rewards: ArrayLike,
+        places: Ints,
+        kind: AdvantageKind = "grpo",
+        *,
+        epsilon: float = 1e-4,
+        ddof: int = 0,
+        clip: float | None = None,
+    ) -> Floats:
+        """(R,) unweighted advantages of scored rollouts: the controller's own, or by group.
+
+        Args:
+            rewards, places, clip: as in `own_advantages`.
+            kind, epsilon, ddof: as in `gdro.flat_advantages`.
+        """
+        own = self.own_advantages(rewards, places, kind, clip)
+        if own is not None:
+            return own
+        return flat_advantages(rewards, places, kind, epsilon=epsilon, ddof=ddof, clip=clip)
+
+
+class ControllerSession(Generic[Row]):
+    """The traffic between an engine and a controller, one batch at a time.
+
+    Args:
+        controller: who decides.
+        weighting: `prompt` scales a prompt's advantages by nbar / n_i, so that a plan is no hidden
+            weight; `row` leaves them, so that a prompt counts by its rollouts.
+        pool: candidates of a controller that selects; None where prompts come as they come.
+        range_stated: whether the user said which rewards to expect. Where not, and the controller
+            sets baselines by its `reward_range`, the first reward outside ends these baselines.
+
+    Attributes:
+        skipped: batches that taught the controller nothing, because rewards were missing.
+        missing: rollouts without a reward, in all.
+
+    Raises:
+        OptionError: an unknown weighting.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        weighting: str = "prompt",
+        *,
+        pool: CandidatePool[Row] | None = None,
+        range_stated: bool = True,
+    ) -> None:
+        if weighting not in get_args(Weighting):
+            raise OptionError(f"weighting={weighting!r} must be prompt or row")
+        self.controller, self.weighting, self.pool = controller, weighting, pool
+        self.range_stated = range_stated
+        self.skipped = self.missing = 0
+        self._skipped_in_a_row = 0
+        self._outside = False
+        self._plan: Plan | None = None
+        self._awaiting_losses: tuple[str, ...] | None = None
+        self._refused: str | None = None
+
+    @property
+    def planned(self) -> Plan | None:
+        """The plan that waits for its rewards."""
+        return self._plan
+
+    def choose(self, drawn: Mapping[str, Row], number: int) -> dict[str, Row]:
+        """The rows to train on: those of the data loader, or as many that the controller chooses.
+
+        Args:
+            drawn: the M rows that the data loader gave, by prompt id.
+            number: of the batch in the run.
+
+        Raises:
+            PlanError: as `CandidatePool.choose`.
+        """
+        if self.pool is None:
+            return dict(drawn)
+        chosen = self.pool.choose(list(drawn), number)
+        return dict(zip(chosen, self.pool.rows(chosen, drawn), strict=True))
+
+    def plan(self, prompt_ids: Sequence[str]) -> Plan:
+        """Rollouts of a batch; the total is M * mean_rollouts.
+
+        Raises:
+            PlanError: the last batch was never answered, its rewards were refused, or this plan is
+                none: other prompts, another total, a prompt without a rollout.
+            PromptIdError: from the controller.
+        """
+        if self._refused is not None:
+            raise PlanError(f"the rewards of the last batch were refused: {self._refused}")
+        if self._plan is not None:
+            raise PlanError(
+                "a batch is planned while the last one waits for its rewards; gdro needs an engine's "
+                "synchronous mode, one batch after the other"
+            )
+        self._plan = plan = self.controller.plan(prompt_ids)
+        self._awaiting_losses = None
+        try:
+            self._check(plan, tuple(prompt_ids))
+        except PlanError:
+            self.abandon()
+            raise
+        return plan
+
+    def abandon(self) -> None:
+        """Forget the batch under way, if there is one: generation or scoring failed.
+
+        Raises nothing itself, so that what went wrong is what is seen.
+        """
+        plan, self._plan = self._plan, None
+        if plan is not None:
+            with suppress(PlanError):  # the controller had taken the plan's answer when it failed
+                self.controller.cancel(plan)
+
+    def observe(self, rewards: Sequence[ArrayLike]) -> Answer:
+        """Answer the plan with each prompt's rewards, in the order of the plan.
+
+        Prompts may have fewer rewards than planned. The controller then does not learn from the
+        batch, its weights are 1, a warning names a prompt, and `skipped` counts it.
+
+        Raises:
+            PlanError: there is no plan, or MAX_SKIPS batches in a row taught nothing.
+            RewardError: a reward that is not a finite number, or outside a range that was stated.
+        """
+        if (plan := self._plan) is None:
+            raise PlanError("a batch came back that was never planned")
+        counts = np.array([len(np.atleast_1d(group)) for group in rewards], np.int64)
+        self.missing += int(np.maximum(plan.rollouts - counts, 0).sum())
+        feedback: Feedback | None = None
+        try:
+            if np.array_equal(counts, plan.rollouts):
+                feedback = self._learn(plan, rewards)
+            else:
+                self._skip(plan, counts)
+        except BaseException as error:
+            self.abandon()
+            self._refused = f"{type(error).__name__}: {error}"
+            raise
+        self._plan = None
+        weights = np.ones(len(counts)) if feedback is None else feedback.weights
+        return Answer(
+            plan.prompt_ids,
+            counts,
+            weights,
+            weights * self._scale(counts),
+            None if self._outside else feedback,
+            feedback is not None,
+        )
+
+    def observe_losses(self, losses: ArrayLike) -> None:
+        """(M,) mean unweighted surrogate losses of the last batch's prompts, in the order of the plan.
+
+        Nothing happens after a batch that was skipped, or where the controller wants none.
+        """
+        ids, self._awaiting_losses = self._awaiting_losses, None
+        if ids is None:
+            return
+        if logger.isEnabledFor(logging.DEBUG):
+            pairs = zip(ids, np.asarray(losses, np.float64).tolist(), strict=True)
+            logger.debug("%s", json.dumps(dict(pairs)))
+        self.controller.observe_losses(ids, losses)
+
+    def metrics(self) -> dict[str, float]:
+        """What the controller reports and the session counts, as finite numbers by flat names."""
+        own: Metrics = {
+            "skipped_steps": self.skipped,
+            "missing_rollouts": self.missing,
+            "prompt_mean": float(self.weighting == "prompt"),
+        }
+        return flat_metrics({**self.controller.metrics(), **own})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the future depends on, between two batches."""
+        return {
+            "controller": self.controller.state_dict(),
+            "skipped": self.skipped,
+            "skipped_in_a_row": self._skipped_in_a_row,
+            "missing": self.missing,
+            "outside": self._outside,
+            "awaiting_losses": None if self._awaiting_losses is None else list(self._awaiting_losses),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            StateError: another controller or other options saved it, or it is damaged.
+        """
+        if not isinstance(state, dict) or "outside" not in state:
+            raise StateError("this is no state of a run of gdro; use another checkpoint")
+        counts = [read_int(state, key) for key in ("skipped", "skipped_in_a_row", "missing")]
+        self.controller.load_state_dict(read_state(state, "controller"))
+        self.skipped, self._skipped_in_a_row, self.missing = counts
+        self._outside = bool(state["outside"])
+        waiting = state.get("awaiting_losses")
+        self._awaiting_losses = None if waiting is None else tuple(waiting)
+        self._plan = self._refused = None
+
+    def _check(self, plan: Plan, prompt_ids: tuple[str, ...]) -> None:
+        """Refuse a plan that the engine cannot carry out."""
+        if tuple(plan.prompt_ids) != prompt_ids:
+            raise PlanError("the controller's plan names other prompts than the batch, or another order")
+        total, least = len(prompt_ids) * self.controller.mean_rollouts, int(plan.rollouts.min())
+        if plan.total != total or least < 1:
+            raise PlanError(
+                f"the controller planned {plan.total} rollouts, at least {least} a prompt; the batch "
+                f"holds exactly {total} and every prompt needs at least 1"
+            )
+
+    def _scale(self, counts: Ints) -> Floats:
+        """(M,) nbar / n_i with weighting `prompt`, else 1."""
+        if self.weighting == "row":
+            return np.ones(len(counts))
+        return np.asarray(self.controller.mean_rollouts / np.maximum(counts, 1))
+
+    def _learn(self, plan: Plan, rewards: Sequence[ArrayLike]) -> Feedback:
+        """The controller's feedback to a whole batch."""
+        if self.controller.sets_baselines and not self.range_stated:
+            rewards = self._within(rewards)
+        feedback = self.controller.observe(plan.prompt_ids, rewards)
+        self._skipped_in_a_row = 0
+        self._awaiting_losses = plan.prompt_ids
+        return feedback
+
+    def _within(self, rewards: Sequence[ArrayLike]) -> Sequence[ArrayLike]:
+        """The rewards, those outside `reward_range` as its nearer end, as controllers without
+        baselines take them; from the first such reward on the controller's baselines are not used."""
+        low, high = self.controller.reward_range
+        groups = [np.asarray(group, np.float64) for group in rewards]
+        values = np.concatenate(groups)
+        if not (outside := (values < low) | (values > high)).any():
+            return rewards
+        if not self._outside:
+            logger.warning(
+                "a reward of %g lies outside (%g, %g), the range that is taken where none is stated: "
+                "from here on advantages are those of the group, and the controller sees such "
+                "rewards as the nearer end. State reward_range=(lowest, highest) to keep its baselines",
+                values[outside][0],
+                low,
+                high,
+            )
+        self._outside = True
+        return [np.clip(group, low, high) for group in groups]
+
+    def _skip(self, plan: Plan, counts: Ints) -> None:
+        self.controller.cancel(plan)
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        short = np.flatnonzero(counts != plan.rollouts)
+        message = (
+            f"{len(short)} of {len(counts)} prompts came back with other numbers of rewards than "
+            f"planned rollouts, the first {plan.prompt_ids[short[0]]!r} with {counts[short[0]]} of "
+            f"{plan.rollouts[short[0]]}"
+        )
+        if self._skipped_in_a_row >= MAX_SKIPS:
+            raise PlanError(
+                f"{message}, {MAX_SKIPS} batches in a row: the controller learns nothing; mend the "
+                "rollouts or the reward"
+            )
+        logger.warning("%s; the controller does not learn from this batch, all weights are 1", message)
+
+
+def flat_metrics(metrics: Metrics) -> dict[str, float]:
+    """`{"weight": [..]} -> {"gdro/weight/bin_0": ..}`, finite numbers alone.
+
+    Text is left out, and NaN, which stands for "no value". Infinite values are left out too, since
+    no logger takes them, and counted in `gdro/infinite_values`.
+    """
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, list):
+            parts = {f"gdro/{name}/bin_{index}": float(part) for index, part in enumerate(value)}
+            flat |= parts
+        elif not isinstance(value, str):
+            flat[f"gdro/{name}"] = float(value)
+    infinite = sum(map(math.isinf, flat.values()))
+    return {name: value for name, value in flat.items() if math.isfinite(value)} | {
+        "gdro/infinite_values": float(infinite)
+    }

@@ -1,0 +1,96 @@
+"""Advantages of a generation batch by prompt id, for every way in which TRL computes them.
+
+    group, none     (r - mean) / (std + 1e-4) of the prompt's group, or r - mean
+    batch           (r - mean of the group) / (std of the whole batch + 1e-4)
+    normalize_then_sum   each reward function by its own group, weighted sum, then by the whole batch
+
+A completion that no reward function scored has NaN for a reward: it counts in no mean and its
+advantage is 0.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+
+from gdro.core.advantages import AdvantageKind, flat_advantages
+from gdro.core.types import Floats, Ints
+from gdro.engines.session import Answer
+
+EPSILON = 1e-4
+"""Beside a standard deviation, as in TRL."""
+NORMALIZE_THEN_SUM = "normalize_then_sum"
+
+
+def combined_rewards(rewards_RK: torch.Tensor, weights_K: torch.Tensor) -> Floats:
+    """(R,) weighted sum over the reward functions that have a value; NaN where none has."""
+    weighted = (rewards_RK * weights_K.to(rewards_RK.device)).nansum(dim=1)
+    weighted[torch.isnan(rewards_RK).all(dim=1)] = torch.nan
+    values: Floats = weighted.double().cpu().numpy()
+    return values
+
+
+def batch_advantages(
+    rewards_RK: Floats,
+    rewards_R: Floats,
+    weights_K: Floats,
+    groups_R: Ints,
+    answer: Answer,
+    kind: str,
+    ddof: int,
+    clip: float | None,
+) -> Floats:
+    """(R,) unweighted advantages.
+
+    Args:
+        rewards_RK: of each reward function, NaN where it has none.
+        rewards_R: combined.
+        groups_R: the place of each rollout's prompt in the plan.
+        answer: the controller's, whose own baselines take the place of the group's mean.
+        kind: grpo, dr_grpo, rloo, batch or normalize_then_sum.
+        ddof: of the groups' standard deviations; those of TRL, and so of a whole batch, have 1.
+    """
+    advantages = np.zeros(len(rewards_R))
+    scored = ~np.isnan(rewards_R)
+    if not scored.any():
+        return advantages
+    rewards, groups = rewards_R[scored], groups_R[scored]
+    if kind == NORMALIZE_THEN_SUM:
+        each = [_by_group(rewards_RK[scored, k], groups, ddof) for k in range(rewards_RK.shape[1])]
+        total = np.nansum(np.stack(each, 1) * weights_K, axis=1)
+        values = (total - total.mean()) / (_std(total) + EPSILON)
+    elif kind == "batch":
+        own = answer.own_advantages(rewards, groups, "dr_grpo")
+        centred = flat_advantages(rewards, groups, "dr_grpo") if own is None else own
+        values = centred / (_std(rewards) + EPSILON)
+    else:
+        advantage = cast(AdvantageKind, kind)
+        advantages[scored] = answer.advantages(rewards, groups, advantage, ddof=ddof, clip=clip)
+        return advantages
+    advantages[scored] = values if clip is None else np.clip(values, -clip, clip)
+    return advantages
+
+
+def without_signal(rewards_R: Floats, groups_R: Ints) -> float:
+    """Share of the rollouts whose group has equal rewards, or none."""
+    prompts = int(groups_R.max()) + 1
+    low, high = np.full(prompts, np.inf), np.full(prompts, -np.inf)
+    scored = ~np.isnan(rewards_R)
+    np.minimum.at(low, groups_R[scored], rewards_R[scored])
+    np.maximum.at(high, groups_R[scored], rewards_R[scored])
+    return float((low >= high)[groups_R].mean())
+
+
+def _by_group(rewards_R: Floats, groups_R: Ints, ddof: int) -> Floats:
+    """(R,) GRPO's advantages of one reward function; NaN where it has no value."""
+    values = np.full(len(rewards_R), np.nan)
+    has = ~np.isnan(rewards_R)
+    if has.any():
+        values[has] = flat_advantages(rewards_R[has], groups_R[has], "grpo", ddof=ddof)
+    return values
+
+
+def _std(values: Floats) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

@@ -1,0 +1,82 @@
+"""What a trainer needs before its first batch: the session of its controller, and a look at the
+size of its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from accelerate.logging import get_logger
+
+from gdro.core.errors import OptionError
+from gdro.engines.candidates import candidate_pool
+from gdro.engines.compat import check_engine
+from gdro.engines.interface import Controller, require_controller
+from gdro.engines.session import ControllerSession
+from gdro.engines.trl.batch import Row
+from gdro.engines.trl.config import GDROConfig, default_controller
+from gdro.engines.trl.ids import PromptIds
+
+logger = get_logger(__name__)
+
+
+def session_of(
+    args: GDROConfig,
+    controller: Controller | None,
+    prompts: PromptIds,
+    fetch: Callable[[Sequence[int]], Sequence[Row]],
+) -> ControllerSession[Row]:
+    """The session of a run: a controller that goes with TRL as `args` sets it up, and its candidates.
+
+    Args:
+        controller: None for the one that `args` names.
+        fetch: reads rows of a training set that can be indexed.
+
+    Raises:
+        OptionError: as `check_engine`, or candidates of a data set that has none.
+    """
+    if controller is None:
+        controller, stated = default_controller(args), args.range_stated
+    else:
+        require_controller(controller)
+        check_engine(controller, args.traits, args.candidates)
+        stated = True
+    pool = None
+    seed = args.seed if args.data_seed is None else args.data_seed
+    if prompts.can_choose:
+        pool = candidate_pool(controller, prompts.all, args.candidates, seed, fetch)
+    elif args.candidates is not None:
+        raise OptionError(
+            f"candidates={args.candidates}: a streamed data set, or an environment that owns the data, "
+            "offers no prompts beside a batch's own; leave candidates out"
+        )
+    elif controller.selects:
+        logger.warning(
+            f"Controller {controller.name!r} chooses prompts, but a streamed data set, or an environment "
+            "that owns the data, offers none beside a batch's own: they are trained on as they come."
+        )
+    return ControllerSession(controller, args.weighting, pool=pool, range_stated=stated)
+
+
+def check_batch(args: GDROConfig, controller: Controller, rows: int | None) -> None:
+    """Refuse a training set of less than a batch; warn where a batch leaves nothing to share out.
+
+    Args:
+        rows: of the training set; None for one of no known length.
+
+    Raises:
+        OptionError: too few rows.
+    """
+    prompts = args.generation_batch_size // args.num_generations
+    sizes = f"generation_batch_size {args.generation_batch_size} / num_generations {args.num_generations}"
+    if rows is not None and rows < prompts:
+        raise OptionError(
+            f"the training set has {rows} prompts, one generation batch takes {prompts} distinct ones "
+            f"({sizes}); lower the batch size or add prompts"
+        )
+    if prompts == 1 and controller.name != "uniform":
+        logger.warning(
+            f"A generation batch holds 1 prompt ({sizes}): weights and rollouts are shared out among the "
+            f"prompts of a batch, so controller {controller.name!r} acts, if at all, by choosing prompts "
+            "and by its own baselines. Raise per_device_train_batch_size, gradient_accumulation_steps or "
+            "steps_per_generation."
+        )

@@ -1,0 +1,170 @@
+"""What of a micro-batch goes through the model, and what is taken from the pass beside TRL's loss.
+
+Prompts are read once (`shared_prefix.py`) and rollouts without a gradient not at all
+(`dropping.py`), with the same loss; surrogate losses go to a ledger for controllers that need them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.logging import get_logger
+
+from gdro.core.types import Floats, Ints
+from gdro.engines.trl import dropping, fast_path, shared_prefix
+from gdro.engines.trl.losses import LossLedger, SurrogateTerms, mean_losses, surrogate_losses
+from gdro.engines.trl.objective import LossTerms
+
+if TYPE_CHECKING:
+    from gdro.engines.trl.trainer import GDROTrainer
+
+GROUP, UNWEIGHTED, REWARD = "gdro_group", "gdro_advantage", "gdro_reward"
+"""Columns of a generation batch, for surrogate losses and objectives."""
+
+logger = get_logger(__name__)
+
+
+class Update:
+    """The training passes over a generation batch.
+
+    Attributes:
+        drops_dead_rows: whether rollouts with advantage zero are left out.
+        shares_prefix: whether a prompt is read once for all its rollouts.
+        ledger: surrogate losses so far.
+    """
+
+    def __init__(self, trainer: GDROTrainer) -> None:
+        self.trainer = trainer
+        self.ledger = LossLedger()
+        self.drops_dead_rows = self.shares_prefix = False
+        self._logps: torch.Tensor | None = None
+
+    def prepare(self) -> None:
+        """Decide what is exact, once the trainer has its model."""
+        trainer = self.trainer
+        reason = dropping.why_not_drop(trainer.args, trainer.aux_loss_enabled)
+        if trainer.objective is not None and not trainer.objective.zero_advantage_is_dead:
+            reason = "the objective uses rollouts of advantage zero"
+        if trainer.args.drop_dead_rows and reason is not None:
+            logger.info(f"Rollouts without an advantage stay in the training pass: {reason}.")
+        self.drops_dead_rows = trainer.args.drop_dead_rows and reason is None
+        self.shares_prefix = self._can_share_prefix()
+
+    @property
+    def notes_losses(self) -> bool:
+        """Whether the controller wants each prompt's surrogate loss."""
+        return self.trainer.controller.needs_losses
+
+    def columns(self, groups: Ints, unweighted: Floats, rewards: Floats) -> dict[str, torch.Tensor]:
+        """What the passes need of each rollout beside TRL's columns; nothing where nobody asks."""
+        if not self.notes_losses and self.trainer.objective is None:
+            return {}
+        device = self.trainer.accelerator.device
+        return {
+            GROUP: torch.from_numpy(groups).to(device),
+            UNWEIGHTED: torch.from_numpy(unweighted).float().to(device),
+            REWARD: torch.from_numpy(rewards).float().to(device),
+        }
+
+    def logps(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        completion_columns: int,
+        compute_entropy: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        """(R, T) log-probabilities and entropies as TRL computes them, from prompts read once."""
+        trainer = self.trainer
+        packed = shared_prefix.pack(input_ids, attention_mask, completion_columns)
+        config = trainer.accelerator.unwrap_model(model).config
+        inputs = packed.model_inputs(config._attn_implementation, trainer.model.dtype)
+        with trainer.accelerator.autocast():
+            output = model(**inputs, fused_lm_head=True)
+        entropy = packed.unpack(output.entropy) if compute_entropy else None
+        return packed.unpack(output.log_probs), entropy, None
+
+    def keep(self, logps: torch.Tensor) -> None:
+        """Keep the log-probabilities of a training pass for its surrogate losses."""
+        if self.notes_losses and torch.is_grad_enabled():
+            self._logps = logps.detach()
+
+    def begin(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The rollouts of a micro-batch that have a gradient, where leaving out the others is exact.
+
+        Every process keeps as many rows as the fullest one: TRL gathers per-row metrics.
+        """
+        if self.notes_losses:
+            self.ledger.count(inputs[GROUP])
+        if not self.drops_dead_rows or "pixel_values" in inputs:
+            return inputs
+        advantages = inputs["advantages"]
+        live = (advantages != 0).sum().clamp(min=1)
+        most = int(self.trainer.accelerator.gather(live[None]).max())
+        if most == advantages.numel():
+            return inputs
+        keep = dropping.rows_to_keep(advantages, most)
+        return dropping.drop_rows(inputs, keep, self.trainer.loss_type)
+
+    def end(self, inputs: dict[str, Any]) -> None:
+        """Note the surrogate losses of the pass just made."""
+        logps, self._logps = self._logps, None
+        if not self.notes_losses or logps is None:
+            return
+        trainer = self.trainer
+        losses = surrogate_losses(
+            logps,
+            inputs.get("old_per_token_logps"),
+            inputs.get("ref_per_token_logps"),
+            inputs[UNWEIGHTED],
+            _token_mask(inputs),
+            SurrogateTerms(trainer.epsilon_low, trainer.epsilon_high, trainer.beta),
+        )
+        self.ledger.add(inputs[GROUP], losses)
+
+    def losses(self) -> Floats:
+        """(M,) mean surrogate loss of each prompt over the passes and processes."""
+        packed = self.ledger.packed().to(self.trainer.accelerator.device)
+        return mean_losses(self.trainer.accelerator.gather(packed[None]))
+
+    def terms(self, model: Any, inputs: dict[str, Any]) -> LossTerms:
+        """What an objective is given, from one pass through the model."""
+        trainer = self.trainer
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        columns = inputs["completion_ids"].size(1)
+        logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
+            model, ids, attention, columns, compute_entropy=True
+        )
+        mask = _token_mask(inputs)
+        entropy = (entropies * mask).sum() / mask.sum().clamp(min=1)
+        trainer._metrics["train"]["entropy"].append(trainer.accelerator.gather(entropy).mean().item())
+        old = inputs.get("old_per_token_logps")
+        return LossTerms(
+            logps=logps,
+            old_logps=logps.detach() if old is None else old,
+            ref_logps=inputs.get("ref_per_token_logps"),
+            mask=mask,
+            advantages=inputs["advantages"],
+            unweighted=inputs[UNWEIGHTED],
+            rewards=inputs[REWARD],
+            groups=inputs[GROUP],
+            window=trainer.current_gradient_accumulation_steps,
+        )
+
+    def _can_share_prefix(self) -> bool:
+        """On a CPU unless told otherwise; a GPU's attention kernels want no mask of their own."""
+        trainer = self.trainer
+        wanted = trainer.args.shared_prefix
+        if wanted is None:
+            wanted = trainer.accelerator.device.type == "cpu"
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        ordinary = fast_path.why_not_fast(model) is None
+        return bool(wanted) and not trainer.aux_loss_enabled and ordinary
+
+
+def _token_mask(inputs: dict[str, Any]) -> torch.Tensor:
+    """(R, T) 1 for a token that the policy made."""
+    mask: torch.Tensor = inputs["completion_mask"]
+    return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
