@@ -5,13 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
-from transformers import BloomConfig, BloomForCausalLM, GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    BloomConfig,
+    BloomForCausalLM,
+    GemmaConfig,
+    GemmaForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 from trl_bench import tiny_model
 
 from gdro.core.errors import OptionError
 from gdro.engines.trl import SamplingOptions, sample
-from gdro.engines.trl.fast_path import why_not_fast, why_not_options
+from gdro.engines.trl.fast_path import ORDINARY, why_not_fast, why_not_options
 from gdro.engines.trl.generation import left_pad, sample_rows
+from gdro.engines.trl.shared_prefix import pack
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16, 17]]
 ROWS = [0, 0, 0, 1, 2, 2, 2, 2, 2, 1, 0, 2]
@@ -85,6 +95,85 @@ def test_other_models(model):
     expected = generated(model, options)
     torch.manual_seed(2)
     assert sample_rows(model, PROMPTS, ROWS, options) == expected
+
+
+SIZES = {
+    "vocab_size": 42,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "moe_intermediate_size": 16,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "num_local_experts": 4,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 1,
+    "sliding_window": None,
+}
+
+
+def of_kind(kind):
+    """A small model of a kind, with random weights."""
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[kind]()
+    config.update({name: value for name, value in SIZES.items() if name in config.to_dict()})
+    config._attn_implementation = "sdpa"
+    return AutoModelForCausalLM.from_config(type(config).from_dict(config.to_dict())).eval()
+
+
+@pytest.mark.parametrize("kind", sorted(ORDINARY))
+def test_every_kind_that_is_taken_for_ordinary_is(kind):
+    """The tokens of `generate` and the log-probabilities of plain rows, for kinds that declare no layer types."""
+    model = of_kind(kind)
+    assert why_not_fast(model) is None
+    options = SamplingOptions(max_new_tokens=6, eos_ids=(1, 4), pad_id=0)
+    torch.manual_seed(2)
+    expected = generated(model, options)
+    torch.manual_seed(2)
+    assert sample_rows(model, PROMPTS, ROWS, options) == expected
+    prompts, mask = left_pad([PROMPTS[place] for place in ROWS], 0, torch.device("cpu"))
+    random = torch.Generator().manual_seed(0)
+    completions = torch.randint(3, 40, (len(ROWS), 5), generator=random)
+    ids, mask = torch.cat([prompts, completions], 1), torch.cat([mask, torch.ones_like(completions)], 1)
+    packed = pack(ids, mask, 5)
+    inputs = packed.model_inputs("sdpa", model.dtype)
+    labels = inputs.pop("shift_labels")
+    with torch.no_grad():
+        shared = torch.log_softmax(model(**inputs).logits, -1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        plain = torch.log_softmax(model(input_ids=ids, attention_mask=mask, position_ids=positions).logits, -1)
+    plain = plain[:, -6:-1].gather(2, completions[:, :, None])[:, :, 0]
+    shared = packed.unpack(shared.gather(2, labels.clamp(min=0)[:, :, None])[:, :, 0])
+    torch.testing.assert_close(shared, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("falcon_h1", "recurrent state"),
+        ("nemotron_h", "recurrent state"),
+        ("bamba", "recurrent state"),
+        ("recurrent_gemma", "recurrent state"),
+        ("gpt_neo", "models of the kind 'gpt_neo' do not declare"),
+        ("lfm2", "conv layers"),
+        ("gemma2", "sliding_attention layers"),
+        ("minimax", "linear_attention layers"),
+    ],
+)
+def test_what_does_not_declare_full_attention_takes_trls_own_path(kind, reason):
+    """By the class and the config alone: nothing of these models is built."""
+    config = CONFIG_MAPPING[kind]()
+    if kind == "lfm2":
+        config.layer_types = ["conv", "full_attention"]
+    config._attn_implementation = "sdpa"
+    model = AutoModelForCausalLM._model_mapping[type(config)].__new__(AutoModelForCausalLM._model_mapping[type(config)])
+    model.__dict__["config"] = config
+    assert reason in str(why_not_fast(model))
 
 
 def test_reasons():

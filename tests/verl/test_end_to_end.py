@@ -111,17 +111,19 @@ def test_state_survives_the_kill_and_equals_the_bare_core(runs: tuple[Path, int]
     core = gdro.make_controller("joint", bins=4, utility="surrogate", mean_rollouts=launch.MEAN_ROLLOUTS)
     plans, _, _ = replay(core, folder, "first", range(killed_at))
     saved = state(folder, killed_at)
-    assert gdro.state_hash(core.state_dict()) == gdro.state_hash(saved["controller"])
-    assert gdro.state_hash(saved) in (folder / "second.log").read_text(), "the resumed run names the state it restored"
+    assert gdro.state_hash(core.state_dict()) == gdro.state_hash(saved["session"]["controller"])
+    assert gdro.state_hash(saved["session"]) in (folder / "second.log").read_text(), (
+        "the resumed run names the state it restored"
+    )
     later, highs, lows = replay(core, folder, "second", range(killed_at, killed_at + MORE))
     plans += later
     trained_on = [json.loads(line)["data"] for line in (folder / "second-metrics.jsonl").read_text().splitlines()]
     np.testing.assert_allclose([data["critic/advantages/max"] for data in trained_on], highs, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose([data["critic/advantages/min"] for data in trained_on], lows, rtol=1e-5, atol=1e-6)
     final = state(folder, killed_at + MORE)
-    assert gdro.state_hash(core.state_dict()) == gdro.state_hash(final["controller"])
-    assert final["controller"]["steps_seen"] == killed_at + MORE
-    assert final["skipped"] == 0
+    assert gdro.state_hash(core.state_dict()) == gdro.state_hash(final["session"]["controller"])
+    assert final["session"]["controller"]["steps_seen"] == killed_at + MORE
+    assert final["session"]["skipped"] == 0
     assert all(sum(plan) == ROWS for plan in plans)
     assert any(len(set(plan)) > 1 for plan in plans), "no ragged plan in this run; it tests less than it says"
 

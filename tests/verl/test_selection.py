@@ -48,7 +48,7 @@ def test_the_chosen_prompts_are_generated_and_learned_from(tmp_path: Path) -> No
         as_they_came += set(chosen) == set(drawn)
     assert as_they_came < STEPS, "the controller chose what came in every step; this run tests less than it says"
     saved = gdro.load_state(tmp_path / "checkpoints" / f"global_step_{STEPS}" / "gdro.npz")
-    assert gdro.state_hash(core.state_dict()) == gdro.state_hash(saved["controller"])
+    assert gdro.state_hash(core.state_dict()) == gdro.state_hash(saved["session"]["controller"])
     metrics = [json.loads(line)["data"] for line in (tmp_path / "live-metrics.jsonl").read_text().splitlines()]
     assert all("timing_s/gdro_select" in data for data in metrics)
     for name in ("max", "min"):

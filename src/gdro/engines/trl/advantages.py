@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from gdro.core.advantages import AdvantageKind, flat_advantages
-from gdro.core.types import Floats, Ints
+from gdro.core.types import Floats, Ints, Plan
 from gdro.engines.session import Answer
+from gdro.engines.trl.config import BY_SCALE_REWARDS, NORMALIZE_THEN_SUM, GDROConfig
 
 EPSILON = 1e-4
 """Beside a standard deviation, as in TRL."""
-NORMALIZE_THEN_SUM = "normalize_then_sum"
 
 
 def combined_rewards(rewards_RK: torch.Tensor, weights_K: torch.Tensor) -> Floats:
@@ -71,6 +71,17 @@ def batch_advantages(
         return advantages
     advantages[scored] = values if clip is None else np.clip(values, -clip, clip)
     return advantages
+
+
+def keeps_trls(args: GDROConfig, answer: Answer, plan: Plan) -> bool:
+    """Whether TRL's own float32 advantages, of equal groups in order, are what is wanted.
+
+    They are kept then, so that a uniform run is stock TRL's to the last bit whatever the rewards.
+    """
+    chosen = args.advantage in (None, BY_SCALE_REWARDS[str(args.scale_rewards)])
+    stock = chosen and args.advantage_ddof == 1 and args.advantage_clip is None
+    equal = bool((answer.factors == 1.0).all()) and np.ptp(plan.rollouts) == 0
+    return equal and stock and (answer.feedback is None or answer.feedback.baselines is None)
 
 
 def without_signal(rewards_R: Floats, groups_R: Ints) -> float:

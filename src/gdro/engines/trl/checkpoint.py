@@ -40,6 +40,8 @@ class Place:
         batches: generation batches made.
         rollouts_total: rollouts generated in the run, over all processes.
         tokens_total: completion tokens generated in the run, over all processes.
+        epoch: the pass over the training set under way, from 0.
+        epoch_began: `micro_step` when it began.
         buffered: whether rollouts not yet used lie in the buffer files.
     """
 
@@ -48,6 +50,8 @@ class Place:
     batches: int = 0
     rollouts_total: int = 0
     tokens_total: int = 0
+    epoch: int = -1
+    epoch_began: int = 0
     buffered: bool = False
 
 
@@ -61,6 +65,7 @@ class Checkpoints:
     def __init__(self, trainer: GDROTrainer) -> None:
         self.trainer = trainer
         self.place = Place()
+        self._resumed = False
 
     def save(self, folder: Path) -> None:
         """Write into the folder of a checkpoint, before TRL does."""
@@ -75,6 +80,13 @@ class Checkpoints:
             writer = {"engine": "GDROTrainer", **units(trainer)}
             save_session(folder / STATE_FILE, trainer.session, writer, asdict(place))
 
+    def start_epoch(self) -> None:
+        """A pass over the training set begins, or a resumed one goes on."""
+        if not self._resumed:
+            self.place.epoch += 1
+            self.place.epoch_began = self.trainer._step
+        self._resumed = False
+
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint.
 
@@ -83,26 +95,42 @@ class Checkpoints:
                 with this number of processes and these batches; names who wrote it.
         """
         trainer, path = self.trainer, folder / STATE_FILE
+        place, micro_step = self._stand(path)
+        load_session(path, trainer.session)
+        self.place, self._resumed = place, True
+        trainer._step = micro_step
+        if place.buffered:
+            buffer = buffer_file(folder, trainer.accelerator.process_index)
+            device = trainer.accelerator.device
+            trainer._buffered_inputs = load_buffer(buffer, trainer.update.ledger, device)
+
+    def stream_place(self, folder: Path) -> tuple[int, int]:
+        """Passes over a stream, and of the one under way the forward-backward passes done, which
+        transformers cannot know: it takes a stream of unknown length for one endless epoch."""
+        place, micro_step = self._stand(folder / STATE_FILE)
+        return place.epoch, micro_step - place.epoch_began
+
+    def _stand(self, path: Path) -> tuple[Place, int]:
+        """The place in a checkpoint, and the passes done as this run counts them."""
         state = read_session(path)
         place = place_of(state, path)
-        changed = _changed(state["writer"], units(trainer))
+        changed = _changed(state["writer"], units(self.trainer))
         if place.buffered and changed:
             raise StateError(
                 f"{path} lies between two updates on the same rollouts and was written by "
                 f"{written_by(state)}; go on with {' and '.join(changed)}, or from a checkpoint at the "
                 "end of a generation batch"
             )
-        micro_step = self._in_phase(place, state, path) if changed else place.micro_step
-        load_session(path, trainer.session)
-        self.place = place
-        trainer._step = micro_step
-        if place.buffered:
-            buffer = buffer_file(folder, trainer.accelerator.process_index)
-            trainer._buffered_inputs = load_buffer(buffer, trainer.update.ledger, trainer.accelerator.device)
+        return place, self._in_phase(place, state, path) if changed else place.micro_step
 
     def _in_phase(self, place: Place, state: Mapping[str, Any], path: Path) -> int:
         """Passes done, as this run counts them: where its data loader will stand."""
         trainer = self.trainer
+        if trainer.steps_an_epoch is None and place.epoch > 0:
+            raise StateError(
+                f"{path} lies in a later pass over a stream and was written by {written_by(state)}; go on "
+                f"with {' and '.join(_changed(state['writer'], units(trainer)))}"
+            )
         every, accumulation = trainer.generate_every, int(trainer.args.gradient_accumulation_steps)
         steps = place.step if trainer.steps_an_epoch is None else place.step % trainer.steps_an_epoch
         if steps * accumulation % every:

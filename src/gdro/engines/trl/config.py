@@ -12,8 +12,8 @@ from gdro.core.errors import OptionError
 from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller
 from gdro.engines.interface import Controller
 from gdro.engines.session import Weighting
-from gdro.engines.trl.advantages import NORMALIZE_THEN_SUM
 
+NORMALIZE_THEN_SUM = "normalize_then_sum"
 ROUNDS = ("dynamic_sampling", "reinforce_ada")
 BY_SCALE_REWARDS = {"group": "grpo", "none": "dr_grpo", "batch": "batch"}
 """The advantage that each value of TRL's `scale_rewards` stands for."""

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from transformers import TrainerState
+
 from gdro.core.types import Metrics
+from gdro.engines.trl.checkpoint import Place
 
 Record = dict[str, Any]
 
@@ -37,19 +40,12 @@ class Stopwatch:
 
 
 def step_record(
-    logs: Mapping[str, Any],
-    *,
-    step: int,
-    epoch: float,
-    rollouts_total: int,
-    tokens_total: int,
-    seconds: Mapping[str, float],
-    controller: Metrics,
+    logs: Mapping[str, Any], state: TrainerState, place: Place, seconds: Mapping[str, float], controller: Metrics
 ) -> Record:
     """The record of a step, from TRL's logs of it; a quantity TRL did not log is None."""
     return {
-        "step": step,
-        "epoch": epoch,
+        "step": state.global_step,
+        "epoch": state.epoch,
         "loss": logs.get("loss"),
         "reward": logs.get("reward"),
         "learning_rate": logs.get("learning_rate"),
@@ -58,8 +54,8 @@ def step_record(
         "kl": logs.get("kl"),
         "completion_length": logs.get("completions/mean_length"),
         "completions_cut": logs.get("completions/clipped_ratio"),
-        "rollouts_total": rollouts_total,
-        "tokens_total": tokens_total,
+        "rollouts_total": place.rollouts_total,
+        "tokens_total": place.tokens_total,
         "seconds": dict(seconds),
         "controller": dict(controller),
     }

@@ -24,7 +24,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import gather_object
 from trl import GRPOTrainer
@@ -35,10 +34,10 @@ from gdro.engines.blame import point_at
 from gdro.engines.interface import Controller
 from gdro.engines.session import Answer
 from gdro.engines.trl import records
-from gdro.engines.trl.advantages import batch_advantages, combined_rewards, without_signal
+from gdro.engines.trl.advantages import batch_advantages, combined_rewards, keeps_trls, without_signal
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.checkpoint import Checkpoints, Place
-from gdro.engines.trl.config import BY_SCALE_REWARDS, GDROConfig
+from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.fast_sampler import FastSampler
 from gdro.engines.trl.ids import PromptIds
 from gdro.engines.trl.loop import Loop
@@ -211,7 +210,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         weights = self.reward_weights.double().cpu().numpy()
         kind, ddof, clip = args.advantage_kind, args.advantage_ddof, args.advantage_clip
         own = batch_advantages(rewards_RK, rewards, weights, groups, answer, kind, ddof, clip)
-        if not self._is_trls(answer, plan):
+        if not keeps_trls(args, answer, plan):
             weighted = torch.from_numpy(own * answer.factors[groups]).float()
             output["advantages"] = weighted[mine].to(device)
             logged = self._logs["advantages"]
@@ -220,16 +219,6 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             logged.extend(weighted.tolist())
         output |= self.update.columns(groups[mine], own[mine], rewards[mine])
         self._metrics["train"]["frac_reward_zero_std"][-1] = without_signal(rewards, groups)
-
-    def _is_trls(self, answer: Answer, plan: Plan) -> bool:
-        """Whether TRL's own float32 advantages, of equal groups in order, are what is wanted: they are
-        kept then, so that a uniform run is stock TRL's to the last bit whatever the rewards."""
-        args = self.args
-        chosen = args.advantage in (None, BY_SCALE_REWARDS[args.scale_rewards])
-        equal = bool((answer.factors == 1.0).all()) and np.ptp(plan.rollouts) == 0
-        stock = chosen and args.advantage_ddof == 1 and args.advantage_clip is None
-        none_of_its_own = answer.feedback is None or answer.feedback.baselines is None
-        return equal and stock and none_of_its_own
 
     def count(self, rollouts: int) -> None:
         """Count rollouts that TRL has just generated, and their tokens."""
@@ -361,8 +350,18 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def start_epoch(self) -> None:
         """Tell the sampler which epoch the run stands in. Called at the start of each."""
+        self.checkpoints.start_epoch()
         if self._sampler is not None and self.steps_an_epoch is not None:
             self._sampler.set_epoch(self.state.global_step // self.steps_an_epoch)
+
+    def _init_training_state(
+        self, max_steps: int, steps: int, epochs: int, resume_from_checkpoint: str | None, trial: Any
+    ) -> tuple[int, int]:
+        """Where the data loader starts; of a stream, the checkpoint says which pass it is in."""
+        start: tuple[int, int] = super()._init_training_state(max_steps, steps, epochs, resume_from_checkpoint, trial)
+        if resume_from_checkpoint is None or self.prompts.kind == "environment" or self.prompts.can_choose:
+            return start
+        return self.checkpoints.stream_place(Path(resume_from_checkpoint))
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """TRL's; with `rounds_within_budget` its course follows the rollouts spent."""
@@ -391,15 +390,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             self._metrics["train"][f"gdro/seconds/{phase}"].append(value)
         super().log(logs, start_time)
         if is_step and self.on_step is not None and self.accelerator.is_main_process:
-            record = records.step_record(
-                logs,
-                step=self.state.global_step,
-                epoch=self.state.epoch,
-                rollouts_total=self.place.rollouts_total,
-                tokens_total=self.place.tokens_total,
-                seconds=seconds,
-                controller=self.controller.metrics(),
-            )
+            record = records.step_record(logs, self.state, self.place, seconds, self.controller.metrics())
             self.on_step(record)
 
     def _timed(self, phase: str) -> AbstractContextManager[None]:
