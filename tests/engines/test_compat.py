@@ -27,7 +27,7 @@ ENGINE = EngineTraits(
 def test_an_engine_that_can_do_everything_takes_every_controller(name: str) -> None:
     controller = build_controller(name, {}, ENGINE)
     assert controller.mean_rollouts == 4
-    check_engine(gdro.make_controller(name, **({"ddof": 1} if name == "maxrl" else {})), ENGINE)
+    check_engine(gdro.make_controller(name, run={"ddof": 1}), ENGINE)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_an_engine_that_can_do_everything_takes_every_controller(name: str) -> N
         ({"no_losses": "it has none"}, "paper", {}, "needs each prompt's loss, and it has none; choose signal="),
         ({"no_baselines": "it cannot"}, "live_gdro", {}, "a baseline of its own, and it cannot; set its option base"),
         ({"advantage": "rloo"}, "live_gdro", {}, "does not go with the advantage 'rloo'; set estimator=grpo, or"),
-        ({"advantage": "gae"}, "daro", {}, "advantage='grpo' of controller 'daro': its weights correct for the eng"),
+        ({"advantage": "gae"}, "daro", {}, "advantage='grpo' of weigher 'daro': it corrects for the engine's adv"),
         ({"ddof": 0}, "maxrl", {"ddof": 1}, "which has ddof=0; make them agree"),
         (
             {"least_rollouts": 2, "least_reason": "one is none"},
@@ -58,7 +58,8 @@ def test_what_does_not_go_together_is_refused(traits: dict, name: str, options: 
 def test_a_controllers_own_baseline_goes_with_these(advantage: str) -> None:
     traits = replace(ENGINE, advantage=advantage)
     assert build_controller("live_gdro", {}, traits).sets_baselines
-    assert build_controller("maxrl", {}, traits).advantage == ("grpo" if advantage == "grpo" else "dr_grpo")
+    corrected = build_controller("maxrl", {}, traits).parts.weigher.advantage
+    assert corrected == ("grpo" if advantage == "grpo" else "dr_grpo")
 
 
 def test_the_engines_own_settings_are_filled_in() -> None:
@@ -68,6 +69,8 @@ def test_the_engines_own_settings_are_filled_in() -> None:
         bounds[mean] = (made.mean_rollouts, made.max_rollouts)
     assert bounds == {2: (2, 12), 4: (4, 12), 16: (16, 48)}
     assert build_controller("joint", {"max_rollouts": 20}, ENGINE).max_rollouts == 20
+    composed = {"selector": "mopps", "allocator": "sqrt_law"}
+    assert build_controller(composed, {}, ENGINE, candidates=8).selects
     with pytest.raises(OptionError, match="mean_rollouts is set by samples; remove it"):
         build_controller("joint", {"mean_rollouts": 4}, ENGINE)
 
@@ -82,7 +85,7 @@ def test_candidates_are_for_controllers_that_select() -> None:
 
 
 def test_what_is_no_controller_is_named() -> None:
-    for wrong in ("joint", gdro.Joint):
+    for wrong in ("joint", gdro.Controller):
         with pytest.raises(OptionError, match=r"is no controller yet: make one with gdro\.make_controller"):
             check_engine(wrong, ENGINE)
     half = SimpleNamespace(**{name: None for name in MEMBERS if name not in ("select", "min_rollouts")})

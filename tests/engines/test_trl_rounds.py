@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from trl_bench import character_tokenizer, config, has_even_digit, sums, tiny_model
+from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
 
 import gdro
-from gdro.controllers.contrib.random_ragged import RandomRagged
 from gdro.core.errors import OptionError, PlanError
 from gdro.engines.trl import GDROTrainer
 from gdro.engines.trl.rounds import dynamic_sampling, reinforce_ada
@@ -158,13 +157,9 @@ def test_options_that_do_not_go_together(tmp_path):
         make(tmp_path, "reinforce_ada", scale_rewards="none")
 
 
-class Ragged(RandomRagged):
-    """One's own controller, which does not say how it plans."""
-
-    plans_equally = True
-
-
 def test_unequal_plans_are_an_error(tmp_path):
-    controller = Ragged(seed=1)
+    """One's own controller, which says that it plans equally."""
+    controller = Ragged()
+    controller.plans_equally = True
     with pytest.raises(PlanError, match="rounds have generated equal groups"):
         make(tmp_path, "dynamic_sampling", controller=controller, max_steps=20).train()

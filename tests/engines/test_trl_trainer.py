@@ -253,7 +253,7 @@ def test_what_names_no_controller(tmp_path):
     for wrong in (None, gdro.make_controller("uniform")):
         with pytest.raises(OptionError, match=r"it must be a name, .* GDROTrainer\(controller=\.\.\.\)"):
             config(tmp_path, controller=wrong)
-    for wrong in ("joint", gdro.Joint):
+    for wrong in ("joint", gdro.Controller):
         with pytest.raises(OptionError, match=r"is no controller yet: make one with gdro\.make_controller"):
             make(config(tmp_path), controller=wrong)
     with pytest.raises(OptionError, match=r"object is no controller, it lacks name, selects, .*derive it from gdro"):
@@ -264,14 +264,11 @@ def test_what_names_no_controller(tmp_path):
         config(tmp_path, candidates="x")
 
 
-def test_any_number_of_generations_leaves_room_to_move(tmp_path):
-    bounds = {}
-    for mean in (2, 4, 16):
-        made = default_controller(config(tmp_path, num_generations=mean))
-        bounds[mean] = (made.mean_rollouts, made.max_rollouts)
-    assert bounds == {2: (2, 12), 4: (4, 12), 16: (16, 48)}
-    fixed = config(tmp_path, num_generations=16, controller_options={"max_rollouts": 20})
-    assert default_controller(fixed).max_rollouts == 20
+def test_a_composition_goes_where_a_name_goes(tmp_path):
+    """As a dict, and as the JSON text that a command line gives."""
+    for parts in ({"selector": "mopps", "allocator": "sqrt_law"}, '{"selector": "mopps", "allocator": "sqrt_law"}'):
+        made = default_controller(config(tmp_path, controller=parts, num_generations=2))
+        assert (made.selects, made.plans_equally, made.mean_rollouts, made.seed) == (True, False, 2, 3)
 
 
 def test_ids_go_by_content_whatever_a_column_holds():

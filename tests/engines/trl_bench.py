@@ -92,6 +92,14 @@ class Ragged:
     selects = sets_baselines = plans_equally = False
     pool_factor, min_rollouts, reward_range = 4, 1, (0.0, 1.0)
 
+    def amend(self, plan: Plan, rollouts: Any) -> Plan:
+        counts = np.asarray(rollouts)
+        kept = np.flatnonzero(counts)
+        self.outstanding[self.outstanding.index(plan)] = amended = Plan(
+            tuple(plan.prompt_ids[place] for place in kept), counts[kept], plan.bins[kept]
+        )
+        return amended
+
     def select(self, candidate_ids: Any, m: int) -> list[str]:
         raise AssertionError("this one does not select")
 

@@ -207,5 +207,5 @@ def test_samples_that_answer_no_plan_are_refused(tmp_path: Path) -> None:
     assert np.isnan(raw[0])
     assert advantages[0] == 0.0
     assert np.any(advantages)
-    assert controller_of(one).steps_seen == 0
-    assert one.data_source.session.skipped == 1
+    assert controller_of(one).steps_seen == 1
+    assert one.data_source.session.missing == 1

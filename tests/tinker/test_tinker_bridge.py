@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import numpy as np
 import pytest
@@ -56,21 +55,6 @@ def test_factors_are_those_of_the_core_whatever_the_order_of_reports(weighting: 
     assert gdro.state_hash(one.controller.state_dict()) == gdro.state_hash(bare.state_dict())
     assert one.metrics()["gdro/step"] == bare.metrics()["step"]
     assert np.isfinite(list(one.metrics().values())).all()
-
-
-def test_a_short_group_costs_the_step_but_not_the_run(caplog: pytest.LogCaptureFixture) -> None:
-    one = session()
-    batch = opened(one)
-    rewards = rewards_of(batch)
-    rewards[2] = rewards[2][1:]
-    with caplog.at_level(logging.WARNING):
-        factors = gather(batch, rewards)
-    assert "'toy/2' with 3 of 4" in caplog.text
-    np.testing.assert_allclose(factors, [1, 1, 4 / 3, 1, 1])
-    assert one.skipped == 1
-    assert one.controller.steps_seen == 0
-    gather(opened(one), rewards_of(batch))
-    assert one.controller.steps_seen == 1
 
 
 def test_a_refused_reward_reaches_every_group_and_the_next_batch() -> None:

@@ -242,13 +242,14 @@ def test_resume_without_a_state_is_refused_unless_fresh(config, monkeypatch) -> 
     assert fresh.steps_seen == 5
 
 
-def test_failed_rollouts_cost_the_controller_one_step(config, monkeypatch) -> None:
+def test_failed_rollouts_are_counted_and_the_others_learned_from(config, monkeypatch) -> None:
     tolerant = chz.replace(config, rollout_error_tolerance=True)
     one = controller()
     fails = {(2, 25, turn) for turn in range(100)}
     record = run(tolerant, monkeypatch, one, fails=fails)
-    assert log_rows(config)[-1]["env/all/gdro/skipped_steps"] == 1.0
-    assert one.steps_seen == 7
+    assert log_rows(config)[-1]["env/all/gdro/missing_rollouts"] == 4.0
+    assert log_rows(config)[-1]["env/all/gdro/skipped_steps"] == 0.0
+    assert one.steps_seen == 8
     assert 25 not in advantages(record, 2)
     assert sorted(record.datums) == list(range(8))
 

@@ -28,7 +28,7 @@ def overrides(folder: Path, steps: int) -> list[str]:
         "trainer.v1.trainer_mode=gdro",
         "+gdro.controller=joint",
         "+gdro.bins=4",
-        "+gdro.utility=surrogate",
+        "+gdro.allocator.utility=surrogate",
         "algorithm.adv_estimator=grpo",
         f"data.train_files={folder}/train.parquet",
         f"data.val_files={folder}/train.parquet",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pytest
 
@@ -48,20 +46,6 @@ def test_uniform_leaves_verl_alone() -> None:
     assert (answer.factors_R == 1.0).all()
 
 
-def test_a_missing_rollout_costs_one_step_and_is_counted(caplog: pytest.LogCaptureFixture) -> None:
-    one = bridge()
-    keys = keys_for(one.plan(IDS, UIDS))
-    before = one.session.controller.steps_seen
-    with caplog.at_level(logging.WARNING):
-        answer = one.observe(keys[1:], [False] * (len(keys) - 1), np.zeros(len(keys) - 1))
-    assert "'toy/0' with 3 of 4" in caplog.text
-    assert one.session.metrics()["gdro/skipped_steps"] == 1.0
-    assert one.session.controller.steps_seen == before
-    np.testing.assert_allclose(answer.factors_R[:3], 4 / 3)
-    step(one)
-    assert one.session.controller.steps_seen == before + 1
-
-
 def test_the_one_rollout_left_of_a_group_trains_nothing() -> None:
     """verl gives it its raw reward as advantage."""
     one = bridge()
@@ -73,12 +57,19 @@ def test_the_one_rollout_left_of_a_group_trains_nothing() -> None:
     assert (answer.factors_R[answer.rows.prompts_R > 0] == 1.0).all()
 
 
-def test_losses_after_a_skipped_step_are_dropped() -> None:
+def test_losses_are_those_of_the_prompts_that_came() -> None:
     one = bridge("paper")
-    keys = keys_for(one.plan(IDS, UIDS))
-    one.observe(keys[:-1], [False] * (len(keys) - 1), np.zeros(len(keys) - 1))
-    one.observe_losses(np.zeros(6), 23.0)
-    assert one.session.controller.state_dict()["awaiting_losses"] == []
+    keys = [key for key in keys_for(one.plan(IDS, UIDS)) if not key.startswith("u2")]
+    one.observe(keys, [False] * len(keys), np.zeros(len(keys)))
+    told = {}
+    one.session.controller.observe_losses = lambda ids, values: told.update(zip(ids, values, strict=True))
+    one.observe_losses(np.array([4.0, 8.0, 0.0, 4.0, 4.0, 4.0]), 20.0)
+    assert told == {"toy/0": 1.0, "toy/1": 2.0, "toy/3": 1.0, "toy/4": 1.0, "toy/5": 1.0}
+    one.plan(IDS, UIDS)
+    one.observe([], [], np.zeros(0))
+    told.clear()
+    one.observe_losses(np.zeros(6), 0.0)
+    assert told == {}, "nothing came"
 
 
 def test_rows_of_other_prompts_and_strange_keys_are_refused() -> None:

@@ -108,7 +108,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, stoppable: None) -> tuple[Pat
 
 def test_state_survives_the_kill_and_equals_the_bare_core(runs: tuple[Path, int]) -> None:
     folder, killed_at = runs
-    core = gdro.make_controller("joint", bins=4, utility="surrogate", mean_rollouts=launch.MEAN_ROLLOUTS)
+    core = gdro.make_controller("joint", bins=4, allocator={"utility": "surrogate"}, mean_rollouts=launch.MEAN_ROLLOUTS)
     plans, _, _ = replay(core, folder, "first", range(killed_at))
     saved = state(folder, killed_at)
     assert gdro.state_hash(core.state_dict()) == gdro.state_hash(saved["session"]["controller"])

@@ -17,7 +17,7 @@ from gdro.engines.candidates import CandidatePool
 STEPS, CANDIDATES, LIMIT = 3, 2, 900
 ROWS = launch.BATCH * launch.MEAN_ROLLOUTS
 IDS = [f"toy/p{place}" for place in range(launch.PROMPTS)]
-CHOSEN = ("++gdro.controller=live_gdro", f"+gdro.candidates={CANDIDATES}", "~gdro.utility")
+CHOSEN = ("++gdro.controller=live_gdro", f"+gdro.candidates={CANDIDATES}", "~gdro.allocator")
 
 
 def test_the_chosen_prompts_are_generated_and_learned_from(tmp_path: Path) -> None:

@@ -43,27 +43,35 @@ def test_stock_verl_with_no_gdro_keys_is_live_gdro_with_verls_n() -> None:
 
 
 def test_a_controller_of_ones_own_comes_through_hydra() -> None:
-    example = Path(__file__).parents[2] / "examples" / "own_controller.py"
+    example = Path(__file__).parents[2] / "examples" / "own_part.py"
     controller = build(stock(f"+gdro.controller={example}:Behind", "+gdro.boost=3"))
-    assert (controller.name, controller.boost, controller.mean_rollouts) == ("behind", 3.0, 4)
+    assert (controller.parts.weigher.boost, controller.mean_rollouts) == (3.0, 4)
 
 
 def test_weights_that_correct_for_the_advantage_are_told_verls() -> None:
     grpo = ["algorithm.adv_estimator=grpo", "+gdro.controller=maxrl"]
     told = build(stock(*grpo))
-    assert (told.advantage, told.ddof) == ("grpo", 1)
-    assert build(stock(*grpo, "algorithm.norm_adv_by_std_in_grpo=False")).advantage == "dr_grpo"
-    with pytest.raises(OptionError, match=r"ddof=0 of controller 'maxrl'.*ddof=1; make them agree"):
+    assert (told.parts.weigher.advantage, told.parts.weigher.ddof) == ("grpo", 1)
+    plain = build(stock(*grpo, "algorithm.norm_adv_by_std_in_grpo=False"))
+    assert plain.parts.weigher.advantage == "dr_grpo"
+    with pytest.raises(OptionError, match=r"ddof=0 of weigher 'maxrl'.*ddof=1; make them agree"):
         build(stock(*grpo, "+gdro.ddof=0"))
-    with pytest.raises(OptionError, match="advantage='gae' is none of grpo, dr_grpo"):
+    with pytest.raises(OptionError, match="advantage='gae' must be one of grpo, dr_grpo"):
         build(stock("+gdro.controller=daro"))
 
 
 def test_hydra_overrides_reach_the_controller() -> None:
     config = stock("+gdro.controller=prompt_gdro", "+gdro.eta=5", "+gdro.reward_range=[-1,1]", "+gdro.weighting=row")
     controller = build(config)
-    assert (controller.name, controller.eta, controller.reward_range) == ("prompt_gdro", 5, (-1, 1))
+    found = (controller.name, controller.parts.weigher.eta, controller.reward_range)
+    assert found == ("prompt_gdro", 5, (-1, 1))
     assert read_settings(config).weighting == "row"
+
+
+def test_a_composition_comes_through_hydra() -> None:
+    parts = ("+gdro.controller={selector: live, weigher: {name: adversary, eta: 3}}", "+gdro.allocator=sqrt_law")
+    controller = build(stock("algorithm.adv_estimator=grpo", *parts))
+    assert (controller.selects, controller.plans_equally, controller.parts.weigher.eta) == (True, False, 3)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +89,7 @@ def test_hydra_overrides_reach_the_controller() -> None:
         ("gdro.fresh", "yes", "must be true or false"),
         ("gdro", 3, "must hold keys"),
         ("gdro.mean_rollouts", 8, "set by actor_rollout_ref.rollout.n; remove it"),
-        ("gdro.min_rollouts", 1, "raw reward as advantage"),
+        ("gdro", {"controller": "joint", "min_rollouts": 1}, "raw reward as advantage"),
         ("actor_rollout_ref.rollout.n", 1, "at least 2"),
         ("data.gen_batch_size", 3, "data.gen_batch_size=3"),
         ("algorithm.filter_groups.enable", True, "filter_groups"),

@@ -293,13 +293,33 @@ class Controller:
         Raises:
             PlanError: no such plan is outstanding, or it is no plan at all.
         """
-        if not isinstance(plan, Plan):
-            raise PlanError(f"cancel takes the Plan that plan() gave, not a {type(plan).__name__}")
-        for place, pending in enumerate(self._outstanding):
-            if pending.prompts.ids == plan.prompt_ids and np.array_equal(pending.rollouts, plan.rollouts):
-                del self._outstanding[place]
-                return
-        raise PlanError(f"no such plan of {len(plan.prompt_ids)} prompts is outstanding; cancel a plan at most once")
+        del self._outstanding[self._place_of(plan)]
+
+    def amend(self, plan: Plan, rollouts: ArrayLike) -> Plan:
+        """Correct an outstanding plan to the rollouts that came back; prompts without any are left out.
+
+        For engines whose rollouts fail: the answer to give to `observe` is then that of the plan returned here, and the
+        parts learn from what came alone.
+
+        Args:
+            rollouts: (M,) whole numbers, at most those planned.
+
+        Raises:
+            PlanError: no such plan is outstanding, or rollouts that it cannot have had, or none at all.
+        """
+        place, counts = self._place_of(plan), np.asarray(rollouts)
+        possible = counts.shape == plan.rollouts.shape and counts.dtype.kind in "iu" and counts.any()
+        if not possible or (counts < 0).any() or (counts > plan.rollouts).any():
+            raise PlanError(
+                f"rollouts={counts.tolist()!r:.80} did not come back from a plan of {len(plan.prompt_ids)} prompts; "
+                "give whole numbers up to the planned ones, or cancel the plan"
+            )
+        pending, kept = self._outstanding[place], np.flatnonzero(counts)
+        prompts = self.table.of_rows(pending.prompts.rows[kept])
+        inclusion = None if pending.inclusion is None else pending.inclusion[kept]
+        counts, bins = counts[kept].astype(np.int64), pending.bins[kept]
+        self._outstanding[place] = Pending(prompts, bins, counts, pending.demand, inclusion)
+        return Plan(prompts.ids, counts.copy(), bins.copy())
 
     def observe(self, prompt_ids: Sequence[str], rewards: Rewards) -> Feedback:
         """Learn from the rewards of the oldest outstanding plan with these prompts, and weigh the prompts.
@@ -440,6 +460,15 @@ class Controller:
         self._awaiting_losses = [unpack(packed, self.table, self.bins) for packed in waiting]
         self._metrics = read_state(state, "metrics")
         self._metrics = self.metrics()
+
+    def _place_of(self, plan: Plan) -> int:
+        """Which of the outstanding plans this is; raises PlanError where it is none."""
+        if not isinstance(plan, Plan):
+            raise PlanError(f"cancel and amend take the Plan that plan() gave, not a {type(plan).__name__}")
+        for place, pending in enumerate(self._outstanding):
+            if pending.prompts.ids == plan.prompt_ids and np.array_equal(pending.rollouts, plan.rollouts):
+                return place
+        raise PlanError(f"no such plan of {len(plan.prompt_ids)} prompts is outstanding; cancel a plan at most once")
 
     def _batch(self, prompts: Prompts, salt: int, weights: Floats | None) -> Batch:
         """What selector and allocator are asked about."""

@@ -81,9 +81,7 @@ def build_controller(
     """
     if "mean_rollouts" in options:
         raise OptionError(f"mean_rollouts is set by {traits.mean_setting}; remove it")
-    made: Controller = make_controller(
-        controller, run=_facts(traits), mean_rollouts=traits.mean_rollouts, **options
-    )
+    made: Controller = make_controller(controller, run=_facts(traits), mean_rollouts=traits.mean_rollouts, **options)
     check_engine(made, traits, candidates)
     return made
 

@@ -66,6 +66,10 @@ class Controller(Protocol):
     def cancel(self, plan: Plan) -> None:
         """Forget a plan that will never be answered."""
 
+    def amend(self, plan: Plan, rollouts: ArrayLike) -> Plan:
+        """Correct an outstanding plan to the (M,) rollouts that came back; prompts without any are
+        left out of the plan that is returned."""
+
     def select(self, candidate_ids: Sequence[str], m: int) -> list[str]:
         """The m candidates to train on next, best first. Changes nothing."""
 

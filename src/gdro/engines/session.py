@@ -5,8 +5,8 @@ An adapter sorts what its engine brings by prompt id and asks this class. A batc
     choose -> plan -> (generation, rewards) -> observe -> advantages [-> observe_losses]
 
 and ends in `observe` or, when the engine fails in between, in `abandon`. Rewards may be missing:
-a rollout that crashed, a completion that no reward function scored. They are counted, and their
-rollouts have no advantage; see `observe` for what the controller learns then.
+a rollout that crashed, a completion that no reward function scored. They are counted, their rollouts
+have no advantage, and the controller learns from those that came.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from gdro.core.advantages import AdvantageKind, flat_advantages
 from gdro.core.errors import OptionError, PlanError, StateError
-from gdro.core.state import read_int, read_state
+from gdro.core.state import ANY, read_array, read_int, read_state
 from gdro.core.types import Feedback, Floats, Ints, Metrics, Plan
 from gdro.engines.candidates import CandidatePool
 from gdro.engines.interface import Controller
@@ -110,7 +110,7 @@ class ControllerSession(Generic[Row]):
             sets baselines by its `reward_range`, the first reward outside ends these baselines.
 
     Attributes:
-        skipped: batches that taught the controller nothing, because rewards were missing.
+        skipped: batches that taught the controller nothing, because no reward came.
         missing: rollouts without a reward, in all.
 
     Raises:
@@ -134,6 +134,7 @@ class ControllerSession(Generic[Row]):
         self._outside = False
         self._plan: Plan | None = None
         self._awaiting_losses: tuple[str, ...] | None = None
+        self._learned: Ints = np.empty(0, np.int64)
         self._refused: str | None = None
 
     @property
@@ -193,8 +194,10 @@ class ControllerSession(Generic[Row]):
     def observe(self, rewards: Sequence[ArrayLike]) -> Answer:
         """Answer the plan with each prompt's rewards, in the order of the plan.
 
-        Prompts may have fewer rewards than planned. The controller then does not learn from the
-        batch, its weights are 1, a warning names a prompt, and `skipped` counts it.
+        Prompts may have fewer rewards than planned, or none: the controller then learns from those
+        that came, the others are counted in `missing`, and a prompt without any weighs 1. From a
+        batch without any reward, or with more than were planned, it does not learn at all; that is
+        counted in `skipped`, with a warning.
 
         Raises:
             PlanError: there is no plan, or MAX_SKIPS batches in a row taught nothing.
@@ -203,11 +206,11 @@ class ControllerSession(Generic[Row]):
         if (plan := self._plan) is None:
             raise PlanError("a batch came back that was never planned")
         counts = np.array([len(np.atleast_1d(group)) for group in rewards], np.int64)
-        self.missing += int(np.maximum(plan.rollouts - counts, 0).sum())
+        self._count_missing(plan, counts)
         feedback: Feedback | None = None
         try:
-            if np.array_equal(counts, plan.rollouts):
-                feedback = self._learn(plan, rewards)
+            if counts.any() and (counts <= plan.rollouts).all():
+                feedback = self._learn(plan, counts, rewards)
             else:
                 self._skip(plan, counts)
         except BaseException as error:
@@ -233,10 +236,10 @@ class ControllerSession(Generic[Row]):
         ids, self._awaiting_losses = self._awaiting_losses, None
         if ids is None:
             return
+        values = np.asarray(losses, np.float64)[self._learned]
         if logger.isEnabledFor(logging.DEBUG):
-            pairs = zip(ids, np.asarray(losses, np.float64).tolist(), strict=True)
-            logger.debug("%s", json.dumps(dict(pairs)))
-        self.controller.observe_losses(ids, losses)
+            logger.debug("%s", json.dumps(dict(zip(ids, values.tolist(), strict=True))))
+        self.controller.observe_losses(ids, values)
 
     def metrics(self) -> dict[str, float]:
         """What the controller reports and the session counts, as finite numbers by flat names."""
@@ -256,6 +259,7 @@ class ControllerSession(Generic[Row]):
             "missing": self.missing,
             "outside": self._outside,
             "awaiting_losses": None if self._awaiting_losses is None else list(self._awaiting_losses),
+            "learned": self._learned.copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -272,6 +276,7 @@ class ControllerSession(Generic[Row]):
         self._outside = bool(state["outside"])
         waiting = state.get("awaiting_losses")
         self._awaiting_losses = None if waiting is None else tuple(waiting)
+        self._learned = read_array(state, "learned", self._learned, rows=ANY)
         self._plan = self._refused = None
 
     def _check(self, plan: Plan, prompt_ids: tuple[str, ...]) -> None:
@@ -291,14 +296,38 @@ class ControllerSession(Generic[Row]):
             return np.ones(len(counts))
         return np.asarray(self.controller.mean_rollouts / np.maximum(counts, 1))
 
-    def _learn(self, plan: Plan, rewards: Sequence[ArrayLike]) -> Feedback:
-        """The controller's feedback to a whole batch."""
+    def _count_missing(self, plan: Plan, counts: Ints) -> None:
+        """Count rollouts without a reward; the first time, say so."""
+        short = np.flatnonzero(counts < plan.rollouts)
+        if not short.size:
+            return
+        lost = int((plan.rollouts - counts)[short].sum())
+        logger.log(
+            logging.INFO if self.missing else logging.WARNING,
+            "%d of %d rollouts have no reward, the first of prompt %r with %d of %d; what came is "
+            "learned from, the rest counted in gdro/missing_rollouts",
+            lost,
+            plan.total,
+            plan.prompt_ids[short[0]],
+            counts[short[0]],
+            plan.rollouts[short[0]],
+        )
+        self.missing += lost
+
+    def _learn(self, plan: Plan, counts: Ints, rewards: Sequence[ArrayLike]) -> Feedback:
+        """The controller's feedback, for all prompts of the plan."""
+        self._learned = kept = np.flatnonzero(counts)
+        came: Sequence[ArrayLike] = [rewards[place] for place in kept.tolist()]
+        if not np.array_equal(counts, plan.rollouts):
+            self._plan = plan_of_those = self.controller.amend(plan, counts)
+        else:
+            plan_of_those = plan
         if self.controller.sets_baselines and not self.range_stated:
-            rewards = self._within(rewards)
-        feedback = self.controller.observe(plan.prompt_ids, rewards)
+            came = self._within(came)
+        feedback = self.controller.observe(plan_of_those.prompt_ids, came)
         self._skipped_in_a_row = 0
-        self._awaiting_losses = plan.prompt_ids
-        return feedback
+        self._awaiting_losses = plan_of_those.prompt_ids if self.controller.needs_losses else None
+        return feedback if len(kept) == len(counts) else _spread(feedback, plan, kept)
 
     def _within(self, rewards: Sequence[ArrayLike]) -> Sequence[ArrayLike]:
         """The rewards, those outside `reward_range` as its nearer end, as controllers without
@@ -324,18 +353,32 @@ class ControllerSession(Generic[Row]):
         self.controller.cancel(plan)
         self.skipped += 1
         self._skipped_in_a_row += 1
-        short = np.flatnonzero(counts != plan.rollouts)
+        first = int(np.argmax(counts != plan.rollouts))
         message = (
-            f"{len(short)} of {len(counts)} prompts came back with other numbers of rewards than "
-            f"planned rollouts, the first {plan.prompt_ids[short[0]]!r} with {counts[short[0]]} of "
-            f"{plan.rollouts[short[0]]}"
+            f"the controller cannot learn from a batch with {counts.sum()} rewards for {plan.total} rollouts, "
+            f"prompt {plan.prompt_ids[first]!r} with {counts[first]} of {plan.rollouts[first]}"
         )
         if self._skipped_in_a_row >= MAX_SKIPS:
-            raise PlanError(
-                f"{message}, {MAX_SKIPS} batches in a row: the controller learns nothing; mend the "
-                "rollouts or the reward"
-            )
-        logger.warning("%s; the controller does not learn from this batch, all weights are 1", message)
+            raise PlanError(f"{message}, {MAX_SKIPS} batches in a row; mend the rollouts or the reward")
+        logger.warning("%s; all weights are 1", message)
+
+
+def _spread(feedback: Feedback, plan: Plan, kept: Ints) -> Feedback:
+    """Feedback to some prompts of a plan as feedback to all; the others, which have no rollout, weigh 1."""
+
+    def all_of(values: Floats, other: float) -> Floats:
+        out = np.full(len(plan.prompt_ids), other)
+        out[kept] = values
+        return out
+
+    baselines, deviations = feedback.baselines, feedback.deviations
+    return Feedback(
+        plan.prompt_ids,
+        all_of(feedback.weights, 1.0),
+        plan.bins,
+        None if baselines is None else all_of(baselines, 0.0),
+        None if deviations is None else all_of(deviations, 1.0),
+    )
 
 
 def flat_metrics(metrics: Metrics) -> dict[str, float]:

@@ -89,7 +89,7 @@ class VerlBridge:
             rows: number of rows summed over, times the same c.
         """
         batch, self._rows = self._rows, None
-        if batch is None:
+        if batch is None or not batch.real:
             return
         counts = np.bincount(batch.prompts_R[batch.prompts_R >= 0], minlength=len(sums_M))
         losses_M = sums_M / (rows / batch.real) / np.maximum(counts, 1)
