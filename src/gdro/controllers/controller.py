@@ -318,7 +318,7 @@ class Controller:
         prompts = self.table.of_rows(pending.prompts.rows[kept])
         inclusion = None if pending.inclusion is None else pending.inclusion[kept]
         counts, bins = counts[kept].astype(np.int64), pending.bins[kept]
-        self._outstanding[place] = Pending(prompts, bins, counts, pending.demand, inclusion)
+        self._outstanding[place] = replace(pending, prompts=prompts, bins=bins, rollouts=counts, inclusion=inclusion)
         return Plan(prompts.ids, counts.copy(), bins.copy())
 
     def observe(self, prompt_ids: Sequence[str], rewards: Rewards) -> Feedback:
