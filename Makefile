@@ -56,7 +56,7 @@ reliability: $(VENV)/.installed  ## runs killed, damaged, poisoned, out of disk,
 	$(BIN)/python benchmarks/reliability/memory.py --output runs/reliability/memory.json
 	$(BIN)/python benchmarks/reliability/memory.py --faults --output runs/reliability/memory_faults.json
 	GDRO_FUZZ_CASES=6000 $(BIN)/pytest tests/data/test_doors_fuzz.py
-	GDRO_FUZZ_CASES=1500 $(BIN)/pytest tests/runs/test_config_yaml.py -k "any_ or dump"
+	GDRO_FUZZ_CASES=1500 $(BIN)/pytest tests/config/test_loading.py -k "any_ or dump"
 
 diffusion-results: $(VENV)/.installed  ## results/diffusion_digits: its base, images, 100 runs, table and figure
 	$(BIN)/python research/diffusion_digits.py results/diffusion_digits --work runs/diffusion-digits

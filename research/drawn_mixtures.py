@@ -75,7 +75,7 @@ def plan_of(first: int, last: int) -> Plan:
         name="drawn_mixtures",
         about=f"GRPO, the default run and three peers on mixtures {first} to {last} of those drawn at random",
         seeds=tuple(numbers),
-        overrides={"evaluation.every": 300, "checkpoint.every": 300, "data.size": SIZE},
+        overrides={"eval_steps": 300, "save_steps": 300, "data.size": SIZE},
         by_seed=tuple({"seed": number, "data.cells": cells_of(number)} for number in numbers),
         methods=METHODS,
     )

@@ -128,7 +128,7 @@ def repeat_batches(
     Returns:
         What was measured, and the (K, R, D) gradients, scaled.
     """
-    update, model = setting.config.optimisation, setting.policy.model
+    update, model = setting.config, setting.policy.model
     model.eval()
     gradients, weights = [], []
     plan = deepcopy(controller).plan(setting.ids)
@@ -158,7 +158,7 @@ def repeat_batches(
                 setting.encoded,
                 groups.tokens,
                 np.array(advantages) * factor,
-                setting.config.generation.temperature,
+                setting.config.temperature,
             )
         )
     found = torch.stack(gradients, dim=1)
@@ -174,12 +174,12 @@ def adam_scale(setting: Setting, batches: int, seed: int, epsilon: float = 1e-8)
     Measured with equal rollouts and the run's advantage, on `batches` passes over the setting's prompts in batches of
     the run's size.
     """
-    size, update = setting.config.prompts_per_step, setting.config.optimisation
+    size, update = setting.config.prompts_per_step, setting.config
     squares, count = None, 0
     for number in range(batches):
         for at in range(0, len(setting.prompts), size):
             part = setting.part(at, at + size)
-            draw = part.draw(setting.config.mean_rollouts, _seed(seed, 2 + number, at))
+            draw = part.draw(setting.config.num_generations, _seed(seed, 2 + number, at))
             advantages = np.concatenate(
                 group_advantages(draw.rewards, update.advantage, ddof=update.advantage_ddof, clip=update.advantage_clip)
             )
@@ -188,7 +188,7 @@ def adam_scale(setting: Setting, batches: int, seed: int, epsilon: float = 1e-8)
                 part.encoded,
                 draw.tokens,
                 advantages[None] / len(advantages),
-                setting.config.generation.temperature,
+                setting.config.temperature,
             )[0]
             squares = gradient**2 if squares is None else squares + gradient**2
             count += 1

@@ -79,7 +79,7 @@ def measure_prompts(
     `scale` (D,) multiplies each coordinate of a gradient. A prompt whose pool has equal rewards that the screening
     shares has no gradient; its scores are not computed.
     """
-    update, temperature = setting.config.optimisation, setting.config.generation.temperature
+    update, temperature = setting.config, setting.config.temperature
     first = setting.draw(screen, seed)
     drawn = setting.draw(pool, seed + 1)
     count = len(setting.prompts)

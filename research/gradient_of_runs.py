@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
+from gdro.config import load_config
 from gdro.controllers.registry import make_controller
 from gdro.core.errors import GDROError
 from gdro.io import to_json, write_atomic
-from gdro.runs.config import load_config
 from gdro.runs.folder import RunFolder
 from gradient_batches import repeat_batches
 from gradient_scores import open_setting
@@ -53,8 +53,8 @@ def measure_run(run: RunFolder) -> dict[str, dict[str, float]]:
     """
     config = load_config(run.config)
     controller = controller_at_end(run)
-    equal = make_controller("uniform", mean_rollouts=config.mean_rollouts, seed=config.seed)
-    kinds = [config.optimisation.advantage]
+    equal = make_controller("uniform", mean_rollouts=config.num_generations, seed=config.seed)
+    kinds = [config.advantage]
     with open_setting(str(run.path), None, [], config.prompts_per_step, config.seed) as setting:
         base, gradients = repeat_batches(setting, equal, kinds, REPEATS, config.seed)
         own, _ = repeat_batches(setting, controller, kinds, REPEATS, config.seed + 1, gradients)

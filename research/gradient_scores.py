@@ -17,16 +17,16 @@ import torch
 from torch.func import functional_call, grad, vmap
 from transformers import PreTrainedModel
 
+from gdro.config import TrainConfig, load_config
 from gdro.core.types import Floats, Ints
 from gdro.data.prompts import Prompt
 from gdro.engines.trl.evaluation import sample
 from gdro.engines.trl.generation import SamplingOptions
-from gdro.runs.config import TrainConfig, load_config
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
 from gdro.runs.policy import Policy
+from gdro.runs.prepare import prepare
 from gdro.runs.progress import Progress
-from gdro.runs.train import prepare
 from gdro.verify import Verifier
 
 Tokens = list[list[int]]
@@ -75,15 +75,15 @@ class Setting:
         Args:
             counts: (M,) rollouts of each prompt, or one number for all.
         """
-        generation, tokenizer = self.config.generation, self.policy.tokenizer
+        config, tokenizer = self.config, self.policy.tokenizer
         ends = self.policy.model.generation_config.eos_token_id
         options = SamplingOptions(
-            generation.max_completion_tokens,
+            config.lengths.completion,
             tuple({tokenizer.eos_token_id, *([] if ends is None else np.atleast_1d(ends).tolist())}),
             tokenizer.pad_token_id,
-            generation.temperature,
-            generation.top_k,
-            generation.top_p,
+            config.temperature,
+            config.top_k,
+            config.top_p,
         )
         wanted = [int(count) for count in np.broadcast_to(counts, len(self.encoded))]
         tokens = sample(self.policy.model, self.encoded, wanted, options, seed=seed)
@@ -119,6 +119,7 @@ def open_setting(model: str, recipe: str | None, overrides: Sequence[str], count
             raise RunError(f"{count} prompts asked for, there are {len(found.train)} training prompts; ask for fewer")
         chosen = np.random.default_rng((seed, count)).permutation(len(found.train))[:count]
         prompts = [found.train[place] for place in chosen.tolist()]
+        config = config.for_model(policy.context)
         yield Setting(config, policy, verifier, prompts, [policy.encode(prompt) for prompt in prompts])
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gdro.config import controller_of
 from gdro.controllers.registry import make_controller
 from gdro.core.advantages import ADVANTAGES, AdvantageKind
 from gdro.lab.stats import Estimate
@@ -53,8 +54,8 @@ def main() -> None:
 
 
 def _measure(setting: Setting, chosen: argparse.Namespace, model: str) -> dict[str, Any]:
-    config = setting.config
-    sizes = range(config.min_rollouts, config.max_rollouts + 1)
+    facts = controller_of(setting.config).facts
+    sizes = range(facts.min_rollouts, facts.max_rollouts + 1)
     scale = adam_scale(setting, 8, chosen.seed) if chosen.metric == "adam" else None
     draws = {"screen": chosen.screen, "pool": chosen.pool, "seed": chosen.seed}
     found = measure_prompts(setting, ADVANTAGES, list(sizes), **draws, scale=scale, tell=_tell)
@@ -85,10 +86,10 @@ def _print_law(found: PromptVariances, seed: int) -> dict[str, Any]:
 
 
 def _repeat(batch: Setting, found: PromptVariances, chosen: argparse.Namespace, scale: Any) -> dict[str, Repeats]:
-    config, count = batch.config, len(batch.prompts)
-    bounds = {"min_rollouts": config.min_rollouts, "max_rollouts": config.max_rollouts}
-    shared = bounds | {"mean_rollouts": config.mean_rollouts, "correct_threshold": config.correct_threshold}
-    limits = (config.mean_rollouts, config.min_rollouts, config.max_rollouts)
+    facts, count = controller_of(batch.config).facts, len(batch.prompts)
+    bounds = {"min_rollouts": facts.min_rollouts, "max_rollouts": facts.max_rollouts}
+    shared = bounds | {"mean_rollouts": facts.mean_rollouts, "correct_threshold": facts.correct_threshold}
+    limits = (facts.mean_rollouts, facts.min_rollouts, facts.max_rollouts)
     plans: dict[str, Any] = {name: make_controller(name, seed=chosen.seed, **shared) for name in CONTROLLERS}
     for number, controller in enumerate(plans.values()):
         warm_up(batch, controller, chosen.visits, chosen.seed + 100 + number)

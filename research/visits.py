@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gdro.config import controller_of, load_config
 from gdro.core.errors import GDROError
 from gdro.core.prompts import PromptTable, source_of
 from gdro.engines.interface import Controller
@@ -26,10 +27,8 @@ from gdro.engines.trl.checkpoint import STATE_FILE
 from gdro.lab.compare_record import read_evaluation
 from gdro.lab.text import table
 from gdro.runs.checkpoints import all_checkpoints, fault
-from gdro.runs.config import load_config
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
-from gdro.runs.trainer_args import controller_of
 
 
 def rows(run: RunFolder) -> list[tuple[str, int, float, float, float, float]]:

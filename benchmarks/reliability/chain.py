@@ -65,7 +65,7 @@ def reference(setting: Setting, work: Path) -> Reference:
     folder = work / "reference"
     log = work / "reference.log"
     log.touch()
-    arguments = ["train", *setting.arguments, "--set", "checkpoint.keep=1000", "--set", f"output={folder}"]
+    arguments = ["train", *setting.arguments, "--set", "save_total_limit=1000", "--set", f"output_dir={folder}"]
     started = time.monotonic()
     running = launch(arguments, log, processes=setting.processes)
     seen = _times(running, folder / "metrics.jsonl", started)
@@ -142,7 +142,7 @@ class Chain:
         if (self.run / "config.yaml").exists():
             arguments = ["train", "--resume", str(self.run)]
         else:
-            arguments = ["train", *self.setting.arguments, "--set", f"output={self.run}"]
+            arguments = ["train", *self.setting.arguments, "--set", f"output_dir={self.run}"]
         log = self.work / f"launch-{self.tally.launches:04d}.log"
         log.unlink(missing_ok=True)
         log.touch()

@@ -39,7 +39,7 @@ def timed(target: type, name: str, log: Path) -> None:
 
 def measure(steps: int, work: Path) -> dict[str, Any]:
     """Medians over the steps of one run of the default recipe."""
-    settings = ("checkpoint.every=1", "evaluation.prompts=16", f"steps={steps}", f"output={work / 'run'}")
+    settings = ("save_steps=1", "evaluation.prompts=16", f"max_steps={steps}", f"output_dir={work / 'run'}")
     remember_prompts(())
 
     def setup() -> None:

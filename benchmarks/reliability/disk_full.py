@@ -64,7 +64,7 @@ class Trial:
         _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk))
         run = disk / "run"
         started = launch(
-            ["train", *self.setting.arguments, "--set", f"output={run}"], self.work / f"full-{self.count}.log"
+            ["train", *self.setting.arguments, "--set", f"output_dir={run}"], self.work / f"full-{self.count}.log"
         )
         code = started.wait()[0]
         message = [line for line in started.text().splitlines() if line.startswith("gdro: ")]

@@ -48,5 +48,6 @@ def of_run(folder: Path) -> dict[str, str]:
 def _without(event: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in event.items() if key not in UNLIKE}
     if "config" in kept:
-        kept["config"] = {key: value for key, value in kept["config"].items() if key not in ("output", "checkpoint")}
+        apart = ("output_dir", "save_steps", "save_total_limit")
+        kept["config"] = {key: value for key, value in kept["config"].items() if key not in apart}
     return kept

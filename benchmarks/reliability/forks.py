@@ -26,8 +26,8 @@ from transformers.models.qwen3 import modeling_qwen3  # noqa: F401
 
 import gdro.cli
 import gdro.runs.train
-from gdro.runs.config import load_config
-from gdro.runs.config_prompts import RunPrompts, load_prompts
+from gdro.config import load_config
+from gdro.runs.prompts import RunPrompts, load_prompts
 
 Setup = Callable[[], None]
 

@@ -82,7 +82,7 @@ def watch(steps: int, faults: bool, seed: int) -> tuple[list[dict[str, float]], 
             if faults:
                 soak.make_hostile(hostile_seed)
 
-        settings = (f"steps={steps}", f"output={work}/run", *soak.SETTINGS)
+        settings = (f"max_steps={steps}", f"output_dir={work}/run", *soak.SETTINGS)
         started = launch(
             ["train", *(part for one in settings for part in ("--set", one))], Path(work) / "log", setup=setup
         )

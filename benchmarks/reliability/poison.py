@@ -72,7 +72,7 @@ def run(work: Path, *, short: bool) -> list[dict[str, Any]]:
     setting = replace(settings.VARIANTS[0], steps=2)
     remember_prompts(setting.overrides)
     base = work / "base"
-    started = launch(["train", *setting.arguments, "--set", f"output={base}"], work / "base.log")
+    started = launch(["train", *setting.arguments, "--set", f"output_dir={base}"], work / "base.log")
     if started.wait() != [0]:
         raise RuntimeError(started.text())
     shutil.rmtree(base / "checkpoints" / "checkpoint-2")

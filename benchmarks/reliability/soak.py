@@ -38,9 +38,9 @@ from gdro.runs import checkpoints
 SETTINGS = (
     "prompts_per_step=8",
     "evaluation.prompts=32",
-    "checkpoint.every=20",
+    "save_steps=20",
     "verifier.workers=2",
-    "generation.max_completion_tokens=16",
+    "max_completion_length=16",
 )
 HOSTILE_SHARE = 0.02
 WORKER_KILL_SECONDS = 5.0
@@ -94,7 +94,7 @@ class Soak:
         self.launches += 1
         arguments = ["train", "--resume", str(self.run)]
         if self.launches == 1:
-            sets = (f"steps={self.steps}", f"output={self.run}", *SETTINGS)
+            sets = (f"max_steps={self.steps}", f"output_dir={self.run}", *SETTINGS)
             arguments = ["train", *(part for one in sets for part in ("--set", one))]
         seed = self.draw.randrange(2**32)
         return launch(arguments, self.work / f"launch-{self.launches}.log", setup=lambda: make_hostile(seed))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from gdro import __version__
 
 MODULES = {
+    "train": ("gdro.runs.command", "train a model (without arguments: the embedded default)"),
     "compare": ("gdro.lab.compare", "methods x seeds on real training: one table, one figure, one page"),
     "sft": ("gdro.robust.sft", "fine-tune on mixed sources, plainly and robustly: worst-source loss"),
     "simulate": ("gdro.lab.simulate", "controllers on a simulated population, in seconds"),
@@ -46,7 +47,6 @@ def _run(words: Sequence[str]) -> int:
         parser.print_help()
         return 2
     commands = {
-        "train": _train,
         "evaluate": _evaluate,
         "prepare": _prepare,
         "report": _report,
@@ -58,30 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gdro", description="Group distributionally robust post-training.")
     parser.add_argument("--version", action="version", version=f"gdro {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    train = commands.add_parser(
-        "train",
-        help="train a model (without arguments: the embedded default)",
-        add_help=False,
-        description="Train a model. Without arguments: the embedded tiny model on reasoning-gym tasks.",
-    )
-    train.add_argument("-h", "--help", action="store_true", help="show this help and every setting")
-    train.add_argument("recipe", nargs="?", help="a recipe's name or a YAML file (default: the recipe `default`)")
-    train.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a setting"
-    )
-    train.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, from its folder")
-    train.add_argument("--check", action="store_true", help="load and check settings only, print them, train nothing")
-    train.add_argument(
-        "--dry-run", action="store_true", help="check settings and data, estimate memory and cost, train nothing"
-    )
-    train.add_argument(
-        "--assume",
-        action="append",
-        default=[],
-        metavar="KEY=NUMBER",
-        help="an assumption of --dry-run, which prints them all",
-    )
-    train.set_defaults(parser=train)
     evaluate = commands.add_parser("evaluate", help="mean@k and pass@k of a model on held-out prompts")
     evaluate.add_argument("model", help="a Hugging Face folder or name, `tiny`, or the folder of a run")
     evaluate.add_argument("recipe", nargs="?", help="settings that name the data and the verifier")
@@ -110,45 +86,6 @@ def _add_suites(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--rows", type=int, default=64, metavar="N", help="completions that transformers samples together (%(default)s)"
     )
-
-
-def _train(chosen: argparse.Namespace) -> int:
-    if chosen.help:
-        from gdro.runs.config_help import help_text
-
-        chosen.parser.print_help()
-        print("\n" + help_text())
-        return 0
-    from gdro.runs.config import load_config
-
-    if chosen.resume is not None and (chosen.recipe or chosen.overrides):
-        return _fail("--resume goes on with the settings of the run; leave recipe and --set out")
-    looks = "--check" if chosen.check else "--dry-run" if chosen.dry_run else None
-    if looks and chosen.resume is not None:
-        return _fail(f"{looks} looks at settings alone; leave --resume out")
-    if chosen.check and chosen.dry_run:
-        return _fail("--check looks at settings alone; leave --dry-run out")
-    if chosen.assume and not chosen.dry_run:
-        return _fail("--assume belongs to --dry-run")
-    if chosen.check:
-        return _guarded(lambda: print(load_config(chosen.recipe, chosen.overrides).to_yaml(), end=""))
-    if chosen.dry_run:
-        from gdro.runs.dry_run import dry_run
-
-        return _guarded(lambda: print(dry_run(load_config(chosen.recipe, chosen.overrides), chosen.assume)))
-
-    def run() -> None:
-        config = None if chosen.resume is not None else load_config(chosen.recipe, chosen.overrides)
-        from gdro.runs.processes import leave_processes
-        from gdro.runs.train import resume, train
-
-        if config is None:
-            resume(chosen.resume)
-        else:
-            train(config)
-        leave_processes()
-
-    return _guarded(run)
 
 
 def _evaluate(chosen: argparse.Namespace) -> int:

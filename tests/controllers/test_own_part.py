@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import gdro
+from gdro.config import ConfigError, load_config
+from gdro.config import controller_of as controller_of_run
 from gdro.engines.trl.config import GDROConfig, default_controller
 from gdro.lab.compare_plan import jobs_of, read_plan
 from gdro.lab.simulation import controller_of
-from gdro.runs.config import ConfigError, load_config
-from gdro.runs.trainer_args import controller_of as controller_of_run
 
 BEHIND = f"{Path(__file__).parents[2] / 'examples' / 'own_part.py'}:Behind"
 
@@ -63,5 +63,5 @@ def test_what_is_wrong_with_it_is_said(tmp_path, text, said):
 def test_a_file_that_is_not_there_and_an_option_that_is_not():
     with pytest.raises(ConfigError, match=r"controller.name.*file 'nowhere/mine.py' does not exist"):
         load_config(None, ["controller=nowhere/mine.py:Mine"])
-    with pytest.raises(ConfigError, match=r"controller.bost.*did you mean controller.boost\?"):
+    with pytest.raises(ConfigError, match=r"controller.bost.*did you mean 'boost'\?"):
         load_config(None, [f"controller={BEHIND}", "controller.bost=4"])

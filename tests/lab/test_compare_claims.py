@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_comparison import make
 
+from gdro.config.base import ConfigError
 from gdro.lab.compare_claims import verdicts
 from gdro.lab.compare_page import page
 from gdro.lab.compare_plan import Claim, read_plan
@@ -13,7 +14,6 @@ from gdro.lab.compare_scores import summarize
 from gdro.lab.compare_table import markdown
 from gdro.lab.stats import Estimate
 from gdro.report.read import RecordError
-from gdro.runs.config_base import ConfigError
 
 WORDS = {"win": "it adds {gap}", "open": "not decided: {gap}", "loss": "it costs {relative}"}
 

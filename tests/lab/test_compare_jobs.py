@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from gdro.config import load_config
 from gdro.lab import compare, compare_jobs
-from gdro.runs.config import load_config
 from gdro.runs.errors import RunError
 
 PLAN = """
@@ -26,7 +26,7 @@ import os, pathlib, sys, time
 words = sys.argv[1:]
 assert words[0] == "train", words
 resumed = words[1] == "--resume"
-run = pathlib.Path(words[2] if resumed else words[-1].removeprefix("output="))
+run = pathlib.Path(words[2] if resumed else words[-1].removeprefix("output_dir="))
 here = pathlib.Path(os.environ["STAND_IN"])
 (here / f"{run.parent.name}-{run.name}-{'resume' if resumed else 'start'}-{os.environ['OMP_NUM_THREADS']}").touch()
 run.mkdir(exist_ok=True)
@@ -128,9 +128,9 @@ def test_what_would_mix_comparisons_is_refused(place):
     with pytest.raises(RunError, match="is not empty; go on with it"):
         _compare(place, str(place / "small.yaml"), "--output", str(root))
     with pytest.raises(RunError, match="goes on with its own plan"):
-        _compare(place, str(root), "--set", "steps=4")
+        _compare(place, str(root), "--set", "max_steps=4")
     plan = root / "plan.yaml"
-    plan.write_text(plan.read_text() + "overrides: {steps: 4}\n")
+    plan.write_text(plan.read_text() + "overrides: {max_steps: 4}\n")
     with pytest.raises(RunError, match="steps 600, planned 4"):
         _compare(place, str(root))
 

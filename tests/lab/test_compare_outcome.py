@@ -49,7 +49,7 @@ def test_an_outcome_of_other_settings_is_refused(kept):
     place = JobFolder(root, jobs_of(plan, root)[0])
     place.beside("yaml").write_text(place.job.config.to_yaml().replace("steps: 600", "steps: 599"))
     for words in ([str(root)], [str(root), "--report"]):
-        with pytest.raises(RunError, match=r"seed-0 was trained with other settings than the plan's: steps"):
+        with pytest.raises(RunError, match=r"seed-0 was trained with other settings than the plan's: max_steps"):
             compare.main(words)
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from gdro.config import load_config
+from gdro.config.base import ConfigError
+from gdro.config.schema import EvaluationConfig
 from gdro.lab.compare import main
 from gdro.lab.compare_plan import jobs_of, locate_plan, narrowed, plan_names, plan_text, read_plan
-from gdro.runs.config import load_config
-from gdro.runs.config_base import ConfigError
-from gdro.runs.config_sections import EvaluationConfig
 
 PLAN = """
 name: small
 seeds: [0, 7]
-overrides: {steps: 3, evaluation: {every: 1}, optimisation.learning_rate: 1e-5}
+overrides: {max_steps: 3, eval_steps: 1, learning_rate: 1e-5}
 methods:
   plain: {controller: uniform}
-  both: {controller: {name: joint, eta: 7.0}, optimisation: {advantage: rloo}}
+  both: {controller: {name: joint, eta: 7.0}, advantage: rloo}
 """
 
 
@@ -33,21 +33,21 @@ def test_jobs_share_all_but_what_their_method_is(tmp_path):
     assert plan.against == "plain"
     assert [job.config.seed for job in jobs] == [0, 0, 7, 7]
     for job in jobs:
-        assert (job.config.steps, job.config.evaluation.every, job.config.optimisation.learning_rate) == (3, 1, 1e-5)
+        assert (job.config.max_steps, job.config.eval_steps, job.config.learning_rate) == (3, 1, 1e-5)
         assert job.config.verifier.workers == 1
     plain, both = (job.config for job in jobs[:2])
     assert (plain.controller.name, both.controller.name, both.controller.options["eta"]) == ("uniform", "joint", 7.0)
-    assert plain.model_dump(exclude={"name", "controller", "optimisation"}) == both.model_dump(
-        exclude={"name", "controller", "optimisation"}
+    assert plain.model_dump(exclude={"run_name", "controller", "advantage"}) == both.model_dump(
+        exclude={"run_name", "controller", "advantage"}
     )
 
 
 def test_a_plan_reads_back_as_it_was_written(tmp_path):
-    plan = narrowed(_plan(tmp_path), ["both"], [3], ["steps=9"])
+    plan = narrowed(_plan(tmp_path), ["both"], [3], ["max_steps=9"])
     again = _plan(tmp_path, plan_text(plan))
     assert again == plan
     (job,) = jobs_of(again, tmp_path)
-    assert (job.method, job.seed, job.config.steps) == ("both", 3, 9)
+    assert (job.method, job.seed, job.config.max_steps) == ("both", 3, 9)
 
 
 def test_a_controller_by_its_name_starts_from_its_own_defaults(tmp_path):
@@ -62,7 +62,7 @@ def test_a_controller_by_its_name_starts_from_its_own_defaults(tmp_path):
 def test_a_recipe_is_looked_for_beside_the_plan(tmp_path):
     (tmp_path / "mine.yaml").write_text(load_config().to_yaml().replace("learning_rate: 0.0002", "learning_rate: 0.5"))
     jobs = jobs_of(_plan(tmp_path, "recipe: mine.yaml\nname: a\nseeds: [1]\nmethods: {m: }\n"), tmp_path)
-    assert jobs[0].config.optimisation.learning_rate == 0.5
+    assert jobs[0].config.learning_rate == 0.5
 
 
 @pytest.mark.parametrize("name", plan_names())
@@ -89,7 +89,7 @@ def test_the_plans_of_the_package_are_usable_and_fair(name):
         ("[0, 7]", "[0, 0]", "seeds = .*: give at least one seed, each once"),
         ("[0, 7]", "[]", "seeds = .*: give at least one seed"),
         ("[0, 7]", "[a]", "seeds = "),
-        ("steps: 3", "seed: 3", "seed is given to each run by the comparison"),
+        ("max_steps: 3", "seed: 3", "seed is given to each run by the comparison"),
         ("name: small", "name: small\nbaseline: plane", r"baseline = 'plane'.*did you mean plain\?"),
     ],
 )
@@ -101,17 +101,17 @@ def test_a_wrong_plan_names_key_and_line(tmp_path, old, new, said):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("eta: 7.0", "eat: 7.0", r"(?s)method both:.*controller.eat.*did you mean controller.eta\?"),
+        ("eta: 7.0", "eat: 7.0", r"(?s)method both:.*controller.eat.*did you mean 'eta'\?"),
         (
-            "optimisation: {advantage: rloo}",
-            "steps: 4",
+            "advantage: rloo",
+            "max_steps: 4",
             "both: 4 x 16 x 4 rollouts where plain has 3 x 16 x 4; a method",
         ),
-        ("optimisation: {advantage: rloo}", "data.size: 4", "data.size must be the same.*put it under `overrides`"),
-        ("optimisation: {advantage: rloo}", "evaluation: {samples: 4}", "evaluation.samples must be the same"),
-        ("optimisation: {advantage: rloo}", "evaluation.every: 2", "every 2 of 3 steps where plain has 1 of 3;"),
-        ("optimisation: {advantage: rloo}", "seed: 4", "the comparison gives it to each run"),
-        ("optimisation: {advantage: rloo}", "mean_rollouts: 2", "both: 3 x 16 x 2 rollouts where plain has 3 x 16 x 4"),
+        ("advantage: rloo", "data.size: 4", "data.size must be the same.*put it under `overrides`"),
+        ("advantage: rloo", "evaluation: {num_generations: 4}", "evaluation.num_generations must be the same"),
+        ("advantage: rloo", "eval_steps: 2", "eval_steps 2 of 3 steps where plain has 1 of 3;"),
+        ("advantage: rloo", "seed: 4", "the comparison gives it to each run"),
+        ("advantage: rloo", "num_generations: 2", "both: 3 x 16 x 2 rollouts where plain has 3 x 16 x 4"),
     ],
 )
 def test_a_wrong_method_is_named(tmp_path, old, new, said):
@@ -120,15 +120,15 @@ def test_a_wrong_method_is_named(tmp_path, old, new, said):
 
 
 def test_a_method_may_spread_the_same_rollouts_over_more_prompts(tmp_path):
-    spread = "prompts_per_step: 32, mean_rollouts: 2"
-    jobs = jobs_of(_plan(tmp_path, PLAN.replace("optimisation: {advantage: rloo}", spread)), tmp_path)
+    spread = "prompts_per_step: 32, num_generations: 2"
+    jobs = jobs_of(_plan(tmp_path, PLAN.replace("advantage: rloo", spread)), tmp_path)
     assert [job.shape for job in jobs] == ["3 x 16 x 4", "3 x 32 x 2"] * 2
     assert {job.rollouts for job in jobs} == {192}
 
 
 def test_a_method_may_make_more_and_smaller_steps_of_the_same_rollouts(tmp_path):
-    smaller = "steps: 12, prompts_per_step: 4, evaluation: {every: 4}"
-    jobs = jobs_of(_plan(tmp_path, PLAN.replace("optimisation: {advantage: rloo}", smaller)), tmp_path)
+    smaller = "max_steps: 12, prompts_per_step: 4, eval_steps: 4"
+    jobs = jobs_of(_plan(tmp_path, PLAN.replace("advantage: rloo", smaller)), tmp_path)
     assert [job.shape for job in jobs] == ["3 x 16 x 4", "12 x 4 x 4"] * 2
     assert {(job.rollouts, job.moments) for job in jobs} == {(192, 3.0)}
 

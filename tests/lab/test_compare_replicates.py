@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from fake_comparison import PROMPTS, make
 
+from gdro.config.base import ConfigError
 from gdro.lab.compare_page import write_page
 from gdro.lab.compare_plan import jobs_of, narrowed, plan_text, read_plan
 from gdro.lab.compare_record import comparison_of, read_comparison
 from gdro.lab.compare_scores import Judge, summarize
 from gdro.lab.compare_table import markdown
 from gdro.lab.stats import base_bins, seed_interval
-from gdro.runs.config_base import ConfigError
 
 SEEDS = (0, 1, 2, 3)
 
@@ -145,7 +145,7 @@ def test_what_by_seed_says_holds_for_every_method_of_that_seed(tmp_path):
     ("old", "new", "said"),
     [
         ("- {seed: 7, data.seed: 7}\n", "", "by_seed.*name every seed of the plan once"),
-        ("seed: 7, data.seed: 7", "seed: 7, name: x", "by_seed.*name is given to each run"),
+        ("seed: 7, data.seed: 7", "seed: 7, run_name: x", "by_seed.*run_name is given to each run"),
     ],
 )
 def test_a_wrong_by_seed_is_refused(tmp_path, old, new, said):

@@ -21,11 +21,11 @@ PLAN = """
 name: small
 seeds: [0, 1]
 overrides:
-  steps: 3
+  max_steps: 3
   prompts_per_step: 16
   data: {size: 32, heldout_size: 32}
   evaluation: {every: 1, samples: 4}
-  checkpoint.every: 1
+  save_steps: 1
 methods:
   uniform: {controller: uniform}
   joint: {controller: {name: joint, eta: 7.0}}

@@ -15,13 +15,14 @@ def settings(tmp_path):
     (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = {
         "dtype": "float32",
-        "steps": 2,
+        "max_steps": 2,
         "prompts_per_step": 4,
         "controller": "uniform",
         "data": {"kind": "jsonl", "path": str(tmp_path / "tasks.jsonl"), "heldout_fraction": 0.3},
         "verifier": {"kind": "exact", "workers": 1},
-        "generation": {"max_prompt_tokens": 32, "max_completion_tokens": 4},
-        "evaluation": {"samples": 2},
+        "max_prompt_length": 32,
+        "max_completion_length": 4,
+        "evaluation": {"num_generations": 2},
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
     plan = {"name": "p", "recipe": "run.yaml", "seeds": [0], "methods": {"grpo": {"controller": "uniform"}}}
@@ -40,7 +41,7 @@ def test_a_gguf_file_is_trained_with_adapters_and_evaluated(settings, plain_file
     page = capsys.readouterr().out
     assert "from the .gguf file" in page
     assert "ASSUMED: no tokenizer" not in page
-    assert main(["train", recipe, *_sets(model, "lora={r: 2}", f"output={run}")]) == 0
+    assert main(["train", recipe, *_sets(model, "lora={r: 2}", f"output_dir={run}")]) == 0
     assert main(["evaluate", run, "--output", str(settings / "trained.json")]) == 0
     assert main(["evaluate", str(plain_file), recipe, "--output", str(settings / "base.json")]) == 0
     trained, base = (json.loads((settings / f"{name}.json").read_text()) for name in ("trained", "base"))
@@ -60,7 +61,7 @@ def test_a_model_that_cannot_be_used_is_one_line_everywhere_and_nothing_is_made(
     before = sorted(settings.iterdir())
     recipe, model, output = str(settings / "run.yaml"), f"model={name}", str(settings / "out")
     for command in (
-        ["train", recipe, *_sets(model, f"output={output}")],
+        ["train", recipe, *_sets(model, f"output_dir={output}")],
         ["train", recipe, "--dry-run", *_sets(model)],
         ["evaluate", name, recipe],
         ["compare", str(settings / "plan.yaml"), "--output", output, *_sets(model)],

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gdro.config import controller_of, load_config, recipe_names
 from gdro.engines.verl.settings import build_controller, read_settings
-from gdro.runs.config import load_config, recipe_names
 
 SCRIPT = Path(str(resources.files("gdro") / "recipes" / "paper" / "verl.sh"))
 METHODS = {"grpo": "uniform", "prompt": "paper_prompt", "rollout": "paper_rollout", "joint": "paper"}
@@ -39,21 +39,24 @@ def test_the_recipes_are_found_by_name() -> None:
 def test_one_recipe_serves_the_four_methods(controller: str) -> None:
     config = load_config("paper/qwen3_1.7b", [f"controller={controller}"])
     assert config.controller.name == controller
-    assert (config.prompts_per_step, config.mean_rollouts, config.steps) == (256, 4, 1000)
+    assert (config.prompts_per_step, config.num_generations, config.max_steps) == (256, 4, 1000)
     assert (config.min_rollouts, config.max_rollouts) == (2, 12)
-    update = config.optimisation
-    assert (update.learning_rate, update.beta_kl, update.clip_low, update.clip_high) == (1e-6, 1e-3, 0.2, 0.28)
-    assert (update.advantage, update.advantage_clip) == ("grpo", 5.0)
-    assert (config.generation.max_prompt_tokens, config.generation.max_completion_tokens) == (3200, 4096)
+    assert (config.learning_rate, config.beta, config.epsilon, config.epsilon_high) == (1e-6, 1e-3, 0.2, 0.28)
+    assert (config.advantage, config.advantage_clip) == ("grpo", 5.0)
+    assert (config.max_prompt_length, config.max_completion_length) == (3200, 4096)
     tested = config.evaluation
-    assert (tested.samples, tested.temperature, tested.top_p, tested.top_k) == (8, 0.6, 0.8, 20)
+    assert (tested.num_generations, tested.temperature, tested.top_p, tested.top_k) == (8, 0.6, 0.8, 20)
 
 
 def test_the_joint_controller_has_the_values_of_appendix_a() -> None:
-    options = load_config("paper/qwen3_1.7b").controller.options
-    wanted = {"bins": 10, "eta": 0.65, "gamma": 0.01, "beta": 0.12, "omega_max": 15.0}
-    wanted |= {"arm_eta": 0.65, "arm_gamma": 0.01, "arm_ema": 0.4, "price_step": 0.05, "coupled": False}
-    assert {key: options[key] for key in wanted} == wanted
+    parts = controller_of(load_config("paper/qwen3_1.7b")).parts.options()
+    wanted = {
+        "estimator": {"bins": 10},
+        "weigher": {"eta": 0.65, "beta": 0.12, "omega_max": 15.0},
+        "allocator": {"arm_eta": 0.65, "arm_gamma": 0.01, "arm_ema": 0.4, "price_step": 0.05, "coupled": False},
+    }
+    for slot, options in wanted.items():
+        assert {key: parts[slot][key] for key in options} == options
 
 
 @pytest.mark.parametrize("size", ["1.7b", "4b", "8b"])

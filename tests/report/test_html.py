@@ -150,7 +150,7 @@ def test_a_first_epoch_in_which_no_prompt_has_a_bin(tmp_path, unseen):
 def test_names_from_the_record_cannot_break_the_page(tmp_path):
     bad = "<script>alert('x')</script>&\"'$name"
     events = list(FakeRun(6).events())
-    events[0]["config"]["name"] = bad
+    events[0]["config"]["run_name"] = bad
     for event in events:
         if event["event"] == "evaluation":
             event["by_source"] = {bad: event["by_source"]["chain_sum"]}

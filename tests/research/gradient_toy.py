@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from gdro.config import load_config
 from gdro.core.advantages import group_advantages
 from gdro.data.prompts import Prompt
-from gdro.runs.config import load_config
 from gradient_scores import Groups
 
 

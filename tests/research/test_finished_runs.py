@@ -16,7 +16,7 @@ from gdro.runs.folder import RunFolder
 PLAN = """
 name: one
 seeds: [3]
-overrides: {steps: 3, prompts_per_step: 12, data: {size: 24, heldout_size: 24}, evaluation.samples: 2}
+overrides: {max_steps: 3, prompts_per_step: 12, data: {size: 24, heldout_size: 24}, evaluation.num_generations: 2}
 methods:
   joint: {controller: joint}
 """

@@ -30,7 +30,7 @@ def tasks(tmp_path):
 
 
 def test_a_misspelt_key_names_the_nearest(capsys):
-    said = _refused(capsys, "train", *_sets("optimisation.learning_rat=1e-4"))
+    said = _refused(capsys, "train", *_sets("learning_rat=1e-4"))
     assert "learning_rate" in said
 
 
@@ -42,8 +42,11 @@ def test_resume_of_no_run(capsys, tmp_path):
     assert "holds no run" in _refused(capsys, "train", "--resume", str(tmp_path))
 
 
-def test_resume_takes_no_settings(capsys, tmp_path):
-    assert "--set" in _refused(capsys, "train", "--resume", str(tmp_path), "--set", "steps=3")
+def test_resume_takes_no_settings_but_more_steps(capsys, tmp_path):
+    resume = ("train", "--resume", str(tmp_path))
+    assert "only max_steps can be raised" in _refused(capsys, *resume, "--set", "seed=3")
+    assert "must be a whole number >= 1" in _refused(capsys, *resume, "--set", "max_steps=many")
+    assert "leave the recipe out" in _refused(capsys, "train", "default", "--resume", str(tmp_path))
 
 
 def test_report_of_no_run(capsys, tmp_path):
@@ -51,7 +54,7 @@ def test_report_of_no_run(capsys, tmp_path):
 
 
 def test_a_model_that_is_not_there(capsys, tmp_path):
-    assert "no tokenizer" in _refused(capsys, "train", *_sets("model=no/such-model", f"output={tmp_path}/run"))
+    assert "no tokenizer" in _refused(capsys, "train", *_sets("model=no/such-model", f"output_dir={tmp_path}/run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -62,26 +65,30 @@ def test_a_model_folder_without_tokenizer(capsys, tmp_path):
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):
         (folder / name).symlink_to(base_path() / name)
-    assert "tokenizer" in _refused(capsys, "train", *_sets(f"model={folder}", f"output={tmp_path}/run"))
+    assert "tokenizer" in _refused(capsys, "train", *_sets(f"model={folder}", f"output_dir={tmp_path}/run"))
 
 
 def test_a_folder_that_is_no_model(capsys, tmp_path):
-    assert "config.json" in _refused(capsys, "train", *_sets(f"model={tmp_path}", f"output={tmp_path}/run"))
+    assert "config.json" in _refused(capsys, "train", *_sets(f"model={tmp_path}", f"output_dir={tmp_path}/run"))
 
 
 def test_prompts_and_completions_must_fit_the_context(capsys, tmp_path):
-    said = _refused(capsys, "train", *_sets("generation.max_completion_tokens=100000", f"output={tmp_path}/run"))
+    said = _refused(capsys, "train", *_sets("max_completion_length=100000", f"output_dir={tmp_path}/run"))
     assert "positions" in said
 
 
 def test_a_prompt_that_is_too_long_is_named(capsys, tmp_path, tasks):
-    settings = _sets("data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", "generation.max_prompt_tokens=1")
-    assert "tasks" in _refused(capsys, "train", *settings, "--set", f"output={tmp_path}/run")
+    settings = _sets("data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", "max_prompt_length=1")
+    assert "tasks" in _refused(capsys, "train", *settings, "--set", f"output_dir={tmp_path}/run")
 
 
 def test_fewer_prompts_than_a_step_takes(capsys, tmp_path, tasks):
     settings = _sets(
-        "data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", f"output={tmp_path}/run", "prompts_per_step=64"
+        "data.kind=jsonl",
+        f"data.path={tasks}",
+        "verifier.kind=exact",
+        f"output_dir={tmp_path}/run",
+        "prompts_per_step=64",
     )
     assert "prompts_per_step" in _refused(capsys, "train", *settings)
 
@@ -90,7 +97,7 @@ def test_a_full_folder_is_never_written_over(capsys, tmp_path, tasks):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "notes.txt").touch()
     settings = ["data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", "prompts_per_step=8"]
-    assert "is not empty" in _refused(capsys, "train", *_sets(*settings, f"output={tmp_path}/old"))
+    assert "is not empty" in _refused(capsys, "train", *_sets(*settings, f"output_dir={tmp_path}/old"))
 
 
 @pytest.mark.parametrize(
@@ -106,22 +113,25 @@ def test_a_faulty_reward_function_is_named(capsys, tmp_path, tasks, body, expect
     code = tmp_path / "reward.py"
     code.write_text(f"def reward(completions, prompts):\n    {body}\n")
     settings = ["data.kind=jsonl", f"data.path={tasks}", "verifier.kind=python", f"verifier.function={code}:reward"]
-    small = ["prompts_per_step=8", "steps=1", f"output={tmp_path}/run"]
+    small = ["prompts_per_step=8", "max_steps=1", f"output_dir={tmp_path}/run"]
     said = _refused(capsys, "train", *_sets(*settings, *small))
     assert "reward" in said
     assert expected in said
 
 
 def test_check_prints_the_resolved_settings(capsys):
-    assert main(["train", "--check", "--set", "steps=7"]) == 0
+    assert main(["train", "--check", "--set", "max_steps=7"]) == 0
     assert "steps: 7" in capsys.readouterr().out
 
 
-def test_help_explains_every_setting(capsys):
+def test_help_is_a_screen_and_help_all_explains_every_setting(capsys):
     assert main(["train", "--help"]) == 0
     said = capsys.readouterr().out
-    assert "optimisation.learning_rate" in said or "learning_rate" in said
+    assert len(said.splitlines()) <= 60
     assert "prompts_per_step" in said
+    assert "advantage_ddof" not in said
+    assert main(["train", "--help-all"]) == 0
+    assert "advantage_ddof" in capsys.readouterr().out
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
@@ -156,8 +166,8 @@ def test_options_that_would_be_passed_over_or_found_late(capsys, words, said):
 def test_places_that_cannot_be_written_to(capsys, tmp_path):
     file = tmp_path / "file"
     file.touch()
-    assert "is a file; give a folder" in _refused(capsys, "train", *_sets(f"output={file}"))
-    assert "look at that path" in _refused(capsys, "train", *_sets(f"output={file}/run"))
+    assert "is a file; give a folder" in _refused(capsys, "train", *_sets(f"output_dir={file}"))
+    assert "look at that path" in _refused(capsys, "train", *_sets(f"output_dir={file}/run"))
     assert "look at that path" in _refused(capsys, "simulate", "uniform", "--steps", "2", "--output", str(file))
     assert "is a file; choose another" in _refused(capsys, "compare", "confirm_first", "--output", str(file))
 
@@ -167,5 +177,5 @@ def test_what_is_no_plan_of_a_comparison(capsys, tmp_path):
     assert f"gdro report {tmp_path}" in _refused(capsys, "compare", str(tmp_path))
     empty = tmp_path / "empty.yaml"
     empty.touch()
-    assert "seeds (empty.yaml): missing" in _refused(capsys, "compare", str(empty))
+    assert "seeds: missing" in _refused(capsys, "compare", str(empty))
     assert "--seeds -1: " in _refused(capsys, "compare", "confirm_first", "--check", "--seeds", "-1")

@@ -4,15 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from gdro.cli import main
-from gdro.runs.config import load_config
+from gdro.config import load_config
 from gdro.runs.dry_run import dry_run
 from gdro.runs.errors import RunError
 from gdro.runs.model_size import model_size
 from gdro.tiny import base_path
 
-SMALL = ["data.size=80", "data.heldout_size=40", "steps=10", "prompts_per_step=16"]
+SMALL = ["data.size=80", "data.heldout_size=40", "max_steps=10", "prompts_per_step=16"]
 
 
 def test_the_default_recipe_is_counted() -> None:
@@ -22,7 +23,8 @@ def test_the_default_recipe_is_counted() -> None:
     assert found.work.scored == 0
     assert found.work.evaluated == 2 * 40 * 8 * 12
     assert found.shape == (32, 1)
-    assert found.found.measured
+    assert found.found.mean is not None
+    assert found.found.longest is not None
     assert 1 < found.found.mean < found.found.longest <= 64
     assert found.fits
 
@@ -75,8 +77,8 @@ def test_qwen3_from_its_config_alone(tmp_path: Path) -> None:
     layer = attention + 3 * 2048 * 6144 + 2 * 2048
     assert model.parameters == 28 * layer + 151936 * 2048 + 2048
     assert (model.layers, model.kv_heads, model.head_dim) == (28, 8, 128)
-    found = dry_run(load_config("default", [f"model={tmp_path}", *SMALL]), ["processes=1"])
-    assert not found.found.measured
+    found = dry_run(load_config("default", [f"model={tmp_path}", *SMALL, "max_prompt_length=64"]), ["processes=1"])
+    assert found.found.mean is None
     assert found.memory.fixed == 16 * model.parameters
     assert found.memory.sampling == 64 * (64 + 24) * 2 * 28 * 8 * 128 * 4
 
@@ -86,13 +88,14 @@ def test_the_paper_s_recipe_on_a_small_file(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     prepared = str(tmp_path / "dapo.parquet")
     assert main(["prepare", "dapo-math", "--source", str(tmp_path / "raw.jsonl"), "--output", prepared]) == 0
-    command = ["train", "paper/qwen3_1.7b", "--dry-run", "--set", f"data.path={prepared}"]
+    gpus = ["--assume", "gpu=H100", "--assume", "processes=8"]
+    command = ["train", "paper/qwen3_1.7b", "--dry-run", "--set", f"data.path={prepared}", *gpus]
     assert main(command) == 0
     page = capsys.readouterr().out
     assert "1,024,000" in page
     assert "ASSUMED: no tokenizer" in page
     assert "256 prompts x 4 rollouts = 1024 exactly (2 to 12 a prompt)" in page
-    assert "8 processes x 32 passes x 4 rows" in page
+    assert "processes x passes x rows: 8 x 32 x 4" in page
     assert main([*command, "--assume", "processes=7"]) == 2
     assert "do not divide over 7" in capsys.readouterr().err
     assert main([*command, "--set", "prompts_per_step=512"]) == 2
@@ -119,3 +122,40 @@ def test_rounds_are_said_to_spend_more_or_to_make_fewer_steps() -> None:
     assert "16 prompts x 4 rollouts = 64 or more, not counted here (2 to 12 a prompt)" in page
     page = str(dry_run(load_config("default", [*rounds, "generation.rounds_within_budget=true"])))
     assert "16 prompts x 4 rollouts = 64 or more, fewer steps (2 to 12 a prompt)" in page
+
+
+def test_it_looks_at_the_machine_it_is_on_and_says_what_is_assumed() -> None:
+    found = dry_run(load_config("default", SMALL), ["completion_fraction=0.5"])
+    page = str(found)
+    assert found.origins["device_gb"] == found.origins["peak_tflops"] == "this machine"
+    assert f"device_gb={found.given.device_gb:.4g}  (this machine)" in page
+    assert "completion_fraction=0.5  (given)" in page
+    assert "train_utilisation=0.35  (assumed)" in page
+    if not torch.cuda.is_available():
+        assert "no GPU; CPU" in page
+        assert found.given.processes == 1
+    other = dry_run(load_config("default", SMALL), ["device_gb=40", "gpu=A100", "processes=2"])
+    assert (other.given.device_gb, other.given.peak_tflops, other.given.processes) == (40, 312, 2)
+    assert "device_gb=40  (given)" in str(other)
+    assert "peak_tflops=312  (A100)" in str(other)
+
+
+def test_lengths_that_are_not_given_come_from_the_model() -> None:
+    found = dry_run(load_config("default", [*SMALL, "max_prompt_length=null", "max_completion_length=null"]))
+    assert (found.config.lengths.prompt, found.config.lengths.completion) == (128, 128)
+    short = dry_run(load_config("default", [*SMALL, "max_prompt_length=56", "max_completion_length=null"]))
+    assert short.config.lengths.completion == 200
+
+
+def test_all_that_is_wrong_before_the_weights_is_told_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes").touch()
+    sets = ["data.kind=jsonl", "data.path=nowhere.jsonl", f"model={tmp_path}", f"output_dir={tmp_path / 'run'}"]
+    for looks in (["--dry-run"], []):
+        assert main(["train", *looks, *(part for text in sets for part in ("--set", text))]) == 2
+        told = capsys.readouterr().err
+        assert "is not empty; choose another" in told
+        assert "has no config.json" in told
+        assert "nowhere.jsonl: cannot be read" in told

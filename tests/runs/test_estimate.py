@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdro.runs.config_base import ConfigError
+from gdro.config.base import ConfigError
 from gdro.runs.estimate import Architecture, Assumptions, assumptions, gpu_hours, memory, work
 
 SMALL = Architecture(parameters=1000, layers=3, hidden=10, kv_heads=2, head_dim=4, vocabulary=50)
@@ -86,7 +86,18 @@ def test_without_sizes_only_the_fixed_part_is_known() -> None:
 
 
 def test_assumptions_are_read_and_checked() -> None:
-    assert assumptions(["processes=2", "peak_tflops=312"]) == Assumptions(processes=2, peak_tflops=312)
-    for wrong in ("gpus=2", "processes=1.5", "processes=0", "device_gb=much", "train_utilisation=1.1", "device_gb=nan"):
+    found, origins = assumptions(["processes=2", "gpu=A100"], {"device_gb": 7.0})
+    assert found == Assumptions(processes=2, peak_tflops=312, device_gb=80)
+    assert origins == {"processes": "given", "peak_tflops": "A100", "device_gb": "A100"}
+    assert assumptions([], {"device_gb": 7.0}) == (Assumptions(device_gb=7), {"device_gb": "this machine"})
+    for wrong in (
+        "gpus=2",
+        "gpu=h1000",
+        "processes=1.5",
+        "processes=0",
+        "device_gb=much",
+        "train_utilisation=1.1",
+        "device_gb=nan",
+    ):
         with pytest.raises(ConfigError, match="--assume"):
-            assumptions([wrong])
+            assumptions([wrong], {})

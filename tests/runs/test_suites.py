@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gdro.cli import main
+from gdro.config import load_config
 from gdro.core.passk import bootstrap
 from gdro.data.errors import DataError
-from gdro.runs.config import load_config
 from gdro.runs.errors import RunError
 from gdro.runs.evaluate_suites import lighteval_command, score
 from gdro.runs.suite_figures import aggregate, bootstrap_average, figures
@@ -134,7 +134,7 @@ def test_the_command_end_to_end_on_the_tiny_model(
 ) -> None:
     output = tmp_path / "figures.json"
     arguments = ["evaluate", "tiny", "--suite", "math500,amc,gpqa", "--suite-path", copies, "--output", str(output)]
-    sets = ["generation.max_completion_tokens=8", "dtype=float32", "verifier.workers=1"]
+    sets = ["max_completion_length=8", "dtype=float32", "verifier.workers=1"]
     chosen = [part for text in sets for part in ("--set", text)]
     assert main([*arguments, *chosen]) == 0
     printed = capsys.readouterr().out
@@ -152,7 +152,7 @@ def test_the_command_end_to_end_on_the_tiny_model(
     assert set(fields["correct"]) == {"math500", "amc", "gpqa"}
     assert main([*arguments, *chosen]) == 0
     assert json.loads(output.read_text())["correct"] == fields["correct"]
-    assert main([*arguments, "--set", "generation.max_completion_tokens=300"]) == 2
+    assert main([*arguments, "--set", "max_completion_length=300"]) == 2
     assert "positions" in capsys.readouterr().err
 
 

@@ -11,7 +11,10 @@ import time
 import pytest
 from safetensors import safe_open
 
-SMALL = ["steps=4", "prompts_per_step=16", "data.size=64", "data.heldout_size=24", "checkpoint.every=1"]
+SMALL = [
+    *("max_steps=4", "prompts_per_step=16", "data.size=64", "data.heldout_size=24", "save_steps=1"),
+    "lr_scheduler_type=constant",
+]
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -26,7 +29,7 @@ def _gdro(*arguments, **options):
 
 
 def _train(output, *settings):
-    sets = [part for setting in (*SMALL, f"output={output}", *settings) for part in ("--set", setting)]
+    sets = [part for setting in (*SMALL, f"output_dir={output}", *settings) for part in ("--set", setting)]
     return _gdro("train", *sets)
 
 
@@ -92,7 +95,7 @@ def test_the_trained_model_is_an_ordinary_folder_and_has_moved(whole):
 
 def test_a_killed_run_resumes_to_the_same_bytes(whole, tmp_path):
     run = tmp_path / "killed"
-    sets = [part for setting in (*SMALL, f"output={run}") for part in ("--set", setting)]
+    sets = [part for setting in (*SMALL, f"output_dir={run}") for part in ("--set", setting)]
     process = subprocess.Popen(_command("train", *sets), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     record = run / "metrics.jsonl"
     while process.poll() is None and not (record.exists() and '"step", "step": 3' in record.read_text()):
@@ -112,7 +115,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(whole, tmp_path):
 
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     run = tmp_path / "stopped"
-    sets = [part for setting in (*SMALL, f"output={run}", "steps=500") for part in ("--set", setting)]
+    sets = [part for setting in (*SMALL, f"output_dir={run}", "max_steps=500") for part in ("--set", setting)]
     process = subprocess.Popen(_command("train", *sets), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     record = run / "metrics.jsonl"
     while process.poll() is None and not (record.exists() and '"event": "step"' in record.read_text()):
@@ -147,6 +150,19 @@ def test_a_finished_run_is_not_resumed(whole):
     assert "is finished" in done.stderr
 
 
+def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(whole, tmp_path):
+    run = tmp_path / "extended"
+    assert _train(run, "max_steps=2").returncode == 0
+    for words in (["--set", "max_steps=1"], []):
+        assert _gdro("train", "--resume", str(run), *words).returncode == 2
+    done = _gdro("train", "--resume", str(run), "--set", "max_steps=4")
+    assert done.returncode == 0, done.stderr
+    assert (run / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+    assert _comparable(run) == _comparable(whole)
+    assert "max_steps: 4\n" in (run / "config.yaml").read_text()
+    assert "is finished" in _gdro("train", "--resume", str(run)).stderr
+
+
 def test_a_run_whose_data_have_changed_is_not_resumed(whole, tmp_path):
     run = tmp_path / "changed"
     shutil.copytree(whole, run, ignore=shutil.ignore_patterns("model", "report.html"))
@@ -164,7 +180,7 @@ def test_a_run_whose_data_have_changed_is_not_resumed(whole, tmp_path):
 def test_rounds_within_the_budget_end_when_its_rollouts_are_spent_and_resume_to_the_same_bytes(tmp_path):
     rounds = ["controller=uniform", "generation.rounds=dynamic_sampling", "generation.rounds_within_budget=true"]
     whole, short = tmp_path / "whole", tmp_path / "short"
-    done = _train(whole, *rounds, "steps=12", "evaluation.every=4")
+    done = _train(whole, *rounds, "max_steps=12", "eval_steps=4")
     assert done.returncode == 0, done.stderr
     assert "100 % of the rollouts" in done.stderr
     events = _events(whole)

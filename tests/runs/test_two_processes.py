@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-SMALL = ["steps=2", "prompts_per_step=16", "data.size=64", "data.heldout_size=24", "checkpoint.every=1"]
-EVALUATED = "evaluation.every=1"
+SMALL = ["max_steps=2", "prompts_per_step=16", "data.size=64", "data.heldout_size=24", "save_steps=1"]
+EVALUATED = "eval_steps=1"
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -23,7 +23,7 @@ def _sets(*settings):
 
 def test_a_run_on_two_processes_ends_cleanly_and_a_finished_one_is_not_resumed(tmp_path):
     run = tmp_path / "run"
-    done = _gdro("train", *_sets(*SMALL, EVALUATED, f"output={run}"))
+    done = _gdro("train", *_sets(*SMALL, EVALUATED, f"output_dir={run}"))
     assert done.returncode == 0, done.stderr[-3000:]
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert events[0]["machine"]["processes"] == 2
@@ -40,4 +40,4 @@ def test_a_run_on_two_processes_ends_cleanly_and_a_finished_one_is_not_resumed(t
 def test_several_processes_need_a_folder(tmp_path):
     done = _gdro("train", *_sets(*SMALL))
     assert done.returncode != 0
-    assert "with several processes the folder must be named: --set output=DIR" in done.stderr
+    assert "with several processes the folder must be named: --set output_dir=DIR" in done.stderr

@@ -56,7 +56,7 @@ def check_lengths(
         first = next(prompt.id for prompt, count in zip(prompts, counts, strict=True) if count > max_prompt_tokens)
         raise DataError(
             f"{dropped} of {len(prompts)} prompts are longer than {max_prompt_tokens} tokens; the first "
-            f"is {first!r}, the longest has {longest}; raise generation.max_prompt_tokens "
+            f"is {first!r}, the longest has {longest}; raise max_prompt_length "
             "or set data.overlong to drop"
         )
     return Lengths(fits, dropped, longest, sum(count for count in counts if count <= max_prompt_tokens))

@@ -1,7 +1,7 @@
 """`gdro compare`: methods x seeds on real training, side by side, with one table, one figure and one page.
 
     gdro compare first_mixture                  # a plan of the package -> runs/compare-first_mixture
-    gdro compare first_mixture --methods uniform live --seeds 0 1 --set steps=120 --output runs/small
+    gdro compare first_mixture --methods uniform live --seeds 0 1 --set max_steps=120 --output runs/small
     gdro compare my.yaml --check                # what would run; trains nothing
     gdro compare RUNS                           # RUNS, e.g. runs/compare-my: go on with what is missing
     gdro compare RUNS --retry                   # and try again what failed
@@ -23,6 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gdro.config import recipe_names
+from gdro.config.loading import read_recipe, read_settings
+from gdro.config.yaml_text import dump_yaml
 from gdro.io import write_atomic
 from gdro.lab.compare_archive import is_archive, load_archive, save_archive
 from gdro.lab.compare_jobs import JobFolder, Pool, cores
@@ -33,11 +36,9 @@ from gdro.lab.compare_scores import summarize
 from gdro.lab.compare_table import markdown
 from gdro.lab.text import at_least_one
 from gdro.models.locate import locate
-from gdro.runs.config import recipe_names
-from gdro.runs.config_prompts import training_sizes
-from gdro.runs.config_yaml import read_settings
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, held
+from gdro.runs.prompts import training_sizes
 
 RECIPE = "recipe.yaml"
 
@@ -188,7 +189,7 @@ def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
         raise RunError(f"{root} is not empty; go on with it: gdro compare {root}, or choose another --output DIR")
     root.mkdir(parents=True, exist_ok=True)
     if plan.recipe is not None and plan.recipe not in recipe_names():
-        (root / RECIPE).write_bytes((beside / plan.recipe).read_bytes())
+        write_atomic(root / RECIPE, dump_yaml(read_recipe(beside / plan.recipe).values))
         plan = plan.model_copy(update={"recipe": RECIPE})
     write_atomic(root / PLAN, plan_text(plan))
     return root

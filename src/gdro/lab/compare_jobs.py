@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from gdro.config import TrainConfig, load_config
 from gdro.lab.compare_plan import Job
-from gdro.runs.config import TrainConfig, load_config
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, held
 
@@ -85,7 +85,7 @@ class JobFolder:
             return [*GDRO, "train", "--resume", str(self.run.path)]
         self.run.path.parent.mkdir(parents=True, exist_ok=True)
         self.beside("yaml").write_text(self.job.config.to_yaml(), encoding="utf-8")
-        return [*GDRO, "train", str(self.beside("yaml")), "--set", f"output={self.run.path}"]
+        return [*GDRO, "train", str(self.beside("yaml")), "--set", f"output_dir={self.run.path}"]
 
 
 @dataclass
@@ -184,7 +184,7 @@ def _differences(old: TrainConfig, new: TrainConfig) -> Iterator[str]:
     """Settings that differ, but for those that leave the result as it is."""
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     for key in before.keys() | after.keys():
-        if key not in ("output", "verifier.workers", "report_to") and before.get(key) != after.get(key):
+        if key not in ("output_dir", "verifier.workers", "report_to") and before.get(key) != after.get(key):
             yield f"{key} {before.get(key)!r}, planned {after.get(key)!r}"
 
 

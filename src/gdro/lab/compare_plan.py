@@ -4,13 +4,13 @@
     recipe: default                    # a recipe's name, or a YAML file beside the plan
     baseline: uniform                  # the method that the others are compared with; default: the first
     seeds: [0, 1, 2, 3, 4]
-    overrides: {steps: 600, evaluation.every: 50}
+    overrides: {max_steps: 600, eval_steps: 50}
     methods:
       uniform: {controller: uniform}
       joint: {controller: {name: joint, eta: 7.0}}
 
-A method changes what it is: its controller, its optimisation, how it spreads the run's rollouts (`steps` x
-`prompts_per_step` x `mean_rollouts`, the product the same for all; with other steps, `evaluation.every` moves along).
+A method changes what it is: its controller, its update, how it spreads the run's rollouts (`max_steps` x
+`prompts_per_step` x `num_generations`, the product the same for all; with other steps, `eval_steps` moves along).
 What makes the comparison fair (model, data, rollouts of the run, evaluation, verifier) is shared by all and can stand
 in `overrides` only. Methods that generate in rounds spend more, unless `generation.rounds_within_budget` is set. A
 controller given by its name has that controller's own defaults for what is not said, whatever options the recipe's has:
@@ -33,11 +33,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from gdro.runs.config import TrainConfig, recipe_names
-from gdro.runs.config_base import ConfigError, Section, Seed, SettingError, Text, one_as_tuple
-from gdro.runs.config_explain import explained
-from gdro.runs.config_keys import nearest
-from gdro.runs.config_yaml import Settings, apply_overrides, dump_yaml, parse_yaml, read_settings
+from gdro.config import TrainConfig, recipe_names
+from gdro.config.base import ConfigError, Section, Seed, SettingError, Text, one_as_tuple
+from gdro.config.explain import validated
+from gdro.config.keys import nearest
+from gdro.config.loading import read_recipe, read_settings
+from gdro.config.source import Source, parse_override
+from gdro.config.yaml_text import dump_yaml
 
 SHARED = (
     "model",
@@ -47,10 +49,10 @@ SHARED = (
     "evaluation",
     "verifier",
 )
-"""Settings that must be the same for every method, but for the one below."""
-MOMENTS = "evaluation.every"
+"""Settings that must be the same for every method."""
+MOMENTS = "eval_steps"
 """When a run is evaluated: at the same shares of its rollouts for every method."""
-OURS = ("name", "output", "seed")
+OURS = ("run_name", "output_dir", "seed")
 """Settings that the comparison itself gives to each run."""
 PLAN = "plan.yaml"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -165,17 +167,17 @@ class Job:
     @property
     def shape(self) -> str:
         """Steps x prompts x mean rollouts, for messages."""
-        return f"{self.config.steps} x {self.config.prompts_per_step} x {self.config.mean_rollouts}"
+        return f"{self.config.max_steps} x {self.config.prompts_per_step} x {self.config.num_generations}"
 
     @property
     def rollouts(self) -> int:
         """Rollouts of the run, of one round each step."""
-        return self.config.steps * self.config.step_rollouts
+        return self.config.max_steps * self.config.step_rollouts
 
     @property
     def moments(self) -> float:
         """Evaluations of the run after its start, as a number that need not be whole."""
-        return self.config.steps / (self.config.evaluation.every or self.config.steps)
+        return self.config.max_steps / (self.config.eval_steps or self.config.max_steps)
 
 
 def plan_names() -> list[str]:
@@ -210,11 +212,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ConfigError: a line per problem, each naming key, value, line and remedy.
     """
-    settings = read_settings(path)
-    try:
-        return Plan.model_validate(settings.values)
-    except ValidationError as error:
-        raise explained(error, Plan, settings) from None
+    return validated(Plan, read_settings(path))
 
 
 def narrowed(plan: Plan, methods: Sequence[str], seeds: Sequence[int], sets: Sequence[str]) -> Plan:
@@ -260,8 +258,8 @@ def self_contained(plan: Plan, folder: Path) -> Plan:
     """
     if plan.recipe is None:
         return plan
-    settings = Settings(place_unknown=plan.name)
-    apply_overrides(settings, [*_flat(read_settings(recipe_path(plan.recipe, folder)).values), *_flat(plan.overrides)])
+    settings = read_recipe(recipe_path(plan.recipe, folder))
+    settings.lay_texts(list(_flat(plan.overrides)))
     overrides = {key: value for key, value in settings.values.items() if key not in OURS}
     return plan.model_copy(update={"recipe": None, "overrides": overrides})
 
@@ -283,12 +281,12 @@ def jobs_of(plan: Plan, folder: Path) -> list[Job]:
         if job.rollouts != first.rollouts:
             raise ConfigError(
                 f"method {job.method}: {job.shape} rollouts where {first.method} has {first.shape}; a method may "
-                "choose steps, prompts_per_step and mean_rollouts, but their product is the same for all"
+                "choose max_steps, prompts_per_step and num_generations, but their product is the same for all"
             )
         if job.moments != first.moments:
             raise ConfigError(
-                f"method {job.method}: {MOMENTS} {job.config.evaluation.every} of {job.config.steps} steps where "
-                f"{first.method} has {first.config.evaluation.every} of {first.config.steps}; every method is "
+                f"method {job.method}: {MOMENTS} {job.config.eval_steps} of {job.config.max_steps} steps where "
+                f"{first.method} has {first.config.eval_steps} of {first.config.max_steps}; every method is "
                 "evaluated at the same shares of its run"
             )
     return jobs
@@ -304,13 +302,13 @@ def _settings(plan: Plan, recipe: Path | None, method: str, seed: int) -> TrainC
     own = plan.methods[method] or {}
     for key in (text.partition("=")[0] for text in _flat(own)):
         section = key.partition(".")[0]
-        if (section in SHARED and key != MOMENTS) or section in OURS:
+        if section in SHARED or section in OURS:
             where = "put it under `overrides`" if section in SHARED else "the comparison gives it to each run"
             raise ConfigError(f"method {method}: {key} must be the same for all methods; {where}")
-    settings = Settings(place_unknown=f"plan {plan.name}") if recipe is None else read_settings(recipe)
+    settings = Source() if recipe is None else read_recipe(recipe)
     try:  # one layer after the other: a controller that a method names starts from that controller's own defaults
-        apply_overrides(settings, ["verifier.workers=1", *_flat(plan.overrides), *_flat(plan.of_seed(seed))])
-        apply_overrides(settings, [*_flat(own), f"seed={seed}", f"name={json.dumps(method)}"])
+        settings.lay_texts(["verifier.workers=1", *_flat(plan.overrides), *_flat(plan.of_seed(seed))])
+        settings.lay_texts([*_flat(own), f"seed={seed}", f"run_name={json.dumps(method)}"])
         return TrainConfig.model_validate(settings.values, context=settings)
     except ConfigError as error:
         raise ConfigError(f"method {method}:\n{error}") from None
@@ -328,7 +326,5 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _parsed(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {text}: write key=value, e.g. --set steps=100")
-    return key, parse_yaml(value, f"--set {text}")
+    path, value, _ = parse_override(text)
+    return ".".join(path), value

@@ -81,7 +81,7 @@ def page(record: Record) -> str:
 
 
 def _name(record: Record) -> str:
-    name = record.config.get("name")
+    name = record.config.get("run_name")
     controller = mapping(record.config.get("controller")).get("name", record.config.get("controller"))
     parts = [name if isinstance(name, str) else "run"]
     if isinstance(controller, str):

@@ -166,6 +166,9 @@ class _Story:
             self.evaluations[self._step(line, event)] = event
         elif kind == "resume":
             self._rewind(self._step(line, event))
+            if isinstance(event.get("max_steps"), int):  # it may have been extended
+                config = {**mapping(self.start.get("config")), "max_steps": event["max_steps"]}
+                self.start = self.start | {"config": config}
         elif kind == "end":
             self.end = event
         elif kind not in EVENTS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gdro.runs.config import TrainConfig
+from gdro.config import TrainConfig
 from gdro.runs.errors import RunError
 
 
@@ -14,12 +14,14 @@ def batch_shape(config: TrainConfig, processes: int) -> tuple[int, int]:
     """
     total = config.step_rollouts
     if total % processes:
-        raise RunError(f"prompts_per_step * mean_rollouts = {total} rollouts do not divide over {processes} processes")
+        raise RunError(
+            f"prompts_per_step * num_generations = {total} rollouts do not divide over {processes} processes"
+        )
     share = total // processes
-    rows = config.optimisation.micro_batch or share
+    rows = config.per_device_train_batch_size or share
     if share % rows:
         raise RunError(
-            f"optimisation.micro_batch={rows} does not divide the {share} rollouts of a step on each process; "
+            f"per_device_train_batch_size={rows} does not divide the {share} rollouts of a step on each process; "
             f"choose a divisor of {share}"
         )
     return rows, share // rows

@@ -8,17 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gdro.data.chat import check_chats
-from gdro.data.lengths import check_lengths
-from gdro.data.prompts import Prompt
-from gdro.data.split import choose
+from gdro.config import TrainConfig, controller_of
 from gdro.models.errors import ModelError
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
 from gdro.runs.batch_shape import batch_shape
-from gdro.runs.config import TrainConfig
-from gdro.runs.config_prompts import RunPrompts, load_prompts
-from gdro.runs.errors import RunError
 from gdro.runs.estimate import (
     Architecture,
     Assumptions,
@@ -30,31 +24,15 @@ from gdro.runs.estimate import (
     memory,
     work,
 )
+from gdro.runs.folder import check_free
+from gdro.runs.machine import this_machine
 from gdro.runs.model_size import model_size
+from gdro.runs.policy import check_context
+from gdro.runs.prepare import Faults, Fitting, fitting_prompts
 from gdro.runs.rewards import verifier_of
-from gdro.runs.trainer_args import controller_of
 
 GB = 1e9
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
-
-
-@dataclass(frozen=True)
-class Found:
-    """The prompts that the run would use.
-
-    Attributes:
-        prompts: after dropping.
-        mean: tokens of a training prompt.
-        longest: tokens of the longest prompt; generation.max_prompt_tokens where that was not measured.
-        measured: whether there was a tokenizer to measure them.
-        advice: what to know of the prompts and the model's chat template, if anything.
-    """
-
-    prompts: RunPrompts
-    mean: float
-    longest: int
-    measured: bool
-    advice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,9 +41,11 @@ class DryRun:
 
     config: TrainConfig
     given: Assumptions
+    origins: dict[str, str]
+    machine: str
     model: Architecture
     origin: str
-    found: Found
+    found: Fitting
     shape: tuple[int, int]
     work: Work
     hours: Hours
@@ -84,11 +64,12 @@ class DryRun:
         prompts = self.found.prompts
         counts = {what: count for what, count in prompts.counts.items() if count}
         odd = "".join(f"; {count} {what.replace('_', ' ')}" for what, count in counts.items())
-        origin = f"at most {self.found.longest}" if self.found.measured else "ASSUMED: no tokenizer here"
-        length = f"{self.found.mean:.1f} tokens on average, {origin}"
+        length = f"{self.given.prompt_tokens:.1f} tokens on average, ASSUMED: no tokenizer here"
+        if self.found.mean is not None:
+            length = f"{self.found.mean:.1f} tokens on average, at most {self.found.longest}"
         advice = "" if self.found.advice is None else f"\nnote        {self.found.advice}"
         return (
-            f"settings    ok: {self.config.name}, controller {self.config.controller.name}\n"
+            f"settings    ok: {self.config.run_name}, controller {self.config.controller.name}\n"
             f"data        ok: {len(prompts.train)} training prompts, {len(prompts.heldout)} held out{odd}\n"
             f"prompts     {length}; every gold answer was read by the verifier ({self.config.verifier.kind})\n"
             f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{advice}"
@@ -96,13 +77,13 @@ class DryRun:
 
     def _batch(self) -> str:
         config, (rows, passes) = self.config, self.shape
-        epochs = config.steps * config.prompts_per_step / len(self.found.prompts.train)
-        rollouts = f"{config.step_rollouts} {self._rounds()}"
+        epochs = config.max_steps * config.prompts_per_step / len(self.found.prompts.train)
+        rollouts, bounds = f"{config.step_rollouts} {self._rounds()}", controller_of(config).facts
         return (
-            f"step        {config.prompts_per_step} prompts x {config.mean_rollouts} rollouts = {rollouts} "
-            f"({config.min_rollouts} to {config.max_rollouts} a prompt)\n"
-            f"            {self.given.processes:.0f} processes x {passes} passes x {rows} rows\n"
-            f"run         {config.steps} steps, {epochs:.2f} epochs"
+            f"step        {config.prompts_per_step} prompts x {config.num_generations} rollouts = {rollouts} "
+            f"({bounds.min_rollouts} to {bounds.max_rollouts} a prompt)\n"
+            f"            processes x passes x rows: {self.given.processes:.0f} x {passes} x {rows}\n"
+            f"run         {config.max_steps} steps, {epochs:.2f} epochs"
         )
 
     def _rounds(self) -> str:
@@ -112,13 +93,13 @@ class DryRun:
         return "or more, fewer steps" if sampling.rounds_within_budget else "or more, not counted here"
 
     def _memory(self) -> str:
-        lines = [f"memory      on each GPU at worst, in GB; fixed {self.memory.fixed / GB:.1f}, and one at a time"]
+        lines = [f"memory      of each device at worst, in GB; fixed {self.memory.fixed / GB:.1f}, and one at a time"]
         for name in ("sampling", "evaluating", "updating"):
             size = getattr(self.memory, name)
             lines.append(
                 f"            {name:<11}{'unknown without config.json' if size is None else f'{size / GB:.1f}'}"
             )
-        smaller = "lower generation.rows, evaluation.rows or optimisation.micro_batch, or take more processes"
+        smaller = "lower generation.rows, evaluation.rows or per_device_train_batch_size, or take more processes"
         verdict = "fits" if self.fits else f"does NOT fit: {smaller}"
         lines.append(f"            peak {self.memory.peak / GB:.1f} of {self.given.device_gb:.0f}: {verdict}")
         return "\n".join(lines)
@@ -129,79 +110,71 @@ class DryRun:
             f"rollouts    {done.rollouts:,}\n"
             f"tokens      {done.generated:.3g} sampled, {done.prefilled:.3g} prompts read for it, "
             f"{done.trained:.3g} trained, {done.scored:.3g} scored, {done.evaluated:.3g} evaluated\n"
-            f"GPU-hours   {hours.total:.3g}: sampling {hours.generate:.3g}, update {hours.update:.3g}, "
+            f"hours       {hours.total:.3g} of a device: sampling {hours.generate:.3g}, update {hours.update:.3g}, "
             f"reference {hours.score:.3g}, evaluation {hours.evaluate:.3g}\n"
-            f"            about {hours.total / self.given.processes:.3g} hours on {self.given.processes:.0f} GPUs"
+            f"            about {hours.total / self.given.processes:.3g} hours on {self.given.processes:.0f} of them"
         )
 
     def _assumed(self) -> str:
-        values = "\n".join(f"            {key}={value:g}" for key, value in asdict(self.given).items())
-        return f"assumed     change with --assume KEY=NUMBER; the formulas are in docs/performance.md\n{values}"
+        """The machine, and each assumption with where it comes from."""
+        lines = [
+            f"machine     {self.machine}",
+            "assumed     for another, --assume gpu=H100 --assume processes=8; the formulas are in docs/performance.md",
+        ]
+        for key, value in asdict(self.given).items():
+            lines.append(f"            {key}={value:.4g}  ({self.origins.get(key, 'assumed')})")
+        return "\n".join(lines)
 
 
 def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
-    """Check a run and estimate it.
+    """Check a run and estimate it, on this machine or the one assumed.
+
+    Args:
+        settings: `key=number` assumptions, and `gpu=NAME`.
 
     Raises:
-        ConfigError, DataError, GoldError, RunError: whatever would stop the run, as far as it shows without weights.
+        GDROError: whatever would stop the run, as far as it shows without weights.
     """
-    given = assumptions(list(settings))
-    shape = batch_shape(config, int(given.processes))
-    controller_of(config)
-    model, origin = model_size(config.model, given.parameters)
-    found = _prompts(config, given)
-    done = _work(config, len(found.prompts.heldout), found.mean, given.completion_fraction)
-    update = config.optimisation
+    here, machine = this_machine(config.dtype)
+    given, origins = assumptions(settings, here)
+    faults, shape, model, origin, tokenizer = Faults(), (0, 0), Architecture(0), "", None
+    with faults:
+        check_free(config.output_dir)
+    with faults:
+        shape = batch_shape(config, int(given.processes))
+    with faults:
+        model, origin = model_size(config.model, given.parameters)
+        config = config.for_model(model.positions)
+        check_context(config, model.positions)
+        tokenizer = _tokenizer(config.model)
+    with closing(verifier_of(config.verifier, config.data)) as verifier:
+        found = fitting_prompts(config, tokenizer, verifier, faults)
+    mean = given.prompt_tokens if found.mean is None else found.mean
+    done = _work(config, len(found.prompts.heldout), mean, given.completion_fraction)
     return DryRun(
         config,
         given,
+        origins,
+        machine,
         model,
         origin,
         found,
         shape,
         done,
-        gpu_hours(done, model.parameters, given, checkpointing=update.gradient_checkpointing),
+        gpu_hours(done, model.parameters, given, checkpointing=config.gradient_checkpointing),
         memory(
             model,
             rows_sampled=min(shape[0] * shape[1], config.generation.rows or shape[0] * shape[1]),
             rows_evaluated=config.evaluation.rows,
             rows_updated=shape[0],
-            prompt_tokens=found.longest,
-            completion_tokens=config.generation.max_completion_tokens,
+            prompt_tokens=found.longest or config.lengths.prompt,
+            completion_tokens=config.lengths.completion,
             half=config.dtype == "bfloat16",
-            reference=update.beta_kl > 0,
+            reference=config.beta > 0,
             adapters=config.lora is not None,
-            checkpointing=update.gradient_checkpointing,
+            checkpointing=config.gradient_checkpointing,
         ),
     )
-
-
-def _prompts(config: TrainConfig, given: Assumptions) -> Found:
-    loaded = load_prompts(config.data)
-    train, heldout = loaded.train, choose(loaded.heldout, config.evaluation.prompts, "evaluation")
-    tokenizer = _tokenizer(config.model)
-    mean, limit, counts = given.prompt_tokens, config.generation.max_prompt_tokens, dict(loaded.counts)
-    longest, advice = limit, None
-    if tokenizer is not None:
-        values = config.data.chat_template_kwargs or {}
-        advice = check_chats(train, tokenizer, values)
-        kept = check_lengths(train, tokenizer, limit, config.data.overlong, values)
-        apart = check_lengths(heldout, tokenizer, limit, config.data.overlong, values)
-        counts["overlong"] = kept.dropped + apart.dropped
-        train, heldout, mean = kept.prompts, apart.prompts, kept.tokens / max(1, len(kept.prompts))
-        longest = min(limit, max(kept.longest, apart.longest))
-    if len(train) < config.prompts_per_step:
-        raise RunError(
-            f"there are {len(train)} training prompts, prompts_per_step is {config.prompts_per_step}; "
-            "a step takes distinct prompts, so lower it or add data"
-        )
-    _check_golds(config, [*train, *heldout])
-    return Found(RunPrompts(train, heldout, counts), mean, longest, tokenizer is not None, advice)
-
-
-def _check_golds(config: TrainConfig, prompts: Sequence[Prompt]) -> None:
-    with closing(verifier_of(config.verifier, config.data)) as verifier:
-        verifier.check(prompts)
 
 
 def _tokenizer(name: str) -> Any:
@@ -219,15 +192,15 @@ def _tokenizer(name: str) -> Any:
 
 
 def _work(config: TrainConfig, heldout: int, prompt_tokens: float, fraction: float) -> Work:
-    every, update = config.evaluation.every, config.optimisation
-    evaluations = 1 + (-(-config.steps // every) if every else 1)
+    every = config.eval_steps
+    evaluations = 1 + (-(-config.max_steps // every) if every else 1)
     return work(
-        steps=config.steps,
+        steps=config.max_steps,
         prompts=config.prompts_per_step,
-        mean_rollouts=config.mean_rollouts,
-        iterations=update.num_iterations,
-        forward_passes=(update.beta_kl > 0) + (update.num_iterations > 1),
+        mean_rollouts=config.num_generations,
+        iterations=config.num_iterations,
+        forward_passes=(config.beta > 0) + (config.num_iterations > 1),
         prompt_tokens=prompt_tokens,
-        completion_tokens=fraction * config.generation.max_completion_tokens,
-        evaluation_completions=evaluations * heldout * config.evaluation.samples,
+        completion_tokens=fraction * config.lengths.completion,
+        evaluation_completions=evaluations * heldout * config.evaluation.num_generations,
     )

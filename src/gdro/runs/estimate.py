@@ -5,14 +5,29 @@ Everything here is pure arithmetic on numbers given; `dry_run.py` gathers the nu
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from gdro.runs.config_base import ConfigError
+from gdro.config.base import ConfigError
+
+GPUS = {
+    "B200": (180.0, 2250.0),
+    "H200": (141.0, 989.0),
+    "H100": (80.0, 989.0),
+    "A100": (80.0, 312.0),
+    "L40S": (48.0, 362.0),
+    "A10": (24.0, 125.0),
+    "L4": (24.0, 121.0),
+    "RTX 4090": (24.0, 165.0),
+    "RTX 3090": (24.0, 71.0),
+}
+"""Memory in 10^9 bytes and 10^12 operations a second, dense in bfloat16, by the vendors' data sheets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What an estimate cannot know. Each is set by `--assume KEY=NUMBER`.
+    """What an estimate cannot know. Each is set by `--assume KEY=NUMBER`; the machine's own figures take the place of
+    the first three.
 
     Attributes:
         processes: GPUs, one process each, every one with a whole copy of the model (data parallel).
@@ -35,18 +50,32 @@ class Assumptions:
     parameters: float = 0.0
 
 
-def assumptions(settings: list[str]) -> Assumptions:
-    """The defaults with `key=number` texts laid over them.
+def assumptions(settings: Sequence[str], here: Mapping[str, float]) -> tuple[Assumptions, dict[str, str]]:
+    """The defaults with what is known of the machine and `key=number` texts laid over them.
+
+    Args:
+        settings: what the user assumes; `gpu=H100` stands for that GPU's memory and speed.
+        here: what follows from the machine.
+
+    Returns:
+        All assumptions, and where each that is no default comes from.
 
     Raises:
-        ConfigError: an unknown key, or no positive number.
+        ConfigError: an unknown key or GPU, or no positive number.
     """
     known = [field.name for field in fields(Assumptions)]
-    given = Assumptions()
-    for text in settings:
+    given, origins = replace(Assumptions(), **here), dict.fromkeys(here, "this machine")
+    for text in sorted(settings, key=lambda text: not text.startswith("gpu=")):
         key, _, value = text.partition("=")
+        if key == "gpu":
+            if value not in GPUS:
+                raise ConfigError(f"--assume {text}: not known; there are {', '.join(GPUS)}")
+            gpu = dict(zip(("device_gb", "peak_tflops"), GPUS[value], strict=True))
+            given = replace(given, **gpu)
+            origins |= dict.fromkeys(gpu, value)
+            continue
         if key not in known:
-            raise ConfigError(f"--assume {text}: unknown; there are {', '.join(known)}")
+            raise ConfigError(f"--assume {text}: unknown; there are gpu, {', '.join(known)}")
         try:
             number = float(value)
         except ValueError:
@@ -56,7 +85,8 @@ def assumptions(settings: list[str]) -> Assumptions:
         if key == "processes" and number != int(number):
             raise ConfigError(f"--assume {text}: must be a whole number")
         given = replace(given, **{key: number})
-    return given
+        origins[key] = "given"
+    return given, origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +95,7 @@ class Architecture:
 
     Attributes:
         parameters: all of them, N.
-        layers, hidden, kv_heads, head_dim, vocabulary: from the model's config.json; all None without one.
+        layers, hidden, kv_heads, head_dim, vocabulary, positions: from the model's config.json; None without one.
     """
 
     parameters: int
@@ -74,6 +104,7 @@ class Architecture:
     kv_heads: int | None = None
     head_dim: int | None = None
     vocabulary: int | None = None
+    positions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from gdro.config import TrainConfig, load_config
 from gdro.runs import evaluation
-from gdro.runs.config import TrainConfig, load_config
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
+from gdro.runs.prepare import prepare
 from gdro.runs.progress import Progress
-from gdro.runs.train import prepare
 
 
 def evaluate_model(model: str, recipe: str | None, overrides: Sequence[str], output: str | None) -> dict[str, Any]:
@@ -32,6 +32,7 @@ def evaluate_model(model: str, recipe: str | None, overrides: Sequence[str], out
     config = _settings(model, recipe, overrides)
     progress = Progress(0, live=False)
     prompts, policy, verifier = prepare(config, progress)
+    config = config.for_model(policy.context)
     with closing(verifier):
         if not prompts.heldout:
             raise RunError(
@@ -42,7 +43,7 @@ def evaluate_model(model: str, recipe: str | None, overrides: Sequence[str], out
             prompts.heldout,
             verifier,
             config.evaluation,
-            max_tokens=config.generation.max_completion_tokens,
+            max_tokens=config.lengths.completion,
             threshold=config.correct_threshold,
             seed=config.seed,
             tell=progress.note,

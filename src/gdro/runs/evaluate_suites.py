@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gdro import __version__
+from gdro.config import load_config
 from gdro.data.prompts import Prompt
-from gdro.runs.config import load_config
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
 from gdro.runs.progress import Progress
@@ -70,7 +70,7 @@ def evaluate_suites(
     correct: dict[str, dict[str, int]] = {}
     shown: dict[str, dict[str, Any]] = {}
     checking = config.verifier
-    pool = make_verifier("math", workers=checking.workers, deadline=checking.deadline, memory_mb=checking.memory_mb)
+    pool = make_verifier("math", workers=checking.workers, deadline=checking.timeout, memory_mb=checking.memory_mb)
     with closing(pool) as verifier:
         readable = {name: _readable(verifier, suite.prompts) for name, suite in loaded.items()}
         sampler = make_sampler(engine, path, config)

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from gdro.config.schema import EvaluationConfig
 from gdro.core.difficulty import uniform_edges
 from gdro.core.passk import Interval, bootstrap, by_group, mean_at_k, pass_at_k
 from gdro.core.types import Ints
 from gdro.data.prompts import Prompt
 from gdro.engines.trl.evaluation import sample
 from gdro.engines.trl.generation import SamplingOptions
-from gdro.runs.config_sections import EvaluationConfig
 from gdro.runs.policy import Policy
 from gdro.verify import Verifier
 
@@ -65,7 +65,7 @@ def evaluate(
     seed: int,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
-    """Sample and score `settings.samples` completions of every prompt."""
+    """Sample and score `settings.num_generations` completions of every prompt."""
     started = time.perf_counter()
     tokenizer = policy.tokenizer
     options = SamplingOptions(
@@ -76,13 +76,13 @@ def evaluate(
         settings.top_k,
         settings.top_p,
     )
-    tell(f"evaluating {len(prompts)} held-out prompts x {settings.samples} samples")
+    tell(f"evaluating {len(prompts)} held-out prompts x {settings.num_generations} samples")
     encoded = [policy.encode(prompt) for prompt in prompts]
-    tokens = sample(policy.model, encoded, settings.samples, options, seed=seed, rows_per_batch=settings.rows)
+    tokens = sample(policy.model, encoded, settings.num_generations, options, seed=seed, rows_per_batch=settings.rows)
     texts = [tokenizer.decode(row, skip_special_tokens=True) for rows in tokens for row in rows]
-    rewards = verifier.score([prompt for prompt in prompts for _ in range(settings.samples)], texts)
-    correct = (np.array(rewards).reshape(len(prompts), settings.samples) >= threshold).sum(axis=1)
-    return Evaluation(prompts, correct, settings.samples, time.perf_counter() - started)
+    rewards = verifier.score([prompt for prompt in prompts for _ in range(settings.num_generations)], texts)
+    correct = (np.array(rewards).reshape(len(prompts), settings.num_generations) >= threshold).sum(axis=1)
+    return Evaluation(prompts, correct, settings.num_generations, time.perf_counter() - started)
 
 
 def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:

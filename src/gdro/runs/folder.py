@@ -76,22 +76,31 @@ class RunFolder:
         return self.path / "report.html"
 
 
+def check_free(output: str | None) -> None:
+    """Raise a RunError where `output` exists and is not an empty folder: a run never writes over another."""
+    if output is None:
+        return
+    path = Path(output)
+    draft = RunFolder(path).config_draft
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file; give a folder: --set output_dir=DIR")
+    if path.exists() and any(inside != draft for inside in path.iterdir()):
+        raise RunError(
+            f"{path} is not empty; choose another --set output_dir=DIR, or go on with that run: "
+            f"gdro train --resume {path}"
+        )
+
+
 def new_folder(output: str | None, name: str) -> RunFolder:
     """Make the folder of a new run: `output`, or the first free of runs/NAME-001, runs/NAME-002, ...
 
     Raises:
-        RunError: `output` exists and is not an empty folder; a run never writes over another.
+        RunError: as `check_free`.
     """
     if output is None:
         return _first_free(name)
+    check_free(output)
     path = Path(output)
-    draft = RunFolder(path).config_draft
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file; give a folder: --set output=DIR")
-    if path.exists() and any(inside != draft for inside in path.iterdir()):
-        raise RunError(
-            f"{path} is not empty; choose another --set output=DIR, or go on with that run: gdro train --resume {path}"
-        )
     path.mkdir(parents=True, exist_ok=True)
     return RunFolder(path)
 
@@ -102,7 +111,7 @@ def old_folder(path: str | Path) -> RunFolder:
     Raises:
         RunError: it holds no run.
     """
-    folder = RunFolder(Path(path))
+    folder = RunFolder(Path(path).expanduser())
     if not folder.config.is_file():
         raise RunError(f"{path} holds no run (no config.yaml); give the folder that `gdro train` named")
     return folder

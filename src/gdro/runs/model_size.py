@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,16 @@ def model_size(name: str, billions: float = 0.0) -> tuple[Architecture, str]:
     return Architecture(round(float(found[1]) * scale)), f"the name ({origin})"
 
 
+def positions(name: str) -> int | None:
+    """Positions that the model was made for; None where its config does not say, or is not on this machine.
+
+    Raises:
+        ModelError: as `model_size`.
+    """
+    sizes, _ = _known(name)
+    return None if sizes is None else sizes.positions
+
+
 def _known(name: str) -> tuple[Architecture | None, str]:
     """Sizes from config.json or a .gguf header; None for a hub name that is not in the local cache."""
     location = locate(name)
@@ -77,6 +88,7 @@ def _from_header(header: Header) -> Architecture:
         header.number("attention.head_count_kv") or heads,
         header.number("attention.key_length") or (hidden // heads if heads and hidden else None),
         vocabulary,
+        header.number("context_length"),
     )
 
 
@@ -84,8 +96,9 @@ def _sizes(text: dict[str, Any]) -> tuple[int | None, ...]:
     heads, hidden = text.get("num_attention_heads"), text.get("hidden_size")
     head_dim = text.get("head_dim") or (hidden // heads if heads and hidden else None)
     kv_heads = text.get("num_key_value_heads") or heads
-    return text.get("num_hidden_layers"), hidden, kv_heads, head_dim, text.get("vocab_size")
+    layers, vocabulary = text.get("num_hidden_layers"), text.get("vocab_size")
+    return layers, hidden, kv_heads, head_dim, vocabulary, text.get("max_position_embeddings")
 
 
 def _rest(sizes: Architecture | None) -> tuple[int | None, ...]:
-    return () if sizes is None else (sizes.layers, sizes.hidden, sizes.kv_heads, sizes.head_dim, sizes.vocabulary)
+    return () if sizes is None else astuple(sizes)[1:]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gdro.config import TrainConfig
 from gdro.data.chat import TemplateValues, encode
 from gdro.data.prompts import Prompt
 from gdro.models.loading import load_model
-from gdro.runs.config import TrainConfig
 from gdro.runs.errors import RunError
 
 
@@ -29,7 +29,7 @@ class Policy:
     @property
     def context(self) -> int | None:
         """Positions the model was made for, where its config says."""
-        limit: int | None = self.model.config.to_dict().get("max_position_embeddings")
+        limit: int | None = self.model.config.get_text_config().to_dict().get("max_position_embeddings")
         return limit
 
 
@@ -42,11 +42,11 @@ def load_policy(name: str, tell: Callable[[str], None] = lambda text: None) -> P
     return Policy(*load_model(name, tell))
 
 
-def check_context(policy: Policy, config: TrainConfig) -> None:
-    """Raises RunError when the longest prompt and completion do not fit the model's positions."""
-    wanted = config.generation.max_prompt_tokens + config.generation.max_completion_tokens
-    if policy.context is not None and wanted > policy.context:
+def check_context(config: TrainConfig, positions: int | None) -> None:
+    """Raises RunError when the longest prompt and completion do not fit the model's positions, if they are known."""
+    wanted = config.lengths.prompt + config.lengths.completion
+    if positions is not None and wanted > positions:
         raise RunError(
-            f"generation.max_prompt_tokens + generation.max_completion_tokens = {wanted}, but {config.model} has "
-            f"{policy.context} positions; lower one of the two"
+            f"max_prompt_length + max_completion_length = {wanted}, but {config.model} has "
+            f"{positions} positions; lower one of the two"
         )

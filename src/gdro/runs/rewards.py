@@ -9,9 +9,9 @@ from typing import Any
 
 from accelerate.utils import gather_object
 
+from gdro.config.data import DataConfig, ReasoningGymData
+from gdro.config.schema import VerifierConfig
 from gdro.data.prompts import Prompt
-from gdro.runs.config_data import DataConfig, ReasoningGymData
-from gdro.runs.config_sections import VerifierConfig
 from gdro.verify import PoolVerifier, Verifier, make_verifier
 from gdro.verify.reader import completion_text
 
@@ -22,7 +22,7 @@ def verifier_of(settings: VerifierConfig, data: DataConfig) -> PoolVerifier:
     return make_verifier(
         kind,
         workers=settings.workers,
-        deadline=settings.deadline,
+        deadline=settings.timeout,
         memory_mb=settings.memory_mb,
         function=settings.function or "",
         answer=settings.answer,

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gdro.config import TrainConfig
 from gdro.data.chat import TemplateValues
 from gdro.data.prompts import Prompt
 from gdro.models.loading import plain_folder
-from gdro.runs.config import TrainConfig
 from gdro.runs.errors import RunError
 from gdro.runs.policy import load_policy
 
@@ -38,8 +38,8 @@ class Sampling:
     def of(cls, config: TrainConfig, rows: int = 64) -> Sampling:
         """From a run's settings."""
         drawn = config.evaluation
-        longest = config.generation.max_completion_tokens
-        return cls(drawn.samples, drawn.temperature, drawn.top_p, drawn.top_k, longest, config.seed, rows)
+        longest = config.lengths.completion
+        return cls(drawn.num_generations, drawn.temperature, drawn.top_p, drawn.top_k, longest, config.seed, rows)
 
 
 class Sampler(Protocol):
@@ -90,7 +90,7 @@ class TransformersSampler:
         if places is not None and longest + how.max_tokens > places:
             raise RunError(
                 f"the longest prompt has {longest} tokens; with {how.max_tokens} for the completion that is more "
-                f"than the model's {places} positions; lower generation.max_completion_tokens"
+                f"than the model's {places} positions; lower max_completion_length"
             )
         rows = sample(self.policy.model, encoded, how.samples, options, seed=how.seed, rows_per_batch=how.rows)
         return [[tokenizer.decode(tokens, skip_special_tokens=True) for tokens in group] for group in rows]
@@ -135,7 +135,7 @@ def make_sampler(engine: str, model: str, config: TrainConfig) -> Sampler:
         raise RunError("--engine vllm: vLLM is not installed here; install it, or take --engine transformers")
     if engine == "transformers" or not installed:
         return TransformersSampler(model, config.data.chat_template_kwargs or {})
-    longest = config.generation.max_prompt_tokens + config.generation.max_completion_tokens
+    longest = config.lengths.prompt + config.lengths.completion
     return VllmSampler(model, longest, config.dtype, config.data.chat_template_kwargs or {})
 
 

@@ -4,45 +4,40 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import signal
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 import gdro
+from gdro.config import TrainConfig, controller_of, load_config
 from gdro.controllers.controller import Controller
-from gdro.data.chat import check_chats, opens_thinking
-from gdro.data.lengths import check_lengths
 from gdro.data.prompts import fingerprint
-from gdro.data.split import choose
 from gdro.engines.trl import GDROTrainer
 from gdro.engines.trl.checkpoint import load_place
 from gdro.report.html import write_report
 from gdro.runs import checkpoints, evaluation
-from gdro.runs.config import TrainConfig, load_config
-from gdro.runs.config_prompts import RunPrompts, load_prompts
 from gdro.runs.errors import RunError
-from gdro.runs.folder import RunFolder, held, new_folder, old_folder
-from gdro.runs.policy import Policy, check_context, load_policy
+from gdro.runs.folder import RunFolder, check_free, held, new_folder, old_folder
+from gdro.runs.machine import machine
+from gdro.runs.policy import Policy
+from gdro.runs.prepare import prepare
 from gdro.runs.processes import join_processes
 from gdro.runs.progress import Progress
+from gdro.runs.prompts import RunPrompts
 from gdro.runs.record import Event, RecordWriter, cut_back, start_of
-from gdro.runs.rewards import VerifierReward, verifier_of
-from gdro.runs.trainer_args import controller_of, lora, trainer_args, training_set
+from gdro.runs.rewards import VerifierReward
+from gdro.runs.trainer_args import lora, trainer_args, training_set
 from gdro.verify import Verifier
 
 
@@ -53,10 +48,12 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
         RunError, DataError, GoldError: what stands in the way, found before training where it can be.
     """
     join_processes()
-    if PartialState().num_processes > 1 and config.output is None:
-        raise RunError("with several processes the folder must be named: --set output=DIR")
-    progress = Progress(config.steps, live=live)
-    prompts, policy, verifier = prepare(config, progress)
+    if PartialState().num_processes > 1 and config.output_dir is None:
+        raise RunError("with several processes the folder must be named: --set output_dir=DIR")
+    progress = Progress(config.max_steps, live=live)
+    checks = [partial(check_free, config.output_dir)] if PartialState().is_main_process else []
+    prompts, policy, verifier = prepare(config, progress, *checks)
+    config = config.for_model(policy.context)
     with _closing(verifier, progress):
         folder = _shared_folder(config)
         with _held(folder), checkpoints.guarded(folder.path):
@@ -65,66 +62,31 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
             return Run(config, folder, prompts, policy, verifier, progress).go(None)
 
 
-def resume(path: str | Path, *, live: bool | None = None) -> RunFolder:
+def resume(path: str | Path, max_steps: int | None = None, *, live: bool | None = None) -> RunFolder:
     """Continue a run from its newest whole checkpoint, as if it had never stopped.
+
+    Args:
+        path: the run's folder.
+        max_steps: more steps than the run has, to extend it; its learning rate then follows the schedule of so many.
 
     Raises:
         RunError: the folder holds no run, or the run is finished, or no checkpoint can be used, or the data are other
-            ones than the run began with.
+            ones than the run began with, or it has more steps already.
     """
     join_processes()
     folder = old_folder(path)
     config = load_config(folder.config)
-    progress = Progress(config.steps, live=live)
+    if max_steps is not None:
+        config = _extended(config, max_steps, folder)
+    progress = Progress(config.max_steps, live=live)
     with _held(folder), checkpoints.guarded(folder.path):
-        newest = _newest(folder, progress)
+        newest = _newest(folder, config, progress)
+        if PartialState().is_main_process and max_steps is not None:
+            folder.write_config(config.to_yaml())
         prompts, policy, verifier = prepare(config, progress)
+        config = config.for_model(policy.context)
         with _closing(verifier, progress):
             return Run(config, folder, prompts, policy, verifier, progress).go(newest)
-
-
-def prepare(config: TrainConfig, progress: Progress) -> tuple[RunPrompts, Policy, Verifier]:
-    """Load everything a run needs and check it against each other, before anything is trained."""
-    transformers.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    transformers.logging.disable_progress_bar()
-    found = load_prompts(config.data)
-    verifier = verifier_of(config.verifier, config.data)
-    try:
-        if config.verifier.kind == "python":
-            verifier.check(found.train[:1])  # a mistake in a user's function shows before a model loads
-        prompts, policy = _fitting(config, found, progress)
-        verifier.opens_thinking = opens_thinking(prompts.train[0].messages, policy.tokenizer, policy.template_values)
-        if config.verifier.kind != "python":
-            verifier.check([*prompts.train, *prompts.heldout])
-    except BaseException:
-        verifier.close()
-        raise
-    return prompts, policy, verifier
-
-
-def _fitting(config: TrainConfig, found: RunPrompts, progress: Progress) -> tuple[RunPrompts, Policy]:
-    """The model, and the prompts that fit it."""
-    values = config.data.chat_template_kwargs or {}
-    policy = replace(load_policy(config.model, progress.note), template_values=values)
-    check_context(policy, config)
-    if (advice := check_chats(found.train, policy.tokenizer, values)) is not None:
-        progress.note(advice)
-    longest, overlong = config.generation.max_prompt_tokens, config.data.overlong
-    train_set = check_lengths(found.train, policy.tokenizer, longest, overlong, values)
-    heldout_set = check_lengths(
-        choose(found.heldout, config.evaluation.prompts, "evaluation"), policy.tokenizer, longest, overlong, values
-    )
-    counts = found.counts | {"overlong": train_set.dropped + heldout_set.dropped}
-    for what, count in counts.items():
-        if count:
-            progress.note(f"data: {count} prompts {what.replace('_', ' ')}")
-    if len(train_set.prompts) < config.prompts_per_step:
-        raise RunError(
-            f"there are {len(train_set.prompts)} training prompts, prompts_per_step is {config.prompts_per_step}; "
-            "a step takes distinct prompts, so lower it or add data"
-        )
-    return RunPrompts(train_set.prompts, heldout_set.prompts, counts), policy
 
 
 class Run:
@@ -155,7 +117,7 @@ class Run:
     @property
     def steps_spent(self) -> int:
         """Steps done; with `generation.rounds_within_budget`, of all steps as many as the rollouts so far are worth."""
-        return 0 if self.trainer is None else min(self.trainer.steps_spent, self.config.steps)
+        return 0 if self.trainer is None else min(self.trainer.steps_spent, self.config.max_steps)
 
     def go(self, checkpoint: Path | None) -> RunFolder:
         """Train from the start or from a checkpoint, to the end or an interruption."""
@@ -167,7 +129,7 @@ class Run:
         elif self.is_main and self.prompts.heldout:
             self.base = evaluation.load_evaluation(self._evaluation_file(0), self.prompts.heldout)
         with self._signals():
-            if checkpoint is None or not self._ended(checkpoint):
+            if checkpoint is None or not _ended(self.config, checkpoint):
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
                 done = trainer.state.global_step
             else:  # only what follows the last step is missing; TRL would train one step too many
@@ -187,7 +149,7 @@ class Run:
                 self.prompts.heldout,
                 self.verifier,
                 self.config.evaluation,
-                max_tokens=self.config.generation.max_completion_tokens,
+                max_tokens=self.config.lengths.completion,
                 threshold=self.config.correct_threshold,
                 seed=self.config.seed,
                 tell=self.progress.note,
@@ -213,7 +175,7 @@ class Run:
                 self.record.flush_to_disk()
             checkpoints.seal(self._checkpoint(step))
             self._write_checkpoint(step)
-            checkpoints.rotate(self.folder.checkpoints, self.config.checkpoint.keep)
+            checkpoints.rotate(self.folder.checkpoints, self.config.save_total_limit)
 
     def _trainer(self) -> GDROTrainer:
         self.policy.model.name_or_path = self.policy.path
@@ -248,7 +210,7 @@ class Run:
         if checkpoint is not None:
             if not any(event["event"] == "checkpoint" and event["step"] == done for event in kept):
                 self._write_checkpoint(done)
-            self._write("resume", step=done, time=_now())
+            self._write("resume", step=done, time=_now(), max_steps=self.config.max_steps)
         return kept
 
     def _check_data(self, start: Event) -> None:
@@ -281,8 +243,8 @@ class Run:
         }
 
     def _finish(self, trainer: GDROTrainer, step: int) -> None:
-        every = self.config.evaluation.every
-        if every is None or self.config.steps % every:
+        every = self.config.eval_steps
+        if every is None or self.config.max_steps % every:
             self.evaluate(step)
         trainer.save_model(str(self.folder.model))
         if not self.is_main:
@@ -295,12 +257,6 @@ class Run:
         write_report(self.folder.path)
         self.progress.note(f"model: {self.folder.model}")
         self.progress.note(f"report: {self.folder.report}")
-
-    def _ended(self, checkpoint: Path) -> bool:
-        """Whether the checkpoint is that of the last step."""
-        if not self.config.generation.rounds_within_budget:
-            return checkpoints.step_of(checkpoint) >= self.config.steps
-        return load_place(checkpoint).rollouts_total >= self.config.steps * self.config.step_rollouts
 
     def _stopped(self, step: int) -> None:
         self._close_record()
@@ -351,11 +307,22 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         self.run = run
         self.before = 0
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The learning rate that the schedule has here: a run that was extended left off with another schedule's."""
+        optimizer, schedule = kwargs["optimizer"], kwargs["lr_scheduler"]
+        rates = [
+            base * course(schedule.last_epoch)
+            for base, course in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+        ]
+        schedule._last_lr = rates
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.before = self.run.steps_spent
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        every = self.run.config.evaluation.every
+        every = self.run.config.eval_steps
         if every and self.run.steps_spent // every > self.before // every:
             self.run.evaluate(state.global_step)
         if any(gather_object([self.run.interrupted])):
@@ -371,24 +338,31 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         self.run.on_checkpoint(state.global_step)
 
 
-def machine() -> dict[str, Any]:
-    """What the run ran on, without names."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "processes": PartialState().num_processes,
-        "gpu": gpu,
-    }
+def _extended(config: TrainConfig, max_steps: int, folder: RunFolder) -> TrainConfig:
+    if config.generation.rounds_within_budget:
+        raise RunError("generation.rounds_within_budget: such a run ends with its budget and cannot be extended")
+    if max_steps < config.max_steps:
+        raise RunError(f"{folder.path} has {config.max_steps} steps; --set max_steps={max_steps} can only extend it")
+    return config.model_copy(update={"max_steps": max_steps})
 
 
-def _newest(folder: RunFolder, progress: Progress) -> Path | None:
+def _ended(config: TrainConfig, checkpoint: Path) -> bool:
+    """Whether the checkpoint is that of the last step."""
+    if not config.generation.rounds_within_budget:
+        return checkpoints.step_of(checkpoint) >= config.max_steps
+    place = load_place(checkpoint)
+    return place.rollouts_total >= config.max_steps * config.step_rollouts
+
+
+def _newest(folder: RunFolder, config: TrainConfig, progress: Progress) -> Path | None:
     """The checkpoint to go on from; the same on every process."""
     if folder.report.is_file() and folder.model.is_dir():
-        raise RunError(f"{folder.path} is finished; its report is {folder.report}")
+        last = next(iter(checkpoints.all_checkpoints(folder.checkpoints)), None)
+        if last is None or _ended(config, last):
+            raise RunError(
+                f"{folder.path} is finished; its report is {folder.report}. Train it further with: "
+                f"gdro train --resume {folder.path} --set max_steps=N"
+            )
     if PartialState().is_main_process:
         found = checkpoints.newest_whole(folder.checkpoints, progress.note)
     PartialState().wait_for_everyone()
@@ -401,9 +375,9 @@ def _newest(folder: RunFolder, progress: Progress) -> Path | None:
 def _shared_folder(config: TrainConfig) -> RunFolder:
     """The run's folder, made by the main process."""
     if PartialState().is_main_process:
-        folder = new_folder(config.output, config.name)
+        folder = new_folder(config.output_dir, config.run_name)
     PartialState().wait_for_everyone()
-    return folder if PartialState().is_main_process else RunFolder(Path(str(config.output)))
+    return folder if PartialState().is_main_process else RunFolder(Path(str(config.output_dir)))
 
 
 def _held(folder: RunFolder) -> AbstractContextManager[None]:

@@ -9,12 +9,10 @@ from accelerate import PartialState
 from datasets import Dataset
 from peft import LoraConfig
 
-from gdro.controllers.controller import Controller
-from gdro.controllers.registry import make_controller
+from gdro.config import TrainConfig
 from gdro.data.prompts import Prompt
 from gdro.engines.trl import GDROConfig
 from gdro.runs.batch_shape import batch_shape
-from gdro.runs.config import TrainConfig
 from gdro.runs.folder import RunFolder
 
 
@@ -24,47 +22,47 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
     Raises:
         RunError: the rollouts of a step cannot be split evenly over processes and micro-batches.
     """
-    update, sampling = config.optimisation, config.generation
+    sampling, schedule = config.generation, config.lr_scheduler_type
     rows, accumulation = batch_shape(config, PartialState().num_processes)
     on_gpu = torch.cuda.is_available()
     return GDROConfig(
         output_dir=str(folder.checkpoints),
         seed=config.seed,
-        max_steps=config.steps,
+        max_steps=config.max_steps,
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=accumulation,
         steps_per_generation=accumulation,
-        num_generations=config.mean_rollouts,
+        num_generations=config.num_generations,
         candidates=config.candidates,
         rounds=sampling.rounds,
         rounds_within_budget=sampling.rounds_within_budget,
-        num_iterations=update.num_iterations,
-        learning_rate=update.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if update.schedule == "constant" else update.schedule,
-        warmup_steps=update.warmup,
-        weight_decay=update.weight_decay,
-        max_grad_norm=update.max_grad_norm,
-        beta=update.beta_kl,
-        epsilon=update.clip_low,
-        epsilon_high=update.clip_high,
+        num_iterations=config.num_iterations,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if schedule == "constant" else schedule,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        beta=config.beta,
+        epsilon=config.epsilon,
+        epsilon_high=config.epsilon_high,
         loss_type="dapo",
-        advantage=update.advantage,
-        advantage_ddof=update.advantage_ddof,
-        advantage_clip=update.advantage_clip,
-        weighting=update.weighting,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        max_completion_length=sampling.max_completion_tokens,
+        advantage=config.advantage,
+        advantage_ddof=config.advantage_ddof,
+        advantage_clip=config.advantage_clip,
+        weighting=config.weighting,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        max_completion_length=config.lengths.completion,
         chat_template_kwargs=config.data.chat_template_kwargs,
-        fast_generation=sampling.fast,
+        fast_generation=sampling.backend == "fast",
         generation_rows=sampling.rows,
-        gradient_checkpointing=update.gradient_checkpointing,
+        gradient_checkpointing=config.gradient_checkpointing,
         bf16=config.dtype == "bfloat16",
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
         save_strategy="steps",
-        save_steps=config.checkpoint.every,
+        save_steps=config.save_steps,
         save_total_limit=None,  # TRL removes by time stamp, before the new one is sealed: see checkpoints.rotate
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -73,11 +71,6 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         disable_tqdm=True,
         log_completions=False,
     )
-
-
-def controller_of(config: TrainConfig) -> Controller:
-    """The run's controller: what the controller section says, and the run's budget, seed and threshold."""
-    return make_controller(config.controller.name, **config.controller_arguments())
 
 
 def training_set(prompts: Sequence[Prompt]) -> Dataset:

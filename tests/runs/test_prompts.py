@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from gdro.config import TrainConfig
 from gdro.data.errors import DataError
 from gdro.data.prompts import Prompt
-from gdro.runs.config import TrainConfig
-from gdro.runs.config_prompts import RunPrompts, load_prompts, training_sizes
+from gdro.runs.prompts import RunPrompts, load_prompts, training_sizes
 
 
 def jsonl(path: Path, numbers: range, **more: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from gdro.config.data import DataConfig, HubData, JsonlData, ParquetData, ReasoningGymData
 from gdro.data.collect import Collected, Rows, collect
 from gdro.data.errors import DataError
 from gdro.data.hub import read_hub
@@ -14,7 +15,6 @@ from gdro.data.parquet import read_parquet
 from gdro.data.prompts import Prompt
 from gdro.data.rows import Columns
 from gdro.data.split import check_disjoint, choose, split_heldout
-from gdro.runs.config_data import DataConfig, HubData, JsonlData, ParquetData, ReasoningGymData
 
 if TYPE_CHECKING:
     from gdro.data.reasoning_gym import Cell

@@ -1,0 +1,151 @@
+"""What must hold between settings, each rule once. A controller's own rules are found by making it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gdro.config.explain import Problem
+from gdro.controllers.controller import Controller
+from gdro.controllers.registry import SLOTS, controller_options, make_controller
+from gdro.core.errors import OptionError
+from gdro.engines.candidates import candidate_factor
+from gdro.engines.interface import leaves_choice
+
+if TYPE_CHECKING:
+    from gdro.config.schema import TrainConfig
+
+DEFAULT_CONTROLLER = "prompt_gdro"
+OF_RUN = {
+    "mean_rollouts": "num_generations",
+    "min_rollouts": "min_rollouts",
+    "max_rollouts": "max_rollouts",
+    "correct_threshold": "correct_threshold",
+    "seed": "seed",
+}
+"""What every controller must know of its run, and the setting that says it."""
+
+Broken = tuple[tuple[str, ...], str]
+"""The keys that a rule goes by, the one to blame first, and what is wrong."""
+
+
+def problems_between(config: TrainConfig, wrong: Collection[str]) -> list[Problem]:
+    """What does not go together, but for rules about a setting that is wrong by itself.
+
+    Args:
+        config: settings that are right one by one.
+        wrong: those of them that were not, and hold their defaults now.
+    """
+
+    def is_wrong(key: str) -> bool:
+        return any(f"{key}.".startswith(f"{path}.") for path in wrong)
+
+    return [Problem(keys[0], message) for keys, message in _broken(config) if not any(map(is_wrong, keys))]
+
+
+def without(values: Mapping[str, Any], wrong: Sequence[Problem]) -> dict[str, Any]:
+    """`values` without those that are wrong, so that the rest can be looked at; nor sections of missing ones."""
+    kept = copy.deepcopy(dict(values))
+    for problem in wrong:
+        name, _, inner = problem.path.partition(".")
+        section = kept.get(name)
+        if isinstance(section, dict) and inner in section:
+            del section[inner]
+        if not inner or not section or problem.missing:
+            kept.pop(name, None)
+    return kept
+
+
+def controller_of(config: TrainConfig) -> Controller:
+    """The run's controller: what the controller section says, and what the run knows.
+
+    Raises:
+        OptionError: from settings that were not checked.
+    """
+    return _made(config, config.controller.model_dump())
+
+
+def controller_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The controller section with every option of the preset that it names written out, as YAML values."""
+    name = given.get("name")
+    if name is None and SLOTS.keys() & given.keys():  # a composition
+        return dict(given)
+    name = name or DEFAULT_CONTROLLER
+    try:
+        known = controller_options(name)
+    except OptionError:  # told by the rules, with its place
+        known = {}
+    defaults = {key: option.default for key, option in known.items() if key not in OF_RUN}
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+    return {**values, **given, "name": name}
+
+
+def _made(config: TrainConfig, section: Mapping[str, Any]) -> Controller:
+    run = {"horizon": config.max_steps, "advantage": config.advantage, "ddof": config.advantage_ddof}
+    facts = {key: getattr(config, setting) for key, setting in OF_RUN.items()}
+    return make_controller(section, run=run, **facts)
+
+
+def _broken(config: TrainConfig) -> Iterator[Broken]:
+    kind, function, sampling = config.verifier.kind, config.verifier.function, config.generation
+    if kind == "python" and function is None:
+        yield ("verifier.function", "verifier.kind"), "kind python needs one: path/to/file.py:name"
+    if kind != "python" and function is not None:
+        what = f"only for verifier.kind python, which is {kind} here"
+        yield ("verifier.function", "verifier.kind", "data.kind"), what
+    if kind == "reasoning_gym" and config.data.kind != "reasoning_gym":
+        what = f"scores its own tasks only, and data.kind is {config.data.kind}; use math, exact or python"
+        yield ("verifier.kind", "data.kind"), what
+    if sampling.rounds is None and sampling.rounds_within_budget:
+        what = "needs generation.rounds; one round never exceeds it"
+        yield ("generation.rounds_within_budget", "generation.rounds"), what
+    if config.num_iterations > 1 and sampling.rounds_within_budget:
+        yield ("num_iterations", "generation.rounds_within_budget"), "must be 1 with generation.rounds_within_budget"
+    if sampling.rounds == "reinforce_ada" and config.advantage != "grpo":
+        what = "must be grpo with generation.rounds reinforce_ada, which has a mean and a spread of all its rounds"
+        yield ("advantage", "generation.rounds"), what
+    low, mean, high = config.min_rollouts, config.num_generations, config.max_rollouts
+    if (low or 1) <= mean <= (high or mean):
+        yield from _broken_by_controller(config)
+    else:
+        below = f"min_rollouts ({low}) or more" if mean < (low or 1) else f"max_rollouts ({high}) or less"
+        yield ("num_generations", "min_rollouts", "max_rollouts"), f"must be {below}; change one of the two"
+
+
+def _broken_by_controller(config: TrainConfig) -> Iterator[Broken]:
+    """What a controller refuses, and what the engine would refuse of it, before anything is made."""
+    try:
+        controller = controller_of(config)
+    except OptionError as error:
+        for key, what in _faults(config) or [("controller", str(error))]:
+            yield (key, "controller", "max_steps", "advantage", "advantage_ddof", *OF_RUN.values()), what
+        return
+    for key in config.controller.options.keys() & OF_RUN.keys():
+        yield (f"controller.{key}", "controller"), f"belongs to the run; set {OF_RUN[key]} at the top level"
+    if controller.sets_baselines and config.advantage != "grpo":
+        what = (
+            f"does not go with {controller.name}'s own baseline and spread; set it to grpo, or controller.baseline "
+            "to group"
+        )
+        yield ("advantage", "controller"), what
+    try:
+        candidate_factor(controller, config.candidates)
+    except OptionError as error:
+        yield ("candidates", "controller"), str(error)
+    if config.generation.rounds is not None and not leaves_choice(controller):
+        what = "takes the place of a controller's choice; set controller: uniform"
+        yield ("generation.rounds", "controller"), what
+
+
+def _faults(config: TrainConfig) -> list[tuple[str, str]]:
+    """Every key of the controller section that is wrong by itself."""
+    name, found = {"name": config.controller.name}, []
+    for key, value in {"name": config.controller.name, **config.controller.options}.items():
+        try:
+            _made(config, {**name, key: value})
+        except OptionError as error:
+            found.append((f"controller.{key}", str(error)))
+            if key == "name":
+                break
+    return found

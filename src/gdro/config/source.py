@@ -1,0 +1,102 @@
+"""Settings before they are checked: plain values, and for each key where it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gdro.config.base import ConfigError
+from gdro.config.data import kind_of
+from gdro.config.yaml_text import KeyPath, parse_yaml
+
+ABSENT = object()
+TAGS = (("data", "kind"), ("controller", "name"))
+"""Keys on which the others of their section depend."""
+
+
+@dataclass
+class Source:
+    """Values as nested dicts, and for each key path where it came from: `run.yaml, line 3`."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[KeyPath, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(name := self.values.get("controller"), str):
+            self.values = self.values | {"controller": {"name": name}}
+            if ("controller",) in self.places:
+                self.places[("controller", "name")] = self.places[("controller",)]
+
+    def value(self, path: str) -> Any:
+        """The value of a full key; ABSENT where none was given."""
+        value: Any = self.values
+        for key in path.split("."):
+            if not isinstance(value, Mapping):  # a section that was built in Python, or no section
+                value = getattr(value, "__dict__", {})
+            value = value.get(key, ABSENT)
+        return value
+
+    def place(self, path: KeyPath) -> str:
+        """Where the value at `path` came from: its own place, else its section's; empty where not given."""
+        return next((self.places[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.places), "")
+
+    def lay(self, above: Source) -> None:
+        """Lay other settings over these: sections key by key, but for one that starts over."""
+        self.values = _merged(self.values, above.values, ())
+        self.places |= above.places
+
+    def lay_texts(self, overrides: Sequence[str]) -> None:
+        """Lay `a.b=value` texts over these, values being YAML.
+
+        Of two for one key the later wins; sections go before keys inside them, and what others depend on goes
+        first, so the order of `controller=uniform` and `controller.eta=3` does not matter.
+
+        Raises:
+            ConfigError: a line for each text that is not `key=value` with a key and a value of YAML.
+        """
+        wrong, parsed = [], []
+        for text in overrides:
+            try:
+                parsed.append(parse_override(text))
+            except ConfigError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        for path, value, text in sorted(parsed, key=lambda one: (len(one[0]), one[0] not in TAGS)):
+            for key in reversed(path):
+                value = {key: value}
+            self.lay(Source(value, dict.fromkeys(_paths(value, ()), f"--set {text}")))
+
+
+def parse_override(text: str) -> tuple[KeyPath, Any, str]:
+    """The key path and the value of one `a.b=value`, and the text itself.
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
+    key, equals, value = text.partition("=")
+    path = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(path):
+        raise ConfigError(f"--set {text}: write key=value, e.g. --set learning_rate=1e-6")
+    return path, parse_yaml(value, f"--set {text}")[0], text
+
+
+def _merged(old: Any, new: Any, path: KeyPath) -> Any:
+    if not (isinstance(old, dict) and isinstance(new, dict)) or _starts_over(path, old, new):
+        return new
+    return old | {key: _merged(old.get(key), value, (*path, key)) for key, value in new.items()}
+
+
+def _starts_over(path: KeyPath, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a section replaces the one below it as a whole."""
+    if path == ("controller",):  # named, it has its own defaults: a method means the same over every recipe
+        return "name" in new
+    return path == ("data",) and ("kind" in new or "path" in new) and kind_of(new) not in (None, kind_of(old))
+
+
+def _paths(value: Any, above: KeyPath) -> Iterator[KeyPath]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*above, key)
+            yield from _paths(inner, (*above, key))

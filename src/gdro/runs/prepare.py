@@ -1,0 +1,162 @@
+"""What a run needs, loaded and checked against each other before anything is trained; faults are told together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any
+
+import transformers
+
+from gdro.config import TrainConfig
+from gdro.core.errors import GDROError
+from gdro.data.chat import check_chats, opens_thinking
+from gdro.data.lengths import check_lengths
+from gdro.data.split import choose
+from gdro.models.loading import load_tokenizer
+from gdro.models.locate import locate
+from gdro.runs.errors import RunError
+from gdro.runs.model_size import positions
+from gdro.runs.policy import Policy, check_context, load_policy
+from gdro.runs.progress import Progress
+from gdro.runs.prompts import RunPrompts, load_prompts
+from gdro.runs.rewards import verifier_of
+from gdro.verify import PoolVerifier, Verifier
+
+
+@dataclass
+class Faults:
+    """`with faults:` keeps an error that a person can mend, so that the checks after it are made too."""
+
+    found: list[GDROError] = field(default_factory=list)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, GDROError):
+            self.found.append(error)
+            return True
+        return False
+
+    def tell(self) -> None:
+        """Raise what was kept: the error itself, or a RunError with a line for each of several."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise RunError("\n".join(map(str, self.found)))
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The prompts that fit the run.
+
+    Attributes:
+        prompts: after dropping, with how many were dropped.
+        mean: tokens of a training prompt; None where there is no tokenizer.
+        longest: tokens of the longest prompt kept; None where there is no tokenizer.
+        advice: what to know of the prompts and the model's chat template, if anything.
+    """
+
+    prompts: RunPrompts
+    mean: float | None = None
+    longest: int | None = None
+    advice: str | None = None
+
+
+def prepare(
+    config: TrainConfig, progress: Progress, *checks: Callable[[], object]
+) -> tuple[RunPrompts, Policy, Verifier]:
+    """Load everything a run needs and check it, the weights last.
+
+    Args:
+        checks: further ones, told together with what else is wrong.
+
+    Raises:
+        GDROError: what stands in the way, all of it that can be found before the weights are loaded.
+    """
+    transformers.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    transformers.logging.disable_progress_bar()
+    faults, verifier, tokenizer = Faults(), verifier_of(config.verifier, config.data), None
+    for check in checks:
+        with faults:
+            check()
+    with faults:
+        config = config.for_model(room := positions(config.model))
+        tokenizer = load_tokenizer(locate(config.model))
+        check_context(config, room)
+    try:
+        fitting = fitting_prompts(config, tokenizer, verifier, faults)
+        if fitting.advice is not None:
+            progress.note(fitting.advice)
+        for what, count in fitting.prompts.counts.items():
+            if count:
+                progress.note(f"data: {count} prompts {what.replace('_', ' ')}")
+        values = config.data.chat_template_kwargs or {}
+        policy = replace(load_policy(config.model, progress.note), template_values=values)
+        check_context(config, policy.context)
+    except BaseException:
+        verifier.close()
+        raise
+    return fitting.prompts, policy, verifier
+
+
+def fitting_prompts(config: TrainConfig, tokenizer: Any, verifier: PoolVerifier, faults: Faults) -> Fitting:
+    """The prompts that the run would use, each with a gold answer that the verifier can read.
+
+    Args:
+        tokenizer: of the model; None where there is none, so that chats and lengths are not looked at.
+        verifier: told besides whether the chat template opens the thinking.
+        faults: of earlier checks; they are told too.
+
+    Raises:
+        GDROError: what is wrong with the prompts, and the faults.
+    """
+    found = fitting = None
+    with faults:
+        loaded = load_prompts(config.data)
+        heldout = choose(loaded.heldout, config.evaluation.prompts, "evaluation")
+        found = RunPrompts(loaded.train, heldout, loaded.counts)
+    if found is not None:
+        with faults:
+            fitting = _fitting(config, found, tokenizer)
+        with faults:
+            _check_answers(config, found if fitting is None else fitting.prompts, tokenizer, verifier)
+    faults.tell()
+    assert fitting is not None, "or there was a fault"
+    return fitting
+
+
+def _check_answers(config: TrainConfig, prompts: RunPrompts, tokenizer: Any, verifier: PoolVerifier) -> None:
+    if tokenizer is not None and prompts.train:
+        values = config.data.chat_template_kwargs or {}
+        verifier.opens_thinking = opens_thinking(prompts.train[0].messages, tokenizer, values)
+    own = config.verifier.kind == "python"  # a call shows a mistake in a user's function before the model loads
+    verifier.check(prompts.train[:1] if own else [*prompts.train, *prompts.heldout])
+
+
+def _fitting(config: TrainConfig, found: RunPrompts, tokenizer: Any) -> Fitting:
+    fitting = Fitting(found)
+    if tokenizer is not None:
+        values = config.data.chat_template_kwargs or {}
+        limit, overlong = config.lengths.prompt, config.data.overlong
+        advice = check_chats(found.train, tokenizer, values)
+        train = check_lengths(found.train, tokenizer, limit, overlong, values)
+        heldout = check_lengths(found.heldout, tokenizer, limit, overlong, values)
+        fitting = Fitting(
+            RunPrompts(train.prompts, heldout.prompts, found.counts | {"overlong": train.dropped + heldout.dropped}),
+            train.tokens / max(1, len(train.prompts)),
+            min(limit, max(train.longest, heldout.longest)),
+            advice,
+        )
+    if len(fitting.prompts.train) < config.prompts_per_step:
+        raise RunError(
+            f"there are {len(fitting.prompts.train)} training prompts, prompts_per_step is {config.prompts_per_step}; "
+            "a step takes distinct prompts, so lower it or add data"
+        )
+    return fitting
