@@ -48,6 +48,11 @@ def bad_length(text: str) -> bool:
     return len(text) > MAX_LENGTH
 
 
+def bad_control(text: str) -> bool:
+    """Control characters (null bytes among them) or lone surrogates."""
+    return any(_is_control(char) for char in text)
+
+
 def bad_character(text: str) -> bool:
     """Control characters (null bytes among them), lone surrogates, or digits that are not 0-9 (Arabic,
     fullwidth).
@@ -55,10 +60,14 @@ def bad_character(text: str) -> bool:
     return any(_is_bad_character(char) for char in text)
 
 
-def _is_bad_character(char: str) -> bool:
+def _is_control(char: str) -> bool:
     if char < "\x7f":
         return char < " " and char not in "\t\n\r\f"
-    return "\ud800" <= char <= "\udfff" or char < "\xa0" or char.isdecimal()
+    return "\ud800" <= char <= "\udfff" or char < "\xa0"
+
+
+def _is_bad_character(char: str) -> bool:
+    return _is_control(char) or (char > "\x7f" and char.isdecimal())
 
 
 def bad_nesting(text: str) -> bool:

@@ -1,0 +1,380 @@
+r"""Text -> form: which list, set, relation, quantity or words an answer is. The forms are in `forms`.
+
+From the weakest sign to the strongest: conditions, lists, moduli, relations, set operations, brackets, values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import lru_cache
+
+from gdro.verify.answers.conditions import holds_for, is_condition
+from gdro.verify.answers.dress import undress
+from gdro.verify.answers.expression import parse
+from gdro.verify.answers.forms import (
+    Based,
+    Choice,
+    Form,
+    Group,
+    Modulo,
+    Named,
+    Opaque,
+    Quantity,
+    Ratio,
+    Relation,
+    SetBuilder,
+    SetOperation,
+    Table,
+    Words,
+)
+from gdro.verify.answers.lexicon import EMPTY, NUMBER_WORDS, REALS
+from gdro.verify.answers.nodes import TRIGONOMETRIC, Node, Unreadable
+from gdro.verify.answers.split import (
+    Tokens,
+    bare,
+    closes,
+    condition,
+    currency,
+    label_size,
+    relation,
+    separator,
+    set_sign,
+    split,
+    without_lead,
+)
+from gdro.verify.answers.tokens import Token, tokenize
+from gdro.verify.answers.units import NONE, check_name, factors, read_unit
+
+_SETS = {"R": "reals", "Z": "integers", "N": "naturals", "Q": "rationals", "C": "complex"}
+_HIGHER = frozenset(
+    {"\\int", "\\iint", "\\iiint", "\\oint", "\\lim", "\\begin", "\\sum", "\\prod", "\\partial", "\\nabla", "\\det"}
+)
+_BASE = re.compile(r"\(?([0-9A-Fa-f]+)\)?_(?:\{?\(?(\d{1,2})\)?\}?|\{?(?:\\text\{)?([a-z]+)\}?\}?)")
+_SPOKEN_BASE = re.compile(r"([0-9A-Fa-f]+)\s*(?:\\text\{)?\s*[(,]?\s*(?:in )?base[- ]?(\d{1,2}|[a-z]+)\)?\}?")
+_PROGRAM_BASE = re.compile(r"0([bxo])([0-9A-Fa-f]+)")
+_BASE_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+_BASE_WORDS |= {"twelve": 12, "sixteen": 16, "b": 2, "x": 16, "o": 8}
+_MOD_WORDS = re.compile(r"\(?\s*mod(?:ulo)?\.?\s+\d+\s*\)?")
+_LETTERS_LISTED = re.compile(r"[A-Za-z](?:\s*(?:,|and|or|&)\s*(?:and\s+)?[A-Za-z])+")
+_ARTICLES = re.compile(r"^(?:the|an?|option|choice|answer|选项)\s+(?=\S)")
+_AND_AT_END = re.compile(r"[\s,]*(?:and)?\s*$")
+_MAX_DEPTH = 16
+
+
+@lru_cache(maxsize=16_384)
+def read_form(text: str, *, prose: bool = False) -> Form:
+    """The form of an answer as it was written; `Opaque` where it has none that is read here.
+
+    Args:
+        text: LaTeX, plain text or a mixture.
+        prose: it stands outside of mathematics (see `tokens.tokenize`).
+    """
+    plain = undress(text)
+    return _based(plain) or _Reader(prose).form(tokenize(plain, prose=prose), 0)
+
+
+def normal(text: str) -> str:
+    """Words as they are compared: lower case, single blanks, no articles, quotes and outer punctuation."""
+    text = " ".join(re.sub(r"[\"'`*_]", "", text).casefold().split()).strip(" .,;:!?()[]{}")
+    return _ARTICLES.sub("", text).strip(" .,;:!?()[]{}")
+
+
+class _Reader:
+    """Reads tokens from the weakest separator to the strongest."""
+
+    def __init__(self, prose: bool) -> None:
+        self.prose = prose
+
+    def form(self, tokens: Tokens, depth: int) -> Form:
+        """The form of these tokens; Opaque if they have none."""
+        tokens = bare(tokens)
+        try:
+            if depth > _MAX_DEPTH:
+                raise Unreadable("nested too deeply")
+            if not tokens:
+                raise Unreadable("nothing is said")
+            return self._choice(tokens, depth) or self._list(tokens, depth) or self._single(tokens, depth)
+        except Unreadable as reason:
+            text = "".join(token.text for token in tokens if token.text not in "{}")
+            return Opaque(text, str(reason), any(token.text in _HIGHER for token in tokens))
+
+    def _choice(self, tokens: Tokens, depth: int) -> Form | None:
+        r"""`\text{(B)} 12`, `(B) 12`, `B. 12`: a letter and its text; the letter alone is words."""
+        size = label_size(tokens)
+        if size == 0:
+            return None
+        letter = re.sub(r"[^A-J]", "", "".join(token.text for token in tokens[:size]))
+        return Choice(letter, self.form(tokens[size:], depth + 1))
+
+    def _list(self, tokens: Tokens, depth: int) -> Form | None:
+        (value, *conditions), _ = split(_unbracketed_condition(tokens), condition)
+        if conditions and value:
+            return self._on_condition(value, conditions, depth)
+        pieces, joints = split(tokens, separator)
+        if len(pieces) < 2:
+            return None
+        filled = [piece for piece in pieces if piece]
+        if not filled:
+            raise Unreadable("nothing between separators")
+        parts = [self.form(piece, depth + 1) for piece in filled]
+        while len(parts) > 1 and is_condition(parts[-1]) and any(holds_for(parts[-1], part) for part in parts[:-1]):
+            parts.pop()
+        if len(parts) == 1:
+            return parts[0]
+        return Group(tuple(parts), joint="or" if "or" in joints else ",")
+
+    def _on_condition(self, value: Tokens, conditions: Sequence[Tokens], depth: int) -> Form:
+        """The value, if every condition is one on a name of the value."""
+        form = self.form(value, depth + 1)
+        for tokens in conditions:
+            stated = self.form(tokens, depth + 1)
+            if not holds_for(stated, form):
+                raise Unreadable("a condition on something else")
+        return form
+
+    def _single(self, tokens: Tokens, depth: int) -> Form:
+        tokens = bare(without_lead(tokens))
+        if not tokens:
+            raise Unreadable("nothing is said")
+        modulo = self._modulo(tokens, depth)
+        if modulo is not None:
+            return modulo
+        sides, signs = split(tokens, relation)
+        if signs:
+            return self._relation(sides, signs, depth)
+        operands, operators = split(tokens, set_sign)
+        if operators and all(operands):
+            form = self.form(operands[0], depth + 1)
+            for operator, operand in zip(operators, operands[1:], strict=True):
+                form = SetOperation(operator, (form, self.form(operand, depth + 1)))
+            return form
+        return self._leaf(tokens, depth)
+
+    def _relation(self, sides: Sequence[Tokens], signs: Sequence[str], depth: int) -> Form:
+        if not sides[0] and signs[0] in ("~", "="):  # `= 3`, `\approx 3`
+            sides, signs = sides[1:], signs[1:]
+            if not signs:
+                return self.form(sides[0], depth + 1)
+        if not all(sides):
+            raise Unreadable("a side of the relation is missing")
+        if all(token.kind == "text" for token in sides[0]):
+            check_name(" ".join(token.text for token in sides[0]))
+        texts = tuple("".join(token.text for token in side) for side in sides)
+        return Relation(tuple(self.form(side, depth + 1) for side in sides), tuple(signs), texts)
+
+    def _modulo(self, tokens: Tokens, depth: int) -> Form | None:
+        tokens = list(tokens)
+        if tokens[-1].kind == "text" and _MOD_WORDS.fullmatch(tokens[-1].text):
+            tokens[-1:] = tokenize(tokens[-1].text)
+        places = [place for place, token in enumerate(tokens) if token.text in ("\\pmod", "\\bmod", "\\mod")]
+        if len(places) != 1 or places[0] == 0:
+            return None
+        value, modulus = tokens[: places[0]], tokens[places[0] + 1 :]
+        if value[-1].text == "(" and modulus and modulus[-1].text == ")":
+            value, modulus = value[:-1], modulus[:-1]
+        return Modulo(self.form(value, depth + 1), self.form(modulus, depth + 1))
+
+    def _leaf(self, tokens: Tokens, depth: int) -> Form:
+        if all(token.kind == "text" for token in tokens):
+            return self._words(" ".join(token.text for token in tokens), depth)
+        if len(tokens) == 1 and tokens[0].kind == "letter":
+            return Words(normal(tokens[0].text))
+        if tokens[0].kind == "text" and tokens[-1].kind == "letter":  # `Option B`
+            return Words(normal(" ".join(token.text for token in tokens)))
+        named = _named_set(tokens)
+        if named is not None:
+            return named
+        if tokens[0].text == "\\begin":
+            return self._table(tokens, depth)
+        if tokens[0].text in ("(", "[", "\\{", "\\langle") and closes(tokens) == len(tokens) - 1:
+            grouped = self._bracketed(tokens, depth)
+            if grouped is not None:
+                return grouped
+        parts, colons = split(tokens, lambda token: ":" if token.text == ":" else None)
+        if colons and all(parts):
+            return self._ratio(parts, depth)
+        if any(token.text in ("\\pm", "\\mp") for token in tokens):
+            return self._two_valued(tokens, depth)
+        return quantity(tokens)
+
+    def _ratio(self, parts: Sequence[Sequence[Token]], depth: int) -> Form:
+        last, unit = list(parts[-1]), NONE
+        if len(parts) == 2 and last[-1].kind == "text":  # `5:30 PM`
+            words = [token for token in last if token.kind == "text"]
+            last, unit = [token for token in last if token.kind != "text"], read_unit(words)
+        forms = [self.form(part, depth + 1) for part in (*parts[:-1], last)]
+        return Ratio(tuple(forms), unit, tuple("".join(token.text for token in part) for part in parts))
+
+    def _words(self, text: str, depth: int) -> Form:
+        text = " ".join(text.split())
+        mathematical = any(char.isdigit() or char in "=<>+" for char in text) or _LETTERS_LISTED.fullmatch(text)
+        if mathematical and depth < _MAX_DEPTH // 2:
+            return _Reader(prose=True).form(tokenize(text, prose=True), depth + _MAX_DEPTH // 2)
+        words = normal(text)
+        if words in EMPTY:
+            return Named("empty")
+        if words in REALS:
+            return Named("reals")
+        if words in ("infinity", "positive infinity"):
+            return Quantity(Node("constant", name="infinity"))
+        if words in NUMBER_WORDS:
+            return Quantity(Node("number", value=Fraction(NUMBER_WORDS[words])))
+        if not words:
+            raise Unreadable("nothing is said")
+        return Words(words)
+
+    def _bracketed(self, tokens: Tokens, depth: int) -> Form | None:
+        opening, inner, closing = tokens[0].text, tokens[1:-1], tokens[-1].text
+        if opening == "\\{":
+            if not inner:
+                return Named("empty")
+            built, bars = split(inner, lambda token: "|" if token.text in ("|", ":") else None)
+            if len(bars) == 1 and all(built):
+                return self._set_builder(built[0], built[1], depth)
+        pieces, _ = split(inner, separator)
+        if len(pieces) > 1 or opening == "\\{":
+            if not all(pieces):
+                raise Unreadable("an empty place between brackets")
+            return Group(tuple(self.form(piece, depth + 1) for piece in pieces), opening, closing)
+        if (opening, closing) in (("(", ")"), ("[", "]")):
+            inside = self.form(inner, depth + 1)
+            return inside if isinstance(inside, Words | Relation | Group | SetOperation) else None
+        return None
+
+    def _set_builder(self, head: Tokens, stated: Tokens, depth: int) -> Form:
+        if head[0].kind != "letter" or (len(head) > 1 and head[1].text != "\\in"):
+            raise Unreadable("a set of this kind")
+        return SetBuilder(normal(head[0].text), self.form(stated, depth + 1))
+
+    def _two_valued(self, tokens: Tokens, depth: int) -> Form:
+        r"""`2\pm\sqrt{3}` is the two values."""
+        both = []
+        for upper, lower in (("+", "-"), ("-", "+")):
+            signs = {"\\pm": upper, "\\mp": lower}
+            both.append(self._leaf([token._replace(text=signs.get(token.text, token.text)) for token in tokens], depth))
+        if not all(isinstance(part, Quantity) for part in both):
+            raise Unreadable("two values of what is not read")
+        return Group(tuple(both), joint="or")
+
+    def _table(self, tokens: Tokens, depth: int) -> Form:
+        r"""A matrix between `\begin{...}` and `\end{...}`, nothing around it."""
+        name, start = _environment(tokens, 0)
+        ends = [place for place, token in enumerate(tokens) if token.text == "\\end"]
+        whole = len(ends) == 1 and _environment(tokens, ends[0])[1] == len(tokens)
+        if not whole or name not in ("matrix", "pmatrix", "bmatrix", "smallmatrix", "array"):
+            raise Unreadable(f"an environment {name}")
+        if name == "array" and tokens[start].text == "{":
+            start += closes(tokens[start:]) + 1
+        rows, _ = split(tokens[start : ends[0]], lambda token: token.text if token.text == "\\\\" else None)
+        table = []
+        for row in rows:
+            cells, _ = split(row, lambda token: token.text if token.text == "&" else None)
+            if row:
+                table.append(tuple(self.form(cell, depth + 1) for cell in cells))
+        return Table(tuple(table))
+
+
+def quantity(tokens: Tokens) -> Quantity:
+    """An expression with a unit before or behind it; several of one kind (`3 ft 4 in`) are their sum.
+
+    Raises:
+        Unreadable: it is no expression, or what stands around it is more than a unit.
+    """
+    lead, rest = currency(tokens)
+    node, end = parse(rest)
+    tail = list(rest[end:])
+    node, percent = _without_percent(node)
+    if lead:
+        return Quantity(node, read_unit([Token("text", lead), *tail]))
+    if percent:
+        return Quantity(node, read_unit([Token("text", "%"), *tail]))
+    degree = any(part.op == "degree" for part in _outside_functions(node))
+    again = next((place for place, token in enumerate(tail) if place and _starts_again(tail, place)), None)
+    if again is not None:
+        words = [token._replace(text=_AND_AT_END.sub("", token.text)) for token in tail[:again]]
+        first = Quantity(node, read_unit(words, degree=degree))
+        return _sum(first, quantity(tail[again:]))
+    return Quantity(node, read_unit(tail, degree=degree) if tail or degree else NONE)
+
+
+def _starts_again(tail: Tokens, place: int) -> bool:
+    """Whether a second value begins here, with words behind it: an exponent (`m2`) has none."""
+    if tail[place].kind != "number" or tail[place - 1].kind != "text":
+        return False
+    return any(token.kind == "text" for token in tail[place + 1 :])
+
+
+def _sum(first: Quantity, second: Quantity) -> Quantity:
+    if not first.unit.known or first.unit.bases != second.unit.bases:
+        raise Unreadable("two values")
+    (factor,) = factors(first.unit, second.unit)
+    added = second.node if factor is None else Node("multiply", (second.node, factor))
+    return Quantity(Node("add", (first.node, added)), first.unit)
+
+
+def _without_percent(node: Node) -> tuple[Node, bool]:
+    if node.op == "percent":
+        return node.parts[0], True
+    if node.op == "negative":
+        inner, percent = _without_percent(node.parts[0])
+        return (Node("negative", (inner,)), True) if percent else (node, False)
+    return node, False
+
+
+def _outside_functions(node: Node) -> Iterator[Node]:
+    if not (node.op == "call" and node.name in TRIGONOMETRIC):
+        yield node
+        for part in node.parts:
+            yield from _outside_functions(part)
+
+
+def _unbracketed_condition(tokens: Tokens) -> Tokens:
+    r"""`2k\pi\ (k \in \mathbb{Z})` with the bracket as a condition."""
+    if len(tokens) < 4 or tokens[-1].text != ")":
+        return tokens
+    depth = 0
+    for place in range(len(tokens) - 1, 0, -1):
+        depth += (tokens[place].text == ")") - (tokens[place].text == "(")
+        if depth == 0:
+            inner = tokens[place + 1 : -1]
+            relational = any(relation(token) for token in inner) and tokens[place].spaced
+            return [*tokens[:place], Token("text", "where"), *inner] if relational else tokens
+    return tokens
+
+
+def _named_set(tokens: Tokens) -> Named | None:
+    texts = [token.text for token in tokens if token.text not in ("{", "}")]
+    if texts in (["\\emptyset"], ["\\varnothing"], ["\\{", "\\}"]):
+        return Named("empty")
+    if len(texts) == 2 and texts[0] == "\\mathbb" and texts[1] in _SETS:
+        return Named(_SETS[texts[1]])
+    return Named("reals") if texts in (["\\R"], ["\\Reals"], ["\\reals"]) else None
+
+
+def _environment(tokens: Tokens, place: int) -> tuple[str, int]:
+    """The name of an environment at its `\\begin` or `\\end`, and the place after it."""
+    end = place + 1 + closes(tokens[place + 1 :])
+    return "".join(token.text for token in tokens[place + 2 : end]), end + 1
+
+
+def _based(plain: str) -> Based | None:
+    while plain.startswith("{") and plain.endswith("}"):
+        plain = plain[1:-1]
+    compact = plain.replace(" ", "")
+    if (program := _PROGRAM_BASE.fullmatch(compact)) is not None:
+        return _in_base(program[2], _BASE_WORDS[program[1]])
+    found = _BASE.fullmatch(compact) or _SPOKEN_BASE.fullmatch(plain)
+    if found is None:
+        return None
+    base = next(group for group in found.groups()[1:] if group)
+    number = int(base) if base.isdigit() else _BASE_WORDS.get(base, 0)
+    named = found[1].isalpha() and (len(found[1]) < 2 or not found[1].isupper())
+    return None if named else _in_base(found[1], number)
+
+
+def _in_base(digits: str, base: int) -> Based | None:
+    if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
+        return None
+    return Based(digits.lower().lstrip("0") or "0", base)

@@ -1,0 +1,181 @@
+r"""What a relation states: which value an equation gives, whether two relations are one.
+
+Of the sides of `a = b = c` every number must be the value, and the last one in any case. What stands on the left may
+be a name (`x`, `f(2)`, `\text{Area}`, `m+n`) or a number that is the value (`2+1=3`). It may not be an equation still
+to be solved: `2x = 6` does not say 6, it says that x is 3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+
+import mpmath
+
+from gdro.verify.answers.evaluate import Evaluator
+from gdro.verify.answers.forms import Form, Group, Opaque, Quantity, Relation, Words
+from gdro.verify.answers.nodes import Node, Unreadable
+from gdro.verify.answers.values import as_quantity, is_number, same_node
+
+Same = Callable[[Form, Form], bool]
+_ARITHMETIC = frozenset({"add", "multiply", "divide", "negative", "number", "name", "power", "root", "constant"})
+_APPLIED = re.compile(r"(?:[A-Za-z]|\\[a-zA-Z]+(?:\{\w+\})?)(?:[_^]\{?[-\w]+\}?)*'*\(")
+_TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_NAME_DRESS = re.compile(r"\\(?:overline|vec|overrightarrow|bar|hat|mathbb|mathcal)|[{}]")
+
+
+def states_of(gold: Relation) -> list[Form]:
+    """The values that a gold relation gives: those behind a plain name, all sides of a numeric equation; else none."""
+    if gold.signs == ("in",):
+        return [gold.sides[1]] if isinstance(gold.sides[0], Words | Group) else []
+    if any(sign not in ("=", "~") for sign in gold.signs):
+        return []
+    if is_number(gold.sides[0]):
+        return list(gold.sides)
+    return list(gold.sides[1:]) if _is_plain_name(gold.sides[0], gold.texts[0]) else []
+
+
+def stated(answer: Relation, gold: Form, same: Same) -> bool:
+    """Whether an equation, an approximation or `x in ...` says that the value is the gold."""
+    if answer.signs == ("in",):
+        return not is_number(answer.sides[0]) and not is_number(answer.sides[1]) and same(gold, answer.sides[1])
+    if any(sign not in ("=", "~") for sign in answer.signs):
+        return False
+    first, others = answer.sides[0], list(zip(answer.signs, answer.sides[1:], strict=True))
+    if is_number(first):
+        return _numbers_agree(first, others, gold, same)
+    if _is_to_be_solved(first, answer.texts[0]):
+        return False
+    (_, second), *rest = others
+    described = [side for _, side in others[:-1] if not is_number(side)]
+    if isinstance(gold, Quantity) and is_number(gold) and described:
+        rest = [(sign, side) for sign, side in others if is_number(side)]
+        if not rest or not is_number(others[-1][1]):
+            return False
+        (_, second), *rest = rest
+    return _numbers_agree(second, rest, gold, same)
+
+
+def _numbers_agree(first: Form, others: list[tuple[str, Form]], gold: Form, same: Same) -> bool:
+    """Whether the first side is the gold and every other equals it or, behind `~`, is it rounded."""
+    if same(gold, first):
+        return all(_rounds(first, side) if sign == "~" else same(gold, side) for sign, side in others)
+    if len(others) == 1 and others[0][0] == "~" and _has_decimals(gold):
+        return same(gold, others[0][1]) and _rounds(first, others[0][1], strictly=True)
+    return False
+
+
+def _has_decimals(form: Form) -> bool:
+    return isinstance(form, Quantity) and any(node.decimals for node in form.node.walk())
+
+
+def _rounds(exact: Form, rounded: Form, *, strictly: bool = False) -> bool:
+    """Whether the second is the first rounded to the digits written, or else within 5 %."""
+    if not (isinstance(exact, Quantity) and isinstance(rounded, Quantity)):
+        return False
+    try:
+        value, other = (mpmath.mpf(mpmath.re(_float(side.node))) for side in (exact, rounded))
+    except Unreadable:
+        return False
+    if not (mpmath.isfinite(value) and mpmath.isfinite(other)):
+        return False
+    if rounded.unit.scale != exact.unit.scale and exact.unit.scale == 1:  # `\frac13 \approx 33.3\%`
+        value /= _float(Node("number", value=rounded.unit.scale))
+    decimals = max((node.decimals or 0 for node in rounded.node.walk()), default=0)
+    unit = mpmath.mpf(10) ** -decimals
+    return bool(abs(value - other) <= (unit / 2 if strictly else max(unit / 2, abs(value) / 20)))
+
+
+def _float(node: Node) -> object:
+    value = Evaluator()(node)
+    return mpmath.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
+
+
+def _is_plain_name(form: Form, text: str) -> bool:
+    r"""A name, a function's value, words, or letters without numbers (`m+n`)."""
+    if isinstance(form, Words | Opaque):
+        return True
+    if isinstance(form, Group):
+        return all(_is_plain_name(part, "") for part in form.parts)
+    if not isinstance(form, Quantity):
+        return False
+    if form.node.op in ("name", "call", "absolute") or _APPLIED.match(text):
+        return True
+    return not any(node.op == "number" for node in form.node.walk())
+
+
+def _is_to_be_solved(form: Form, text: str) -> bool:
+    """Whether a left side is arithmetic with one unknown: an equation, whose solution is another number."""
+    if not isinstance(form, Quantity) or form.node.op == "name" or len(form.node.names) != 1:
+        return False
+    return not _APPLIED.match(text) and all(node.op in _ARITHMETIC for node in form.node.walk())
+
+
+def same_relations(gold: Relation, answer: Relation, same: Same) -> bool:
+    """Whether two relations are one: side by side, turned round, or equivalent equations and inequalities."""
+    signs = tuple("=" if sign == "~" else sign for sign in answer.signs)
+    wanted = tuple("=" if sign == "~" else sign for sign in gold.signs)
+    if set(wanted) == {"="} == set(signs):
+        return _same_equations(gold, answer, same)
+    if _side_by_side(gold, answer, wanted, signs, same):
+        return True
+    turned = Relation(answer.sides[::-1], tuple(_TURNED.get(sign, sign) for sign in signs[::-1]), answer.texts[::-1])
+    if _side_by_side(gold, turned, wanted, turned.signs, same):
+        return True
+    return len(wanted) == len(signs) == 1 and (
+        (wanted == signs and _proportional(gold, answer)) or (wanted == turned.signs and _proportional(gold, turned))
+    )
+
+
+def _side_by_side(gold: Relation, answer: Relation, wanted: object, signs: object, same: Same) -> bool:
+    return wanted == signs and all(
+        name_of(one) == name_of(other) or same(left, right)
+        for one, other, left, right in zip(gold.texts, answer.texts, gold.sides, answer.sides, strict=True)
+    )
+
+
+def _same_equations(gold: Relation, answer: Relation, same: Same) -> bool:
+    if _is_plain_name(gold.sides[0], gold.texts[0]) and name_of(gold.texts[0]) == name_of(answer.texts[0]):
+        value = Relation((Words("x"), *answer.sides[1:]), answer.signs, ("x", *answer.texts[1:]))
+        if any(stated(value, side, same) for side in gold.sides[1:]):
+            return True
+    if len(gold.sides) == 2 and name_of(gold.texts[0]) == name_of(answer.texts[-1]) and len(answer.sides) == 2:
+        return same(gold.sides[1], answer.sides[0])
+    return len(gold.sides) == len(answer.sides) == 2 and _proportional(gold, answer)
+
+
+def name_of(text: str) -> str:
+    """A left side as it is compared: without fonts, accents and braces."""
+    return _NAME_DRESS.sub("", text).replace(" ", "").casefold()
+
+
+def _proportional(gold: Relation, answer: Relation) -> bool:
+    """Whether the differences of the sides are proportional with a constant, positive in inequalities: one relation."""
+    quantities = [as_quantity(side) for relation in (gold, answer) for side in relation.sides[:2]]
+    if any(one is None for one in quantities):
+        return False
+    nodes = [one.node for one in quantities if one is not None]
+    left, right = (Node("add", (nodes[i], Node("negative", (nodes[i + 1],)))) for i in (0, 2))
+    if left.names != right.names or not left.names:
+        return False
+    ratio = Node("divide", (left, right))
+    constant = Node("number", value=_constant_ratio(ratio))
+    if constant.value == 0 or (gold.signs[0] not in ("=", "~", "!=") and constant.value < 0):
+        return False
+    try:
+        return same_node(left, Node("multiply", (constant, right)))
+    except Unreadable:
+        return False
+
+
+def _constant_ratio(ratio: Node) -> Fraction:
+    """The ratio's value at one rational point; 0 if it has none there."""
+    point = {name: Fraction(3 + 2 * place, 7 + place) for place, name in enumerate(sorted(ratio.names))}
+    try:
+        value = Evaluator(point)(ratio)
+    except Unreadable:
+        return Fraction(0)
+    if isinstance(value, Fraction):
+        return value
+    return Fraction(int(mpmath.nint(value * 10**6)), 10**6) if not isinstance(value, mpmath.mpc) else Fraction(0)

@@ -1,0 +1,209 @@
+"""Token lists cut at the level of no bracket: separators, relations, leads, labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from gdro.verify.answers.lexicon import AND, COPULAS, NUMBER_WORDS, OR
+from gdro.verify.answers.tokens import Token
+from gdro.verify.answers.units import check_lead, check_name
+
+Tokens = Sequence[Token]
+Sign = Callable[[Token], str | None]
+RELATIONS = {
+    "=": "=",
+    "==": "=",
+    "<": "<",
+    "\\lt": "<",
+    ">": ">",
+    "\\gt": ">",
+    "\\le": "<=",
+    "\\leq": "<=",
+    "\\leqslant": "<=",
+    "<=": "<=",
+    "\\ge": ">=",
+    "\\geq": ">=",
+    "\\geqslant": ">=",
+    ">=": ">=",
+    "\\ne": "!=",
+    "\\neq": "!=",
+    "!=": "!=",
+    "\\approx": "~",
+    "\\approxeq": "~",
+    "~=": "~",
+    "\\simeq": "~",
+    "\\doteq": "~",
+    "\\in": "in",
+    "\\notin": "notin",
+    "\\equiv": "equiv",
+    "\\to": "to",
+    "\\rightarrow": "to",
+    "->": "to",
+    "\\Rightarrow": "implies",
+    "\\implies": "implies",
+    "\\Longrightarrow": "implies",
+    "=>": "implies",
+    ":=": "defined",
+}
+"""Signs that part a relation, under one name; all others below are kept by their own."""
+_OTHERS = (
+    "mapsto iff Leftrightarrow cong sim propto parallel perp subset subseteq supset supseteq coloneqq ll gg ni "
+    "leadsto because stackrel overset underset gets leftarrow Leftarrow"
+)
+RELATIONS |= {f"\\{name}": name for name in _OTHERS.split()}
+_SET_SIGNS = {"\\cup": "cup", "\\cap": "cap", "\\setminus": "minus", "\\backslash": "minus", "\\bigcup": "cup"}
+_SILENT_STARTS = frozenset(
+    {"\\therefore", "\\Rightarrow", "\\implies", "\\Longrightarrow", "=>", "\\rightarrow", "\\to", "\\hookrightarrow"}
+)
+_OPEN = frozenset({"(", "[", "{", "\\{", "\\langle", "\\lfloor", "\\lceil", "\\begin"})
+_CLOSE = frozenset({")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil", "\\end"})
+_CONDITIONS = frozenset(
+    {"where", "for", "with", "when", "if", "such that", "given that", "provided", "provided that", "for all", "for any"}
+    | {"for every", "for each", "for some", "where all", "for integer", "for integers", "for all integers"}
+    | {"for any integer", "for some integer", "with integer", "where integer", "as", "其中", "当"}
+)
+_LABEL = re.compile(r"\(\s*[A-J]\s*\)|[A-J]\s*[).:]")
+_GOES_ON = re.compile(r"[\s(]*(?:or|and|not|but|either|nor)\b|[\s(]*[或和与不]", re.IGNORECASE)
+"""Words behind a letter that make it part of a sentence, `(B) or (C)`, and no label."""
+_NEGATIVE = frozenset({"negative", "minus", "负"})
+_CURRENCY = re.compile(r"(?:(?:US|U\.S\.|CA|AU|HK)\s*)?(?:\\\$|\$|[€£¥₹])|USD|EUR|GBP|Rs\.?|INR|RMB")
+
+
+def split(tokens: Tokens, sign_of: Sign) -> tuple[list[list[Token]], list[str]]:
+    """The pieces between tokens that are a sign at the level of no bracket, and these signs."""
+    pieces: list[list[Token]] = [[]]
+    signs: list[str] = []
+    depth = 0
+    for token in tokens:
+        if token.kind != "text":
+            depth += (token.text in _OPEN) - (token.text in _CLOSE)
+        sign = sign_of(token) if depth == 0 else None
+        if sign is None:
+            pieces[-1].append(token)
+        else:
+            signs.append(sign)
+            pieces.append([])
+    return pieces, signs
+
+
+def closes(tokens: Tokens) -> int:
+    """Place of the bracket that closes the one at the start, of whatever shape; the last place if none does."""
+    depth = 0
+    for place, token in enumerate(tokens):
+        if token.kind != "text":
+            depth += (token.text in _OPEN) - (token.text in _CLOSE)
+        if depth == 0:
+            return place
+    return len(tokens) - 1
+
+
+def bare(tokens: Tokens) -> Tokens:
+    """Without braces, blanks' remains and full stops around all of it."""
+    while tokens:
+        if tokens[0].text == "{" and tokens[-1].text == "}" and closes(tokens) == len(tokens) - 1:
+            tokens = tokens[1:-1]
+        elif tokens[-1].kind == "sign" and tokens[-1].text in (".", "\\", "\\\\", "'", "`", ";", ","):
+            tokens = tokens[:-1]
+        elif tokens[0].kind == "sign" and tokens[0].text in (".", "'", "`", ",", ";", ":", "&", "#"):
+            tokens = tokens[1:]
+        else:
+            break
+    return tokens
+
+
+def separator(token: Token) -> str | None:
+    """`,` or `or` between the parts of a list."""
+    if token.kind == "text":
+        word = token.text.strip(" ,;.").casefold()
+        return "," if word in AND else "or" if word in OR else None
+    return {",": ",", ";": ",", "\\land": ",", "\\wedge": ",", "\\lor": "or", "\\vee": "or"}.get(token.text)
+
+
+def relation(token: Token) -> str | None:
+    """The name of a relation, `is` and `equals` among them."""
+    if token.kind == "text":
+        return "=" if token.text.strip(" :,").casefold() in COPULAS else None
+    return RELATIONS.get(token.text)
+
+
+def set_sign(token: Token) -> str | None:
+    """`cup`, `cap` or `minus`."""
+    return _SET_SIGNS.get(token.text)
+
+
+def condition(token: Token) -> str | None:
+    """A word that begins a condition on what stands before it."""
+    return "if" if token.kind == "text" and token.text.strip(" ,;").casefold() in _CONDITIONS else None
+
+
+def without_lead(tokens: Tokens) -> list[Token]:
+    r"""Without what merely leads to the value (`\therefore`, `exactly`, `Area:`); `minus` becomes a sign.
+
+    Raises:
+        Unreadable: the lead changes the value (`not`, `at least`).
+    """
+    rest = list(tokens)
+    while rest and (rest[0].text in _SILENT_STARTS or (rest[0].text == "=" and len(rest) > 1)):
+        rest = rest[1:]
+    lead = 0
+    while lead < len(rest) and rest[lead].kind == "text":
+        lead += 1
+    if lead == 0 or lead == len(rest) or relation(rest[lead]) or set_sign(rest[lead]) or separator(rest[lead]):
+        return rest
+    if rest[lead].kind == "letter" and len(rest) == lead + 1:  # `Option B`, `Set A`: words
+        return rest
+    words, after = " ".join(token.text for token in rest[:lead]), rest[lead:]
+    if words.strip().casefold() in _NEGATIVE:
+        return [Token("sign", "-"), *after]
+    if _CURRENCY.fullmatch(words.strip()):
+        return [Token("text", words), *after]
+    if all(word.casefold() in NUMBER_WORDS for word in words.split()):
+        return rest
+    copula = max((place for place in range(lead) if relation(rest[place])), default=-1)
+    check_name(" ".join(token.text for token in rest[: copula + 1]))
+    check_lead(" ".join(token.text for token in rest[copula + 1 : lead]))
+    return after[1:] if after[0].text == ":" else after
+
+
+def currency(tokens: Tokens) -> tuple[str, list[Token]]:
+    r"""A currency before a value, and the rest: `\$18`, `-\$18`, `USD 18`."""
+    rest = list(tokens)
+    place = 1 if rest[:1] and rest[0].text == "-" else 0
+    if place < len(rest) - 1 and _CURRENCY.fullmatch(rest[place].text.strip()):
+        return rest[place].text, rest[:place] + rest[place + 1 :]
+    return "", rest
+
+
+def label_size(tokens: Tokens) -> int:
+    r"""How many tokens at the start are the letter of a choice before its text: `(B) 12`, `B. 12`; 0 if none are."""
+    size = _label_size(tokens)
+    follows = tokens[size] if size < len(tokens) else None
+    if follows is None or separator(follows) or relation(follows):
+        return 0
+    goes_on = any(token.kind == "text" and _GOES_ON.match(token.text) for token in tokens[size : size + 2])
+    return 0 if goes_on else size
+
+
+def _label_size(tokens: Tokens) -> int:
+    if len(tokens) < 2:
+        return 0
+    first = tokens[0]
+    if first.kind == "text" and _LABEL.fullmatch(first.text.strip()):
+        return 1
+    texts = [token.text for token in tokens[:4]]
+    is_letter = [token.kind in ("letter", "text") and _is_choice(token.text) for token in tokens[:2]]
+    if len(texts) > 3 and texts[0] == "(" and is_letter[1] and texts[2] == ")":
+        return 3 if tokens[3].spaced or tokens[3].kind == "text" or texts[3] in (":", ".") else 0
+    if (
+        len(texts) > 2
+        and is_letter[0]
+        and texts[1] in (")", ".", ":")
+        and tokens[2].kind in ("number", "text", "command")
+    ):
+        return 2
+    return 0
+
+
+def _is_choice(text: str) -> bool:
+    return len(text) == 1 and "A" <= text <= "J"

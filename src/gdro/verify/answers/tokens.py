@@ -1,0 +1,122 @@
+r"""Plain LaTeX (`dress.undress`) as tokens: numbers, letters, commands, signs and words.
+
+The one thing decided here is which letters in a row are words. In mathematics `xy` is a product, `cm` a unit, `apples`
+a thing counted, `ABC` a name; nothing else in the house guesses about letters.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from gdro.verify.answers.dress import FUNCTIONS, argument
+from gdro.verify.answers.lexicon import BARE_UNITS, PROSE_WORDS, SHORT_WORDS, UNITS
+
+
+class Token(NamedTuple):
+    """One token.
+
+    Attributes:
+        kind: `number`, `letter` (one variable or a name of several capitals), `command`, `sign` or `text` (words).
+        text: as written; of words, without `\\text`.
+        spaced: a blank stands before it.
+    """
+
+    kind: str
+    text: str
+    spaced: bool = False
+
+
+_DIGITS = (
+    r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:[ ]\d{3})+(?![\d/.,])"
+    r"|\d*\.\d*\\(?:overline|bar)\s*\{\d+\}|\d*\.(?:\d*\\dot\s*\{\d\})(?:\d*\\dot\s*\{\d\})?|\d*\.\(\d+\)"
+    r"|\d+(?:\.\d+)?|\.\d+"
+)
+_TOKEN = re.compile(
+    rf"""(?P<blank>\s+)
+    |(?P<text>\\text(?=\s*\{{))
+    |(?P<number>(?:{_DIGITS})(?:[eE][-+]?\d+(?![\d.]))?(?:(?<=\d)(?:\.\.\.|\s*\\[lc]?dots(?![a-zA-Z])))?)
+    |(?P<command>\\[a-zA-Z]+)
+    |(?P<control>\\.)
+    |(?P<letters>[a-zA-Z]+)
+    |(?P<foreign>[^\W\d_a-zA-Z]+)
+    |(?P<sign>\*\*|<=|>=|!=|:=|==|~=|->|=>|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_STATES = re.compile(r"(\S.*\S)\s+(is|are|equals)[\s:]*$", re.DOTALL)
+"""Words that end in a copula, `The answer is`."""
+_VOWEL = re.compile("[aeiouyAEIOUY]")
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+_SPOKEN = {"pi", "infinity", "infty", "inf", "sqrt", "alpha", "beta", "gamma", "theta", "phi", "cap", "cup"}
+_COMMAND_OF = {"infinity": "\\infty", "inf": "\\infty"}
+_CAPITAL_NAME = re.compile(r"[A-Z]{2,}")
+
+
+def tokenize(text: str, *, prose: bool = False) -> list[Token]:
+    r"""The tokens of an undressed answer.
+
+    Args:
+        text: plain LaTeX.
+        prose: it stands outside of mathematics: a letter after a number and a blank is a unit (`5 m`), there it is a
+            factor.
+
+    >>> [token.text for token in tokenize(r"2xy \text{ cm}, 12 apples")]
+    ['2', 'x', 'y', 'cm', ',', '12', 'apples']
+    """
+    tokens: list[Token] = []
+    position, spaced = 0, False
+    while position < len(text):
+        found = _TOKEN.match(text, position)
+        assert found is not None, "the last alternative takes any character"
+        kind, written = found.lastgroup, found.group()
+        position = found.end()
+        if kind == "blank":
+            spaced = True
+            continue
+        if kind == "text":
+            words, position = argument(text, position)
+            states = _STATES.match(words)
+            tokens += (
+                [Token("text", words, spaced)]
+                if states is None
+                else [Token("text", states[1], spaced), Token("text", states[2], True)]
+            )
+        elif kind == "letters":
+            unit_follows = prose and bool(tokens) and tokens[-1].kind == "number"
+            tokens += _letters(written, spaced, unit_follows, prose=prose)
+        elif kind == "command" and written[1:] in ("text", "mbox"):
+            pass  # an empty one
+        else:
+            if written == "\\Omega" and tokens and tokens[-1].kind == "number":  # ohms
+                kind, written = "foreign", "Ω"
+            names = {"foreign": "text", "control": "sign", "number": "number", "command": "command"}
+            tokens.append(Token(names.get(kind or "", "sign"), written, spaced))
+        spaced = False
+    return tokens
+
+
+def _letters(run: str, spaced: bool, unit_follows: bool, *, prose: bool) -> list[Token]:
+    """A run of letters: a function, words, a name of capitals, or a product."""
+    if run in FUNCTIONS or run in _SPOKEN:
+        return [Token("command", _COMMAND_OF.get(run, f"\\{run}"), spaced)]
+    if is_word(run, prose=prose) or (unit_follows and spaced and run in UNITS):
+        return [Token("text", run, spaced)]
+    if _CAPITAL_NAME.fullmatch(run):
+        return [Token("letter", "".join(sorted(run)) if len(run) == 2 else run, spaced)]
+    return [Token("letter", letter, spaced and place == 0) for place, letter in enumerate(run)]
+
+
+def is_word(run: str, *, prose: bool = False) -> bool:
+    r"""Whether letters in a row are a word or a unit and no product of variables.
+
+    >>> is_word("cm"), is_word("apples"), is_word("xy"), is_word("abcd"), is_word("or"), is_word("ab")
+    (True, True, False, False, True, False)
+    """
+    small = run.lower()
+    if run in BARE_UNITS or small in SHORT_WORDS or (prose and small in PROSE_WORDS):
+        return True
+    if len(run) < 3 or _CAPITAL_NAME.fullmatch(run) or small in _ALPHABET or small in _ALPHABET[::-1]:
+        return False
+    if _VOWEL.search(run) is None or len(set(small)) == 1:
+        return False
+    return len(run) > 3 or prose or (run[0].isupper() and run[1:].islower())

@@ -1,0 +1,148 @@
+r"""Dresses of an answer: what a model writes round one and the same value. None changes what is said.
+
+`INNER` goes into a box, `OUTER` is a whole completion. A dress that does not apply to a text gives None.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+Dress = Callable[[str], str | None]
+
+_PLAIN = {
+    "thin space": r"\,%s",
+    "control space": "%s\\ ",
+    "quad": r"%s\quad",
+    "negative space": r"\!%s",
+    "tie": "~%s~",
+    "thick space": r"%s\;",
+    "blanks": "  %s  ",
+    "hspace": r"\hspace{1mm}%s",
+    "phantom": r"%s\phantom{0}",
+    "display style": r"\displaystyle %s",
+    "large": r"\large %s",
+    "Large group": r"{\Large %s}",
+    "mathbf": r"\mathbf{%s}",
+    "bf": r"{\bf %s}",
+    "boldsymbol": r"\boldsymbol{%s}",
+    "bm": r"\bm{%s}",
+    "textcolor": r"\textcolor{blue}{%s}",
+    "color group": r"{\color{red}%s}",
+    "color": r"\color{red}{%s}",
+    "nested box": r"\boxed{%s}",
+    "fbox": r"\fbox{%s}",
+    "underline": r"\underline{%s}",
+    "braces": "{%s}",
+    "dollars": "$%s$",
+    "parentheses": r"\(%s\)",
+    "full stop": "%s.",
+    "comma": "%s,",
+    "therefore": r"\therefore %s",
+    "arrow": r"\Rightarrow %s",
+    "equals": "= %s",
+    "words": r"\text{The answer is }%s",
+    "new lines": "\n%s\n",
+    "bold": "**%s**",
+}
+_SUPERSCRIPTS = str.maketrans("0123456789-+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺")
+_FULLWIDTH = str.maketrans("0123456789+-=(),.%/", "０１２３４５６７８９＋－＝（），．％／")
+_SIGNS = {
+    r"\frac{1}{2}": "½",
+    r"\pi": "π",
+    r"\cdot": "·",
+    r"\times": "×",
+    r"\infty": "∞",
+    r"\cup": "∪",
+    r"\ge ": "≥ ",
+    r"\pm": "±",
+    r"\approx": "≈",
+    r"\emptyset": "∅",
+    r"^\circ": "°",
+}
+
+
+def _pattern(pattern: str) -> Dress:
+    return lambda answer: pattern % answer
+
+
+def _fraction(command: str) -> Dress:
+    return lambda answer: answer.replace(r"\frac", command) if r"\frac" in answer else None
+
+
+def _brackets(answer: str) -> str | None:
+    if answer.count("(") != answer.count(")") or "(" not in answer or "[" in answer or "]" in answer:
+        return None
+    return answer.replace("(", r"\left(").replace(")", r"\right)")
+
+
+def _unicode(answer: str) -> str | None:
+    dressed = re.sub(r"\^\{?(-?\d+)\}?", lambda power: power[1].translate(_SUPERSCRIPTS), answer)
+    for command, sign in _SIGNS.items():
+        dressed = dressed.replace(command, sign)
+    dressed = re.sub(r"\\sqrt\{(\w+)\}", r"√\1", dressed)
+    dressed = re.sub(r"(?<![\^{])-", "−", dressed)
+    return dressed if dressed != answer else None
+
+
+def _fullwidth(answer: str) -> str | None:
+    dressed = answer.translate(_FULLWIDTH)
+    return dressed if dressed != answer and "\\" not in answer else None
+
+
+INNER: dict[str, Dress] = {
+    **{name: _pattern(pattern) for name, pattern in _PLAIN.items()},
+    "dfrac": _fraction(r"\dfrac"),
+    "tfrac": _fraction(r"\tfrac"),
+    "cfrac": _fraction(r"\cfrac"),
+    "left and right": _brackets,
+    "Unicode": _unicode,
+    "fullwidth": _fullwidth,
+}
+OUTER = (
+    "The answer is %s.",
+    "The answer is $%s$.",
+    "Answer: %s",
+    "Answer: $%s$",
+    "**Answer:** %s",
+    "**Answer: %s**",
+    "<answer>%s</answer>",
+    "<answer> $%s$ </answer>",
+    "<think>It may be 77.</think>\nThe answer is $%s$.",
+    "<think>\\boxed{77}</think><answer>\n%s\n</answer>",
+    "The final answer is: $\\boxed{%s}$",
+    "答案是%s。",
+    "答案：$%s$",
+    "So we get $%s$.",
+    "So we get \\(%s\\).",
+    "We obtain\n\\[%s\\]",
+    "Hence\n$$%s$$",
+    "#### %s",
+    "The final answer is\n\n$%s$",
+    "Therefore, the answer is **%s**.",
+    "the answer is $%s$, as was to be shown.",
+    "The answer is: \\(%s\\). I hope it is correct.",
+    "First 7 and 9.\n\n%s",
+    "Thus the correct answer is $%s$",
+)
+HIDDEN = (
+    "<think>%s",
+    "<think>So \\boxed{%s} it is",
+    "<think>\\boxed{%s}</think> The answer is 77.",
+    "<think>%s</think><answer>77</answer>",
+    "<answer>%s</answer> No: <answer>77</answer>",
+    "\\boxed{%s}. No: \\boxed{77}",
+    "The answer is not %s.",
+    "The answer is either %s or 77.",
+    "\\boxed{%s \\text{ or } 77}",
+    "\\boxed{%s, 77}",
+    "\\boxed{77 = %s}",
+    "\\boxed{%s = 77}",
+    "\\boxed{77 \\to %s}",
+    "\\boxed{\\neq %s}",
+    "\\boxed{\\text{not } %s}",
+    "\\boxed{%s \\text{ (or 77)}}",
+    "\\boxed{%s \\approx 77}",
+    "\\boxed{77 \\approx %s}",
+)
+"""Where a value stands and is not the answer, or not all of it. 77 equals no gold of the ordinary corpus."""
