@@ -59,12 +59,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gdro {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     evaluate = commands.add_parser("evaluate", help="mean@k and pass@k of a model on held-out prompts")
-    evaluate.add_argument("model", help="a Hugging Face folder or name, `tiny`, or the folder of a run")
+    evaluate.add_argument("model", help="as `model:` takes it (docs/models.md), or the folder of a run")
     evaluate.add_argument("recipe", nargs="?", help="settings that name the data and the verifier")
     evaluate.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a setting"
     )
     evaluate.add_argument("--output", metavar="FILE", help="also write the figures as JSON")
+    evaluate.add_argument(
+        "--greedy", action="store_true", help="one completion a prompt, the likeliest token each time"
+    )
     _add_suites(evaluate)
     prepare = commands.add_parser("prepare", help="make a training file from a public data set")
     prepare.add_argument("dataset", choices=["dapo-math"], help="DAPO-Math-17k-Processed, the English part")
@@ -88,7 +91,12 @@ def _add_suites(evaluate: argparse.ArgumentParser) -> None:
     )
 
 
+GREEDY = ("evaluation.temperature=0", "evaluation.num_generations=1")
+"""What `gdro evaluate --greedy` sets."""
+
+
 def _evaluate(chosen: argparse.Namespace) -> int:
+    overrides = [*chosen.overrides, *(GREEDY if chosen.greedy else ())]
     if chosen.suite is not None:
         from gdro.runs.evaluate_suites import evaluate_suites
 
@@ -97,7 +105,7 @@ def _evaluate(chosen: argparse.Namespace) -> int:
                 chosen.model,
                 chosen.suite,
                 recipe=chosen.recipe,
-                overrides=chosen.overrides,
+                overrides=overrides,
                 copies=chosen.suite_path,
                 engine=chosen.engine,
                 limit=chosen.limit,
@@ -107,7 +115,7 @@ def _evaluate(chosen: argparse.Namespace) -> int:
         )
     from gdro.runs.evaluate import evaluate_model
 
-    return _guarded(lambda: evaluate_model(chosen.model, chosen.recipe, chosen.overrides, chosen.output))
+    return _guarded(lambda: evaluate_model(chosen.model, chosen.recipe, overrides, chosen.output))
 
 
 def _prepare(chosen: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ def settings_file(folder: Path, text: str) -> Path:
 
 
 def test_recipes_load_and_are_as_promised() -> None:
-    assert recipe_names() == ["default", "guessed_tail", "paper/qwen3_1.7b", "qwen3_1.7b_dapo_math"]
+    assert recipe_names() == ["default", "guessed_tail", "paper/qwen3_1.7b", "qwen3_1.7b_dapo_math", "smollm2"]
     config = load_config()
     assert config == load_config("default")
     assert (config.model, config.data.kind, config.verifier.kind) == ("tiny", "reasoning_gym", "reasoning_gym")

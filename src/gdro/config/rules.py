@@ -97,6 +97,11 @@ def _broken(config: TrainConfig) -> Iterator[Broken]:
     if kind == "reasoning_gym" and config.data.kind != "reasoning_gym":
         what = f"scores its own tasks only, and data.kind is {config.data.kind}; use math, exact or python"
         yield ("verifier.kind", "data.kind"), what
+    if config.hub_model_id is not None and not config.push_to_hub:
+        yield ("hub_model_id", "push_to_hub"), "names where the model is sent, and push_to_hub is false"
+    if config.evaluation.temperature == 0 and config.evaluation.num_generations > 1:
+        what = "must be 1 with evaluation.temperature 0, which gives the same completion each time"
+        yield ("evaluation.num_generations", "evaluation.temperature"), what
     if sampling.rounds is None and sampling.rounds_within_budget:
         what = "needs generation.rounds; one round never exceeds it"
         yield ("generation.rounds_within_budget", "generation.rounds"), what

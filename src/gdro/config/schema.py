@@ -109,8 +109,8 @@ class EvaluationConfig(Section):
     """Number of held-out prompts, chosen by a hash of the id; null is all."""
     num_generations: Count = 8
     """Completions per prompt: the k of pass@k and mean@k."""
-    temperature: Positive = 0.6
-    """Sampling temperature."""
+    temperature: NonNegative = 0.6
+    """Sampling temperature; 0 is greedy, with num_generations 1."""
     top_p: Probability = 0.8
     """Nucleus sampling; 1 is off."""
     top_k: CountOrZero = 20
@@ -155,7 +155,8 @@ class TrainConfig(Section):
     max_steps: Count = 1000
     """Number of training steps."""
     model: PathText = "tiny"
-    """Hugging Face name or folder of a causal language model; `tiny` is the embedded one."""
+    """A causal language model: a Hugging Face folder or name, a .gguf file, `smollm2` once fetched, or `tiny`,
+    the embedded one; see docs/models.md."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Number format of the arithmetic; weights and optimiser stay float32."""
     eval_steps: Count | None = None
@@ -164,6 +165,10 @@ class TrainConfig(Section):
     """Steps between checkpoints."""
     save_total_limit: Annotated[int, Field(ge=2)] = 2
     """Number of newest checkpoints kept; two at least, since the newest may be damaged."""
+    push_to_hub: bool = False
+    """Send the trained model to the Hugging Face hub at the end; a repository made for it is private."""
+    hub_model_id: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = None
+    """Its name there, `account/name`; null is run_name under the account of the token."""
     report_to: Annotated[tuple[Tracker, ...], BeforeValidator(one_as_tuple)] = ()
     """Trackers beside metrics.jsonl, which is always written."""
 

@@ -38,16 +38,7 @@ def evaluate_model(model: str, recipe: str | None, overrides: Sequence[str], out
             raise RunError(
                 "the settings hold no prompt out; set data.heldout_fraction, heldout_size or a held-out source"
             )
-        result = evaluation.evaluate(
-            policy,
-            prompts.heldout,
-            verifier,
-            config.evaluation,
-            max_tokens=config.lengths.completion,
-            threshold=config.correct_threshold,
-            seed=config.seed,
-            tell=progress.note,
-        )
+        result = evaluation.evaluate(policy, prompts.heldout, verifier, config, progress.note)
         counts = verifier.counts
     fields = evaluation.event(result, result) | {"model": config.model, "verifier": counts}
     Console().print(table(fields))

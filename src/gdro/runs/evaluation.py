@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from gdro.config.schema import EvaluationConfig
+from gdro.config import TrainConfig
 from gdro.core.difficulty import uniform_edges
 from gdro.core.passk import Interval, bootstrap, by_group, mean_at_k, pass_at_k
 from gdro.core.types import Ints
@@ -58,31 +59,30 @@ def evaluate(
     policy: Policy,
     prompts: Sequence[Prompt],
     verifier: Verifier,
-    settings: EvaluationConfig,
-    *,
-    max_tokens: int,
-    threshold: float,
-    seed: int,
+    config: TrainConfig,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
-    """Sample and score `settings.num_generations` completions of every prompt."""
+    """Sample and score `evaluation.num_generations` completions of every prompt, in the arithmetic of training."""
     started = time.perf_counter()
-    tokenizer = policy.tokenizer
+    tokenizer, settings = policy.tokenizer, config.evaluation
     options = SamplingOptions(
-        max_tokens,
+        config.lengths.completion,
         tuple({tokenizer.eos_token_id, *_extra_ends(policy)}),
         tokenizer.pad_token_id,
         settings.temperature,
         settings.top_k,
         settings.top_p,
     )
-    tell(f"evaluating {len(prompts)} held-out prompts x {settings.num_generations} samples")
+    k = settings.num_generations
+    tell(f"evaluating {len(prompts)} held-out prompts x {k} samples")
     encoded = [policy.encode(prompt) for prompt in prompts]
-    tokens = sample(policy.model, encoded, settings.num_generations, options, seed=seed, rows_per_batch=settings.rows)
+    half = torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16")
+    with half:  # around all of it: weights are converted once, not once a token
+        tokens = sample(policy.model, encoded, k, options, seed=config.seed, rows_per_batch=settings.rows)
     texts = [tokenizer.decode(row, skip_special_tokens=True) for rows in tokens for row in rows]
-    rewards = verifier.score([prompt for prompt in prompts for _ in range(settings.num_generations)], texts)
-    correct = (np.array(rewards).reshape(len(prompts), settings.num_generations) >= threshold).sum(axis=1)
-    return Evaluation(prompts, correct, settings.num_generations, time.perf_counter() - started)
+    rewards = verifier.score([prompt for prompt in prompts for _ in range(k)], texts)
+    correct = (np.array(rewards).reshape(len(prompts), k) >= config.correct_threshold).sum(axis=1)
+    return Evaluation(prompts, correct, k, time.perf_counter() - started)
 
 
 def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:

@@ -70,6 +70,11 @@ def cut_back(path: Path, step: int) -> list[Event]:
     return [event for _, event in kept]
 
 
+def read_events(path: Path) -> list[Event]:
+    """Every whole event of a record, in order."""
+    return [event for _, event in _lines(path)]
+
+
 def start_of(path: Path) -> Event | None:
     """The event with which the run of a record began, if it came so far."""
     return next((event for _, event in _lines(path) if event["event"] == "start"), None)

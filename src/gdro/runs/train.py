@@ -29,7 +29,9 @@ from gdro.report.html import write_report
 from gdro.runs import checkpoints, evaluation
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, check_free, held, new_folder, old_folder
+from gdro.runs.hub import check_hub, push_model
 from gdro.runs.machine import machine
+from gdro.runs.model_card import write_card
 from gdro.runs.policy import Policy
 from gdro.runs.prepare import prepare
 from gdro.runs.processes import join_processes
@@ -51,8 +53,8 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
     if PartialState().num_processes > 1 and config.output_dir is None:
         raise RunError("with several processes the folder must be named: --set output_dir=DIR")
     progress = Progress(config.max_steps, live=live)
-    checks = [partial(check_free, config.output_dir)] if PartialState().is_main_process else []
-    prompts, policy, verifier = prepare(config, progress, *checks)
+    checks = (partial(check_free, config.output_dir), partial(check_hub, config))
+    prompts, policy, verifier = prepare(config, progress, *(checks if PartialState().is_main_process else ()))
     config = config.for_model(policy.context)
     with _closing(verifier, progress):
         folder = _shared_folder(config)
@@ -145,14 +147,7 @@ class Run:
         """Evaluate on the held-out prompts, on the main process; the others wait."""
         if self.is_main and self.prompts.heldout:
             result = evaluation.evaluate(
-                self.policy,
-                self.prompts.heldout,
-                self.verifier,
-                self.config.evaluation,
-                max_tokens=self.config.lengths.completion,
-                threshold=self.config.correct_threshold,
-                seed=self.config.seed,
-                tell=self.progress.note,
+                self.policy, self.prompts.heldout, self.verifier, self.config, self.progress.note
             )
             result.save(self._evaluation_file(step))
             self.base = self.base or result
@@ -255,8 +250,10 @@ class Run:
         self._write("end", step=step, seconds=seconds, peak_memory_mb=round(peak, 1))
         self._close_record()
         write_report(self.folder.path)
+        write_card(self.folder)
         self.progress.note(f"model: {self.folder.model}")
         self.progress.note(f"report: {self.folder.report}")
+        push_model(self.config, self.folder.model, self.progress.note)
 
     def _stopped(self, step: int) -> None:
         self._close_record()
