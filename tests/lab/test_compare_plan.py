@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gdro.config import load_config
@@ -152,3 +154,26 @@ def test_check_says_what_would_run_and_trains_nothing(tmp_path, capsys):
     assert "plain" in said
     assert "(baseline)" in said
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+RESEARCH = sorted((Path(__file__).parents[2] / "research" / "plans").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RESEARCH, ids=lambda path: path.stem)
+def test_the_plans_of_research_say_before_they_run_what_will_be_said(path):
+    plan = read_plan(path)
+    assert plan.name == path.stem
+    assert plan.claims
+    jobs = jobs_of(narrowed(plan, [], plan.seeds[:2], []), path.parent)
+    assert len({(job.rollouts, job.moments) for job in jobs}) == 1
+    seeds = {(job.seed, job.config.data.seed) for job in jobs}
+    assert len(seeds) == 2, "each seed has data of its own"
+    assert all(seed == data for seed, data in seeds)
+    assert plan.claims[0].method in plan.methods
+
+
+def test_a_method_may_hide_the_names_of_the_sources(tmp_path):
+    hidden = PLAN.replace("plain: {controller: uniform}", "plain: {controller: uniform, data.source_labels: false}")
+    plain, both = jobs_of(_plan(tmp_path, hidden), tmp_path)[:2]
+    assert (plain.config.data.source_labels, both.config.data.source_labels) == (False, True)
+    assert plain.config.data.model_copy(update={"source_labels": True}) == both.config.data

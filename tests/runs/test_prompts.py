@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gdro.config import TrainConfig
+from gdro.core.prompts import source_of
 from gdro.data.errors import DataError
 from gdro.data.prompts import Prompt
 from gdro.runs.prompts import RunPrompts, load_prompts, training_sizes
@@ -94,3 +95,14 @@ def test_reasoning_gym_can_hold_every_cell_out_alike() -> None:
     sizes = {"reasoning_gym/chain_sum/1": 18, "reasoning_gym/products/1": 2}
     assert training_sizes(TrainConfig(data=settings | {"heldout_shares": "equal"}).data) == sizes
     assert training_sizes(TrainConfig(data=settings).data) == {}, "the held-out ones have the same shares"
+
+
+def test_without_labels_training_ids_name_one_source_and_the_prompts_stay_the_same() -> None:
+    cells = [{"family": "gcd", "level": "1"}, {"family": "spell_backward", "level": "1"}]
+    given: dict[str, Any] = {"size": 12, "heldout_size": 6, "cells": cells}
+    told, hidden = (load(**given, source_labels=labels) for labels in (True, False))
+    assert {source_of(prompt.id) for prompt in told.train} == {"reasoning_gym/gcd/1", "reasoning_gym/spell_backward/1"}
+    assert {source_of(prompt.id) for prompt in hidden.train} == {""}
+    assert len({prompt.id for prompt in hidden.train}) == 12
+    assert [prompt.messages for prompt in hidden.train] == [prompt.messages for prompt in told.train]
+    assert [prompt.id for prompt in hidden.heldout] == [prompt.id for prompt in told.heldout]

@@ -18,6 +18,9 @@ Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v)
 class _Data(Section):
     overlong: Literal["error", "drop"] = "error"
     """A prompt above max_prompt_length: stop, or drop and count it."""
+    source_labels: bool = True
+    """false: ids of training prompts carry no source, as where all prompts have one name; held-out prompts keep
+    theirs."""
     template: Text | None = None
     """Text put round every plain-text prompt; holds {prompt} exactly once."""
     chat: bool = False

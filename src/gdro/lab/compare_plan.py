@@ -49,7 +49,9 @@ SHARED = (
     "evaluation",
     "verifier",
 )
-"""Settings that must be the same for every method."""
+"""Sections and settings that must be the same for every method, but for the one below."""
+LABELS = "data.source_labels"
+"""Whether a method's controller is told the names of the sources; the prompts and their order are the same."""
 MOMENTS = "eval_steps"
 """When a run is evaluated: at the same shares of its rollouts for every method."""
 OURS = ("run_name", "output_dir", "seed")
@@ -302,7 +304,7 @@ def _settings(plan: Plan, recipe: Path | None, method: str, seed: int) -> TrainC
     own = plan.methods[method] or {}
     for key in (text.partition("=")[0] for text in _flat(own)):
         section = key.partition(".")[0]
-        if section in SHARED or section in OURS:
+        if (section in SHARED and key != LABELS) or section in OURS:
             where = "put it under `overrides`" if section in SHARED else "the comparison gives it to each run"
             raise ConfigError(f"method {method}: {key} must be the same for all methods; {where}")
     settings = Source() if recipe is None else read_recipe(recipe)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gdro.config.data import DataConfig, HubData, JsonlData, ParquetData, ReasoningGymData
+from gdro.core.prompts import SEPARATOR
 from gdro.data.collect import Collected, Rows, collect
 from gdro.data.errors import DataError
 from gdro.data.hub import read_hub
@@ -43,8 +44,11 @@ def load_prompts(data: DataConfig) -> RunPrompts:
     Raises:
         DataError: whatever is wrong with the data, by file and row; nothing is returned then.
     """
-    if isinstance(data, ReasoningGymData):
-        return _reasoning_gym(data)
+    loaded = _reasoning_gym(data) if isinstance(data, ReasoningGymData) else _rows(data)
+    return loaded if data.source_labels else replace(loaded, train=_unlabelled(loaded.train))
+
+
+def _rows(data: ParquetData | JsonlData | HubData) -> RunPrompts:
     found = collect(_files(data, heldout=False), data.duplicates)
     if _has_own_heldout(data):
         apart = collect(_files(data, heldout=True), data.duplicates)
@@ -60,6 +64,12 @@ def load_prompts(data: DataConfig) -> RunPrompts:
         "beyond_limit": len(train) - len(kept),
     }
     return RunPrompts(kept, heldout, counts)
+
+
+def _unlabelled(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The same prompts in the same order, by ids that name no source: a controller finds one source, as in a data set
+    whose prompts all carry one name."""
+    return [replace(prompt, id=prompt.id.replace(SEPARATOR, ":")) for prompt in prompts]
 
 
 def training_sizes(data: DataConfig) -> dict[str, int]:
