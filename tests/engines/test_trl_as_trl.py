@@ -154,7 +154,7 @@ def test_a_run_with_unscored_completions_is_stock_trls(tmp_path):
         scores = has_even_digit(completions)
         return [None if calls[0] % 2 and i == 5 else score for i, score in enumerate(scores)]
 
-    slow = {"fast_generation": False, "drop_dead_rows": False, "shared_prefix": False}
+    slow = {"fast_generation": False, "drop_dead_rows": False, "shared_prefix": False, "packing": False}
     ours = trained(config(tmp_path, controller="uniform", weighting="row", **slow), reward_funcs=flaky)
     calls[0] = 0
     theirs = trained(stock_config(tmp_path), trainer=GRPOTrainer, reward_funcs=flaky)
@@ -185,7 +185,7 @@ AGGREGATIONS = [
 
 @pytest.mark.parametrize("how", AGGREGATIONS, ids=lambda how: str(next(iter(how.values()))))
 def test_a_uniform_run_is_stock_trls_bit_for_bit_whatever_the_rewards(how, tmp_path):
-    slow = {"fast_generation": False, "drop_dead_rows": False, "shared_prefix": False}
+    slow = {"fast_generation": False, "drop_dead_rows": False, "shared_prefix": False, "packing": False}
     rewards = {"reward_funcs": [real_valued, has_even_digit]}
     ours = trained(config(tmp_path, controller="uniform", **how, **slow), **rewards)
     theirs = trained(stock_config(tmp_path, **how), trainer=GRPOTrainer, **rewards)

@@ -59,7 +59,7 @@ def test_canary_uniform_plan_is_stock_trl(tmp_path):
     """Equal groups and weight 1: the same losses and weights as GRPOTrainer, to the last bit on TRL's own path."""
     reference = stock(tmp_path, max_steps=8)
     slow = trained(
-        config(tmp_path, max_steps=8, fast_generation=False, drop_dead_rows=False, shared_prefix=False),
+        config(tmp_path, max_steps=8, fast_generation=False, drop_dead_rows=False, shared_prefix=False, packing=False),
         controller=Even(),
     )
     assert history(slow) == history(reference)

@@ -12,6 +12,10 @@ from gdro.core.errors import OptionError
 from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller
 from gdro.engines.interface import Controller
 from gdro.engines.session import Weighting
+from gdro.engines.trl.group_loss import check_settings
+from gdro.objectives.registry import Objective as NamedObjective
+from gdro.objectives.registry import make_objective
+from gdro.objectives.rules import RowRule
 
 NORMALIZE_THEN_SUM = "normalize_then_sum"
 ROUNDS = ("dynamic_sampling", "reinforce_ada")
@@ -29,7 +33,12 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         OptionError: a value that is out of range or does not go together with one of TRL's.
     """
 
-    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "controller", "controller_options"]
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [
+        *GRPOConfig._VALID_DICT_FIELDS,
+        "controller",
+        "controller_options",
+        "objective_options",
+    ]
 
     controller: dict[str, Any] | str = field(
         default=DEFAULT_CONTROLLER,
@@ -40,6 +49,16 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     )
     controller_options: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Further arguments of `gdro.make_controller`."}
+    )
+    objective: str = field(
+        default="grpo",
+        metadata={
+            "help": "What an update maximises: grpo (TRL's own loss), dppo, cppo, dagrpo, disco or direct_reward; see "
+            "`gdro.objectives`."
+        },
+    )
+    objective_options: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Options of the objective, as in `gdro.objectives.make_objective`."}
     )
     candidates: int | None = field(
         default=None,
@@ -104,6 +123,13 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             "help": "Read a prompt once for all its rollouts in the training pass, where exact. Default: on a CPU only."
         },
     )
+    packing: bool = field(
+        default=True,
+        metadata={
+            "help": "Rollouts of like length together in the training pass, which pads them less; the loss stays the "
+            "same."
+        },
+    )
     id_column: str = field(
         default="id",
         metadata={"help": "Column of the training set that holds each prompt's stable, unique id."},
@@ -112,6 +138,7 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_controller()
+        self.make_objective()
         if self.advantage is not None and self.advantage not in ADVANTAGES:
             raise OptionError(f"advantage={self.advantage!r}: choose one of {', '.join(ADVANTAGES)}")
         if self.rounds is not None and self.rounds not in ROUNDS:
@@ -149,6 +176,19 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             )
         if not isinstance(self.controller_options, (dict, type(None))):
             raise OptionError(f"controller_options={self.controller_options!r}: it must be a dict, option to value")
+
+    def make_objective(self) -> NamedObjective:
+        """The objective that these settings name.
+
+        Raises:
+            OptionError: they name none, or one that does not go with the others.
+        """
+        if not isinstance(self.objective_options, (dict, type(None))):
+            raise OptionError(f"objective_options={self.objective_options!r}: it must be a dict, option to value")
+        named = make_objective(self.objective, self.objective_options)
+        if not isinstance(named, RowRule):
+            check_settings(self)
+        return named
 
     @property
     def advantage_kind(self) -> str:

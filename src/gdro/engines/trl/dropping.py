@@ -46,7 +46,7 @@ def drop_rows(inputs: Inputs, keep_R: torch.Tensor, loss_type: str) -> Inputs:
         kept["advantages"] = kept["advantages"] * (keep_R.numel() / total)
     elif loss_type in TOKEN_LOSSES:
         kept["advantages"] = kept["advantages"] * (_tokens(kept) / _tokens(inputs).clamp(min=1))
-    return _trim(kept)
+    return trim(kept)
 
 
 def rows_to_keep(advantages_R: torch.Tensor, at_least: int) -> torch.Tensor:
@@ -65,7 +65,7 @@ def _tokens(inputs: Inputs) -> torch.Tensor:
     return count
 
 
-def _trim(inputs: Inputs) -> Inputs:
+def trim(inputs: Inputs) -> Inputs:
     """Cut the columns that are padding in every row: left of the prompts, right of the completions."""
     prompt_mask, completion_mask = inputs["prompt_mask"], inputs["completion_mask"]
     first = int(prompt_mask.any(0).int().argmax())

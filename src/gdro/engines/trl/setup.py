@@ -1,9 +1,10 @@
-"""What a trainer needs before its first batch: the session of its controller, and a look at the
-size of its batches."""
+"""What a trainer needs before its first batch: the session of its controller, its objective, and a
+look at the size of its batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from accelerate.logging import get_logger
 
@@ -14,7 +15,13 @@ from gdro.engines.interface import Controller, require_controller
 from gdro.engines.session import ControllerSession
 from gdro.engines.trl.batch import Row
 from gdro.engines.trl.config import GDROConfig, default_controller
+from gdro.engines.trl.group_loss import GroupLoss
 from gdro.engines.trl.ids import PromptIds
+from gdro.engines.trl.row_rule import RowRules
+from gdro.objectives.rules import RowRule
+
+if TYPE_CHECKING:
+    from gdro.engines.trl.trainer import GDROTrainer
 
 logger = get_logger(__name__)
 
@@ -55,6 +62,22 @@ def session_of(
             "that owns the data, offers none beside a batch's own: they are trained on as they come."
         )
     return ControllerSession(controller, args.weighting, pool=pool, range_stated=stated)
+
+
+def objective_of(trainer: GDROTrainer) -> tuple[RowRules | None, GroupLoss | None]:
+    """What the trainer's `args` put between rewards and TRL's loss, or in the place of that loss.
+
+    Raises:
+        OptionError: as `RowRules` and `GroupLoss`, or a loss of the user's own beside one.
+    """
+    name, named = trainer.args.objective, trainer.args.make_objective()
+    if name == "grpo":
+        return None, None
+    if trainer.objective is not None:
+        raise OptionError(f"objective={name!r} and one of your own: leave one of them out")
+    if isinstance(named, RowRule):
+        return RowRules(trainer, named), None
+    return None, GroupLoss(trainer, named)
 
 
 def check_batch(args: GDROConfig, controller: Controller, rows: int | None) -> None:

@@ -29,23 +29,25 @@ from accelerate.utils import gather_object
 from trl import GRPOTrainer
 
 from gdro.core.errors import OptionError
-from gdro.core.types import Floats, Ints, Plan
+from gdro.core.types import Plan
 from gdro.engines.blame import point_at
 from gdro.engines.interface import Controller
 from gdro.engines.session import Answer
 from gdro.engines.trl import records
-from gdro.engines.trl.advantages import batch_advantages, combined_rewards, keeps_trls, without_signal
+from gdro.engines.trl.advantages import combined_rewards
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.checkpoint import Checkpoints, Place
 from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.fast_sampler import FastSampler
 from gdro.engines.trl.ids import PromptIds
+from gdro.engines.trl.like_length import of_like_length
 from gdro.engines.trl.loop import Loop
 from gdro.engines.trl.objective import LossTerms, Objective
 from gdro.engines.trl.rounds_collector import RoundsCollector
 from gdro.engines.trl.sampler import EpochSampler
-from gdro.engines.trl.setup import check_batch, session_of
+from gdro.engines.trl.setup import check_batch, objective_of, session_of
 from gdro.engines.trl.update import Update
+from gdro.engines.trl.weighing import Scored, weigh
 
 CHECKPOINT_PREFIX = "checkpoint"
 
@@ -104,6 +106,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             self.rounds = RoundsCollector(self, args.rounds)
         self.fast_sampler = FastSampler(self)
         self.update.prepare()
+        self.row_rules, self.group_loss = objective_of(self)
         self.add_callback(Loop(self))
 
     @property
@@ -186,7 +189,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             answer = self.session.observe(batch.scored(rewards, plan))
         if kept is not None:
             answer = kept.against(answer, plan)
-        self._weigh(output, rewards_RK.double().cpu().numpy(), rewards, groups, mine, answer, plan)
+        scored = Scored(rewards_RK.double().cpu().numpy(), rewards, groups, mine)
+        self._weigh(output, batch, scored, answer, plan)
         self.update.ledger.start(batch.ids)
         self.place.batches += 1
         if kept is None:
@@ -195,30 +199,9 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             self._metrics["train"][name].append(value)
         return output
 
-    def _weigh(
-        self,
-        output: dict[str, Any],
-        rewards_RK: Floats,
-        rewards: Floats,
-        groups: Ints,
-        mine: slice,
-        answer: Answer,
-        plan: Plan,
-    ) -> None:
-        """Replace TRL's advantages (which assume equal groups) in the batch and in TRL's logs."""
-        args, device = self.args, output["advantages"].device
-        weights = self.reward_weights.double().cpu().numpy()
-        kind, ddof, clip = args.advantage_kind, args.advantage_ddof, args.advantage_clip
-        own = batch_advantages(rewards_RK, rewards, weights, groups, answer, kind, ddof, clip)
-        if not keeps_trls(args, answer, plan):
-            weighted = torch.from_numpy(own * answer.factors[groups]).float()
-            output["advantages"] = weighted[mine].to(device)
-            logged = self._logs["advantages"]
-            for _ in range(min(len(logged), weighted.numel())):
-                logged.pop()
-            logged.extend(weighted.tolist())
-        output |= self.update.columns(groups[mine], own[mine], rewards[mine])
-        self._metrics["train"]["frac_reward_zero_std"][-1] = without_signal(rewards, groups)
+    def _weigh(self, output: dict[str, Any], batch: PromptBatch, scored: Scored, answer: Answer, plan: Plan) -> None:
+        """Replace TRL's advantages, which assume equal groups; see `weighing.py`."""
+        weigh(self, output, batch, scored, answer, plan)
 
     def count(self, rollouts: int) -> None:
         """Count rollouts that TRL has just generated, and their tokens."""
@@ -265,6 +248,18 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
 
     # --- the update --------------------------------------------------------------------------------
 
+    _buffered_inputs: Any  # TRL's
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's; with `packing` a new generation batch is dealt to micro-batches by length."""
+        known = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if not self.model.training or not self.args.packing or self._buffered_inputs is known:
+            return inputs
+        window = int(self.args.gradient_accumulation_steps)
+        self._buffered_inputs = of_like_length(self._buffered_inputs, window, self.loss_type)
+        return self._buffered_inputs[self._step % int(self.args.steps_per_generation)]
+
     def compute_objective(self, terms: LossTerms) -> torch.Tensor:
         """The loss of a micro-batch in the place of TRL's, when the trainer has an `objective`.
 
@@ -278,13 +273,15 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         if not self.model.training:
             evaluated: torch.Tensor = super()._compute_loss(model, inputs)
             return evaluated
-        inputs = self.update.begin(inputs)
+        if self.group_loss is not None:
+            return self.group_loss.loss(model, inputs)
+        short = self.update.begin(inputs)
         if self.objective is not None:
-            loss = self.compute_objective(self.update.terms(model, inputs))
+            loss = self.compute_objective(self.update.terms(model, short))
         else:
-            loss = super()._compute_loss(model, inputs)
-        self.update.end(inputs)
-        return loss
+            loss = super()._compute_loss(model, short)
+        self.update.end(short)
+        return loss if self.row_rules is None else self.row_rules.with_anchors(loss, model, inputs)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -295,15 +292,18 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> Any:
-        """TRL's, or the same from prompts read once."""
+        """TRL's, or the same from less padding."""
         whole = batch_size is None or batch_size >= len(input_ids)
-        if self.update.shares_prefix and whole and kwargs.get("pixel_values") is None:
+        base = super()._get_per_token_logps_and_entropies
+
+        def forward(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> Any:
+            return base(model, ids, mask, columns, **kwargs)
+
+        if (self.update.shares_prefix or self.update.packs) and whole and kwargs.get("pixel_values") is None:
             entropy = bool(kwargs.get("compute_entropy"))
-            result: Any = self.update.logps(model, input_ids, attention_mask, logits_to_keep, entropy)
+            result: Any = self.update.logps(model, input_ids, attention_mask, logits_to_keep, forward, entropy)
         else:
-            result = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs
-            )
+            result = base(model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs)
         self.update.keep(result[0])
         return result
 

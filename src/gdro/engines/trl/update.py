@@ -12,15 +12,18 @@ import torch
 from accelerate.logging import get_logger
 
 from gdro.core.types import Floats, Ints
-from gdro.engines.trl import dropping, fast_path, shared_prefix
+from gdro.engines.trl import dropping, fast_path, like_length, shared_prefix
+from gdro.engines.trl.group_loss import GROUP, REWARD, WEIGHT, token_mask
 from gdro.engines.trl.losses import LossLedger, SurrogateTerms, mean_losses, surrogate_losses
 from gdro.engines.trl.objective import LossTerms
+from gdro.objectives.packing import fill_ratio
+from gdro.objectives.packing import like_length as bins_of
 
 if TYPE_CHECKING:
     from gdro.engines.trl.trainer import GDROTrainer
 
-GROUP, UNWEIGHTED, REWARD = "gdro_group", "gdro_advantage", "gdro_reward"
-"""Columns of a generation batch, for surrogate losses and objectives."""
+UNWEIGHTED = "gdro_advantage"
+"""A column of a generation batch, for surrogate losses and objectives."""
 
 logger = get_logger(__name__)
 
@@ -29,6 +32,7 @@ class Update:
     """The training passes over a generation batch.
 
     Attributes:
+        packs: whether a micro-batch is read in passes of like length.
         drops_dead_rows: whether rollouts with advantage zero are left out.
         shares_prefix: whether a prompt is read once for all its rollouts.
         ledger: surrogate losses so far.
@@ -37,7 +41,7 @@ class Update:
     def __init__(self, trainer: GDROTrainer) -> None:
         self.trainer = trainer
         self.ledger = LossLedger()
-        self.drops_dead_rows = self.shares_prefix = False
+        self.drops_dead_rows = self.shares_prefix = self.packs = False
         self._logps: torch.Tensor | None = None
 
     def prepare(self) -> None:
@@ -50,22 +54,25 @@ class Update:
             logger.info(f"Rollouts without an advantage stay in the training pass: {reason}.")
         self.drops_dead_rows = trainer.args.drop_dead_rows and reason is None
         self.shares_prefix = self._can_share_prefix()
+        sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+        self.packs = trainer.args.packing and not sharded and not trainer.aux_loss_enabled
 
     @property
     def notes_losses(self) -> bool:
         """Whether the controller wants each prompt's surrogate loss."""
         return self.trainer.controller.needs_losses
 
-    def columns(self, groups: Ints, unweighted: Floats, rewards: Floats) -> dict[str, torch.Tensor]:
+    def columns(self, groups: Ints, unweighted: Floats, rewards: Floats, weights: Floats) -> dict[str, torch.Tensor]:
         """What the passes need of each rollout beside TRL's columns; nothing where nobody asks."""
-        if not self.notes_losses and self.trainer.objective is None:
+        grouped = self.trainer.group_loss is not None
+        if not self.notes_losses and self.trainer.objective is None and not grouped:
             return {}
         device = self.trainer.accelerator.device
         return {
             GROUP: torch.from_numpy(groups).to(device),
             UNWEIGHTED: torch.from_numpy(unweighted).float().to(device),
             REWARD: torch.from_numpy(rewards).float().to(device),
-        }
+        } | ({WEIGHT: torch.from_numpy(weights).to(device)} if grouped else {})
 
     def logps(
         self,
@@ -73,9 +80,30 @@ class Update:
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         completion_columns: int,
+        forward: like_length.Forward,
         compute_entropy: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
-        """(R, T) log-probabilities and entropies as TRL computes them, from prompts read once."""
+        """(R, T) log-probabilities and entropies as TRL computes them, from less padding: prompts
+        read once, or several forward passes of like length."""
+        if self.shares_prefix:
+            return self._sharing(model, input_ids, attention_mask, completion_columns, compute_entropy)
+        lengths = attention_mask.sum(1).cpu().numpy()
+        # As many passes as the process that wants most: a forward pass is a collective.
+        wanted = torch.tensor([like_length.passes(lengths, attention_mask.device.type)])
+        wanted = self.trainer.accelerator.gather(wanted.to(attention_mask.device))
+        bins = bins_of(lengths, int(wanted.max()))
+        if torch.is_grad_enabled():
+            self.trainer._metrics["train"]["gdro/fill_ratio"].append(fill_ratio(lengths, bins))
+        return *like_length.in_batches(forward, input_ids, attention_mask, completion_columns, bins), None
+
+    def _sharing(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        completion_columns: int,
+        compute_entropy: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         trainer = self.trainer
         packed = shared_prefix.pack(input_ids, attention_mask, completion_columns)
         config = trainer.accelerator.unwrap_model(model).config
@@ -118,7 +146,7 @@ class Update:
             inputs.get("old_per_token_logps"),
             inputs.get("ref_per_token_logps"),
             inputs[UNWEIGHTED],
-            _token_mask(inputs),
+            token_mask(inputs),
             SurrogateTerms(trainer.epsilon_low, trainer.epsilon_high, trainer.beta),
         )
         self.ledger.add(inputs[GROUP], losses)
@@ -137,7 +165,7 @@ class Update:
         logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
             model, ids, attention, columns, compute_entropy=True
         )
-        mask = _token_mask(inputs)
+        mask = token_mask(inputs)
         entropy = (entropies * mask).sum() / mask.sum().clamp(min=1)
         trainer._metrics["train"]["entropy"].append(trainer.accelerator.gather(entropy).mean().item())
         old = inputs.get("old_per_token_logps")
@@ -162,9 +190,3 @@ class Update:
         model = trainer.accelerator.unwrap_model(trainer.model)
         ordinary = fast_path.why_not_fast(model) is None
         return bool(wanted) and not trainer.aux_loss_enabled and ordinary
-
-
-def _token_mask(inputs: dict[str, Any]) -> torch.Tensor:
-    """(R, T) 1 for a token that the policy made."""
-    mask: torch.Tensor = inputs["completion_mask"]
-    return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
