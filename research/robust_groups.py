@@ -10,6 +10,7 @@ Settings are chosen by two rules, stated in the plan and applied to the mean ove
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import json
 import sys
@@ -73,10 +74,11 @@ def train_all(plan: dict[str, Any]) -> dict[str, list[float]]:
     WORK.mkdir(parents=True, exist_ok=True)
     log = WORK / "rows.jsonl"
     found: dict[str, list[float]] = {}
-    if log.is_file():
-        for line in log.read_text().splitlines():
-            row = json.loads(line)
-            found[row["key"]] = row["scores"]
+    kept = RESULTS / "rows.jsonl.gz"  # of runs made before, on another machine or in a checkout since removed
+    earlier = gzip.decompress(kept.read_bytes()).decode() if kept.is_file() else ""
+    for line in [*earlier.splitlines(), *(log.read_text().splitlines() if log.is_file() else [])]:
+        row = json.loads(line)
+        found[row["key"]] = row["scores"]
     with log.open("a") as out:
         for job in jobs_of(plan):
             if job.key in found:
@@ -177,7 +179,27 @@ def markdown(plan: dict[str, Any], found: dict[str, Floats]) -> str:
         "are paired by seed, bold where the interval leaves 0 out. First three columns: setting chosen by the worst "
         "label's validation accuracy, without true groups; last three: by the worst true group's.\n"
     )
-    return head + "\n" + "\n".join(lines)
+    tables = [f"## Worst group, setting chosen by the {rule} rule\n\n{summary(plan, found, rule)}" for rule in RULES]
+    return head + "\n" + "\n".join(tables) + "\n" + "\n".join(lines)
+
+
+def summary(plan: dict[str, Any], found: dict[str, Floats], rule: str) -> str:
+    """Worst-group accuracy of every method and case by one rule; + and - where the interval of the difference from
+    Balanced leaves 0 out."""
+    cases = [tuple(case) for case in plan["cases"]]
+    by_case = [{row["method"]: row[rule] for row in rows_of(plan, found, case)} for case in cases]
+    lines = ["| | " + " | ".join(f"{task}, {groups}" for task, groups in cases) + " |", "|---|" + "---:|" * len(cases)]
+    for method in [*plan["methods"], "oracle"]:
+        cells = [method]
+        for rows in by_case:
+            if method not in rows:
+                cells.append("")
+                continue
+            (worst, _), (difference, wide) = rows[method]["worst"], rows[method]["difference"]
+            sign = "" if abs(difference) <= wide else "+" if difference > 0 else "-"
+            cells.append(f"{worst:.2f}{sign}".replace("0.", "."))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def draw_figure(plan: dict[str, Any], found: dict[str, Floats], path: Path) -> None:
