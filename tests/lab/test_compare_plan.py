@@ -135,6 +135,17 @@ def test_a_method_may_make_more_and_smaller_steps_of_the_same_rollouts(tmp_path)
     assert {(job.rollouts, job.moments) for job in jobs} == {(192, 3.0)}
 
 
+def test_updates_on_the_same_rollouts_are_not_more_rollouts(tmp_path):
+    text = (
+        PLAN[: PLAN.index("  both:")] + "  twice: {controller: joint, num_iterations: 2, max_steps: 6, eval_steps: 2}\n"
+    )
+    plain, both = jobs_of(_plan(tmp_path, text), tmp_path)[:2]
+    assert plain.rollouts == both.rollouts
+    assert both.shape == plain.shape
+    with pytest.raises(ConfigError, match="twice: 2 x 16 x 4 rollouts where plain has 3 x 16 x 4"):
+        jobs_of(_plan(tmp_path, text.replace("max_steps: 6, eval_steps: 2", "max_steps: 3")), tmp_path)
+
+
 def test_check_names_the_methods_that_spend_more(tmp_path, capsys):
     rounds = "controller: uniform, generation.rounds: dynamic_sampling"
     text = PLAN[: PLAN.index("  both:")] + (

@@ -167,14 +167,19 @@ class Job:
         return f"{self.method} seed {self.seed}"
 
     @property
+    def generations(self) -> int:
+        """Batches of rollouts that the run generates: `max_steps` counts updates, `num_iterations` of them a batch."""
+        return -(-self.config.max_steps // self.config.num_iterations)
+
+    @property
     def shape(self) -> str:
-        """Steps x prompts x mean rollouts, for messages."""
-        return f"{self.config.max_steps} x {self.config.prompts_per_step} x {self.config.num_generations}"
+        """Batches x prompts x mean rollouts, for messages."""
+        return f"{self.generations} x {self.config.prompts_per_step} x {self.config.num_generations}"
 
     @property
     def rollouts(self) -> int:
-        """Rollouts of the run, of one round each step."""
-        return self.config.max_steps * self.config.step_rollouts
+        """Rollouts of the run, of one round each batch."""
+        return self.generations * self.config.step_rollouts
 
     @property
     def moments(self) -> float:
