@@ -164,6 +164,9 @@ def test_vllm_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, co
         def __init__(self, **options: Any) -> None:
             asked["engine"] = options
 
+        def get_tokenizer(self) -> None:
+            return None
+
         def chat(self, chats: list[Any], params: Any, use_tqdm: bool, chat_template_kwargs: Any) -> list[Any]:
             asked["params"] = params
             texts = [[f"{chat[0]['content'][:4]}/{i}" for i in range(params["n"])] for chat in chats]

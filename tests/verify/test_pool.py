@@ -228,7 +228,7 @@ def _children() -> set[int]:
     return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
-def test_nothing_leaks_over_fifty_verifiers() -> None:
+def test_nothing_leaks_over_many_verifiers() -> None:
     def once() -> list[int]:
         with make_verifier("exact", workers=2) as one:
             assert one.score(prompts(4), ["4"] * 4) == [1.0] * 4
@@ -236,7 +236,7 @@ def test_nothing_leaks_over_fifty_verifiers() -> None:
 
     once()
     files, children, threads = len(os.listdir("/proc/self/fd")), _children(), threading.active_count()
-    workers = [pid for _ in range(50) for pid in once()]
+    workers = [pid for _ in range(15) for pid in once()]
     assert len(os.listdir("/proc/self/fd")) == files
     assert _children() == children
     assert threading.active_count() == threads

@@ -67,12 +67,12 @@ class DryRun:
         length = f"{self.given.prompt_tokens:.1f} tokens on average, ASSUMED: no tokenizer here"
         if self.found.mean is not None:
             length = f"{self.found.mean:.1f} tokens on average, at most {self.found.longest}"
-        advice = "" if self.found.advice is None else f"\nnote        {self.found.advice}"
+        notes = "".join(f"\nnote        {note}" for note in self.found.notes)
         return (
             f"settings    ok: {self.config.run_name}, controller {self.config.controller.name}\n"
             f"data        ok: {len(prompts.train)} training prompts, {len(prompts.heldout)} held out{odd}\n"
             f"prompts     {length}; every gold answer was read by the verifier ({self.config.verifier.kind})\n"
-            f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{advice}"
+            f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{notes}"
         )
 
     def _batch(self) -> str:

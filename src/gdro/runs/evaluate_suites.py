@@ -17,6 +17,7 @@ from rich.table import Table
 
 from gdro import __version__
 from gdro.config import load_config
+from gdro.data.chat import opens_thinking
 from gdro.data.prompts import Prompt
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
@@ -24,7 +25,7 @@ from gdro.runs.progress import Progress
 from gdro.runs.suite_figures import aggregate, figures
 from gdro.runs.suite_sampling import Sampler, Sampling, make_sampler
 from gdro.runs.suites import SUITES, SuitePrompts, load_suite, suite_names
-from gdro.verify import PoolVerifier, Task, make_verifier
+from gdro.verify import PoolVerifier, Task, make_verifier, text_only_note
 from gdro.verify.causes import CORRECT
 
 PAPER = "paper/qwen3_1.7b"
@@ -73,14 +74,22 @@ def evaluate_suites(
     pool = make_verifier("math", workers=checking.workers, deadline=checking.timeout, memory_mb=checking.memory_mb)
     with closing(pool) as verifier:
         readable = {name: _readable(verifier, suite.prompts) for name, suite in loaded.items()}
+        text_only = {name: verifier.check(prompts) for name, prompts in readable.items()}
+        for name, ids in text_only.items():
+            if (told := text_only_note(ids, len(loaded[name].prompts))) is not None:
+                progress.note(f"{name}: {told}")
         sampler = make_sampler(engine, path, config)
+        first = next(suite.prompts[0] for suite in loaded.values())
+        values = config.data.chat_template_kwargs or {}
+        verifier.opens_thinking = opens_thinking(first.messages, sampler.tokenizer, values)
         for name, suite in loaded.items():
             started = time.perf_counter()
             progress.note(f"{name}: {len(suite.prompts)} problems x {how.samples} samples with {sampler.name}")
             found = _correct(sampler, verifier, readable[name], how)
             correct[name] = {prompt.id: found.get(prompt.id, 0) for prompt in suite.prompts}
             shown[name] = _fields(name, suite, len(readable[name]), correct[name], how.samples) | {
-                "seconds": round(time.perf_counter() - started, 3)
+                "text_only_golds": len(text_only[name]),
+                "seconds": round(time.perf_counter() - started, 3),
             }
         causes = verifier.counts
     counts = {name: np.array(list(by_id.values())) for name, by_id in correct.items()}

@@ -23,7 +23,7 @@ from gdro.runs.policy import Policy, check_context, load_policy
 from gdro.runs.progress import Progress
 from gdro.runs.prompts import RunPrompts, load_prompts
 from gdro.runs.rewards import verifier_of
-from gdro.verify import PoolVerifier, Verifier
+from gdro.verify import PoolVerifier, Verifier, text_only_note
 
 
 @dataclass
@@ -59,13 +59,13 @@ class Fitting:
         prompts: after dropping, with how many were dropped.
         mean: tokens of a training prompt; None where there is no tokenizer.
         longest: tokens of the longest prompt kept; None where there is no tokenizer.
-        advice: what to know of the prompts and the model's chat template, if anything.
+        notes: what to know of the prompts, the model's chat template and the gold answers, if anything.
     """
 
     prompts: RunPrompts
     mean: float | None = None
     longest: int | None = None
-    advice: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -92,8 +92,8 @@ def prepare(
         check_context(config, room)
     try:
         fitting = fitting_prompts(config, tokenizer, verifier, faults)
-        if fitting.advice is not None:
-            progress.note(fitting.advice)
+        for note in fitting.notes:
+            progress.note(note)
         for what, count in fitting.prompts.counts.items():
             if count:
                 progress.note(f"data: {count} prompts {what.replace('_', ' ')}")
@@ -117,7 +117,7 @@ def fitting_prompts(config: TrainConfig, tokenizer: Any, verifier: PoolVerifier,
     Raises:
         GDROError: what is wrong with the prompts, and the faults.
     """
-    found = fitting = None
+    found = fitting = told = None
     with faults:
         loaded = load_prompts(config.data)
         heldout = choose(loaded.heldout, config.evaluation.prompts, "evaluation")
@@ -126,18 +126,20 @@ def fitting_prompts(config: TrainConfig, tokenizer: Any, verifier: PoolVerifier,
         with faults:
             fitting = _fitting(config, found, tokenizer)
         with faults:
-            _check_answers(config, found if fitting is None else fitting.prompts, tokenizer, verifier)
+            told = _check_answers(config, found if fitting is None else fitting.prompts, tokenizer, verifier)
     faults.tell()
     assert fitting is not None, "or there was a fault"
-    return fitting
+    return fitting if told is None else replace(fitting, notes=(*fitting.notes, told))
 
 
-def _check_answers(config: TrainConfig, prompts: RunPrompts, tokenizer: Any, verifier: PoolVerifier) -> None:
+def _check_answers(config: TrainConfig, prompts: RunPrompts, tokenizer: Any, verifier: PoolVerifier) -> str | None:
+    """Check every gold, or try a user's function; what to tell of golds that only the same text equals."""
     if tokenizer is not None and prompts.train:
         values = config.data.chat_template_kwargs or {}
         verifier.opens_thinking = opens_thinking(prompts.train[0].messages, tokenizer, values)
     own = config.verifier.kind == "python"  # a call shows a mistake in a user's function before the model loads
-    verifier.check(prompts.train[:1] if own else [*prompts.train, *prompts.heldout])
+    asked = prompts.train[:1] if own else [*prompts.train, *prompts.heldout]
+    return text_only_note(verifier.check(asked), len(asked))
 
 
 def _fitting(config: TrainConfig, found: RunPrompts, tokenizer: Any) -> Fitting:
@@ -152,7 +154,7 @@ def _fitting(config: TrainConfig, found: RunPrompts, tokenizer: Any) -> Fitting:
             RunPrompts(train.prompts, heldout.prompts, found.counts | {"overlong": train.dropped + heldout.dropped}),
             train.tokens / max(1, len(train.prompts)),
             min(limit, max(train.longest, heldout.longest)),
-            advice,
+            () if advice is None else (advice,),
         )
     if len(fitting.prompts.train) < config.prompts_per_step:
         raise RunError(

@@ -47,9 +47,11 @@ class Sampler(Protocol):
 
     Attributes:
         name: for the record.
+        tokenizer: the model's.
     """
 
     name: str
+    tokenizer: Any
 
     def __call__(self, prompts: Sequence[Prompt], how: Sampling) -> list[list[str]]:
         """(M lists of `samples` texts), in the order of the prompts."""
@@ -66,6 +68,7 @@ class TransformersSampler:
 
         transformers.logging.disable_progress_bar()
         self.policy = replace(load_policy(model), template_values=template_values)
+        self.tokenizer = self.policy.tokenizer
         if torch.cuda.is_available():
             self.policy.model.to("cuda", torch.bfloat16)
 
@@ -105,6 +108,7 @@ class VllmSampler:
         vllm: Any = importlib.import_module("vllm")
         self._params, self._values = vllm.SamplingParams, dict(template_values)
         self._engine = vllm.LLM(model=plain_folder(model), dtype=dtype, max_model_len=max_length)
+        self.tokenizer = self._engine.get_tokenizer()
 
     def __call__(self, prompts: Sequence[Prompt], how: Sampling) -> list[list[str]]:
         """See `Sampler`."""

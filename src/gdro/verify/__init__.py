@@ -9,7 +9,7 @@ from gdro.verify.types import (
     Verifier,
     VerifierError,
 )
-from gdro.verify.verifier import MathVerifier, PoolVerifier, make_verifier
+from gdro.verify.verifier import MathVerifier, PoolVerifier, make_verifier, text_only_note
 
 __all__ = [
     "GoldError",
@@ -22,4 +22,5 @@ __all__ = [
     "Verifier",
     "VerifierError",
     "make_verifier",
+    "text_only_note",
 ]

@@ -95,8 +95,11 @@ class Verifier(Protocol):
             VerifierError: the verifier is closed or its workers do not start.
         """
 
-    def check(self, prompts: Sequence[Prompt]) -> None:
+    def check(self, prompts: Sequence[Prompt]) -> list[str]:
         """Load the scorer and read every gold answer, before a run starts.
+
+        Returns:
+            Ids of the prompts whose gold only the same text equals (`math`: words, and what it does not read).
 
         Raises:
             GoldError: a gold cannot be read; the message names the prompt.

@@ -115,16 +115,13 @@ class PoolVerifier:
             self._counts.update(outcome.cause for outcome in results)
         return results
 
-    def check(self, prompts: Sequence[Prompt]) -> None:
+    def check(self, prompts: Sequence[Prompt]) -> list[str]:
         """Load the scorer and read every gold, or try a user's function on one; see `Verifier.check`."""
         own = self.pool.spec.kind == "function"
         asked = prompts[:1] if own else prompts
         tasks = [Task(prompt.id, "", prompt.answer, _fields(prompt) if own else None, True) for prompt in asked]
-        bad = [
-            (task.id, outcome)
-            for task, outcome in zip(tasks, self.pool.run(tasks), strict=True)
-            if outcome.cause != causes.CORRECT
-        ]
+        found = list(zip((task.id for task in tasks), self.pool.run(tasks), strict=True))
+        bad = [(prompt_id, outcome) for prompt_id, outcome in found if outcome.cause != causes.CORRECT]
         if bad:
             prompt_id, outcome = bad[0]
             if own:
@@ -134,6 +131,7 @@ class PoolVerifier:
                 )
             others = f" ({len(bad) - 1} other prompts too)" if len(bad) > 1 else ""
             raise GoldError(f"prompt {prompt_id!r}: {outcome.detail or outcome.cause}{others}")
+        return [] if own else [prompt_id for prompt_id, outcome in found if outcome.detail]
 
     def close(self) -> None:
         """End all workers. Closing twice is harmless."""
@@ -196,6 +194,17 @@ def make_verifier(
         errors=errors,
         answer=answer,
         answer_name=answer_name,
+    )
+
+
+def text_only_note(ids: Sequence[str], total: int) -> str | None:
+    """What to tell of golds that only the same text equals, as `check` returns them; None if there are none."""
+    if not ids:
+        return None
+    shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+    return (
+        f"data: {len(ids)} of {total} gold answers are words or are not read as mathematics; only the same text is "
+        f"right for them ({shown})"
     )
 
 
