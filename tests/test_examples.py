@@ -24,7 +24,7 @@ def test_robust_loop_raises_the_worst_group(tmp_path):
 
 
 def test_the_readme_shows_the_example_s_calls():
-    readme = (EXAMPLES.parent / "README.md").read_text()
+    readme = "".join((EXAMPLES.parent / page).read_text() for page in ("README.md", "docs/quickstart.md"))
     calls = ("controller.plan(", "controller.observe(", "gdro.group_advantages(", "GDROTrainer(", "trainer_mode=gdro")
     for call in calls:
         assert call in readme

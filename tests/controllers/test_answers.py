@@ -102,7 +102,7 @@ def test_whole_numbers_of_any_kind_are_right():
 def test_what_is_no_plan_and_no_feedback_is_told():
     controller = gdro.make_controller("uniform")
     plan = controller.plan(IDS)
-    with pytest.raises(gdro.PlanError, match=r"cancel takes the Plan that plan\(\) gave, not a list"):
+    with pytest.raises(gdro.PlanError, match=r"cancel and amend take the Plan that plan\(\) gave, not a list"):
         controller.cancel(IDS)
     with pytest.raises(gdro.OptionError, match=r"feedback is a Plan; give what Controller\.observe answered"):
         gdro.group_advantages([[0, 1], [1, 1]], feedback=plan)

@@ -230,8 +230,9 @@ def test_a_posterior_baseline_goes_with_every_scale(tmp_path):
     found = {}
 
     class Spy(GDROTrainer):
-        def _weigh(self, output, by_function, rewards, groups, mine, answer, plan):
-            super()._weigh(output, by_function, rewards, groups, mine, answer, plan)
+        def _weigh(self, output, batch, scored, answer, plan):
+            super()._weigh(output, batch, scored, answer, plan)
+            rewards, groups = scored.rewards, scored.groups
             feedback, scale = answer.feedback, self.args.scale_rewards
             centred = rewards - feedback.baselines[groups]
             spread = {"group": feedback.deviations[groups], "none": 1.0, "batch": rewards.std(ddof=1) + 1e-4}

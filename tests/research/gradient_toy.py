@@ -41,7 +41,7 @@ class ToySetting:
         self.rates = np.array(rates)
         self.config = load_config(None, [])
         self.policy = SimpleNamespace(model=ToyModel(rates))
-        self.prompts = [Prompt(id=f"p{i}", source="toy", messages="?", answer="1") for i in range(len(rates))]
+        self.prompts = [Prompt(id=f"p{i}", data_source="toy", messages="?", answer="1") for i in range(len(rates))]
         self.encoded = [[i] for i in range(len(rates))]
         self.ids = tuple(prompt.id for prompt in self.prompts)
 

@@ -169,7 +169,7 @@ def test_places_that_cannot_be_written_to(capsys, tmp_path):
     assert "is a file; give a folder" in _refused(capsys, "train", *_sets(f"output_dir={file}"))
     assert "look at that path" in _refused(capsys, "train", *_sets(f"output_dir={file}/run"))
     assert "look at that path" in _refused(capsys, "simulate", "uniform", "--steps", "2", "--output", str(file))
-    assert "is a file; choose another" in _refused(capsys, "compare", "confirm_first", "--output", str(file))
+    assert "is a file; choose another" in _refused(capsys, "compare", "first_mixture", "--output", str(file))
 
 
 def test_what_is_no_plan_of_a_comparison(capsys, tmp_path):
@@ -178,4 +178,4 @@ def test_what_is_no_plan_of_a_comparison(capsys, tmp_path):
     empty = tmp_path / "empty.yaml"
     empty.touch()
     assert "seeds: missing" in _refused(capsys, "compare", str(empty))
-    assert "--seeds -1: " in _refused(capsys, "compare", "confirm_first", "--check", "--seeds", "-1")
+    assert "--seeds -1: " in _refused(capsys, "compare", "first_mixture", "--check", "--seeds", "-1")

@@ -11,7 +11,7 @@ PROMPTS, STEPS, BATCH = 40, 30, 8
 
 
 def _controller(name):
-    return gdro.make_controller(name, bins=4, mean_rollouts=4, min_rollouts=2, max_rollouts=8, seed=3)
+    return gdro.make_controller(name, estimator={"bins": 4}, mean_rollouts=4, min_rollouts=2, max_rollouts=8, seed=3)
 
 
 def _rewards(step, plan):
