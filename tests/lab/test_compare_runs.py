@@ -24,7 +24,8 @@ overrides:
   max_steps: 3
   prompts_per_step: 16
   data: {size: 32, heldout_size: 32}
-  evaluation: {every: 1, samples: 4}
+  eval_steps: 1
+  evaluation: {num_generations: 4}
   save_steps: 1
 methods:
   uniform: {controller: uniform}
