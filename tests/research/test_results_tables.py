@@ -40,7 +40,7 @@ def test_runs_of_other_settings_are_not_pooled(monkeypatch):
     def other(folder):
         settings = kept(folder)
         if folder.name == "two_rollouts":
-            settings["paced"][90] |= {"learning_rate": 1.0}
+            settings["paced"][90] |= {"optimisation.learning_rate": 1.0}  # in the words of its day
         return settings
 
     results_tables.pooled.cache_clear()

@@ -1,7 +1,7 @@
 """`gdro compare`: methods x seeds on real training, side by side, with one table, one figure and one page.
 
     gdro compare first_mixture                  # a plan of the package -> runs/compare-first_mixture
-    gdro compare first_mixture --methods uniform live --seeds 0 1 --set max_steps=120 --output runs/small
+    gdro compare first_mixture --methods uniform gdro --seeds 0 1 --set max_steps=120 --output runs/small
     gdro compare my.yaml --check                # what would run; trains nothing
     gdro compare RUNS                           # RUNS, e.g. runs/compare-my: go on with what is missing
     gdro compare RUNS --retry                   # and try again what failed
