@@ -180,11 +180,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+LENGTHS = ("max_prompt_length", "max_completion_length")
+
+
 def _differences(old: TrainConfig, new: TrainConfig) -> Iterator[str]:
     """Settings that differ, but for those that leave the result as it is."""
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    follows = {key for key in LENGTHS if after.get(key) is None}  # a run writes down what its model leaves room for
     for key in before.keys() | after.keys():
-        if key not in ("output_dir", "verifier.workers", "report_to") and before.get(key) != after.get(key):
+        ignored = key in ("output_dir", "verifier.workers", "report_to") or key in follows
+        if not ignored and before.get(key) != after.get(key):
             yield f"{key} {before.get(key)!r}, planned {after.get(key)!r}"
 
 
