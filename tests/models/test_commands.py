@@ -73,3 +73,36 @@ def test_a_model_that_cannot_be_used_is_one_line_everywhere_and_nothing_is_made(
         assert said[0].startswith("gdro: ")
         assert str(name) in said[0]
     assert sorted(settings.iterdir()) == before
+
+
+def test_greedy_evaluation_is_the_same_for_every_seed(settings, plain_file, capsys):
+    model, recipe, figures = str(plain_file), str(settings / "run.yaml"), []
+    for seed in (1, 2):
+        output = settings / f"{seed}.json"
+        assert main(["evaluate", model, recipe, "--greedy", *_sets(f"seed={seed}"), "--output", str(output)]) == 0
+        figures.append(json.loads(output.read_text()))
+        del figures[-1]["seconds"]
+    assert figures[0] == figures[1]
+    assert figures[0]["k"] == 1
+    assert main(["evaluate", model, recipe, *_sets("evaluation.temperature=0")]) == 2
+    assert "evaluation.num_generations" in capsys.readouterr().err
+
+
+def test_a_run_in_half_precision_evaluates_as_the_command_does(settings, plain_file, capsys):
+    """The untrained and the trained model, within the run and from their folders: the same arithmetic, the same
+    answers."""
+    run, recipe = settings / "run", str(settings / "run.yaml")
+    half = _sets("dtype=bfloat16", f"model={plain_file}", "evaluation.num_generations=8", "learning_rate=0.01")
+    reward = settings / "reward.py"
+    reward.write_text("def spaces(completions, prompts):\n    return [float(' ' in c) for c in completions]\n")
+    own = _sets("verifier.kind=python", f"verifier.function={reward}:spaces", f"output_dir={run}")
+    assert main(["train", recipe, *half, *own]) == 0
+    assert main(["evaluate", str(plain_file), str(run / "config.yaml"), "--output", str(settings / "base.json")]) == 0
+    assert main(["evaluate", str(run), "--output", str(settings / "trained.json")]) == 0
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    within = [event for event in events if event["event"] == "evaluation"]
+    for name, event in zip(("base", "trained"), within, strict=True):
+        outside = json.loads((settings / f"{name}.json").read_text())
+        assert outside["by_source"] == event["by_source"]
+    assert 0 < within[0]["mean_at_k"]["value"] < 1
+    assert within[0]["mean_at_k"] != within[1]["mean_at_k"]
