@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 
 from gdro.config.data import DATA_KINDS
@@ -91,6 +92,13 @@ def controllers() -> Iterator[tuple[str, str, str]]:
         yield name, controller_meaning(name), ", ".join(f"{key}={value}" for key, value in options.items())
 
 
+def objectives() -> Iterator[tuple[str, str, str]]:
+    """Each objective's name, the first line of its documentation, and its options with their defaults."""
+    for name, options in import_module("gdro.objectives.registry").OBJECTIVES.items():
+        meaning = options.__doc__.partition("\n")[0]
+        yield name, meaning, ", ".join(f"{option.name}={option.default}" for option in fields(options))
+
+
 def tables() -> str:
     """All keys as tables in Markdown: docs/configuration.md below its introduction."""
     lines = [""]
@@ -102,6 +110,8 @@ def tables() -> str:
         lines.append("")
     lines += ["## Controllers\n", "| controller | what it is | its options, with their defaults |", "|---|---|---|"]
     lines += [f"| `{name}` | {meaning} | {options} |" for name, meaning, options in controllers()]
+    lines += ["", "## Objectives\n", "| objective | what it is | its options, with their defaults |", "|---|---|---|"]
+    lines += [f"| `{name}` | {meaning} | {options} |" for name, meaning, options in objectives()]
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gdro.config.explain import Problem
+from gdro.config.objectives import GROUP_LOSSES, broken_by_objective
 from gdro.controllers.controller import Controller
 from gdro.controllers.registry import SLOTS, controller_options, make_controller
 from gdro.core.errors import OptionError
@@ -110,6 +111,7 @@ def _broken(config: TrainConfig) -> Iterator[Broken]:
     if sampling.rounds == "reinforce_ada" and config.advantage != "grpo":
         what = "must be grpo with generation.rounds reinforce_ada, which has a mean and a spread of all its rounds"
         yield ("advantage", "generation.rounds"), what
+    yield from broken_by_objective(config)
     low, mean, high = config.min_rollouts, config.num_generations, config.max_rollouts
     if (low or 1) <= mean <= (high or mean):
         yield from _broken_by_controller(config)
@@ -134,6 +136,9 @@ def _broken_by_controller(config: TrainConfig) -> Iterator[Broken]:
             "to group"
         )
         yield ("advantage", "controller"), what
+    if controller.needs_losses and config.objective.name in GROUP_LOSSES:
+        what = f"needs surrogate losses, which objective {config.objective.name} does not have; name another of the two"
+        yield ("controller", "objective"), what
     try:
         candidate_factor(controller, config.candidates)
     except OptionError as error:

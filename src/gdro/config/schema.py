@@ -38,6 +38,7 @@ from gdro.config.base import (
 )
 from gdro.config.data import DataConfig, ReasoningGymData, kind_of
 from gdro.config.explain import config_error, problems_of
+from gdro.config.objectives import objective_defaults
 from gdro.config.rules import controller_defaults, problems_between, without
 from gdro.config.source import Source
 from gdro.config.yaml_text import dump_yaml
@@ -60,6 +61,22 @@ class ControllerConfig(Section):
     @property
     def options(self) -> dict[str, Any]:
         """Its own options by name; the parts of a composition."""
+        return dict(self.model_extra or {})
+
+
+class ObjectiveConfig(Section):
+    """What an update maximises, its own options beside its name; `objective: disco` is short for `{name: disco}`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    name: Literal["grpo", "dppo", "cppo", "dagrpo", "disco", "direct_reward"] = "grpo"
+    """The clipped loss on the controller's advantages; the same with rollouts pruned (dppo, cppo) or masked
+    and solutions learned from (dagrpo); or a loss of its own: see docs/objectives.md."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its own options by name."""
         return dict(self.model_extra or {})
 
 
@@ -236,6 +253,8 @@ class TrainConfig(Section):
     """How completions are scored."""
     controller: ControllerConfig = ControllerConfig()
     """What plans rollouts and weights."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    """What an update maximises."""
     generation: GenerationConfig = GenerationConfig()
     """How training rollouts are generated."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -286,6 +305,7 @@ class TrainConfig(Section):
         follows: dict[str, Any] = {}
         if self.verifier.kind == "auto":
             follows["verifier"] = self.verifier.model_copy(update={"kind": kind})
+        follows["objective"] = ObjectiveConfig(**objective_defaults(self.objective.model_dump()))
         follows["controller"] = ControllerConfig(**controller_defaults(self.controller.model_dump()))
         self.__dict__.update(follows)  # it is frozen only for those who use it
         return self

@@ -11,7 +11,9 @@ from gdro.config.data import kind_of
 from gdro.config.yaml_text import KeyPath, parse_yaml
 
 ABSENT = object()
-TAGS = (("data", "kind"), ("controller", "name"))
+NAMED = ("controller", "objective")
+"""Sections that a name alone is short for."""
+TAGS = (("data", "kind"), *((section, "name") for section in NAMED))
 """Keys on which the others of their section depend."""
 
 
@@ -23,10 +25,11 @@ class Source:
     places: dict[KeyPath, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(name := self.values.get("controller"), str):
-            self.values = self.values | {"controller": {"name": name}}
-            if ("controller",) in self.places:
-                self.places[("controller", "name")] = self.places[("controller",)]
+        for key in NAMED:
+            if isinstance(name := self.values.get(key), str):
+                self.values = self.values | {key: {"name": name}}
+                if (key,) in self.places:
+                    self.places[(key, "name")] = self.places[(key,)]
 
     def value(self, path: str) -> Any:
         """The value of a full key; ABSENT where none was given."""
@@ -90,7 +93,7 @@ def _merged(old: Any, new: Any, path: KeyPath) -> Any:
 
 def _starts_over(path: KeyPath, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a section replaces the one below it as a whole."""
-    if path == ("controller",):  # named, it has its own defaults: a method means the same over every recipe
+    if len(path) == 1 and path[0] in NAMED:  # named, it has its own defaults: a method means the same over every recipe
         return "name" in new
     return path == ("data",) and ("kind" in new or "path" in new) and kind_of(new) not in (None, kind_of(old))
 

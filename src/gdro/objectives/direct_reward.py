@@ -25,7 +25,7 @@ from gdro.objectives.rows import Groups, check_rows
 
 @dataclass(frozen=True, slots=True)
 class DirectReward:
-    """The options of the loss, and its two halves for `gdro.objectives.batchwise`.
+    """Preferences of a group by its rewards, against the policy that sampled or a reference.
 
     Attributes:
         beta: weight of the log-ratio to the reference in nats, > 0. .1 is DPO's custom.

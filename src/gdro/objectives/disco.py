@@ -36,7 +36,7 @@ DEFAULT_TAU = {"logL": 10.0, "Lratio": 1.0}
 
 @dataclass(frozen=True, slots=True)
 class DisCO:
-    """The options of DisCO, and its two halves for `gdro.objectives.batchwise`.
+    """DisCO: right answers above wrong ones, each question alike, inside a trust region.
 
     Attributes:
         score: `logL`, the mean log-probability of a rollout's tokens, or `Lratio`, their mean

@@ -40,7 +40,7 @@ _START = prompt_key("gdro/pruning/start")
 
 @dataclass(frozen=True, slots=True)
 class DPPO(RowRule):
-    """Prune rollouts of small |A| before the update.
+    """Prune rollouts of small absolute advantage before the update, at random and without bias.
 
     Attributes:
         prune: P of a live rollout whose |A| is below the mean |A| of the live ones, in [0, .9].
@@ -77,7 +77,7 @@ class DPPO(RowRule):
 
 @dataclass(frozen=True, slots=True)
 class CPPO(RowRule):
-    """Keep each prompt's rollouts of largest |A|, uncorrected.
+    """Keep each prompt's rollouts of largest absolute advantage, uncorrected.
 
     Attributes:
         prune: share of each prompt's rollouts to leave out, rounded down, in [0, .9].

@@ -179,7 +179,7 @@ class Run:
             model=self.policy.model,
             args=trainer_args(self.config, self.folder),
             reward_funcs=self.reward,
-            train_dataset=training_set(self.prompts.train),
+            train_dataset=training_set(self.prompts.train, self.config.objective.options.get("anchors")),
             processing_class=self.policy.tokenizer,
             controller=self.controller,
             on_step=self.on_step,

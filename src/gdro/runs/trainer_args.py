@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -33,6 +34,8 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         gradient_accumulation_steps=accumulation,
         steps_per_generation=accumulation,
         num_generations=config.num_generations,
+        objective=config.objective.name,
+        objective_options=config.objective.options,
         candidates=config.candidates,
         rounds=sampling.rounds,
         rounds_within_budget=sampling.rounds_within_budget,
@@ -73,14 +76,23 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
     )
 
 
-def training_set(prompts: Sequence[Prompt]) -> Dataset:
-    """The engine's data set: the stable id and the prompt; everything else is looked up by id."""
-    return Dataset.from_list(
-        [
-            {"id": p.id, "prompt": p.messages if isinstance(p.messages, str) else [dict(m) for m in p.messages]}
-            for p in prompts
-        ]
-    )
+def training_set(prompts: Sequence[Prompt], anchors: str | None = None) -> Dataset:
+    """The engine's data set: the stable id and the prompt; everything else is looked up by id.
+
+    Args:
+        anchors: `answer` or a name in the prompts' metadata, for an objective that learns from
+            solutions: a further column of that name.
+    """
+    return Dataset.from_list([_row(prompt, anchors) for prompt in prompts])
+
+
+def _row(prompt: Prompt, anchors: str | None) -> dict[str, Any]:
+    messages = prompt.messages
+    row = {"id": prompt.id, "prompt": messages if isinstance(messages, str) else [dict(turn) for turn in messages]}
+    if anchors is not None:
+        solution = prompt.answer if anchors == "answer" else prompt.metadata.get(anchors)
+        row[anchors] = "" if solution is None else str(solution)
+    return row
 
 
 def lora(config: TrainConfig) -> LoraConfig | None:

@@ -14,6 +14,9 @@ from gdro.engines.trl.checkpoint import Place
 
 Record = dict[str, Any]
 
+OBJECTIVE = "gdro/objective/"
+"""What the names of an objective's metrics start with in TRL's logs."""
+
 
 class Stopwatch:
     """Seconds by phase since the last reading: `generate`, `score`, and the whole `step`."""
@@ -42,7 +45,9 @@ class Stopwatch:
 def step_record(
     logs: Mapping[str, Any], state: TrainerState, place: Place, seconds: Mapping[str, float], controller: Metrics
 ) -> Record:
-    """The record of a step, from TRL's logs of it; a quantity TRL did not log is None."""
+    """The record of a step, from TRL's logs of it; a quantity TRL did not log is None. An objective
+    that reports something has it under `objective`."""
+    told = {key.removeprefix(OBJECTIVE): value for key, value in logs.items() if key.startswith(OBJECTIVE)}
     return {
         "step": state.global_step,
         "epoch": state.epoch,
@@ -58,4 +63,4 @@ def step_record(
         "tokens_total": place.tokens_total,
         "seconds": dict(seconds),
         "controller": dict(controller),
-    }
+    } | ({"objective": told} if told else {})
