@@ -199,10 +199,11 @@ def test_every_name_that_errors_give_is_a_setting() -> None:
 
 
 def test_a_controllers_own_baseline_replaces_grpos_advantages_and_no_others() -> None:
-    with pytest.raises(ConfigError, match=r"^advantage = 'dr_grpo' .*with live_gdro's own baseline"):
-        load_config(overrides=["advantage=dr_grpo"])
-    kept = load_config(overrides=["advantage=dr_grpo", "controller.baseline=group"])
-    assert kept.advantage == "dr_grpo"
+    with pytest.raises(ConfigError, match=r"^advantage = 'rloo' .*does not go with the advantage 'rloo'; set adv"):
+        load_config(overrides=["advantage=rloo"])
+    kept = load_config(overrides=["advantage=rloo", "controller.baseline=group"])
+    assert kept.advantage == "rloo"
+    assert controller_of(load_config(overrides=["advantage=dr_grpo"])).sets_baselines
 
 
 def test_weights_that_correct_for_the_advantage_are_told_which_it_is() -> None:

@@ -11,13 +11,12 @@ from gdro.config.objectives import GROUP_LOSSES, broken_by_objective
 from gdro.controllers.controller import Controller
 from gdro.controllers.registry import SLOTS, controller_options, make_controller
 from gdro.core.errors import OptionError
-from gdro.engines.candidates import candidate_factor
+from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, refusals
 from gdro.engines.interface import leaves_choice
 
 if TYPE_CHECKING:
     from gdro.config.schema import TrainConfig
 
-DEFAULT_CONTROLLER = "prompt_gdro"
 OF_RUN = {
     "mean_rollouts": "num_generations",
     "min_rollouts": "min_rollouts",
@@ -130,22 +129,26 @@ def _broken_by_controller(config: TrainConfig) -> Iterator[Broken]:
         return
     for key in config.controller.options.keys() & OF_RUN.keys():
         yield (f"controller.{key}", "controller"), f"belongs to the run; set {OF_RUN[key]} at the top level"
-    if controller.sets_baselines and config.advantage != "grpo":
-        what = (
-            f"does not go with {controller.name}'s own baseline and spread; set it to grpo, or controller.baseline "
-            "to group"
-        )
-        yield ("advantage", "controller"), what
     if controller.needs_losses and config.objective.name in GROUP_LOSSES:
         what = f"needs surrogate losses, which objective {config.objective.name} does not have; name another of the two"
         yield ("controller", "objective"), what
-    try:
-        candidate_factor(controller, config.candidates)
-    except OptionError as error:
-        yield ("candidates", "controller"), str(error)
+    for subject, what in refusals(controller, _engine(config), config.candidates):
+        yield ("candidates" if subject == "candidates" else "advantage", "controller"), what
     if config.generation.rounds is not None and not leaves_choice(controller):
         what = "takes the place of a controller's choice; set controller: uniform"
         yield ("generation.rounds", "controller"), what
+
+
+def _engine(config: TrainConfig) -> EngineTraits:
+    """The engine as this run sets it up."""
+    return EngineTraits(
+        name="gdro train",
+        mean_rollouts=config.num_generations,
+        mean_setting="num_generations",
+        advantage=config.advantage,
+        ddof=config.advantage_ddof,
+        advantage_hint="advantage: grpo",
+    )
 
 
 def _faults(config: TrainConfig) -> list[tuple[str, str]]:

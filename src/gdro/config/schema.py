@@ -56,7 +56,7 @@ class ControllerConfig(Section):
 
     name: PathText | None = None
     """Which controller plans rollouts and weights, see below: plain GRPO is `uniform`; one of your own is
-    `path/to/file.py:Class`; null is prompt_gdro, or a composition of the parts that are named."""
+    `path/to/file.py:Class`; null is live_gdro, or a composition of the parts that are named."""
 
     @property
     def options(self) -> dict[str, Any]:

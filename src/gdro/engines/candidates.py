@@ -139,7 +139,7 @@ def candidate_factor(controller: Controller, factor: int | None) -> int | None:
         if factor not in (None, 1):
             raise OptionError(
                 f"candidates={factor}: controller {controller.name!r} does not select prompts; leave "
-                "candidates out, or take a controller that selects (see docs/peers.md)"
+                "candidates out, or take a controller that selects (docs/controllers.md)"
             )
         return None
     factor = controller.pool_factor if factor is None else factor

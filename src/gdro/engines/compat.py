@@ -6,7 +6,7 @@ engine's own settings alone (verl's filters, slime's sampling flags ...) stays w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,41 +97,58 @@ def check_engine(controller: Controller, traits: EngineTraits, candidates: int |
         OptionError: says what does not go together, and what to do.
     """
     require_controller(controller)
+    for _, message in refusals(controller, traits, candidates):
+        raise OptionError(message)
+
+
+def refusals(controller: Controller, traits: EngineTraits, candidates: int | None = None) -> Iterator[tuple[str, str]]:
+    """All that does not go together: about what (mean_rollouts, min_rollouts, losses, advantage or
+    candidates), and what to do."""
     who = f"controller {controller.name!r}"
     if controller.mean_rollouts != traits.mean_rollouts:
-        raise OptionError(
+        yield (
+            "mean_rollouts",
             f"{who} plans {controller.mean_rollouts} rollouts a prompt on average, "
-            f"{traits.mean_setting} is {traits.mean_rollouts}; make them equal"
+            f"{traits.mean_setting} is {traits.mean_rollouts}; make them equal",
         )
     if controller.min_rollouts < traits.least_rollouts:
-        raise OptionError(
+        yield (
+            "min_rollouts",
             f"min_rollouts={controller.min_rollouts} of {who} must be at least "
-            f"{traits.least_rollouts} in {traits.name}: {traits.least_reason}"
+            f"{traits.least_rollouts} in {traits.name}: {traits.least_reason}",
         )
     if controller.needs_losses and traits.no_losses is not None:
-        raise OptionError(
+        yield (
+            "losses",
             f"{who} needs each prompt's loss, and {traits.no_losses}; choose signal='failure' and "
-            "utility='variance', or another controller"
+            "utility='variance', or another controller",
         )
-    if controller.sets_baselines:
-        _check_baselines(who, traits)
-    check_run(controller, _facts(traits))
-    if candidate_factor(controller, candidates) is not None and traits.no_choice is not None:
-        raise OptionError(f"{who} chooses the prompts, and {traits.no_choice}; take a controller that does not")
-
-
-def _check_baselines(who: str, traits: EngineTraits) -> None:
-    """Raise where a controller's own baseline cannot stand for the group's mean."""
-    if traits.no_baselines is not None:
-        raise OptionError(
+    if controller.sets_baselines and traits.no_baselines is not None:
+        yield (
+            "advantage",
             f"{who} compares rewards with a baseline of its own, and {traits.no_baselines}; set its "
-            "option baseline='group'"
+            "option baseline='group'",
         )
-    if traits.advantage not in WITH_BASELINE:
-        raise OptionError(
+    elif controller.sets_baselines and traits.advantage not in WITH_BASELINE:
+        yield (
+            "advantage",
             f"{who} compares rewards with a baseline of its own, which does not go with the "
             f"advantage {traits.advantage!r}; set {traits.advantage_hint}, or its option "
-            "baseline='group'"
+            "baseline='group'",
+        )
+    try:
+        check_run(controller, _facts(traits))
+    except OptionError as error:
+        yield "advantage", str(error)
+    try:
+        chooses = candidate_factor(controller, candidates) is not None
+    except OptionError as error:
+        yield "candidates", str(error)
+        return
+    if chooses and traits.no_choice is not None:
+        yield (
+            "candidates",
+            f"{who} chooses the prompts, and {traits.no_choice}; take a controller that does not",
         )
 
 
@@ -140,13 +157,3 @@ def _facts(traits: EngineTraits) -> dict[str, Any]:
     none has to agree."""
     facts: dict[str, Any] = {"advantage": traits.corrected}
     return facts | {"ddof": traits.ddof} if traits.corrected == "grpo" else facts
-
-
-def check_told(controller: object, kind: str, ddof: int) -> None:
-    """Raise an OptionError where a controller corrects for another advantage than the engine's.
-
-    Args:
-        kind: grpo, dr_grpo or rloo, as the engine computes it.
-        ddof: of the engine's standard deviation; of no meaning without `grpo`.
-    """
-    check_run(controller, {"advantage": kind} | ({"ddof": ddof} if kind == "grpo" else {}))

@@ -97,7 +97,7 @@ def require_controller(given: object) -> None:
     if missing := [name for name in MEMBERS if not hasattr(given, name)]:
         raise OptionError(
             f"{type(given).__name__} is no controller, it lacks {', '.join(missing)}; derive it from "
-            "gdro.Controller (docs/own_controller.md)"
+            "gdro.Controller (docs/extending.md)"
         )
 
 
