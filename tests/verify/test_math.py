@@ -14,6 +14,7 @@ from math_verify import parse, verify
 from ordinary import ORDINARY, WORDINGS, generated
 
 from gdro.verify import GoldError, ScorerSpec, Task, causes
+from gdro.verify.answers.dress import undress
 from gdro.verify.math import check_gold
 from gdro.verify.scorers import load_scorer
 
@@ -268,4 +269,28 @@ def test_ordinary_golds_are_good_and_words_are_told() -> None:
     told = {gold for gold, _, _ in ORDINARY if check_gold(gold)}
     assert told == {r"\text{east}", "yes"}
     assert check_gold(r"\int_0^1 x dx") == ""
-    assert check_gold(r"5\text{ to }3") != ""
+    assert check_gold(r"\triangle ABC") != ""
+
+
+_FRAGMENTS = (
+    r"\frac { } 1 2 x ^ _ ( ) [ ] \{ \} , ; = < \le \text{ cm and or \pm \sqrt ! % | \cup - + * / . : \circ "
+    r"\begin{cases} \end{cases} \\ & \pmod \in \mathbb{R} e i f ' \sin \log \sum_{k=1}^{3} \binom \infty $ 3E5 "
+    r"1,234 ½ ² √ 答案 个 not is \left( \right) \overline A AB \boxed{ \approx \equiv \color{red} ** ` \dot "
+    r"\mathrm{ \over 0.\overline{3} ..."
+)
+FRAGMENTS = st.lists(st.sampled_from(_FRAGMENTS.split()), max_size=22)
+
+
+@settings(max_examples=300, deadline=None)
+@given(FRAGMENTS, FRAGMENTS, st.booleans())
+def test_no_text_makes_reading_or_comparing_raise(pieces: list[str], others: list[str], blanks: bool) -> None:
+    text, other = (" " if blanks else "").join(pieces), "".join(others)
+    for completion in (text, rf"\boxed{{{text}}}", f"<answer>{text}</answer>", f"The answer is {text}."):
+        assert score(Task("p", completion, other or "3")).score in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_undressing_twice_changes_nothing(seed: int) -> None:
+    for case in CASES[seed::3]:
+        plain = undress(case["gold"])
+        assert undress(plain) == plain

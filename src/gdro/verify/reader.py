@@ -20,8 +20,9 @@ Rule = Literal["whole", "last_number", "last_box", "last_answer_tag"]
 RULES: tuple[str, ...] = get_args(Rule)
 
 _THINKING = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])[ \t\n]*")
+_TAG = re.compile(r"<(/?)(?:final_?)?answer>", re.IGNORECASE)
+_BOX = re.compile(r"(?:\\(?:boxed|fbox)|\x08oxed|(?<![a-zA-Z\\])boxed(?=\{))(?![a-zA-Z])[ \t\n]*")
+"""`\x08oxed` is what a string without escapes makes of `\boxed`."""
 _SHORT_BOX = re.compile(r"-?\d+(?:\.\d+)?")
 _NUMBER = re.compile(
     r"(?:(?<![\w)\]}])[-\u2212])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?:\.\d+)?(?:[eE][-+]?\d+)?(?:/\d+)?"

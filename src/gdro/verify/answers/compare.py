@@ -26,9 +26,12 @@ from gdro.verify.answers.forms import (
 )
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.relations import same_relations, stated, states_of
+from gdro.verify.answers.units import factors
 from gdro.verify.answers.values import as_quantity, same_node, same_quantity
 
 _CLOCK = re.compile(r"\d{1,2}:[0-5]\d")
+_CHOICES = re.compile(r"(?=[a-h]{2,8}$)a?b?c?d?e?f?g?h?")
+"""Letters of several choices in one word, `ABD`."""
 _POINT = frozenset({"(", "[", "\\langle"})
 
 
@@ -54,6 +57,9 @@ def same(gold: Form, answer: Form) -> bool:
         return same_relations(gold, answer, same) if isinstance(gold, Relation) else stated(answer, gold, same)
     if isinstance(gold, Relation):
         return any(same(value, answer) for value in states_of(gold))
+    if isinstance(gold, Words) and isinstance(answer, Group) and _CHOICES.fullmatch(gold.text):
+        letters = [part.text for part in answer.parts if isinstance(part, Words)]
+        return len(letters) == len(answer.parts) and "".join(sorted(letters)) == gold.text
     if isinstance(gold, Group | Table) or isinstance(answer, Group | Table):
         return _same_groups(gold, answer)
     return _same_single(gold, answer)
@@ -256,8 +262,8 @@ def _leaves(node: Node) -> str:
 def _same_ratio(gold: Form, answer: Form) -> bool:
     """In proportion; times of the day only if they are the same."""
     if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-        clocks = [_CLOCK.fullmatch(":".join(one.texts)) is not None or one.unit.known for one in (gold, answer)]
-        halves = not (gold.unit.known and answer.unit.known) or gold.unit == answer.unit
+        clocks = [_CLOCK.fullmatch(":".join(one.texts)) is not None or one.unit.qualifiers for one in (gold, answer)]
+        halves = bool(factors(gold.unit, answer.unit))
         if all(clocks):
             return halves and _in_order(gold.parts, answer.parts)
         return (
@@ -271,7 +277,7 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     assert isinstance(ratio, Ratio)
     value = as_quantity(other)
-    if value is None or len(ratio.parts) != 2 or ratio.unit.known:
+    if value is None or len(ratio.parts) != 2 or ratio.unit.qualifiers:
         return False
     return same_node(_product(ratio.parts[0]), Node("multiply", (value.node, _product(ratio.parts[1]))))
 

@@ -42,10 +42,11 @@ _E_NOTATION = re.compile(
     r"(?<=[\d.])\s*\\(?:text|mathrm|operatorname|mathbf|mathit)\s*\{\s*[eE]\s*(?P<in>[-+]?\d*)\s*\}\s*"
     r"\{?(?P<out>[-+]?\d+)?\}?"
 )
+_TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
 _E_BRACES = re.compile(r"(?<=\d)([eE])\s*\{\s*([-+]?\d+)\s*\}")
 _MATH_ON_OFF = re.compile(r"\$\$|(?<!\\)\\[\[\]()]")
 _MARKUP = re.compile(
-    r"\*\*|__|`+|==(?=\S[^=]*==)|</?(?:b|i|u|em|strong|code|span|p|div|br|mark|tt|sub|sup|center|font|answer)"
+    r"(?<![\w)\]}])\*\*|\*\*(?![\w(\\{])|(?<!\w)__|__(?!\w)|`+|==(?=\S[^=]*==)|</?(?:b|i|u|em|strong|code|span|p|div|br|mark|tt|sub|sup|center|font|answer)"
     r"(?:\s[^<>]{0,200})?/?>",
     re.IGNORECASE,
 )
@@ -66,7 +67,10 @@ _ALIASES = (
     (re.compile(r"\\(?:percent|textpercent)(?![a-zA-Z])"), r"\\%"),
     (re.compile(r"\\(?:degree|degrees|textdegree|deg(?=\s*(?:$|[CF])))(?![a-zA-Z])"), r"^{\\circ}"),
     (re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1\\text{\2}"),
-    (re.compile(r"\\(?:eqref|nonumber|notag|hline)(?![a-zA-Z])"), ""),
+    (
+        re.compile(r"\\(?:eqref|nonumber|notag|hline|checkmark|blacksquare|square|Box|qed|QED)(?![a-zA-Z])|[✓✔✅□■∎]"),
+        "",
+    ),
     (re.compile(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
     (re.compile(r"\\(?:rbrace)(?![a-zA-Z])"), r"\\}"),
     (re.compile(r"\\(?:lbrack)(?![a-zA-Z])"), "["),
@@ -126,6 +130,7 @@ def _listed(text: str) -> str:
 def _numbers(text: str) -> str:
     """Thousands separators as commas, e-notation without fonts and braces."""
     text = _DECIMAL_COMMA.sub(".", _THOUSANDS.sub(",", text))
+    text = _TIMES_TEN.sub(r"\\times ", text)
     text = _E_NOTATION.sub(lambda e: f"e{e['in'] or e['out']}" if (e["in"] or e["out"]) else e[0], text)
     return _E_BRACES.sub(r"\1\2", text)
 

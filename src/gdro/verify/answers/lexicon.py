@@ -69,11 +69,26 @@ mass length^2 time^-3 current^-2: Ω ohm ohms = 1; kΩ = 1000
 current: A amp amps ampere amperes = 1; mA = 1/1000
 current time: C coulomb coulombs = 1
 amount: mol mole moles = 1; mmol = 1/1000
-morning: am a.m. AM A.M. a.m A.M = 1
-evening: pm p.m. PM P.M. p.m P.M = 1
 """
 )
 """Unit -> what it measures. A letter of several meanings has its most common one; 'pound' is no currency here."""
+_CLASSES = """
+half of the day: am a.m. a.m; pm p.m. p.m; 上午; 下午
+month: january jan; february feb; march mar; april apr; may; june jun; july jul; august aug; september sep sept
+month: october oct; november nov; december dec
+weekday: monday; tuesday; wednesday; thursday; friday; saturday; sunday
+era: bc bce; ad ce
+direction: north northward; south southward; east eastward; west westward; northeast; northwest; southeast; southwest
+way: up upward upwards; down downward downwards; left; right; forward; backward
+sex: boys men male; girls women female
+"""
+QUALIFIERS = {
+    name: (line.partition(":")[0], names.split()[0])
+    for line in _CLASSES.strip().splitlines()
+    for names in line.partition(":")[2].split(";")
+    for name in names.split()
+}
+"""Words that tell values of one kind apart -> (kind, word). Two different ones of a kind are two values."""
 SCALES = {
     "percent": Fraction(1, 100),
     "percentage": Fraction(1, 100),
@@ -98,7 +113,7 @@ def _words(text: str, separator: str | None = None) -> frozenset[str]:
     return frozenset(text.split(separator))
 
 
-UNITS = frozenset(MEASURES) | frozenset(SCALES) | _words("sq cu pts pt units unit th")
+UNITS = frozenset(MEASURES) | frozenset(SCALES) | _words("am pm AM PM sq cu pts pt units unit th")
 BARE_UNITS = _words(
     "cm km kg mm ft mL ml lb lbs oz hr hrs min mins sec secs mph kmh kph kmph mg kWh kJ kW kN kPa Hz mol cms kgs yrs "
     "gal rpm cal kcal USD EUR GBP AM PM pts sq cu percent pct °C °F"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 from gdro.verify.answers.conditions import holds_for, is_condition
@@ -29,7 +28,7 @@ from gdro.verify.answers.forms import (
     Table,
     Words,
 )
-from gdro.verify.answers.lexicon import EMPTY, NUMBER_WORDS, REALS
+from gdro.verify.answers.lexicon import EMPTY, REALS
 from gdro.verify.answers.nodes import TRIGONOMETRIC, Node, Unreadable
 from gdro.verify.answers.split import (
     Tokens,
@@ -44,6 +43,7 @@ from gdro.verify.answers.split import (
     split,
     without_lead,
 )
+from gdro.verify.answers.spoken import spoken_number
 from gdro.verify.answers.tokens import Token, tokenize
 from gdro.verify.answers.units import NONE, check_name, factors, read_unit
 
@@ -58,8 +58,10 @@ _BASE_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
 _BASE_WORDS |= {"twelve": 12, "sixteen": 16, "b": 2, "x": 16, "o": 8}
 _MOD_WORDS = re.compile(r"\(?\s*mod(?:ulo)?\.?\s+\d+\s*\)?")
 _LETTERS_LISTED = re.compile(r"[A-Za-z](?:\s*(?:,|and|or|&)\s*(?:and\s+)?[A-Za-z])+")
-_ARTICLES = re.compile(r"^(?:the|an?|option|choice|answer|选项)\s+(?=\S)")
+_ARTICLES = re.compile(r"^(?:the|an?|on|in|at|option|choice|answer|选项)\s+(?=\S)")
+_LINES = frozenset({"aligned", "align", "alignedat", "cases", "gathered", "gather", "split", "dcases"})
 _AND_AT_END = re.compile(r"[\s,]*(?:and)?\s*$")
+_BRACKETS = {"(": ")]", "[": ")]", "\\{": ("\\}",), "\\langle": ("\\rangle",)}
 _MAX_DEPTH = 16
 
 
@@ -188,11 +190,13 @@ class _Reader:
             return named
         if tokens[0].text == "\\begin":
             return self._table(tokens, depth)
-        if tokens[0].text in ("(", "[", "\\{", "\\langle") and closes(tokens) == len(tokens) - 1:
+        if tokens[0].text == "\\{" and tokens[1:] and tokens[1].text == "\\begin" and tokens[-1].text == "}":
+            return self._table(tokens[1:], depth)  # a brace before lines, closed by nothing
+        if tokens[0].text in _BRACKETS and tokens[-1].text in _BRACKETS[tokens[0].text] and _is_whole(tokens):
             grouped = self._bracketed(tokens, depth)
             if grouped is not None:
                 return grouped
-        parts, colons = split(tokens, lambda token: ":" if token.text == ":" else None)
+        parts, colons = split(tokens, lambda token: ":" if token.text in (":", "to") else None)
         if colons and all(parts):
             return self._ratio(parts, depth)
         if any(token.text in ("\\pm", "\\mp") for token in tokens):
@@ -219,8 +223,8 @@ class _Reader:
             return Named("reals")
         if words in ("infinity", "positive infinity"):
             return Quantity(Node("constant", name="infinity"))
-        if words in NUMBER_WORDS:
-            return Quantity(Node("number", value=Fraction(NUMBER_WORDS[words])))
+        if (number := spoken_number(words)) is not None:
+            return Quantity(Node("number", value=number))
         if not words:
             raise Unreadable("nothing is said")
         return Words(words)
@@ -258,11 +262,27 @@ class _Reader:
             raise Unreadable("two values of what is not read")
         return Group(tuple(both), joint="or")
 
+    def _lines(self, tokens: Tokens, depth: int) -> Form:
+        """Equations line by line: a list, or with a condition behind each of them a table."""
+        rows, _ = split(tokens, lambda token: token.text if token.text == "\\\\" else None)
+        cells = [split(row, lambda token: token.text if token.text == "&" else None)[0] for row in rows if row]
+        if not cells:
+            raise Unreadable("no lines")
+        conditional = all(len(row) == 2 and row[0] and not relation(row[1][0]) for row in cells if row[1:])
+        if conditional and all(len(row) == 2 for row in cells):
+            return Table(tuple(tuple(self.form(bare(cell), depth + 1) for cell in row) for row in cells))
+        parts = [self.form([token for cell in row for token in cell], depth + 1) for row in cells]
+        return parts[0] if len(parts) == 1 else Group(tuple(parts))
+
     def _table(self, tokens: Tokens, depth: int) -> Form:
         r"""A matrix between `\begin{...}` and `\end{...}`, nothing around it."""
         name, start = _environment(tokens, 0)
         ends = [place for place, token in enumerate(tokens) if token.text == "\\end"]
         whole = len(ends) == 1 and _environment(tokens, ends[0])[1] == len(tokens)
+        if whole and name.rstrip("*") in _LINES:
+            return self._lines(tokens[start : ends[0]], depth)
+        if whole and name == "array" and len(_columns(tokens, start)) == 1 and any(map(relation, tokens)):
+            return self._lines(tokens[start + 1 + closes(tokens[start:]) : ends[0]], depth)
         if not whole or name not in ("matrix", "pmatrix", "bmatrix", "smallmatrix", "array"):
             raise Unreadable(f"an environment {name}")
         if name == "array" and tokens[start].text == "{":
@@ -273,6 +293,8 @@ class _Reader:
             cells, _ = split(row, lambda token: token.text if token.text == "&" else None)
             if row:
                 table.append(tuple(self.form(cell, depth + 1) for cell in cells))
+        if not table:
+            raise Unreadable("a matrix of nothing")
         return Table(tuple(table))
 
 
@@ -297,6 +319,10 @@ def quantity(tokens: Tokens) -> Quantity:
         first = Quantity(node, read_unit(words, degree=degree))
         return _sum(first, quantity(tail[again:]))
     return Quantity(node, read_unit(tail, degree=degree) if tail or degree else NONE)
+
+
+def _is_whole(tokens: Tokens) -> bool:
+    return closes(tokens) == len(tokens) - 1
 
 
 def _starts_again(tail: Tokens, place: int) -> bool:
@@ -351,6 +377,13 @@ def _named_set(tokens: Tokens) -> Named | None:
     if len(texts) == 2 and texts[0] == "\\mathbb" and texts[1] in _SETS:
         return Named(_SETS[texts[1]])
     return Named("reals") if texts in (["\\R"], ["\\Reals"], ["\\reals"]) else None
+
+
+def _columns(tokens: Tokens, start: int) -> str:
+    """The columns that an array declares, `{cc}`."""
+    if start >= len(tokens) or tokens[start].text != "{":
+        return ""
+    return "".join(token.text for token in tokens[start + 1 : start + closes(tokens[start:])])
 
 
 def _environment(tokens: Tokens, place: int) -> tuple[str, int]:

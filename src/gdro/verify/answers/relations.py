@@ -21,6 +21,7 @@ from gdro.verify.answers.values import as_quantity, is_number, same_node
 Same = Callable[[Form, Form], bool]
 _ARITHMETIC = frozenset({"add", "multiply", "divide", "negative", "number", "name", "power", "root", "constant"})
 _APPLIED = re.compile(r"(?:[A-Za-z]|\\[a-zA-Z]+(?:\{\w+\})?)(?:[_^]\{?[-\w]+\}?)*'*\(")
+_OF_X = re.compile(r"[fgh]\([a-z]\)")
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _NAME_DRESS = re.compile(r"\\(?:overline|vec|overrightarrow|bar|hat|mathbb|mathcal)|[{}]")
 
@@ -136,13 +137,19 @@ def _side_by_side(gold: Relation, answer: Relation, wanted: object, signs: objec
 
 
 def _same_equations(gold: Relation, answer: Relation, same: Same) -> bool:
-    if _is_plain_name(gold.sides[0], gold.texts[0]) and name_of(gold.texts[0]) == name_of(answer.texts[0]):
+    if _is_plain_name(gold.sides[0], gold.texts[0]) and _one_name(gold.texts[0], answer.texts[0]):
         value = Relation((Words("x"), *answer.sides[1:]), answer.signs, ("x", *answer.texts[1:]))
         if any(stated(value, side, same) for side in gold.sides[1:]):
             return True
     if len(gold.sides) == 2 and name_of(gold.texts[0]) == name_of(answer.texts[-1]) and len(answer.sides) == 2:
         return same(gold.sides[1], answer.sides[0])
     return len(gold.sides) == len(answer.sides) == 2 and _proportional(gold, answer)
+
+
+def _one_name(gold: str, answer: str) -> bool:
+    """Whether two left sides name one thing; `y` is `f(x)`."""
+    names = {name_of(gold), name_of(answer)}
+    return len(names) == 1 or ("y" in names and any(_OF_X.fullmatch(name) for name in names))
 
 
 def name_of(text: str) -> str:

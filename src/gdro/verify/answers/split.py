@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from gdro.verify.answers.lexicon import AND, COPULAS, NUMBER_WORDS, OR
+from gdro.verify.answers.lexicon import AND, COPULAS, NUMBER_WORDS, OR, QUALIFIERS
 from gdro.verify.answers.tokens import Token
 from gdro.verify.answers.units import check_lead, check_name
 
@@ -163,7 +163,9 @@ def without_lead(tokens: Tokens) -> list[Token]:
     copula = max((place for place in range(lead) if relation(rest[place])), default=-1)
     check_name(" ".join(token.text for token in rest[: copula + 1]))
     check_lead(" ".join(token.text for token in rest[copula + 1 : lead]))
-    return after[1:] if after[0].text == ":" else after
+    after = after[1:] if after[0].text == ":" else after
+    kept = [word for word in re.findall(r"[^\W\d_]+", words) if word.casefold() in QUALIFIERS]
+    return [*after, Token("text", " ".join(kept))] if kept else after
 
 
 def currency(tokens: Tokens) -> tuple[str, list[Token]]:

@@ -45,6 +45,8 @@ _TOKEN = re.compile(
 )
 _STATES = re.compile(r"(\S.*\S)\s+(is|are|equals)[\s:]*$", re.DOTALL)
 """Words that end in a copula, `The answer is`."""
+_COMPOUND = re.compile(r"[a-zA-Z]{2,}(?:-[a-zA-Z]{2,})+(?![\w^])")
+"""Words with a hyphen, `twenty-one`."""
 _VOWEL = re.compile("[aeiouyAEIOUY]")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 _SPOKEN = {"pi", "infinity", "infty", "inf", "sqrt", "alpha", "beta", "gamma", "theta", "phi", "cap", "cup"}
@@ -82,6 +84,14 @@ def tokenize(text: str, *, prose: bool = False) -> list[Token]:
                 else [Token("text", states[1], spaced), Token("text", states[2], True)]
             )
         elif kind == "letters":
+            if (
+                prose
+                and (compound := _COMPOUND.match(text, found.start())) is not None
+                and is_word(written, prose=True)
+            ):
+                tokens.append(Token("text", compound[0], spaced))
+                position, spaced = compound.end(), False
+                continue
             unit_follows = prose and bool(tokens) and tokens[-1].kind == "number"
             tokens += _letters(written, spaced, unit_follows, prose=prose)
         elif kind == "command" and written[1:] in ("text", "mbox"):

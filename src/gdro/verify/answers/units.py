@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from gdro.verify.answers.lexicon import COPULAS, DANGEROUS, LEADING_DANGERS, MEASURES, NEGATIONS, SCALES, VERDICTS
+from gdro.verify.answers.lexicon import (
+    COPULAS,
+    DANGEROUS,
+    LEADING_DANGERS,
+    MEASURES,
+    NEGATIONS,
+    QUALIFIERS,
+    SCALES,
+    VERDICTS,
+)
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.tokens import Token
 
@@ -70,12 +79,14 @@ class Unit:
         bases: what it measures, base -> power; None if a word of it is no known unit.
         factor: how many base units it is.
         scale: product of words such as "million" and of percent signs; the bare number is right too.
+        qualifiers: words that tell values apart, (kind, word): `pm`, `June`, `north`.
         letter: the phrase itself if it is one letter, which in the gold may be a factor (`5m`).
     """
 
     bases: tuple[tuple[str, int], ...] | None = None
     factor: Fraction = Fraction(1)
     scale: Fraction = Fraction(1)
+    qualifiers: frozenset[tuple[str, str]] = frozenset()
     letter: str = ""
 
     @property
@@ -185,6 +196,7 @@ class _Builder:
         self._parts: list[tuple[dict[str, int], Fraction]] = []
         self._unknown = False
         self._scale = Fraction(1)
+        self._qualifiers: set[tuple[str, str]] = set()
 
     def word(self, word: str) -> None:
         small = word.lower().rstrip(".")
@@ -194,6 +206,8 @@ class _Builder:
             self._next = _PREFIXES[small]
         elif small in _SUFFIXES:
             self.power(_SUFFIXES[small])
+        elif small in QUALIFIERS:
+            self._qualifiers.add(QUALIFIERS[small])
         elif word in SCALES or small in SCALES:
             self._scale *= SCALES.get(word, SCALES.get(small, Fraction(1)))
         elif self._temperature(word):
@@ -220,14 +234,19 @@ class _Builder:
 
     def unit(self) -> Unit:
         if self._unknown:
-            return Unit(None, Fraction(1), self._scale)
+            return Unit(None, Fraction(1), self._scale, frozenset(self._qualifiers))
         total: dict[str, int] = {}
         factor = Fraction(1)
         for bases, part in self._parts:
             factor *= part
             for base, power in bases.items():
                 total[base] = total.get(base, 0) + power
-        return Unit(tuple(sorted((base, power) for base, power in total.items() if power)), factor, self._scale)
+        return Unit(
+            tuple(sorted((base, power) for base, power in total.items() if power)),
+            factor,
+            self._scale,
+            frozenset(self._qualifiers),
+        )
 
 
 _ANGLE, _RADIAN, _CELSIUS, _FAHRENHEIT = (((name, 1),) for name in ("angle", "radian", "celsius", "fahrenheit"))
@@ -238,8 +257,11 @@ _IN_DEGREES = Node("divide", (Node("number", value=Fraction(1)), _DEGREE))
 def factors(gold: Unit, answer: Unit) -> list[Node | None]:
     """By which factors an answer's value may be multiplied to be compared with the gold's (None is one).
 
-    Empty where both units are known and measure different things.
+    Empty where both units are known and measure different things, or their qualifiers contradict each other.
     """
+    kinds = dict(gold.qualifiers)
+    if any(kinds.get(kind, word) != word for kind, word in answer.qualifiers):
+        return []
     if gold.scale == answer.scale:
         scales = [Fraction(1)]
     else:
