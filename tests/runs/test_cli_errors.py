@@ -138,7 +138,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     """`gdro ... | head`: the other end of the pipe is closed before the command writes."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-c", "import sys, gdro.cli; sys.exit(gdro.cli.main())", "compare", "first", "--check"]
+    command = [sys.executable, "-c", "import sys, gdro.cli; sys.exit(gdro.cli.main())", "compare", "first_mixture", "--check"]
     try:
         done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     finally:
