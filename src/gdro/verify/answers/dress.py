@@ -3,7 +3,7 @@ r"""Take off an answer's dress: Unicode, fonts, sizes, colours, spacing, markup,
 All words come out in one form, `\text{...}`; fonts around mathematics vanish. Linear in the text for a bounded number
 of commands.
 
->>> undress(r"$\displaystyle\textcolor{blue}{\mathbf{\dfrac{3}{4}}}\,\mathrm{cm}$")
+>>> undress(r"$\displaystyle\mathbf{\dfrac{3}{4}}\,\mathrm{cm}$")
 '\\dfrac{3}{4} \\text{cm}'
 """
 

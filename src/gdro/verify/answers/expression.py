@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+from gdro.verify.answers.cursor import Cursor
 from gdro.verify.answers.nodes import ELEMENTARY, TRIGONOMETRIC, Node, Unreadable, read_number
 from gdro.verify.answers.tokens import Token
 
@@ -31,12 +32,11 @@ _STARTS_ATOM = frozenset({"(", "[", "{", "|", "\\lfloor", "\\lceil"})
 _MAX_NODES = 4_000
 
 
-class Parser:
+class Parser(Cursor):
     """Recursive descent over tokens. `expression()` reads as far as it can; `at` is the first token left over."""
 
-    def __init__(self, tokens: Sequence[Token], at: int = 0) -> None:
-        self.tokens = tokens
-        self.at = at
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        super().__init__(tokens)
         self._bars = 0
         self._made = 0
 
@@ -401,29 +401,6 @@ class Parser:
         if op == "divide" and first.op == op:
             return Node(op, (first.parts[0], self._node("multiply", first.parts[1], *others)))
         return Node(op, parts)
-
-    def _peek(self) -> Token | None:
-        return self.tokens[self.at] if self.at < len(self.tokens) else None
-
-    def _peek_text(self, step: int) -> str:
-        place = self.at + step
-        return self.tokens[place].text if place < len(self.tokens) else ""
-
-    def _is(self, *texts: str) -> bool:
-        token = self._peek()
-        return token is not None and token.kind != "text" and token.text in texts
-
-    def _take(self) -> Token:
-        token = self._peek()
-        if token is None:
-            raise Unreadable("it ends too early")
-        self.at += 1
-        return token
-
-    def _expect(self, text: str) -> None:
-        if not self._is(text):
-            raise Unreadable(f"{text} is missing")
-        self.at += 1
 
 
 def parse(tokens: Sequence[Token]) -> tuple[Node, int]:

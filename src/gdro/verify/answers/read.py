@@ -6,14 +6,13 @@ From the weakest sign to the strongest: conditions, lists, moduli, relations, se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
+from gdro.verify.answers.bases import read_based
 from gdro.verify.answers.conditions import holds_for, is_condition
 from gdro.verify.answers.dress import undress
-from gdro.verify.answers.expression import parse
 from gdro.verify.answers.forms import (
-    Based,
     Choice,
     Form,
     Group,
@@ -29,13 +28,13 @@ from gdro.verify.answers.forms import (
     Words,
 )
 from gdro.verify.answers.lexicon import EMPTY, REALS
-from gdro.verify.answers.nodes import TRIGONOMETRIC, Node, Unreadable
+from gdro.verify.answers.nodes import Node, Unreadable
+from gdro.verify.answers.quantity import quantity
 from gdro.verify.answers.split import (
     Tokens,
     bare,
     closes,
     condition,
-    currency,
     label_size,
     relation,
     separator,
@@ -45,22 +44,16 @@ from gdro.verify.answers.split import (
 )
 from gdro.verify.answers.spoken import spoken_number
 from gdro.verify.answers.tokens import Token, tokenize
-from gdro.verify.answers.units import NONE, check_name, factors, read_unit
+from gdro.verify.answers.units import NONE, check_name, read_unit
 
 _SETS = {"R": "reals", "Z": "integers", "N": "naturals", "Q": "rationals", "C": "complex"}
 _HIGHER = frozenset(
     {"\\int", "\\iint", "\\iiint", "\\oint", "\\lim", "\\begin", "\\sum", "\\prod", "\\partial", "\\nabla", "\\det"}
 )
-_BASE = re.compile(r"\(?([0-9A-Fa-f]+)\)?_(?:\{?\(?(\d{1,2})\)?\}?|\{?(?:\\text\{)?([a-z]+)\}?\}?)")
-_SPOKEN_BASE = re.compile(r"([0-9A-Fa-f]+)\s*(?:\\text\{)?\s*[(,]?\s*(?:in )?base[- ]?(\d{1,2}|[a-z]+)\)?\}?")
-_PROGRAM_BASE = re.compile(r"0([bxo])([0-9A-Fa-f]+)")
-_BASE_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
-_BASE_WORDS |= {"twelve": 12, "sixteen": 16, "b": 2, "x": 16, "o": 8}
 _MOD_WORDS = re.compile(r"\(?\s*mod(?:ulo)?\.?\s+\d+\s*\)?")
 _LETTERS_LISTED = re.compile(r"[A-Za-z](?:\s*(?:,|and|or|&)\s*(?:and\s+)?[A-Za-z])+")
 _ARTICLES = re.compile(r"^(?:the|an?|on|in|at|option|choice|answer|选项)\s+(?=\S)")
 _LINES = frozenset({"aligned", "align", "alignedat", "cases", "gathered", "gather", "split", "dcases"})
-_AND_AT_END = re.compile(r"[\s,]*(?:and)?\s*$")
 _BRACKETS = {"(": ")]", "[": ")]", "\\{": ("\\}",), "\\langle": ("\\rangle",)}
 _MAX_DEPTH = 16
 
@@ -74,7 +67,7 @@ def read_form(text: str, *, prose: bool = False) -> Form:
         prose: it stands outside of mathematics (see `tokens.tokenize`).
     """
     plain = undress(text)
-    return _based(plain) or _Reader(prose).form(tokenize(plain, prose=prose), 0)
+    return read_based(plain) or _Reader(prose).form(tokenize(plain, prose=prose), 0)
 
 
 def normal(text: str) -> str:
@@ -298,62 +291,8 @@ class _Reader:
         return Table(tuple(table))
 
 
-def quantity(tokens: Tokens) -> Quantity:
-    """An expression with a unit before or behind it; several of one kind (`3 ft 4 in`) are their sum.
-
-    Raises:
-        Unreadable: it is no expression, or what stands around it is more than a unit.
-    """
-    lead, rest = currency(tokens)
-    node, end = parse(rest)
-    tail = list(rest[end:])
-    node, percent = _without_percent(node)
-    if lead:
-        return Quantity(node, read_unit([Token("text", lead), *tail]))
-    if percent:
-        return Quantity(node, read_unit([Token("text", "%"), *tail]))
-    degree = any(part.op == "degree" for part in _outside_functions(node))
-    again = next((place for place, token in enumerate(tail) if place and _starts_again(tail, place)), None)
-    if again is not None:
-        words = [token._replace(text=_AND_AT_END.sub("", token.text)) for token in tail[:again]]
-        first = Quantity(node, read_unit(words, degree=degree))
-        return _sum(first, quantity(tail[again:]))
-    return Quantity(node, read_unit(tail, degree=degree) if tail or degree else NONE)
-
-
 def _is_whole(tokens: Tokens) -> bool:
     return closes(tokens) == len(tokens) - 1
-
-
-def _starts_again(tail: Tokens, place: int) -> bool:
-    """Whether a second value begins here, with words behind it: an exponent (`m2`) has none."""
-    if tail[place].kind != "number" or tail[place - 1].kind != "text":
-        return False
-    return any(token.kind == "text" for token in tail[place + 1 :])
-
-
-def _sum(first: Quantity, second: Quantity) -> Quantity:
-    if not first.unit.known or first.unit.bases != second.unit.bases:
-        raise Unreadable("two values")
-    (factor,) = factors(first.unit, second.unit)
-    added = second.node if factor is None else Node("multiply", (second.node, factor))
-    return Quantity(Node("add", (first.node, added)), first.unit)
-
-
-def _without_percent(node: Node) -> tuple[Node, bool]:
-    if node.op == "percent":
-        return node.parts[0], True
-    if node.op == "negative":
-        inner, percent = _without_percent(node.parts[0])
-        return (Node("negative", (inner,)), True) if percent else (node, False)
-    return node, False
-
-
-def _outside_functions(node: Node) -> Iterator[Node]:
-    if not (node.op == "call" and node.name in TRIGONOMETRIC):
-        yield node
-        for part in node.parts:
-            yield from _outside_functions(part)
 
 
 def _unbracketed_condition(tokens: Tokens) -> Tokens:
@@ -390,24 +329,3 @@ def _environment(tokens: Tokens, place: int) -> tuple[str, int]:
     """The name of an environment at its `\\begin` or `\\end`, and the place after it."""
     end = place + 1 + closes(tokens[place + 1 :])
     return "".join(token.text for token in tokens[place + 2 : end]), end + 1
-
-
-def _based(plain: str) -> Based | None:
-    while plain.startswith("{") and plain.endswith("}"):
-        plain = plain[1:-1]
-    compact = plain.replace(" ", "")
-    if (program := _PROGRAM_BASE.fullmatch(compact)) is not None:
-        return _in_base(program[2], _BASE_WORDS[program[1]])
-    found = _BASE.fullmatch(compact) or _SPOKEN_BASE.fullmatch(plain)
-    if found is None:
-        return None
-    base = next(group for group in found.groups()[1:] if group)
-    number = int(base) if base.isdigit() else _BASE_WORDS.get(base, 0)
-    named = found[1].isalpha() and (len(found[1]) < 2 or not found[1].isupper())
-    return None if named else _in_base(found[1], number)
-
-
-def _in_base(digits: str, base: int) -> Based | None:
-    if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
-        return None
-    return Based(digits.lower().lstrip("0") or "0", base)

@@ -62,7 +62,7 @@ def tokenize(text: str, *, prose: bool = False) -> list[Token]:
         prose: it stands outside of mathematics: a letter after a number and a blank is a unit (`5 m`), there it is a
             factor.
 
-    >>> [token.text for token in tokenize(r"2xy \text{ cm}, 12 apples")]
+    >>> [token.text for token in tokenize(r"2xy \text{cm}, 12 apples")]
     ['2', 'x', 'y', 'cm', ',', '12', 'apples']
     """
     tokens: list[Token] = []
