@@ -12,8 +12,8 @@ from gdro.config.source import Source
 from gdro.config.yaml_text import parse_yaml
 
 DEFAULT_RECIPE = "default"
-LENGTHS = ("max_prompt_length", "max_completion_length")
-"""What a recipe says of its own model only: a file that names another one has the limits of that."""
+OF_MODEL = ("dtype", "learning_rate", "max_prompt_length", "max_completion_length")
+"""What a recipe says of its own model only: a file that names another has the defaults for that."""
 
 
 def load_config(recipe_or_path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -80,7 +80,7 @@ def read_recipe(path: Path, above: tuple[Path, ...] = ()) -> Source:
     except ConfigError as error:
         raise ConfigError(f"recipe = {name!r} ({place}): {error}") from None
     if own.values.get("model", found.values.get("model")) != found.values.get("model"):
-        found.values = {key: value for key, value in found.values.items() if key not in LENGTHS}
+        found.values = {key: value for key, value in found.values.items() if key not in OF_MODEL}
     found.lay(own)
     return found
 

@@ -48,15 +48,11 @@ LENGTH = 1024
 """Tokens of a prompt and of a completion where nothing says their limit."""
 
 
-class ControllerConfig(Section):
-    """The controller, its own options beside its name; `controller: joint` is short for `{name: joint}`."""
+class _Named(Section):
+    """Something by its name, its own options beside it; a name alone is short for `{name: ...}`."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
-
-    name: PathText | None = None
-    """Which controller plans rollouts and weights, see below: plain GRPO is `uniform`; one of your own is
-    `path/to/file.py:Class`; null is live_gdro, or a composition of the parts that are named."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -64,20 +60,20 @@ class ControllerConfig(Section):
         return dict(self.model_extra or {})
 
 
-class ObjectiveConfig(Section):
-    """What an update maximises, its own options beside its name; `objective: disco` is short for `{name: disco}`."""
+class ControllerConfig(_Named):
+    """The controller, its own options beside its name; `controller: joint` is short for `{name: joint}`."""
 
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+    name: PathText | None = None
+    """Which controller plans rollouts and weights, see below: plain GRPO is `uniform`; one of your own is
+    `path/to/file.py:Class`; null is live_gdro, or a composition of the parts that are named."""
+
+
+class ObjectiveConfig(_Named):
+    """What an update maximises, its own options beside its name; `objective: disco` is short for `{name: disco}`."""
 
     name: Literal["grpo", "dppo", "cppo", "dagrpo", "disco", "direct_reward"] = "grpo"
     """The clipped loss on the controller's advantages; the same with rollouts pruned (dppo, cppo) or masked
     and solutions learned from (dagrpo); or a loss of its own: see docs/objectives.md."""
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Its own options by name."""
-        return dict(self.model_extra or {})
 
 
 class VerifierConfig(Section):
