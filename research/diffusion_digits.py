@@ -76,6 +76,7 @@ class Study:
         self.work, self.pictured = work, pictured
         self.family: Digits | None = None
         self.base = ""
+        self.adapted = False
         self.data: dict[tuple[Any, ...], list[Scored]] = {}
         self.start: dict[tuple[Any, ...], Evaluation] = {}
 
@@ -98,9 +99,11 @@ class Study:
         family = self.family
         began = time.process_time()
         told = family.encode(config.prompt_list)
-        data = self.scored(config, told)
-        if "default" in (getattr(family.transformer, "peft_config", None) or {}):
+        if self.adapted:  # before anything is sampled: the images of the next seed are the base's
             family.transformer.delete_adapters("default")
+        assert fingerprint(family.transformer) == self.base
+        data = self.scored(config, told)
+        self.adapted = True
         adapters = Adapters(family, config)
         trainer = Trainer(family, adapters, told, data, config)
         reward, judge = load_reward(config.reward, config), load_reward("judge", config)
