@@ -100,7 +100,7 @@ class Study:
         began = time.process_time()
         told = family.encode(config.prompt_list)
         if self.adapted:  # before anything is sampled: the images of the next seed are the base's
-            family.transformer.delete_adapters("default")
+            family.transformer.unload_lora()
         assert fingerprint(family.transformer) == self.base
         data = self.scored(config, told)
         self.adapted = True
