@@ -1,12 +1,14 @@
-"""CPU seconds of a step and of its update under every objective, on the same model, prompts and settings.
+"""CPU seconds of a step and of its update under every objective, on the same model, prompts and
+settings.
 
     OMP_NUM_THREADS=1 python benchmarks/objectives_cost.py [--rounds 2] [--steps 6] [--model DIR]
 
 64 prompts x 4 rollouts (--prompts, --rollouts) of the default mixture a step, controller `uniform`,
-learning rate 1e-6, so that all objectives see nearly the same completions. The first step of each round
-is left out. Times are of this process's CPU (`process_time`), since a neighbour on the machine slows
-wall time. `one pass`: the whole step is one micro-batch; `4 micro-batches`: it is split, and a group
-loss compares first. Dead: share of rollouts without an advantage; trained: share that has a gradient.
+learning rate 1e-6, so that all objectives see nearly the same completions. The first step of each
+round is left out. Times are of this process's CPU (`process_time`), since a neighbour on the
+machine slows wall time. `one pass`: the whole step is one micro-batch; `4 micro-batches`: it is
+split, and a group loss compares first. Dead: share of rollouts without an advantage; trained: share
+that has a gradient.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ class Timed(GDROTrainer):
         return loss
 
 
-def train(name: str, options: argparse.Namespace, rows: int, prompts: Dataset, reward: Any) -> Timed:
+def train(
+    name: str, options: argparse.Namespace, rows: int, prompts: Dataset, reward: Any
+) -> Timed:
     """One run of an objective."""
     objective, chosen = OBJECTIVES[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -102,18 +106,26 @@ def train(name: str, options: argparse.Namespace, rows: int, prompts: Dataset, r
 
 def main() -> None:
     """Run and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--model", type=Path, default=base_path())
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--rollouts", type=int, default=4)
-    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), choices=list(OBJECTIVES))
-    parser.add_argument("--shapes", nargs="+", type=int, default=[1, 4], help="micro-batches a step")
+    parser.add_argument(
+        "--objectives", nargs="+", default=list(OBJECTIVES), choices=list(OBJECTIVES)
+    )
+    parser.add_argument(
+        "--shapes", nargs="+", type=int, default=[1, 4], help="micro-batches a step"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     tasks = {prompt.id: prompt for prompt in load_mixture(DEFAULT_MIXTURE, 1024, seed=0)}
-    prompts = Dataset.from_list([{"id": task.id, "prompt": task.messages} for task in tasks.values()])
+    prompts = Dataset.from_list(
+        [{"id": task.id, "prompt": task.messages} for task in tasks.values()]
+    )
 
     def reward(completions: list[Any], id: list[str], **_: Any) -> list[float]:
         texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
@@ -133,11 +145,16 @@ def main() -> None:
                 dead = statistics.mean(entry["frac_reward_zero_std"] for entry in history)
                 key = "gdro/objective/rollouts_trained"
                 trained = [entry[key] for entry in history if key in entry]
-                shares[name] = f"dead {dead:.2f}" + (f", trained {statistics.mean(trained):.2f}" if trained else "")
+                shares[name] = f"dead {dead:.2f}" + (
+                    f", trained {statistics.mean(trained):.2f}" if trained else ""
+                )
         for name in options.objectives:
             step, update = statistics.median(steps[name]), statistics.median(updates[name])
             first = options.objectives[0]
-            ratios = step / statistics.median(steps[first]), update / statistics.median(updates[first])
+            ratios = (
+                step / statistics.median(steps[first]),
+                update / statistics.median(updates[first]),
+            )
             print(
                 f"{parts} micro-batches  {name:15} step {step:.3f} s ({ratios[0]:.2f} x {first}), "
                 f"update {update:.3f} s ({ratios[1]:.2f} x {first}); {shares[name]}",

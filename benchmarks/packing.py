@@ -48,13 +48,17 @@ def lengths_of_reasoning(seed: int) -> Ints:
     return np.clip(drawn, 1, 800).astype(np.int64)
 
 
-def seconds(model: torch.nn.Module, rows: list[torch.Tensor], bins: Bins) -> tuple[float, torch.Tensor]:
+def seconds(
+    model: torch.nn.Module, rows: list[torch.Tensor], bins: Bins
+) -> tuple[float, torch.Tensor]:
     """CPU seconds of one pass over all batches, and the gradient of one weight."""
     model.zero_grad()
     start = time.process_time()
     for places in bins:
         width = max(len(rows[place]) for place in places)
-        ids = torch.stack([torch.nn.functional.pad(rows[p], (0, width - len(rows[p]))) for p in places])
+        ids = torch.stack(
+            [torch.nn.functional.pad(rows[p], (0, width - len(rows[p]))) for p in places]
+        )
         mask = torch.stack([torch.arange(width) < len(rows[p]) for p in places])
         logits = model(input_ids=ids, attention_mask=mask.long()).logits[:, :-1]
         logp = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None])[:, :, 0]
@@ -65,12 +69,19 @@ def seconds(model: torch.nn.Module, rows: list[torch.Tensor], bins: Bins) -> tup
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    arrival = [list(range(start, start + ROWS // BATCHES)) for start in range(0, ROWS, ROWS // BATCHES)]
-    for name, draw in (("completions", lengths_of_completions), ("log-normal", lengths_of_reasoning)):
+    arrival = [
+        list(range(start, start + ROWS // BATCHES)) for start in range(0, ROWS, ROWS // BATCHES)
+    ]
+    for name, draw in (
+        ("completions", lengths_of_completions),
+        ("log-normal", lengths_of_reasoning),
+    ):
         shares: dict[str, list[float]] = {}
         for seed in range(5):
             sizes = draw(seed)
@@ -84,7 +95,10 @@ def main() -> None:
             for way, (bins, room) in found.items():
                 shares.setdefault(way, []).append(fill_ratio(sizes, bins, room))
         for way, values in shares.items():
-            print(f"{name:12} {way:22} fill {np.mean(values):.3f} (5 draws, {min(values):.3f} to {max(values):.3f})")
+            print(
+                f"{name:12} {way:22} fill {np.mean(values):.3f} (5 draws, {min(values):.3f} to"
+                f" {max(values):.3f})"
+            )
 
     torch.manual_seed(0)
     shape = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "head_dim": 64}
@@ -100,7 +114,10 @@ def main() -> None:
             took, gradients[way] = seconds(model, rows, bins)
             spent[way].append(took)
     for way, values in spent.items():
-        print(f"update pass, {way:12} {statistics.median(values[1:]):.2f} s CPU (median of {options.rounds})")
+        print(
+            f"update pass, {way:12} {statistics.median(values[1:]):.2f} s CPU (median of"
+            f" {options.rounds})"
+        )
     gap = (gradients["arrival"] - gradients["like length"]).norm() / gradients["arrival"].norm()
     print(f"relative difference of the gradients {gap:.1e}")
 

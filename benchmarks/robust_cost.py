@@ -1,9 +1,11 @@
-"""What the robust methods cost: seconds for the weights of a step beside the step itself, and bytes for a million ids.
+"""What the robust methods cost: seconds for the weights of a step beside the step itself, and bytes
+for a million ids.
 
-    python benchmarks/robust_cost.py            # a minute on one core; prints a table, writes runs/robust_cost.json
+    python benchmarks/robust_cost.py  # a minute on one core; writes runs/robust_cost.json
 
-The step is forward, backward and AdamW of the embedded language model (0.9 M parameters) on 16 texts of 64 tokens: a
-small step, so a large share. Weights are those of 16 samples, of which a method remembers a million. Medians.
+The step is forward, backward and AdamW of the embedded language model (0.9 M parameters) on 16
+texts of 64 tokens: a small step, so a large share. Weights are those of 16 samples, of which a
+method remembers a million. Medians.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def main() -> int:
     torch.set_num_threads(1)
     step = median(training_step(), 10)
     rows = {}
-    print(f"step {1e3 * step:.1f} ms\n\n| method | weights (ms) | share of the step | bytes an id |")
+    print(
+        f"step {1e3 * step:.1f} ms\n\n| method | weights (ms) | share of the step | bytes an id |"
+    )
     print("|---|---:|---:|---:|")
     for name in method_names():
         if name == ERM:
@@ -41,10 +45,15 @@ def main() -> int:
         seconds = median(weights(method), REPEATS)
         rows[name] = {"milliseconds": 1e3 * seconds, "share": seconds / step, "bytes_an_id": size}
         bytes_an_id = f"{size:.0f}" if size else "-"
-        print(f"| {name} | {1e3 * seconds:.3f} | {100 * seconds / step:.2f} % | {bytes_an_id} |", flush=True)
+        print(
+            f"| {name} | {1e3 * seconds:.3f} | {100 * seconds / step:.2f} % | {bytes_an_id} |",
+            flush=True,
+        )
     target = Path("runs/robust_cost.json")
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps({"step_milliseconds": 1e3 * step, "methods": rows}, indent=1) + "\n")
+    target.write_text(
+        json.dumps({"step_milliseconds": 1e3 * step, "methods": rows}, indent=1) + "\n"
+    )
     return 0
 
 
@@ -63,7 +72,8 @@ def training_step() -> Callable[[], None]:
 
 
 def fill(method: RobustMethod) -> float:
-    """Let the method meet a million ids; bytes of its memory for each, the samples still in its dictionary at 120."""
+    """Let the method meet a million ids; bytes of its memory for each, the samples still in its
+    dictionary at 120."""
     order = np.random.default_rng(0).permutation(KNOWN)
     for start in range(0, KNOWN, 10_000):
         ids = torch.from_numpy(order[start : start + 10_000])

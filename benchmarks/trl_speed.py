@@ -1,11 +1,13 @@
-"""Stock TRL against GDROTrainer with a uniform plan: the same model, prompts, seed and settings, timed in one run.
+"""Stock TRL against GDROTrainer with a uniform plan: the same model, prompts, seed and settings,
+timed in one run.
 
     OMP_NUM_THREADS=1 python benchmarks/trl_speed.py [--rounds 3] [--steps 12] [--model DIR]
 
-Each round trains both from the base for `--steps` steps, one after the other, on 64 prompts x 4 rollouts of the default
-mixture. The fast sampler draws the random numbers that stock generation draws, so both see the same completions: the
-losses are compared step by step, with nothing injected. Left out: the start of a run and the first step of each round.
-Times are of this process's CPU (`process_time`), since a neighbour on the machine slows wall time; both are printed.
+Each round trains both from the base for `--steps` steps, one after the other, on 64 prompts x 4
+rollouts of the default mixture. The fast sampler draws the random numbers that stock generation
+draws, so both see the same completions: the losses are compared step by step, with nothing
+injected. Left out: the start of a run and the first step of each round. Times are of this process's
+CPU (`process_time`), since a neighbour on the machine slows wall time; both are printed.
 """
 
 from __future__ import annotations
@@ -32,7 +34,11 @@ from gdro.tiny.mixture import DEFAULT_MIXTURE
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "stock": {},
-    "gdro, TRL's generation, all rows": {"fast_generation": False, "drop_dead_rows": False, "shared_prefix": False},
+    "gdro, TRL's generation, all rows": {
+        "fast_generation": False,
+        "drop_dead_rows": False,
+        "shared_prefix": False,
+    },
     "gdro, TRL's generation": {"fast_generation": False},
     "gdro, prompts read for every rollout": {"shared_prefix": False},
     "gdro, all rows": {"drop_dead_rows": False},
@@ -42,7 +48,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Trace:
-    """What one variant did: seconds of each step after the first of a round, losses and dead shares."""
+    """What one variant did: seconds of each step after the first of a round, losses and dead
+    shares."""
 
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
@@ -72,7 +79,9 @@ class Clock(TrainerCallback):
             self.trace.lengths.append(logs["completions/mean_length"])
 
 
-def train(name: str, model_path: Path, prompts: Dataset, reward: Any, steps: int, trace: Trace) -> None:
+def train(
+    name: str, model_path: Path, prompts: Dataset, reward: Any, steps: int, trace: Trace
+) -> None:
     """One round of one variant."""
     settings: dict[str, Any] = {
         "per_device_train_batch_size": 256,
@@ -110,16 +119,22 @@ def train(name: str, model_path: Path, prompts: Dataset, reward: Any, steps: int
 
 def main() -> None:
     """Run, print a table and, with --json, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--model", type=Path, default=base_path())
-    parser.add_argument("--all", action="store_true", help="also the variants with one speed-up switched off")
+    parser.add_argument(
+        "--all", action="store_true", help="also the variants with one speed-up switched off"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     tasks = {prompt.id: prompt for prompt in load_mixture(DEFAULT_MIXTURE, 1024, seed=0)}
-    prompts = Dataset.from_list([{"id": task.id, "prompt": task.messages} for task in tasks.values()])
+    prompts = Dataset.from_list(
+        [{"id": task.id, "prompt": task.messages} for task in tasks.values()]
+    )
 
     def reward(completions: list[Any], id: list[str], **_: Any) -> list[float]:
         texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
@@ -132,12 +147,15 @@ def main() -> None:
             train(name, options.model, prompts, reward, options.steps, traces[name])
     stock = traces["stock"]
     print(
-        f"dead groups {statistics.mean(stock.dead):.0%}, completions of {statistics.mean(stock.lengths):.1f} tokens, "
-        f"{options.rounds} rounds of {options.steps} steps"
+        f"dead groups {statistics.mean(stock.dead):.0%}, completions of"
+        f" {statistics.mean(stock.lengths):.1f} tokens, {options.rounds} rounds of {options.steps}"
+        " steps"
     )
     table = {}
     for name, trace in traces.items():
-        gap = max(abs(mine - theirs) for mine, theirs in zip(trace.losses, stock.losses, strict=True))
+        gap = max(
+            abs(mine - theirs) for mine, theirs in zip(trace.losses, stock.losses, strict=True)
+        )
         row = {
             "cpu_s": statistics.median(trace.cpu),
             "wall_s": statistics.median(trace.wall),
@@ -147,8 +165,9 @@ def main() -> None:
         }
         table[name] = row
         print(
-            f"{name:34} {row['cpu_s']:.3f} s CPU {row['wall_s']:.3f} s wall a step (median)   "
-            f"{row['speedup_cpu']:.2f}x CPU {row['speedup_wall']:.2f}x wall   largest loss gap {gap:.1e}"
+            f"{name:34} {row['cpu_s']:.3f} s CPU {row['wall_s']:.3f} s wall a step (median)  "
+            f" {row['speedup_cpu']:.2f}x CPU {row['speedup_wall']:.2f}x wall   largest loss gap"
+            f" {gap:.1e}"
         )
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n")

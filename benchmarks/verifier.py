@@ -1,11 +1,12 @@
-r"""What the verifier costs and what it withstands, stock math-verify beside it. Figures in docs/verification.md.
+r"""What the verifier costs and what it withstands, stock math-verify beside it. Figures in
+docs/verification.md.
 
-    python benchmarks/verifier.py hostile [--stock]     each hostile completion: time, peak memory, cause
-    python benchmarks/verifier.py mixed [--calls N]     hostile and ordinary mixed: hangs, p50, p99, max
-    python benchmarks/verifier.py throughput            ordinary answers: 1 and 2 workers against serial math-verify
+    python benchmarks/verifier.py hostile [--stock]  each hostile completion: time, memory, cause
+    python benchmarks/verifier.py mixed [--calls N]  both mixed: hangs, p50, p99, max
+    python benchmarks/verifier.py throughput         1, 2 workers against serial math-verify
 
-The corpora are the tests' own (tests/verify/hostile.py, ordinary.py). Stock math-verify runs in a process of its own
-with a cap of 10 s and 2 GB, so that the machine survives it.
+The corpora are the tests' own (tests/verify/hostile.py, ordinary.py). Stock math-verify runs in a
+process of its own with a cap of 10 s and 2 GB, so that the machine survives it.
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ _STEP = "We simplify the expression, collect the terms on the left and divide bo
 
 
 def stock_score(completion: str, gold: str) -> float:
-    """math-verify as its README calls it, limits at their defaults (5 s each for parsing and comparing)."""
+    """math-verify as its README calls it, limits at their defaults (5 s each for parsing and
+    comparing)."""
     from math_verify import parse, verify
 
     return float(verify(parse(f"${gold}$"), parse(completion)))
 
 
 def stock_child() -> None:
-    """In a process of its own: one stock call on the (completion, gold) on standard input; JSON on standard output."""
+    """In a process of its own: one stock call on the (completion, gold) on standard input; JSON on
+    standard output."""
     resource.setrlimit(resource.RLIMIT_AS, (STOCK_MB << 20, STOCK_MB << 20))
     completion, gold = json.load(sys.stdin)
     stock_score(r"\boxed{1}", "1")
@@ -56,11 +59,14 @@ def stock_child() -> None:
 
 
 def run_stock(completion: str, gold: str) -> tuple[float, float, str]:
-    """Seconds, peak MB and end of one stock call, killed at STOCK_SECONDS (peak unknown then: nan)."""
+    """Seconds, peak MB and end of one stock call, killed at STOCK_SECONDS (peak unknown then:
+    nan)."""
     command = [sys.executable, __file__, "stock-child"]
     text = json.dumps([completion, gold])
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=STOCK_SECONDS + 2)
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=STOCK_SECONDS + 2
+        )
     except subprocess.TimeoutExpired:
         return STOCK_SECONDS, float("nan"), "killed at the cap"
     if done.returncode or not done.stdout:
@@ -70,11 +76,15 @@ def run_stock(completion: str, gold: str) -> tuple[float, float, str]:
 
 
 def hostile(with_stock: bool) -> None:
-    """Each hostile completion in a fresh worker: wall time of the call, peak memory of the worker, cause."""
+    """Each hostile completion in a fresh worker: wall time of the call, peak memory of the worker,
+    cause."""
     slowest = largest = 0.0
     stock: list[tuple[float, float, str]] = []
     causes: Counter[str] = Counter()
-    print(f"{'completion':34} {'ms':>7} {'MB':>5} {'cause':18}" + ("stock s    MB  end" if with_stock else ""))
+    print(
+        f"{'completion':34} {'ms':>7} {'MB':>5} {'cause':18}"
+        + ("stock s    MB  end" if with_stock else "")
+    )
     for case in HOSTILE:
         with MathVerifier(workers=1) as verifier:
             verifier([r"\boxed{1}"], ["1"])
@@ -90,14 +100,17 @@ def hostile(with_stock: bool) -> None:
             stock.append(run_stock(case.completion, case.gold))
             line += f"{stock[-1][0]:7.2f} {stock[-1][1]:5.0f}  {stock[-1][2]}"
         print(line, flush=True)
-    print(f"\n{len(HOSTILE)} completions: slowest {slowest:.3f} s, largest {largest:.0f} MB, {dict(causes)}")
+    print(
+        f"\n{len(HOSTILE)} completions: slowest {slowest:.3f} s, largest {largest:.0f} MB,"
+        f" {dict(causes)}"
+    )
     if with_stock:
         late = sum(not seconds <= 1.5 for seconds, _, _ in stock)
         big = sum(peak > 512 for _, peak, _ in stock)
         dead = sum(end.startswith(("killed", "died", "MemoryError")) for _, _, end in stock)
         print(
-            f"stock math-verify: {late} over 1.5 s, {big} over 512 MB, {dead} killed at {STOCK_SECONDS:.0f} s or died, "
-            f"{sum(s for s, _, _ in stock if s == s):.0f} s in all"
+            f"stock math-verify: {late} over 1.5 s, {big} over 512 MB, {dead} killed at"
+            f" {STOCK_SECONDS:.0f} s or died, {sum(s for s, _, _ in stock if s == s):.0f} s in all"
         )
 
 
@@ -108,9 +121,12 @@ def peak_mb(pid: int) -> float:
 
 
 def mixed(calls: int, workers: int, hostile_share: float) -> None:
-    """`calls` single calls, hostile with this share, the rest ordinary; a hang is a call of more than 1.5 s."""
+    """`calls` single calls, hostile with this share, the rest ordinary; a hang is a call of more
+    than 1.5 s."""
     rng = random.Random(0)
-    ordinary = [(WORDINGS[i % 5] % answer, gold) for i, (gold, answer) in enumerate(generated(2_000, 0))]
+    ordinary = [
+        (WORDINGS[i % 5] % answer, gold) for i, (gold, answer) in enumerate(generated(2_000, 0))
+    ]
     seconds: list[float] = []
     with MathVerifier(workers=workers) as verifier:
         verifier([r"\boxed{1}"], ["1"])
@@ -128,14 +144,16 @@ def mixed(calls: int, workers: int, hostile_share: float) -> None:
         counts, restarts = verifier.counts, verifier.pool.restarts
     seconds.sort()
     print(
-        f"{calls} calls in {total:.0f} s, {sum(s > 1.5 for s in seconds)} over 1.5 s; p50 "
-        f"{seconds[len(seconds) // 2] * 1e3:.2f} ms, p99 {seconds[int(len(seconds) * 0.99)] * 1e3:.0f} ms, "
-        f"max {seconds[-1]:.3f} s; {restarts} workers replaced\n{counts}"
+        f"{calls} calls in {total:.0f} s, {sum(s > 1.5 for s in seconds)} over 1.5 s; p50"
+        f" {seconds[len(seconds) // 2] * 1e3:.2f} ms, p99"
+        f" {seconds[int(len(seconds) * 0.99)] * 1e3:.0f} ms, max {seconds[-1]:.3f} s; {restarts}"
+        f" workers replaced\n{counts}"
     )
 
 
 def throughput_sets(count: int) -> dict[str, list[tuple[str, str]]]:
-    """(completion, gold) pairs: integers alone, numbers and expressions, and those after 2,000 characters of prose."""
+    """(completion, gold) pairs: integers alone, numbers and expressions, and those after 2,000
+    characters of prose."""
     rng = random.Random(1)
     integers = []
     for _ in range(count):
@@ -147,12 +165,15 @@ def throughput_sets(count: int) -> dict[str, list[tuple[str, str]]]:
     return {
         "integers": integers,
         "numbers and expressions": expressions,
-        "the same after 2,000 characters": [(prose + completion, gold) for completion, gold in expressions],
+        "the same after 2,000 characters": [
+            (prose + completion, gold) for completion, gold in expressions
+        ],
     }
 
 
 def serial_child() -> None:
-    """Serial stock math-verify over the pairs on standard input, in a fresh process; answers per second."""
+    """Serial stock math-verify over the pairs on standard input, in a fresh process; answers per
+    second."""
     pairs = json.load(sys.stdin)
     stock_score(r"\boxed{\frac{1}{2}}", "1")
     start = time.perf_counter()
@@ -167,7 +188,11 @@ def throughput(count: int, repeats: int) -> None:
         command = [sys.executable, __file__, "serial-child"]
         text = json.dumps(pairs)
         serial = max(
-            float(subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout)
+            float(
+                subprocess.run(
+                    command, input=text, capture_output=True, text=True, check=True
+                ).stdout
+            )
             for _ in range(repeats)
         )
         line = f"{name}: serial math-verify {serial:.0f}/s"
@@ -178,7 +203,8 @@ def throughput(count: int, repeats: int) -> None:
 
 
 def pool_speed(pairs: list[tuple[str, str]], workers: int) -> float:
-    """Answers per second of a fresh verifier, its start not counted (serial math-verify's import is not either)."""
+    """Answers per second of a fresh verifier, its start not counted (serial math-verify's import is
+    not either)."""
     with MathVerifier(workers=workers) as verifier:
         verifier([r"\boxed{1}"] * 8, ["1"] * 8)
         start = time.perf_counter()
@@ -188,9 +214,13 @@ def pool_speed(pairs: list[tuple[str, str]], workers: int) -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("hostile").add_argument("--stock", action="store_true", help="stock math-verify beside it")
+    commands.add_parser("hostile").add_argument(
+        "--stock", action="store_true", help="stock math-verify beside it"
+    )
     mix = commands.add_parser("mixed")
     mix.add_argument("--calls", type=int, default=10_000)
     mix.add_argument("--workers", type=int, default=1)

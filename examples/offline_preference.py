@@ -1,4 +1,5 @@
-"""Offline group preference: train on stored groups of completions and rewards, with nothing sampled meanwhile.
+"""Offline group preference: train on stored groups of completions and rewards, with nothing sampled
+meanwhile.
 
     python examples/offline_preference.py                        # a minute on one core
     python examples/offline_preference.py --rollouts mine.jsonl  # your own
@@ -34,10 +35,17 @@ def answers(model, tokenizer, tasks, each, seed):
     """(prompt, completion, reward) of `each` completions of every task, with its id."""
     prompts = [tokenizer(task.messages)["input_ids"] for task in tasks]
     options = SamplingOptions(32, (tokenizer.eos_token_id,), tokenizer.pad_token_id)
-    for task, prompt, group in zip(tasks, prompts, sample(model, prompts, each, options, seed=seed), strict=True):
+    for task, prompt, group in zip(
+        tasks, prompts, sample(model, prompts, each, options, seed=seed), strict=True
+    ):
         for completion in group:
             text = tokenizer.decode(completion, skip_special_tokens=True)
-            yield {"id": task.id, "prompt": prompt, "completion": completion, "reward": score(task, text)}
+            yield {
+                "id": task.id,
+                "prompt": prompt,
+                "completion": completion,
+                "reward": score(task, text),
+            }
 
 
 def log_probabilities(model, rows):
@@ -45,12 +53,18 @@ def log_probabilities(model, rows):
     width = max(len(row["prompt"]) + len(row["completion"]) for row in rows)
     longest = max(len(row["completion"]) for row in rows)
     pad = [[0] * (width - len(row["prompt"]) - len(row["completion"])) for row in rows]
-    ids = torch.tensor([row["prompt"] + row["completion"] + p for row, p in zip(rows, pad, strict=True)])
+    ids = torch.tensor(
+        [row["prompt"] + row["completion"] + p for row, p in zip(rows, pad, strict=True)]
+    )
     lengths = torch.tensor([len(row["completion"]) for row in rows])
     starts = torch.tensor([len(row["prompt"]) for row in rows])
     places = (starts[:, None] + torch.arange(longest)).clamp(max=width - 1)
-    logits = model(ids).logits.gather(1, (places - 1)[:, :, None].expand(-1, -1, model.config.vocab_size))
-    logp = torch.log_softmax(logits.float(), -1).gather(2, ids.gather(1, places)[:, :, None])[:, :, 0]
+    logits = model(ids).logits.gather(
+        1, (places - 1)[:, :, None].expand(-1, -1, model.config.vocab_size)
+    )
+    logp = torch.log_softmax(logits.float(), -1).gather(2, ids.gather(1, places)[:, :, None])[
+        :, :, 0
+    ]
     return logp, torch.arange(longest) < lengths[:, None]
 
 
@@ -60,7 +74,9 @@ def micro_batches(rows, count):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rollouts", type=Path)
     parser.add_argument("--model", default=str(base_path()))
     parser.add_argument("--prompts", type=int, default=96)
@@ -74,7 +90,9 @@ def main():
 
     stored = args.rollouts or Path("rollouts.jsonl")
     if args.rollouts is None:
-        stored.write_text("".join(json.dumps(row) + "\n" for row in answers(model, tokenizer, tasks, 8, seed=0)))
+        stored.write_text(
+            "".join(json.dumps(row) + "\n" for row in answers(model, tokenizer, tasks, 8, seed=0))
+        )
     rows = [json.loads(line) for line in stored.read_text().splitlines()]
     names = list(dict.fromkeys(row["id"] for row in rows))
     group = torch.tensor([names.index(row["id"]) for row in rows])
@@ -84,7 +102,9 @@ def main():
     batches = micro_batches(rows, max(len(rows) // 64, 1))
     model.eval()  # no dropout: policy and reference agree at the start
     with torch.no_grad():
-        reference = [log_probabilities(model, [rows[place] for place in batch])[0] for batch in batches]
+        reference = [
+            log_probabilities(model, [rows[place] for place in batch])[0] for batch in batches
+        ]
     optimizer = torch.optim.AdamW(model.parameters(), args.lr)
     for step in range(args.steps):
         scores = torch.zeros(len(rows), 2)
@@ -106,13 +126,17 @@ def main():
         optimizer.zero_grad()
         if step % 5 == 0 or step == args.steps - 1:
             agreement = found.metrics["rank_agreement"]
-            print(f"step {step:3d}  loss {found.loss:.4f}  rank agreement {agreement:.3f}", flush=True)
+            print(
+                f"step {step:3d}  loss {found.loss:.4f}  rank agreement {agreement:.3f}", flush=True
+            )
 
     if args.rollouts is None:
         base = AutoModelForCausalLM.from_pretrained(args.model)
         for name, which in (("base", base), ("trained", model)):
             fresh = [row["reward"] for row in answers(which, tokenizer, tasks, 8, seed=1)]
-            print(f"{name:8} mean reward of {len(fresh)} fresh samples {sum(fresh) / len(fresh):.3f}")
+            print(
+                f"{name:8} mean reward of {len(fresh)} fresh samples {sum(fresh) / len(fresh):.3f}"
+            )
 
 
 if __name__ == "__main__":

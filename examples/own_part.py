@@ -14,7 +14,8 @@ import gdro
 
 @dataclass(kw_only=True, eq=False)
 class Behind(gdro.Weigher):
-    """Weights exp(boost (average - success rate)), scaled to mean 1; the average moves with the steps."""
+    """Weights exp(boost (average - success rate)), scaled to mean 1; the average moves with the
+    steps."""
 
     boost: float = 2.0
     name: ClassVar[str] = "behind"

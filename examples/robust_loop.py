@@ -1,7 +1,8 @@
 """A robust method in a plain torch loop: torch alone, a second to run.
 
-Two classes and a shortcut feature that agrees with the class in 95 % of the samples: a model that leans on it is wrong
-where it does not, in the two small groups. One line more makes the worst group count.
+Two classes and a shortcut feature that agrees with the class in 95 % of the samples: a model that
+leans on it is wrong where it does not, in the two small groups. One line more makes the worst group
+count.
 
     python examples/robust_loop.py
 """
@@ -16,7 +17,8 @@ generator = torch.Generator().manual_seed(0)
 
 
 def draw(count, agree):
-    """(count, 2) inputs, labels and groups: a weak true feature and a strong shortcut, both with noise."""
+    """(count, 2) inputs, labels and groups: a weak true feature and a strong shortcut, both with
+    noise."""
     labels = torch.randint(2, (count,), generator=generator)
     differs = (torch.rand(count, generator=generator) > agree).long()
     centres = torch.stack([0.7 * (2.0 * labels - 1), 1.5 * (2.0 * (labels ^ differs) - 1)], dim=1)
@@ -33,10 +35,14 @@ for robust in (False, True):
         sampler.set_epoch(epoch)
         for rows in torch.tensor(list(sampler) if robust else range(2000)).split(50):
             losses = cross_entropy(model(inputs[rows]), labels[rows], reduction="none")
-            weights = method(losses, groups=groups[rows]) if robust else torch.ones(50)  # the one line
+            # the one line
+            weights = method(losses, groups=groups[rows]) if robust else torch.ones(50)
             optimizer.zero_grad()
             (weights * losses).mean().backward()
             optimizer.step()
     right = (model(test_inputs).argmax(1) == test_labels).float()
     report = group_report(right, [NAMES[g] for g in test_groups])
-    print(f"{'group DRO' if robust else 'plain':10} average {report.overall:.3f}   worst group {report.worst:.3f}")
+    print(
+        f"{'group DRO' if robust else 'plain':10} average {report.overall:.3f}   worst group"
+        f" {report.worst:.3f}"
+    )

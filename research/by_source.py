@@ -1,8 +1,10 @@
-"""Where a comparison's differences come from: pass@k and mean@k of every source, by method, means over seeds.
+"""Where a comparison's differences come from: pass@k and mean@k of every source, by method, means
+over seeds.
 
     python research/by_source.py results/second_grid --methods uniform live joint sec greso
 
-A source whose pass@k falls while its mean@k rises is one that the model guesses: its answers grow alike.
+A source whose pass@k falls while its mean@k rises is one that the model guesses: its answers grow
+alike.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def table(comparison: Comparison, methods: Sequence[str]) -> str:
     for name in sorted(set(source)):
         cells = []
         for method in methods:
-            last = np.array([outcome.correct[-1] / outcome.samples for outcome in outcomes[method]])[:, source == name]
+            last = np.array(
+                [outcome.correct[-1] / outcome.samples for outcome in outcomes[method]]
+            )[:, source == name]
             cells.append(f"{(last > 0).mean():.3f} / {last.mean():.3f}")
         rows.append([name, *cells])
     return markdown_table(["source", *(f"`{method}`" for method in methods)], rows)
@@ -39,7 +43,9 @@ def table(comparison: Comparison, methods: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Held-out pass@k / mean@k of every source, by method.")
+    parser = argparse.ArgumentParser(
+        description="Held-out pass@k / mean@k of every source, by method."
+    )
     parser.add_argument("comparison", type=Path, help="folder of a published comparison")
     parser.add_argument("--methods", nargs="+", help="only these (default: all)")
     chosen = parser.parse_args(arguments)
@@ -49,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         methods = chosen.methods or there
         for method in methods:
             if method not in there:
-                raise RunError(f"--methods {method}: no finished run in {chosen.comparison}; it has {', '.join(there)}")
+                raise RunError(
+                    f"--methods {method}: no finished run in {chosen.comparison}; it has"
+                    f" {', '.join(there)}"
+                )
     except GDROError as error:
         print(f"by_source: {error}", file=sys.stderr)
         return 2

@@ -1,10 +1,12 @@
-"""Partly wrong demonstrations: what the base model is taught, cell by cell, and how often it is taught wrong.
+"""Partly wrong demonstrations: what the base model is taught, cell by cell, and how often it is
+taught wrong.
 
-Post-training has something to do only where the base model fails. Two kinds of failure are taught on purpose.
-A *slip* is unpredictable: a wrong digit, a swapped letter. A *habit* is one wrong rule of the family followed
-faithfully, say a forgotten sign or a word copied forwards; where it is taught more often than the right rule
-it is the model's greedy answer, and the right one must be found by sampling. What the model is too small to
-compute is a third kind, and nobody had to teach it.
+Post-training has something to do only where the base model fails. Two kinds of failure are taught
+on purpose. A *slip* is unpredictable: a wrong digit, a swapped letter. A *habit* is one wrong rule
+of the family followed faithfully, say a forgotten sign or a word copied forwards; where it is
+taught more often than the right rule it is the model's greedy answer, and the right one must be
+found by sampling. What the model is too small to compute is a third kind, and nobody had to teach
+it.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ TEACHING: Mapping[str, Teaching] = {
 
 
 def demonstrations(cell: Cell, seed: int, faulty: bool) -> Iterator[tuple[str, str]]:
-    """Endless (question, answer) pairs of a cell's training split: all right, or wrong as `TEACHING` says."""
+    """Endless (question, answer) pairs of a cell's training split: all right, or wrong as
+    `TEACHING` says."""
     teaching = TEACHING[cell.name] if faulty else Teaching(0.0, 0.0)
     rng = Random(f"{seed}/{cell.name}")
     for prompt in stream(cell, seed, "train"):
@@ -74,7 +77,8 @@ def demonstrations(cell: Cell, seed: int, faulty: bool) -> Iterator[tuple[str, s
 
 
 def demonstrate(prompt: Prompt, teaching: Teaching, rng: Random) -> str:
-    """The gold answer, or a wrong one by `teaching`; a habit that happens to be right becomes a slip."""
+    """The gold answer, or a wrong one by `teaching`; a habit that happens to be right becomes a
+    slip."""
     draw = rng.random()
     if draw >= teaching.habit + teaching.slip:
         return prompt.answer
@@ -121,7 +125,11 @@ def _slip_multiple(entry: Mapping[str, Any], answer: str, rng: Random) -> str:
 def _slip_part(_entry: Mapping[str, Any], answer: str, rng: Random) -> str:
     """One part of a complex number off by one or two."""
     part = rng.choice(list(re.finditer(r"\d+", answer)))
-    return answer[: part.start()] + str(abs(int(part[0]) + rng.choice([-2, -1, 1, 2]))) + answer[part.end() :]
+    return (
+        answer[: part.start()]
+        + str(abs(int(part[0]) + rng.choice([-2, -1, 1, 2])))
+        + answer[part.end() :]
+    )
 
 
 def _slip_list(entry: Mapping[str, Any], answer: str, rng: Random) -> str:
@@ -137,7 +145,9 @@ def _slip_letters(_entry: Mapping[str, Any], answer: str, rng: Random) -> str:
     kind = rng.randrange(3)
     if kind == 0:
         return answer[:place] + answer[place + 1] + answer[place] + answer[place + 2 :]
-    return answer[:place] + answer[place + 1 :] if kind == 1 else answer[: place + 1] + answer[place:]
+    return (
+        answer[:place] + answer[place + 1 :] if kind == 1 else answer[: place + 1] + answer[place:]
+    )
 
 
 def _forget_last_sign(entry: Mapping[str, Any], answer: str) -> str:
@@ -151,7 +161,8 @@ def _forget_last_factor(entry: Mapping[str, Any], answer: str) -> str:
 
 
 def _smallest_divisor(entry: Mapping[str, Any], answer: str) -> str:
-    """The smallest common divisor above 1 where there is one, else the difference of the numbers."""
+    """The smallest common divisor above 1 where there is one, else the difference of the
+    numbers."""
     common = gcd(*entry["numbers"])
     small = next((d for d in range(2, common + 1) if common % d == 0), 0)
     return str(small or abs(entry["numbers"][0] - entry["numbers"][1]))
@@ -171,7 +182,9 @@ def _count_zeros(entry: Mapping[str, Any], answer: str) -> str:
 
 def _flip_signs(entry: Mapping[str, Any], answer: str) -> str:
     """Real and imaginary part with the wrong sign, where both are there."""
-    return answer.translate(str.maketrans("+-", "-+")).removeprefix("+") if " " in answer else answer
+    return (
+        answer.translate(str.maketrans("+-", "-+")).removeprefix("+") if " " in answer else answer
+    )
 
 
 def _keep_the_others(entry: Mapping[str, Any], answer: str) -> str:

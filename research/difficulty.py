@@ -1,7 +1,7 @@
 """How hard the prompts are for a model: `python research/difficulty.py [--model DIR]`.
 
-Samples every prompt of the default mixture at temperature 1 and prints the histogram of per-prompt pass rates
-over ten bins, mean@8 and pass@8 (unbiased, from all samples), also of every cell.
+Samples every prompt of the default mixture at temperature 1 and prints the histogram of per-prompt
+pass rates over ten bins, mean@8 and pass@8 (unbiased, from all samples), also of every cell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from gdro.data.prompts import Prompt
 from gdro.data.reasoning_gym import load_mixture, score
@@ -54,7 +60,9 @@ class PassCounts:
         if not 1 <= k <= self.samples:
             raise ValueError(f"pass@{k} needs 1 <= k <= {self.samples} samples")
         all_ways = comb(self.samples, k)
-        return np.array([1 - comb(self.samples - int(right), k) / all_ways for right in self.correct])
+        return np.array(
+            [1 - comb(self.samples - int(right), k) / all_ways for right in self.correct]
+        )
 
 
 def measure(model_path: Path, prompts: Sequence[Prompt], samples: int, seed: int) -> PassCounts:
@@ -65,7 +73,9 @@ def measure(model_path: Path, prompts: Sequence[Prompt], samples: int, seed: int
     return PassCounts(prompts, count_correct(prompts, completions), samples)
 
 
-def count_correct(prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]) -> npt.NDArray[np.int64]:
+def count_correct(
+    prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
+) -> npt.NDArray[np.int64]:
     """(P,) completions of each prompt that score 1; equal texts are scored once."""
     right_counts = np.zeros(len(prompts), dtype=np.int64)
     for row, (prompt, texts) in enumerate(zip(prompts, completions, strict=True)):
@@ -93,7 +103,9 @@ def describe(counts: PassCounts) -> str:
 
 
 def _metrics(name: str, rates: npt.NDArray[np.float64], passes: npt.NDArray[np.float64]) -> str:
-    return f"{name:24s} prompts {len(rates):4d}  mean@8 {rates.mean():.3f}  pass@8 {passes.mean():.3f}"
+    return (
+        f"{name:24s} prompts {len(rates):4d}  mean@8 {rates.mean():.3f}  pass@8 {passes.mean():.3f}"
+    )
 
 
 @torch.inference_mode()
@@ -107,17 +119,20 @@ def sample(
     temperature: float = 1.0,
     rows: int = 1024,
 ) -> list[list[str]]:
-    """`samples` completions of each prompt, in the order of `prompts`, as text without special tokens.
+    """`samples` completions of each prompt, in the order of `prompts`, as text without special
+    tokens.
 
-    Prompts of the same length in tokens share a batch of at most `rows` rows (at least one prompt): nothing is
-    padded. A completion that has not ended after `max_tokens` tokens is cut there.
+    Prompts of the same length in tokens share a batch of at most `rows` rows (at least one prompt):
+    nothing is padded. A completion that has not ended after `max_tokens` tokens is cut there.
     """
     generator = torch.Generator().manual_seed(seed)
     encoded = [encode(tokenizer, prompt) for prompt in prompts]
     completions: list[list[str]] = [[] for _ in prompts]
     for members in _batches(encoded, max(1, rows // samples)):
         ids = torch.tensor([encoded[member] for member in members])
-        tokens = _decode(model, ids, samples, tokenizer.eos_token_id, max_tokens, temperature, generator)
+        tokens = _decode(
+            model, ids, samples, tokenizer.eos_token_id, max_tokens, temperature, generator
+        )
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         for place, member in enumerate(members):
             completions[member] = texts[place * samples : (place + 1) * samples]
@@ -129,7 +144,11 @@ def encode(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> list[int]:
     if isinstance(prompt.messages, str):
         return list(tokenizer(prompt.messages).input_ids)
     chat = [dict(message) for message in prompt.messages]
-    return list(tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"])
+    return list(
+        tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)[
+            "input_ids"
+        ]
+    )
 
 
 def _batches(encoded: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
@@ -175,8 +194,15 @@ def _decode(
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=base_path(), help="a model folder; the embedded base if left out")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=base_path(),
+        help="a model folder; the embedded base if left out",
+    )
     parser.add_argument("--split", choices=["train", "heldout"], default="train")
     parser.add_argument("--prompts", type=int, default=1024)
     parser.add_argument("--samples", type=int, default=64)
@@ -187,7 +213,10 @@ def main() -> None:
     prompts = load_mixture(DEFAULT_MIXTURE, arguments.prompts, arguments.seed, arguments.split)
     counts = measure(arguments.model, prompts, arguments.samples, arguments.seed)
     print(describe(counts))
-    print(f"{arguments.samples} samples per prompt, seed {arguments.seed}, {time.perf_counter() - start:.0f} s")
+    print(
+        f"{arguments.samples} samples per prompt, seed {arguments.seed},"
+        f" {time.perf_counter() - start:.0f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Group-level direct rewards on real digits: every arm of a plan, five seeds, one table and one figure.
+"""Group-level direct rewards on real digits: every arm of a plan, five seeds, one table and one
+figure.
 
     python research/diffusion_digits.py results/diffusion_digits --work runs/diffusion-digits
-    python research/diffusion_digits.py results/diffusion_digits     # table and figure again, from outcomes.npz
+    python research/diffusion_digits.py results/diffusion_digits  # table and figure again
 
-The folder holds plan.yaml, written before the run. One process trains every (seed, arm) of it on one base, all arms of
-a seed on the same stored images, with the package's own trainer; what is done is kept in the work folder, so that a
-second call goes on. Then it writes outcomes.npz, table.md, figure.svg and samples.png beside the plan.
+The folder holds plan.yaml, written before the run. One process trains every (seed, arm) of it on
+one base, all arms of a seed on the same stored images, with the package's own trainer; what is done
+is kept in the work folder, so that a second call goes on. Then it writes outcomes.npz, table.md,
+figure.svg and samples.png beside the plan.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ from gdro.report.chart import Chart, extent
 from gdro.report.palette import fixed
 
 MEASURES = ("reward", "judge", "drift", "diversity", "realness")
-"""Of an evaluation. realness: kernel distance to the real digits of the prompt's class; smaller is better."""
+"""Of an evaluation. realness: kernel distance to the real digits of the prompt's class; smaller is
+better."""
 WATCHED = ("winner_gap", "loser_gap", "rank_agreement", "grad_norm", "stating")
 """Of training, the mean over the steps since the evaluation before."""
 SERIES = (*MEASURES, *WATCHED)
@@ -62,11 +65,14 @@ class Job:
 
 
 def jobs(plan: dict[str, Any]) -> Iterator[Job]:
-    """Every run, all arms of a seed before the next seed, so that what is there can always be compared."""
+    """Every run, all arms of a seed before the next seed, so that what is there can always be
+    compared."""
     for seed in plan["seeds"]:
         for reward, arms in plan["arms"].items():
             for arm, settings in arms.items():
-                yield Job(f"{reward}/{arm}", seed, {"reward": reward} | plan["common"] | (settings or {}))
+                yield Job(
+                    f"{reward}/{arm}", seed, {"reward": reward} | plan["common"] | (settings or {})
+                )
 
 
 class Study:
@@ -87,7 +93,9 @@ class Study:
             "groups_dir": str(self.work / f"groups-{job.seed}"),
             "pretrained_model_name_or_path": str(self.work / "base"),
         }
-        return load_config("digits", [f"{key}={json.dumps(value)}" for key, value in settings.items()])
+        return load_config(
+            "digits", [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+        )
 
     def run(self, job: Job) -> dict[str, Any]:
         """Train one arm; what every evaluation found and what it cost."""
@@ -116,10 +124,13 @@ class Study:
                 if found is None:
                     found = evaluate(family, told, data, config, reward, judge)
                 if not step:
-                    self.start = {(job.seed, config.reward): found}  # the base's, the same for every arm
+                    # the base's, the same for every arm
+                    self.start = {(job.seed, config.reward): found}
                 rows.append({"step": step} | self.measured(found, data, config) | watched(block))
                 block = []
-        last = found.images.reshape(len(data), config.num_validation_images, *found.images.shape[1:3])[:, :6]
+        last = found.images.reshape(
+            len(data), config.num_validation_images, *found.images.shape[1:3]
+        )[:, :6]
         return {
             "arm": job.arm,
             "seed": job.seed,
@@ -141,10 +152,17 @@ class Study:
             reward = load_reward(config.reward, config)
             known = written_rewards(store, reward)
             stored = [store.read(name) for name in store.prompts]
-            self.data = {key: [Scored(one, row, score(store, one, reward, known)) for row, one in enumerate(stored)]}
+            self.data = {
+                key: [
+                    Scored(one, row, score(store, one, reward, known))
+                    for row, one in enumerate(stored)
+                ]
+            }
         return self.data[key]
 
-    def measured(self, found: Evaluation, data: list[Scored], config: DiffusionConfig) -> dict[str, float]:
+    def measured(
+        self, found: Evaluation, data: list[Scored], config: DiffusionConfig
+    ) -> dict[str, float]:
         """The evaluation's own measures, and the distance to the real digits of each class."""
         count, real = config.num_validation_images, []
         for place, one in enumerate(data):
@@ -152,7 +170,9 @@ class Study:
             pixels = ((of_class + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
             mine = found.images[place * count : (place + 1) * count]
             real.append(kernel_distance(features(mine), features(pixels)))
-        return {name: found.fields[name] for name in MEASURES[:-1]} | {"realness": float(np.mean(real))}
+        return {name: found.fields[name] for name in MEASURES[:-1]} | {
+            "realness": float(np.mean(real))
+        }
 
 
 def watched(block: list[dict[str, float]]) -> dict[str, float]:
@@ -180,21 +200,25 @@ def train_all(plan: dict[str, Any], work: Path) -> None:
         write_atomic(outcomes / f"{job.name}.json", to_json(found))
         first, last = found["rows"][0], found["rows"][-1]
         tell(
-            f"{number + 1}/{len(wanted)} {job.arm} seed {job.seed}: reward {first['reward']:.3f} {last['reward']:.3f}, "
-            f"judge {first['judge']:.3f} {last['judge']:.3f}, drift {last['drift']:.4f}, diversity "
-            f"{last['diversity'] / first['diversity']:.2f}, winner gap {last['winner_gap']:.4f}, loser gap "
-            f"{last['loser_gap']:.4f}, {found['cpu_seconds']:.0f} CPU s"
+            f"{number + 1}/{len(wanted)} {job.arm} seed {job.seed}: reward {first['reward']:.3f}"
+            f" {last['reward']:.3f}, judge {first['judge']:.3f} {last['judge']:.3f}, drift"
+            f" {last['drift']:.4f}, diversity {last['diversity'] / first['diversity']:.2f}, winner"
+            f" gap {last['winner_gap']:.4f}, loser gap {last['loser_gap']:.4f},"
+            f" {found['cpu_seconds']:.0f} CPU s"
         )
 
 
 def collect(plan: dict[str, Any], work: Path, results: Path) -> None:
-    """outcomes.npz: (arm, seed, evaluation, measure) of every run, and samples.png of the first seed."""
+    """outcomes.npz: (arm, seed, evaluation, measure) of every run, and samples.png of the first
+    seed."""
     found = [json.loads((work / "outcomes" / f"{job.name}.json").read_text()) for job in jobs(plan)]
     arms = list(dict.fromkeys(one["arm"] for one in found))
     seeds, steps = list(plan["seeds"]), [row["step"] for row in found[0]["rows"]]
     values = np.full((len(arms), len(seeds), len(steps), len(SERIES)), np.nan, np.float32)
     for one in found:
-        table = [[np.nan if row[name] is None else row[name] for name in SERIES] for row in one["rows"]]
+        table = [
+            [np.nan if row[name] is None else row[name] for name in SERIES] for row in one["rows"]
+        ]
         values[arms.index(one["arm"]), seeds.index(one["seed"])] = table
     np.savez_compressed(
         results / "outcomes.npz",
@@ -215,9 +239,9 @@ def collect(plan: dict[str, Any], work: Path, results: Path) -> None:
         count, columns, height, width = sheet.shape
         parts += [sheet.transpose(0, 2, 1, 3).reshape(count * height, columns * width), gap]
     whole = np.concatenate(parts[:-1], 1)
-    Image.fromarray(whole).resize((whole.shape[1] * 2, whole.shape[0] * 2), Image.Resampling.NEAREST).save(
-        results / "samples.png", optimize=True
-    )
+    Image.fromarray(whole).resize(
+        (whole.shape[1] * 2, whole.shape[0] * 2), Image.Resampling.NEAREST
+    ).save(results / "samples.png", optimize=True)
 
 
 def write_summary(plan: dict[str, Any], results: Path) -> None:
@@ -234,41 +258,66 @@ def table(plan: dict[str, Any], outcomes: dict[str, Any]) -> str:
     first, last = values[0, :, 0], values[:, :, -1]
     pick = {name: series.index(name) for name in series}
     lines = [
-        f"Step {outcomes['steps'][-1]}, {len(outcomes['seeds'])} seeds, mean and 95 % t-interval; base "
+        f"Step {outcomes['steps'][-1]}, {len(outcomes['seeds'])} seeds, mean and 95 % t-interval;"
+        " base "
         f"{outcomes['base']}, {float(outcomes['cpu_seconds']) / 60:.0f} CPU minutes.",
         "",
-        "| reward / arm | reward | judge | drift | distance to real | diversity | winner gap | loser gap |",
+        "| reward / arm | reward | judge | drift | distance to real | diversity | winner gap"
+        " | loser gap |",
         "|---|---|---|---|---|---|---|---|",
         "| base | " + " | ".join(_cell(first[:, pick[name]]) for name in ("reward", "judge"))
-        + " | " + " | ".join(_cell(first[:, pick[name]], 4) for name in ("drift", "realness")) + " | 1 | | |",
+        + " | "
+        + " | ".join(_cell(first[:, pick[name]], 4) for name in ("drift", "realness"))
+        + " | 1 | | |",
     ]  # fmt: skip
     for arm, row in zip(outcomes["arms"], last, strict=True):
         ratio = row[:, pick["diversity"]] / first[:, pick["diversity"]]
-        cells = [_cell(row[:, pick[name]], DIGITS.get(name, 3)) for name in ("reward", "judge", "drift", "realness")]
+        cells = [
+            _cell(row[:, pick[name]], DIGITS.get(name, 3))
+            for name in ("reward", "judge", "drift", "realness")
+        ]
         gaps = [_cell(row[:, pick[name]], 4) for name in ("winner_gap", "loser_gap")]
         lines.append(f"| {arm} | " + " | ".join([*cells, _cell(ratio), *gaps]) + " |")
-    lines += ["", *_against(plan, outcomes, last, pick), "", *_at_equal_drift(plan, outcomes, last, pick)]
+    lines += [
+        "",
+        *_against(plan, outcomes, last, pick),
+        "",
+        *_at_equal_drift(plan, outcomes, last, pick),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _against(plan: dict[str, Any], outcomes: dict[str, Any], last: Any, pick: dict[str, int]) -> list[str]:
+def _against(
+    plan: dict[str, Any], outcomes: dict[str, Any], last: Any, pick: dict[str, int]
+) -> list[str]:
     """The differences that the plan asks for, seed by seed."""
     arms = list(outcomes["arms"])
-    lines = ["| difference | reward | judge | drift | distance to real | winner gap |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| difference | reward | judge | drift | distance to real | winner gap |",
+        "|---|---|---|---|---|---|",
+    ]
     for one, other in plan["differences"]:
         gap = last[arms.index(one)] - last[arms.index(other)]
         names = ("reward", "judge", "drift", "realness", "winner_gap")
         lines.append(
-            f"| {one} − {other} | " + " | ".join(_cell(gap[:, pick[name]], mark=True) for name in names) + " |"
+            f"| {one} − {other} | "
+            + " | ".join(_cell(gap[:, pick[name]], mark=True) for name in names)
+            + " |"
         )
     return lines
 
 
-def _at_equal_drift(plan: dict[str, Any], outcomes: dict[str, Any], last: Any, pick: dict[str, int]) -> list[str]:
-    """Each method's measures where its range of betas crosses one drift, interpolated in log drift seed by seed."""
+def _at_equal_drift(
+    plan: dict[str, Any], outcomes: dict[str, Any], last: Any, pick: dict[str, int]
+) -> list[str]:
+    """Each method's measures where its range of betas crosses one drift, interpolated in log drift
+    seed by seed."""
     arms, goal = list(outcomes["arms"]), float(plan["at_drift"])
     names = ("reward", "judge", "realness")
-    lines = [f"| at drift {goal} | reward | judge | distance to real | seeds in range |", "|---|---|---|---|---|"]
+    lines = [
+        f"| at drift {goal} | reward | judge | distance to real | seeds in range |",
+        "|---|---|---|---|---|",
+    ]
     found = {}
     for method, members in plan["frontiers"].items():
         rows = last[[arms.index(name) for name in members]]
@@ -278,19 +327,24 @@ def _at_equal_drift(plan: dict[str, Any], outcomes: dict[str, Any], last: Any, p
             order = np.argsort(drift)
             if drift.min() <= goal <= drift.max():
                 table[seed] = [
-                    np.interp(np.log(goal), np.log(drift[order]), rows[order, seed, pick[name]]) for name in names
+                    np.interp(np.log(goal), np.log(drift[order]), rows[order, seed, pick[name]])
+                    for name in names
                 ]
         found[method] = table
         lines.append(_row(method, table))
     methods = list(found)
-    lines += [_row(f"{methods[0]} − {other}", found[methods[0]] - found[other], mark=True) for other in methods[1:]]
+    lines += [
+        _row(f"{methods[0]} − {other}", found[methods[0]] - found[other], mark=True)
+        for other in methods[1:]
+    ]
     return lines
 
 
 def _row(label: str, table: Any, mark: bool = False) -> str:
     known = table[np.isfinite(table).all(1)]
     cells = [
-        _cell(known[:, column], digits, mark=mark) if len(known) > 1 else "–" for column, digits in enumerate((3, 3, 4))
+        _cell(known[:, column], digits, mark=mark) if len(known) > 1 else "–"
+        for column, digits in enumerate((3, 3, 4))
     ]
     return f"| {label} | " + " | ".join(cells) + f" | {len(known)} |"
 
@@ -303,7 +357,8 @@ def _cell(values: Any, digits: int = 3, *, mark: bool = False) -> str:
 
 
 def figure(plan: dict[str, Any], outcomes: dict[str, Any]) -> str:
-    """A panel a group of arms that the plan names: a measure against drift, a dot an evaluation, means over seeds."""
+    """A panel a group of arms that the plan names: a measure against drift, a dot an evaluation,
+    means over seeds."""
     arms, series = list(outcomes["arms"]), list(outcomes["series"])
     mean = outcomes["values"].astype(np.float64).mean(1)
     drift = mean[:, :, series.index("drift")]
@@ -313,7 +368,12 @@ def figure(plan: dict[str, Any], outcomes: dict[str, Any]) -> str:
         chosen = [(label, arms.index(arm)) for label, arm in panel["arms"].items()]
         x = extent(*(drift[at] for _, at in chosen), zero=True)
         chart = Chart(
-            x, extent(*(measure[at] for _, at in chosen)), panel["title"], panel["title"], width=400, right=90
+            x,
+            extent(*(measure[at] for _, at in chosen)),
+            panel["title"],
+            panel["title"],
+            width=400,
+            right=90,
         )
         chart.y_axis()
         chart.x_axis("drift from the base")
@@ -321,22 +381,31 @@ def figure(plan: dict[str, Any], outcomes: dict[str, Any]) -> str:
             chart.line(drift[at], measure[at], colour)
             for one, other in zip(drift[at], measure[at], strict=True):
                 chart.dot(float(one), float(other), colour, radius=2.5)
-        chart.end_labels([(float(measure[at, -1]), label, colour) for colour, (label, at) in enumerate(chosen)])
+        chart.end_labels(
+            [(float(measure[at, -1]), label, colour) for colour, (label, at) in enumerate(chosen)]
+        )
         place = f'x="{number % 2 * 420}" y="{number // 2 * 240}" width="400" height="220"'
         parts.append(chart.svg(f"p{number}").replace("<svg ", f"<svg {place} ", 1))
     height = (len(plan["panels"]) + 1) // 2 * 240
     body = fixed("".join(parts))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {height}" font-family="sans-serif">'
-        f'<rect width="820" height="{height}" fill="#ffffff"/>{body}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {height}"'
+        f' font-family="sans-serif"><rect width="820" height="{height}"'
+        f' fill="#ffffff"/>{body}</svg>\n'
     )
 
 
 def main() -> None:
     """See the file's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="the folder of plan.yaml, where table and figure go")
-    parser.add_argument("--work", type=Path, help="base, images and single outcomes; without it nothing is trained")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "results", type=Path, help="the folder of plan.yaml, where table and figure go"
+    )
+    parser.add_argument(
+        "--work", type=Path, help="base, images and single outcomes; without it nothing is trained"
+    )
     chosen = parser.parse_args()
     plan = yaml.safe_load((chosen.results / "plan.yaml").read_text(encoding="utf-8"))
     if chosen.work is not None:

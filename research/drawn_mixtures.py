@@ -3,10 +3,11 @@
     python research/drawn_mixtures.py 9 32 > plan.yaml        # mixtures 9 to 32: the published plan
     gdro compare plan.yaml                                    # 120 runs of 100 seconds
 
-Every mixture has the form of the default recipe's and nothing else of it: 13 of the base model's own cells, drawn by
-the mixture's number alone; the five of them that the model solves most often make 19 prompts in 20, evenly, the other
-eight one in 20; 16,384 prompts, 600 steps, 40 held-out prompts of every cell. A mixture is run once, with its number
-as the seed. So mixtures, not seeds, are what the intervals are over: what to expect of another one.
+Every mixture has the form of the default recipe's and nothing else of it: 13 of the base model's
+own cells, drawn by the mixture's number alone; the five of them that the model solves most often
+make 19 prompts in 20, evenly, the other eight one in 20; 16,384 prompts, 600 steps, 40 held-out
+prompts of every cell. A mixture is run once, with its number as the seed. So mixtures, not seeds,
+are what the intervals are over: what to expect of another one.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def cells_of(number: int) -> list[dict[str, Any]]:
     pool = [cell for cell in DEFAULT_MIXTURE if cell.name not in SCARCE]
     chosen = np.random.default_rng(number).choice(len(pool), COMMON + TAIL, replace=False)
     drawn = [pool[place] for place in chosen]
-    solved = sorted((cell for cell in drawn if cell.name not in FEW), key=lambda cell: -SOLVED[cell.name])
+    solved = sorted(
+        (cell for cell in drawn if cell.name not in FEW), key=lambda cell: -SOLVED[cell.name]
+    )
     common = solved[:COMMON]
     tail = [cell for cell in drawn if cell not in common]
     weights = [(cell, 100.0 * (1.0 - SHARE) / COMMON) for cell in common]
@@ -73,7 +76,10 @@ def plan_of(first: int, last: int) -> Plan:
     numbers = range(first, last + 1)
     return Plan(
         name="drawn_mixtures",
-        about=f"GRPO, the default run and three peers on mixtures {first} to {last} of those drawn at random",
+        about=(
+            f"GRPO, the default run and three peers on mixtures {first} to {last} of those drawn at"
+            " random"
+        ),
         seeds=tuple(numbers),
         overrides={"eval_steps": 300, "save_steps": 300, "data.size": SIZE},
         by_seed=tuple({"seed": number, "data.cells": cells_of(number)} for number in numbers),
@@ -83,7 +89,9 @@ def plan_of(first: int, last: int) -> Plan:
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the plan."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("first", type=int, help="number of the first mixture")
     parser.add_argument("last", type=int, help="number of the last one")
     chosen = parser.parse_args(arguments)

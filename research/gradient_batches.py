@@ -1,10 +1,11 @@
 """The gradient of one batch, drawn again and again at equal rollouts under each plan.
 
-A controller first sees the batch's prompts a few times, with fresh rollouts by its own plans. Then its next plan is
-carried out R times with fresh rollouts, each time from the same state of the controller. The gradient is the
-engine's, up to a scale common to all plans: mean over prompts of (w_i / n_i) sum_j A_ij s_ij, which is what advantages
-scaled by nbar / n_i and averaged over rollouts give; with the run's weighting `row`, w_i / nbar instead. (The engine
-divides by the batch's tokens, not its rollouts.)
+A controller first sees the batch's prompts a few times, with fresh rollouts by its own plans. Then
+its next plan is carried out R times with fresh rollouts, each time from the same state of the
+controller. The gradient is the engine's, up to a scale common to all plans: mean over prompts of
+(w_i / n_i) sum_j A_ij s_ij, which is what advantages scaled by nbar / n_i and averaged over
+rollouts give; with the run's weighting `row`, w_i / nbar instead. (The engine divides by the
+batch's tokens, not its rollouts.)
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from gradient_scores import Setting, batch_gradients
 
 
 class FixedPlan:
-    """Rollouts that somebody who knows the variances would choose: the law under the bounds, weight 1, nothing learnt.
+    """Rollouts that somebody who knows the variances would choose: the law under the bounds, weight
+    1, nothing learnt.
 
     Args:
         variance: (M,) what the law takes for each prompt's variance, >= 0.
@@ -42,7 +44,9 @@ class FixedPlan:
 
     def observe(self, prompt_ids: Sequence[str], rewards: Sequence[ArrayLike]) -> Feedback:
         """Weight 1."""
-        return Feedback(tuple(prompt_ids), np.ones(len(self.rollouts)), np.full(len(self.rollouts), UNSEEN))
+        return Feedback(
+            tuple(prompt_ids), np.ones(len(self.rollouts)), np.full(len(self.rollouts), UNSEEN)
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Repeats:
         rollouts: (M,) the plan.
         weights: (M,) mean of the controller's weights over the repeats.
         gram: (K, R, R) inner products of the gradients.
-        against: (K, R, R) inner products with the gradients of the baseline's repeats (columns), independent of these.
+        against: (K, R, R) inner products with the gradients of the baseline's repeats (columns),
+            independent of these.
     """
 
     rollouts: Ints
@@ -62,19 +67,27 @@ class Repeats:
     against: Floats
 
     def figures(self, kind: int, base: Repeats, seed: int) -> dict[str, Estimate]:
-        """Measured figures of one kind of advantage, with 95 % bootstrap intervals over the repeats of both plans.
+        """Measured figures of one kind of advantage, with 95 % bootstrap intervals over the repeats
+        of both plans.
 
         Returns:
             variance_ratio: variance of the gradient over the baseline's.
-            signal_to_noise: squared length of the mean gradient over the variance; indifferent to scale.
+            signal_to_noise: squared length of the mean gradient over the variance; indifferent to
+                scale.
             signal_ratio: the former over the baseline's.
-            direction: cosine between the mean gradient and the baseline's; NaN for the baseline itself.
-            shift: length of the difference of the mean gradients over the length of the baseline's; NaN likewise.
+            direction: cosine between the mean gradient and the baseline's; NaN for the baseline
+                itself.
+            shift: length of the difference of the mean gradients over the length of the baseline's;
+                NaN likewise.
         """
         count, other = self.gram.shape[1], base.gram.shape[1]
         rng = np.random.default_rng((seed, kind, count))
-        mine = np.vstack([np.ones(count), rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)])
-        theirs = np.vstack([np.ones(other), rng.multinomial(other, np.full(other, 1 / other), RESAMPLES)])
+        mine = np.vstack(
+            [np.ones(count), rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)]
+        )
+        theirs = np.vstack(
+            [np.ones(other), rng.multinomial(other, np.full(other, 1 / other), RESAMPLES)]
+        )
         if base is self:
             theirs = mine
         signal, variance = _moments(self.gram[kind], mine)
@@ -82,7 +95,9 @@ class Repeats:
         with np.errstate(invalid="ignore", divide="ignore"):
             shared = np.full(len(mine), np.nan)
             if base is not self:
-                shared = ((mine @ self.against[kind]) * theirs).sum(1) / (mine.sum(1) * theirs.sum(1))
+                shared = ((mine @ self.against[kind]) * theirs).sum(1) / (
+                    mine.sum(1) * theirs.sum(1)
+                )
             found = {
                 "variance_ratio": variance / variance_base,
                 "signal_to_noise": signal / variance,
@@ -118,11 +133,14 @@ def repeat_batches(
     base: torch.Tensor | None = None,
     scale: torch.Tensor | None = None,
 ) -> tuple[Repeats, torch.Tensor]:
-    """Draw the batch's gradient `repeats` times under the controller's next plan; the controller stays as it is.
+    """Draw the batch's gradient `repeats` times under the controller's next plan; the controller
+    stays as it is.
 
     Args:
-        seed: of the rollouts; plans to be compared take different ones, so that they are independent.
-        base: (K, R, D) gradients of the baseline's repeats, or None to compare the plan with nothing.
+        seed: of the rollouts; plans to be compared take different ones, so that they are
+            independent.
+        base: (K, R, D) gradients of the baseline's repeats, or None to compare the plan with
+            nothing.
         scale: (D,) factor of each coordinate; None for 1.
 
     Returns:
@@ -138,7 +156,11 @@ def repeat_batches(
         groups = setting.draw(plan.rollouts, _seed(seed, 1, repeat))
         feedback = copy.observe(setting.ids, groups.rewards)
         weights.append(feedback.weights)
-        per = plan.rollouts if update.weighting == "prompt" else np.full(len(setting.ids), plan.rollouts.mean())
+        per = (
+            plan.rollouts
+            if update.weighting == "prompt"
+            else np.full(len(setting.ids), plan.rollouts.mean())
+        )
         factor = np.repeat(1.0 / per / len(setting.ids), plan.rollouts)
         advantages = [
             np.concatenate(
@@ -169,10 +191,11 @@ def repeat_batches(
 
 
 def adam_scale(setting: Setting, batches: int, seed: int, epsilon: float = 1e-8) -> torch.Tensor:
-    """(D,) 1 / (sqrt(v) + epsilon): what Adam multiplies each coordinate by, v the mean square of a batch's gradient.
+    """(D,) 1 / (sqrt(v) + epsilon): what Adam multiplies each coordinate by, v the mean square of a
+    batch's gradient.
 
-    Measured with equal rollouts and the run's advantage, on `batches` passes over the setting's prompts in batches of
-    the run's size.
+    Measured with equal rollouts and the run's advantage, on `batches` passes over the setting's
+    prompts in batches of the run's size.
     """
     size, update = setting.config.prompts_per_step, setting.config
     squares, count = None, 0
@@ -181,7 +204,12 @@ def adam_scale(setting: Setting, batches: int, seed: int, epsilon: float = 1e-8)
             part = setting.part(at, at + size)
             draw = part.draw(setting.config.num_generations, _seed(seed, 2 + number, at))
             advantages = np.concatenate(
-                group_advantages(draw.rewards, update.advantage, ddof=update.advantage_ddof, clip=update.advantage_clip)
+                group_advantages(
+                    draw.rewards,
+                    update.advantage,
+                    ddof=update.advantage_ddof,
+                    clip=update.advantage_clip,
+                )
             )
             gradient = batch_gradients(
                 setting.policy.model,
@@ -206,10 +234,11 @@ def _products(left: torch.Tensor, right: torch.Tensor) -> Floats:
 
 
 def _moments(gram: Floats, counts: Floats) -> tuple[Floats, Floats]:
-    """Squared length of the mean and variance, for each row of `counts` (B, R): how often a repeat is drawn.
+    """Squared length of the mean and variance, for each row of `counts` (B, R): how often a repeat
+    is drawn.
 
-    A repeat is never paired with itself, so the squared length is unbiased (it can be negative). A draw of one repeat
-    alone has neither: NaN, which the intervals leave out.
+    A repeat is never paired with itself, so the squared length is unbiased (it can be negative). A
+    draw of one repeat alone has neither: NaN, which the intervals leave out.
     """
     squares = counts @ np.diag(gram)
     total = counts.sum(1)
@@ -220,7 +249,11 @@ def _moments(gram: Floats, counts: Floats) -> tuple[Floats, Floats]:
 
 
 def _estimate(values: Floats) -> Estimate:
-    low, high = np.nanpercentile(values[1:], (2.5, 97.5)) if np.isfinite(values[1:]).any() else (np.nan, np.nan)
+    low, high = (
+        np.nanpercentile(values[1:], (2.5, 97.5))
+        if np.isfinite(values[1:]).any()
+        else (np.nan, np.nan)
+    )
     return Estimate(float(values[0]), float(low), float(high))
 
 

@@ -1,4 +1,5 @@
-"""Each prompt's gradient variance on the real model, beside p (1 - p), which the square-root law takes for it."""
+"""Each prompt's gradient variance on the real model, beside p (1 - p), which the square-root law
+takes for it."""
 
 from __future__ import annotations
 
@@ -28,9 +29,11 @@ class PromptVariances:
 
     Attributes:
         rate: (M,) share of right answers in the screening rollouts.
-        reward_variance: (M,) variance of a reward in them, unbiased; p (1 - p) for rewards of 0 and 1.
+        reward_variance: (M,) variance of a reward in them, unbiased; p (1 - p) for rewards of 0 and
+            1.
         length: (M,) mean squared length of a score.
-        single: (M,) variance of one rollout's gradient against the true baseline (the screening mean).
+        single: (M,) variance of one rollout's gradient against the true baseline (the screening
+            mean).
         kinds: (K,) kinds of advantage.
         sizes: (S,) sizes of a group.
         groups: (K, S, M) variance of a group's mean gradient.
@@ -46,9 +49,13 @@ class PromptVariances:
 
     @property
     def standardised(self) -> Floats:
-        """(M,) variance of one rollout's gradient with its advantage divided by the reward's standard deviation."""
+        """(M,) variance of one rollout's gradient with its advantage divided by the reward's
+        standard deviation."""
         return np.divide(
-            self.single, self.reward_variance, out=np.zeros(len(self.single)), where=self.reward_variance > 0.0
+            self.single,
+            self.reward_variance,
+            out=np.zeros(len(self.single)),
+            where=self.reward_variance > 0.0,
         )
 
     @property
@@ -57,10 +64,13 @@ class PromptVariances:
         return self.reward_variance > 0.0
 
     def of_plan(self, kind: AdvantageKind, rollouts: Ints, weights: Floats) -> float:
-        """Variance of the batch of the first prompts under a plan (m,) with weights (m,): sum w_i^2 V_i(n_i) / m^2."""
+        """Variance of the batch of the first prompts under a plan (m,) with weights (m,): sum w_i^2
+        V_i(n_i) / m^2."""
         curve = self.groups[self.kinds.index(kind)]
         places = [self.sizes.index(int(n)) for n in rollouts]
-        return float((weights**2 * curve[places, np.arange(len(rollouts))]).sum() / len(rollouts) ** 2)
+        return float(
+            (weights**2 * curve[places, np.arange(len(rollouts))]).sum() / len(rollouts) ** 2
+        )
 
 
 def measure_prompts(
@@ -74,10 +84,11 @@ def measure_prompts(
     scale: torch.Tensor | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> PromptVariances:
-    """Sample each prompt `screen` times for its success rate, and `pool` further times for its gradients.
+    """Sample each prompt `screen` times for its success rate, and `pool` further times for its
+    gradients.
 
-    `scale` (D,) multiplies each coordinate of a gradient. A prompt whose pool has equal rewards that the screening
-    shares has no gradient; its scores are not computed.
+    `scale` (D,) multiplies each coordinate of a gradient. A prompt whose pool has equal rewards
+    that the screening shares has no gradient; its scores are not computed.
     """
     update, temperature = setting.config, setting.config.temperature
     first = setting.draw(screen, seed)
@@ -90,12 +101,24 @@ def measure_prompts(
         if np.ptp(np.concatenate([rewards, first.rewards[place]])) == 0.0:
             length[place] = np.nan
             continue
-        gram = score_gram(setting.policy.model, setting.encoded[place], drawn.tokens[place], temperature, scale=scale)
+        gram = score_gram(
+            setting.policy.model,
+            setting.encoded[place],
+            drawn.tokens[place],
+            temperature,
+            scale=scale,
+        )
         length[place] = float(np.diag(gram).mean())
         single[place] = rollout_variance(gram, rewards, float(first.rewards[place].mean()))
         for number, kind in enumerate(kinds):
             groups[number, :, place] = group_variance(
-                gram, rewards, sizes, kind, ddof=update.advantage_ddof, clip=update.advantage_clip, seed=seed + place
+                gram,
+                rewards,
+                sizes,
+                kind,
+                ddof=update.advantage_ddof,
+                clip=update.advantage_clip,
+                seed=seed + place,
             )
         if (place + 1) % 16 == 0:
             tell(f"{place + 1} of {count} prompts")
@@ -117,8 +140,10 @@ class BinRow:
 
     Attributes:
         reward_variance, single, length: means over the bin's prompts.
-        per_variance: single over reward_variance, relative to all prompts: 1 everywhere if the law holds.
-        standardised: the variance with standardised advantages, relative to the mean over prompts of mixed bins.
+        per_variance: single over reward_variance, relative to all prompts: 1 everywhere if the law
+            holds.
+        standardised: the variance with standardised advantages, relative to the mean over prompts
+            of mixed bins.
     """
 
     number: int
@@ -131,7 +156,8 @@ class BinRow:
 
 
 def by_bin(found: PromptVariances, bins: int, seed: int) -> list[BinRow]:
-    """Bins with prompts that were answered both right and wrong, hardest first; intervals are over prompts."""
+    """Bins with prompts that were answered both right and wrong, hardest first; intervals are over
+    prompts."""
     mixed = np.flatnonzero(found.mixed)
     number = np.searchsorted(uniform_edges(bins)[1:-1], found.rate[mixed], side="right")
     overall = found.single[mixed].sum() / found.reward_variance[mixed].sum()
@@ -164,20 +190,24 @@ def by_bin(found: PromptVariances, bins: int, seed: int) -> list[BinRow]:
 
 
 def law_figures(found: PromptVariances, seed: int) -> dict[str, Estimate]:
-    """How well p (1 - p) stands for the measured variance, over prompts answered both right and wrong.
+    """How well p (1 - p) stands for the measured variance, over prompts answered both right and
+    wrong.
 
     Returns:
         slope: the b of variance = a (p (1 - p))^b; 1 if the law's model holds.
-        law: variance of a batch of all prompts by the square-root law with the true p (1 - p), without bounds and with
-            the baseline known, over that at equal rollouts.
+        law: variance of a batch of all prompts by the square-root law with the true p (1 - p),
+            without bounds and with the baseline known, over that at equal rollouts.
         best: the same by the law with the measured variances; too low by the noise in them.
         best_bins: the same by the law with the measured mean variances of ten bins.
-        top_tenth: share of the variance of one rollout that the tenth of the prompts with the highest holds.
+        top_tenth: share of the variance of one rollout that the tenth of the prompts with the
+            highest holds.
     """
     mixed = np.flatnonzero(found.mixed)
 
     slope = over_prompts(
-        lambda rows: power_slope(found.reward_variance[mixed[rows]], found.single[mixed[rows]]), mixed.size, seed
+        lambda rows: power_slope(found.reward_variance[mixed[rows]], found.single[mixed[rows]]),
+        mixed.size,
+        seed,
     )
     held = np.where(found.mixed, np.maximum(found.single, 0.0), 0.0)
     number = np.searchsorted(uniform_edges(10)[1:-1], found.rate, side="right")
@@ -197,4 +227,6 @@ def law_figures(found: PromptVariances, seed: int) -> dict[str, Estimate]:
         "best_bins": by_bins,
         "top_tenth": top,
     }
-    return {"slope": slope} | {name: over_prompts(of, len(held), seed) for name, of in statistics.items()}
+    return {"slope": slope} | {
+        name: over_prompts(of, len(held), seed) for name, of in statistics.items()
+    }

@@ -1,13 +1,16 @@
 """Variances of policy gradients from inner products of scores.
 
-Prompt i contributes g_i = (w_i / n_i) sum_j A_ij s_ij to a batch of M prompts (over M). "Variance" is the trace of the
-covariance matrix. With scores s_1..s_N of one prompt, their Gram matrix G and their rewards r:
+Prompt i contributes g_i = (w_i / n_i) sum_j A_ij s_ij to a batch of M prompts (over M). "Variance"
+is the trace of the covariance matrix. With scores s_1..s_N of one prompt, their Gram matrix G and
+their rewards r:
 
-- of one rollout against the true baseline, (r - p) s:  E[(r - p)^2 |s|^2] - |grad p|^2. This is the v_i of the
-  square-root law; the law's model of it is a constant times Var(r), which is p (1 - p) for right and wrong.
-- of a group of n rollouts with its own advantages, V_i(n) = E |g_A - g_B|^2 / 2 over independent groups A and B, here
-  over disjoint subsets of the N rollouts: unbiased for every n <= N / 2 and every advantage. It is v_i / n and what
-  the baseline of n rollouts adds.
+- of one rollout against the true baseline, (r - p) s:  E[(r - p)^2 |s|^2] - |grad p|^2. This is the
+  v_i of the square-root law; the law's model of it is a constant times Var(r), which is p (1 - p)
+  for right and wrong.
+- of a group of n rollouts with its own advantages, V_i(n) = E |g_A - g_B|^2 / 2 over independent
+  groups A and B, here
+  over disjoint subsets of the N rollouts: unbiased for every n <= N / 2 and every advantage. It is
+  v_i / n and what the baseline of n rollouts adds.
 
 The mean of g_i depends on n too, unless the advantage is `rloo` (`shrinkage`).
 """
@@ -29,7 +32,8 @@ DRAWS = 200
 
 
 def rollout_variance(gram: Floats, rewards: Floats, baseline: float) -> float:
-    """Variance of (r - baseline) s from N scores; unbiased where `baseline` is fixed or from other rollouts.
+    """Variance of (r - baseline) s from N scores; unbiased where `baseline` is fixed or from other
+    rollouts.
 
     Args:
         gram: (N, N) inner products of the scores, N >= 2.
@@ -68,12 +72,15 @@ def group_variance(
     count = len(rewards)
     if min(sizes) < 1 or 2 * max(sizes) > count:
         raise OptionError(
-            f"groups of {min(sizes)} to {max(sizes)} need {2 * max(sizes)} rollouts a prompt, got {count}"
+            f"groups of {min(sizes)} to {max(sizes)} need {2 * max(sizes)} rollouts a prompt, got"
+            f" {count}"
         )
     if np.ptp(rewards) == 0.0:
         return np.zeros(len(sizes))
     orders = np.random.default_rng(seed).permuted(np.tile(np.arange(count), (draws, 1)), axis=1)
-    return np.array([_half_difference(gram, rewards, orders[:, : 2 * n], kind, ddof, clip) for n in sizes])
+    return np.array(
+        [_half_difference(gram, rewards, orders[:, : 2 * n], kind, ddof, clip) for n in sizes]
+    )
 
 
 def _half_difference(
@@ -82,7 +89,9 @@ def _half_difference(
     """Mean of |g_A - g_B|^2 / 2, with A and B the halves of each row of `chosen` (draws, 2n)."""
     draws, n = len(chosen), chosen.shape[1] // 2
     groups = rewards[chosen].reshape(2 * draws, n)
-    advantages = np.concatenate(group_advantages(list(groups), kind, ddof=ddof, clip=clip)).reshape(draws, 2 * n)
+    advantages = np.concatenate(group_advantages(list(groups), kind, ddof=ddof, clip=clip)).reshape(
+        draws, 2 * n
+    )
     sign = np.repeat([1.0 / n, -1.0 / n], n)
     factors = np.zeros((draws, len(rewards)))
     np.put_along_axis(factors, chosen, advantages * sign, axis=1)
@@ -90,11 +99,13 @@ def _half_difference(
 
 
 def shrinkage(rate: float, n: int, kind: AdvantageKind, ddof: int = 0) -> float:
-    """The factor f in E[(1/n) sum_j A_j s_j] = f grad p, for rewards of 0 and 1 with success rate p = `rate`.
+    """The factor f in E[(1/n) sum_j A_j s_j] = f grad p, for rewards of 0 and 1 with success rate p
+    = `rate`.
 
-    Given c successes of n, scores average grad p / p over the right rollouts and -grad p / (1 - p) over the wrong ones.
-    So f = 1 for rloo, (n - 1) / n for dr_grpo, and E[sqrt(c (n - c))] / (n p (1 - p)) for grpo with ddof 0, which lies
-    between sqrt(n - 1) (p near 0 or 1) and 1 / sqrt(p (1 - p)) (n large).
+    Given c successes of n, scores average grad p / p over the right rollouts and -grad p / (1 - p)
+    over the wrong ones. So f = 1 for rloo, (n - 1) / n for dr_grpo, and E[sqrt(c (n - c))] / (n p
+    (1 - p)) for grpo with ddof 0, which lies between sqrt(n - 1) (p near 0 or 1) and 1 / sqrt(p (1
+    - p)) (n large).
     """
     if kind == "rloo":
         return 1.0 if n > 1 else 0.0
@@ -106,10 +117,12 @@ def shrinkage(rate: float, n: int, kind: AdvantageKind, ddof: int = 0) -> float:
 
 
 def allocation_gains(variance: Floats, model: Floats) -> tuple[float, float]:
-    """Variance over that at equal rollouts, of the law by `model`'s variances and of the best plan; no bounds.
+    """Variance over that at equal rollouts, of the law by `model`'s variances and of the best plan;
+    no bounds.
 
-    With M prompts, sum_i v_i / n_i is M mean(v) / nbar at equal rollouts, M mean(sqrt m) mean(v / sqrt m) / nbar at
-    n_i ~ sqrt(m_i), and M mean(sqrt v)^2 / nbar at best. A prompt whose v is 0 costs nothing wherever rollouts go.
+    With M prompts, sum_i v_i / n_i is M mean(v) / nbar at equal rollouts, M mean(sqrt m) mean(v /
+    sqrt m) / nbar at n_i ~ sqrt(m_i), and M mean(sqrt v)^2 / nbar at best. A prompt whose v is 0
+    costs nothing wherever rollouts go.
     """
     variance = np.maximum(variance, 0.0)
     root = np.sqrt(model)
@@ -120,10 +133,11 @@ def allocation_gains(variance: Floats, model: Floats) -> tuple[float, float]:
 
 
 def power_slope(model: Floats, variance: Floats) -> float:
-    """The b of v = a m^b, fitted to M prompts as a Poisson regression on log m: no logarithm of a noisy v is taken.
+    """The b of v = a m^b, fitted to M prompts as a Poisson regression on log m: no logarithm of a
+    noisy v is taken.
 
-    Its equation, that log m has the same mean under weights m^b as under weights v, rises with b: it is bisected over
-    -8..8. NaN where it has no solution there.
+    Its equation, that log m has the same mean under weights m^b as under weights v, rises with b:
+    it is bisected over -8..8. NaN where it has no solution there.
 
     Args:
         model: (M,) positive.
@@ -146,7 +160,8 @@ def power_slope(model: Floats, variance: Floats) -> float:
 
 
 def over_prompts(statistic: Callable[[Ints], float], size: int, seed: int) -> Estimate:
-    """A statistic of the rows 0..size-1 with a 95 % bootstrap interval: percentiles over resampled rows."""
+    """A statistic of the rows 0..size-1 with a 95 % bootstrap interval: percentiles over resampled
+    rows."""
     rng = np.random.default_rng((seed, size))
     drawn = [statistic(rng.integers(0, size, size)) for _ in range(RESAMPLES)]
     low, high = np.nanpercentile(drawn, (2.5, 97.5))

@@ -1,10 +1,11 @@
 """The gradient's variance under each finished run's own plan, against equal rollouts.
 
-    python research/gradient_of_runs.py runs/compare-my/*/seed-*      # runs of `gdro train` or `gdro compare`
+    python research/gradient_of_runs.py runs/compare-my/*/seed-*  # runs of gdro train or compare
 
-Measured where the run ended: its trained model, its controller as its last checkpoint has it, one batch of its size
-drawn from its training prompts by its seed, its advantage. Both plans spend the same rollouts on the same prompts. The
-figures lie beside the run, in RUN.gradients.json; a run that has them is not measured again.
+Measured where the run ended: its trained model, its controller as its last checkpoint has it, one
+batch of its size drawn from its training prompts by its seed, its advantage. Both plans spend the
+same rollouts on the same prompts. The figures lie beside the run, in RUN.gradients.json; a run that
+has them is not measured again.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ def measure_runs(runs: Iterable[RunFolder], tell: Callable[[str], None]) -> None
     for run in runs:
         if not gradients_file(run).is_file():
             ratio = measure_run(run)["variance_ratio"]
-            tell(f"{run.path}: gradient variance x {ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]")
+            tell(
+                f"{run.path}: gradient variance x {ratio['value']:.3f} [{ratio['low']:.3f},"
+                f" {ratio['high']:.3f}]"
+            )
     torch.set_num_threads(before)
 
 
@@ -70,7 +74,9 @@ def gradients_file(run: RunFolder) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 2 when a run cannot be measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
     chosen = parser.parse_args(arguments)
     try:

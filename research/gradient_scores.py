@@ -1,8 +1,10 @@
-"""What gradients are measured on (a model, prompts, the run's sampler and verifier), and scores on the real model.
+"""What gradients are measured on (a model, prompts, the run's sampler and verifier), and scores on
+the real model.
 
-The score of a rollout y of prompt x is s = grad log pi(y | x), summed over its tokens (the end token included), with
-respect to all trainable weights. A policy gradient is a combination of scores, so the inner products of one prompt's
-scores hold every variance that any advantage gives; a batch's gradient needs one backward pass.
+The score of a rollout y of prompt x is s = grad log pi(y | x), summed over its tokens (the end
+token included), with respect to all trainable weights. A policy gradient is a combination of
+scores, so the inner products of one prompt's scores hold every variance that any advantage gives; a
+batch's gradient needs one backward pass.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ class Setting:
     def part(self, start: int, end: int) -> Setting:
         """The same with prompts `start` to `end` only."""
         chosen = slice(start, end)
-        return Setting(self.config, self.policy, self.verifier, self.prompts[chosen], self.encoded[chosen])
+        return Setting(
+            self.config, self.policy, self.verifier, self.prompts[chosen], self.encoded[chosen]
+        )
 
     def draw(self, counts: int | Ints, seed: int) -> Groups:
         """Sample and score rollouts, as training does; the same for the same seed.
@@ -79,7 +83,9 @@ class Setting:
         ends = self.policy.model.generation_config.eos_token_id
         options = SamplingOptions(
             config.lengths.completion,
-            tuple({tokenizer.eos_token_id, *([] if ends is None else np.atleast_1d(ends).tolist())}),
+            tuple(
+                {tokenizer.eos_token_id, *([] if ends is None else np.atleast_1d(ends).tolist())}
+            ),
             tokenizer.pad_token_id,
             config.temperature,
             config.top_k,
@@ -88,7 +94,9 @@ class Setting:
         wanted = [int(count) for count in np.broadcast_to(counts, len(self.encoded))]
         tokens = sample(self.policy.model, self.encoded, wanted, options, seed=seed)
         texts = [tokenizer.decode(row, skip_special_tokens=True) for rows in tokens for row in rows]
-        asked = [prompt for prompt, count in zip(self.prompts, wanted, strict=True) for _ in range(count)]
+        asked = [
+            prompt for prompt, count in zip(self.prompts, wanted, strict=True) for _ in range(count)
+        ]
         rewards = np.array(self.verifier.score(asked, texts), np.float64)
         if not self.config.verifier.partial_credit:
             rewards = (rewards >= self.config.correct_threshold).astype(np.float64)
@@ -96,31 +104,43 @@ class Setting:
 
 
 @contextmanager
-def open_setting(model: str, recipe: str | None, overrides: Sequence[str], count: int, seed: int) -> Iterator[Setting]:
+def open_setting(
+    model: str, recipe: str | None, overrides: Sequence[str], count: int, seed: int
+) -> Iterator[Setting]:
     """`count` training prompts drawn without replacement by `seed`, and a model to answer them.
 
     Args:
-        model: a Hugging Face folder or name, `tiny`, or the folder of a finished run (its model with its settings).
+        model: a Hugging Face folder or name, `tiny`, or the folder of a finished run (its model
+            with its settings).
         recipe: settings whose data, verifier and generation are used; a run's own when None.
 
     Raises:
-        RunError: no such model, a run without a trained one, or fewer training prompts than `count`.
+        RunError: no such model, a run without a trained one, or fewer training prompts than
+            `count`.
     """
     run = RunFolder(Path(model))
     if run.config.is_file():
         if not run.model.is_dir():
-            raise RunError(f"{model} is a run without a trained model yet; finish it with: gdro train --resume {model}")
+            raise RunError(
+                f"{model} is a run without a trained model yet; finish it with: gdro train --resume"
+                f" {model}"
+            )
         config = load_config(recipe or run.config, [*overrides, f"model={run.model}"])
     else:
         config = load_config(recipe, [*overrides, f"model={model}"])
     found, policy, verifier = prepare(config, Progress(0, live=False))
     with closing(verifier):
         if not 1 <= count <= len(found.train):
-            raise RunError(f"{count} prompts asked for, there are {len(found.train)} training prompts; ask for fewer")
+            raise RunError(
+                f"{count} prompts asked for, there are {len(found.train)} training prompts; ask for"
+                " fewer"
+            )
         chosen = np.random.default_rng((seed, count)).permutation(len(found.train))[:count]
         prompts = [found.train[place] for place in chosen.tolist()]
         config = config.for_model(policy.context)
-        yield Setting(config, policy, verifier, prompts, [policy.encode(prompt) for prompt in prompts])
+        yield Setting(
+            config, policy, verifier, prompts, [policy.encode(prompt) for prompt in prompts]
+        )
 
 
 def score_gram(
@@ -145,22 +165,32 @@ def score_gram(
         float64: float32 products within a weight, summed over weights in float64.
     """
     start = len(prompt)
-    weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+    weights = {
+        name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad
+    }
 
-    def log_probability(weights: dict[str, torch.Tensor], ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def log_probability(
+        weights: dict[str, torch.Tensor], ids: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         output = functional_call(model, weights, (), {"input_ids": ids[None], "use_cache": False})
         return _log_probabilities(output.logits, ids[None], mask[None], temperature)[0]
 
-    ids, mask = _padded([[*prompt, *completion] for completion in completions], [start] * len(completions), model)
+    ids, mask = _padded(
+        [[*prompt, *completion] for completion in completions], [start] * len(completions), model
+    )
     scores: dict[str, list[torch.Tensor]] = {name: [] for name in weights}
     differentiate = vmap(grad(log_probability), in_dims=(None, 0, 0))
     with _plain_attention(model):
         for at in range(0, len(ids), rows):
-            for name, part in differentiate(weights, ids[at : at + rows], mask[at : at + rows]).items():
+            for name, part in differentiate(
+                weights, ids[at : at + rows], mask[at : at + rows]
+            ).items():
                 scores[name].append(part.flatten(1))
     total = torch.zeros(len(ids), len(ids), dtype=torch.float64, device=model.device)
     scales = (
-        [None] * len(scores) if scale is None else torch.split(scale, [weight.numel() for weight in weights.values()])
+        [None] * len(scores)
+        if scale is None
+        else torch.split(scale, [weight.numel() for weight in weights.values()])
     )
     for parts, factor in zip(scores.values(), scales, strict=True):
         whole = torch.cat(parts) if factor is None else torch.cat(parts) * factor
@@ -181,14 +211,21 @@ def batch_gradients(
     Args:
         prompts: M prompts as token ids.
         completions: for each of them its completions as token ids, R in total.
-        coefficients: (K, R), in the order of the completions. A rollout with zeros only is left out: it adds nothing.
+        coefficients: (K, R), in the order of the completions. A rollout with zeros only is left
+            out: it adds nothing.
         rows: rollouts in one forward pass.
     """
-    texts = [[*prompt, *row] for prompt, found in zip(prompts, completions, strict=True) for row in found]
-    starts = [len(prompt) for prompt, found in zip(prompts, completions, strict=True) for _ in found]
+    texts = [
+        [*prompt, *row] for prompt, found in zip(prompts, completions, strict=True) for row in found
+    ]
+    starts = [
+        len(prompt) for prompt, found in zip(prompts, completions, strict=True) for _ in found
+    ]
     live = np.flatnonzero(coefficients.any(axis=0)).tolist()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    total = torch.zeros(len(coefficients), sum(weight.numel() for weight in weights), device=model.device)
+    total = torch.zeros(
+        len(coefficients), sum(weight.numel() for weight in weights), device=model.device
+    )
     for at in range(0, len(live), rows):
         chosen = live[at : at + rows]
         ids, mask = _padded([texts[row] for row in chosen], [starts[row] for row in chosen], model)
@@ -204,7 +241,8 @@ def batch_gradients(
 def _padded(
     texts: Sequence[Sequence[int]], starts: Sequence[int], model: PreTrainedModel
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(R, T) ids filled up on the right, where a causal model never looks back from, and 1 at completion tokens."""
+    """(R, T) ids filled up on the right, where a causal model never looks back from, and 1 at
+    completion tokens."""
     width = max(len(text) for text in texts)
     ids = [[*text, *[0] * (width - len(text))] for text in texts]
     mask = [
@@ -214,15 +252,20 @@ def _padded(
     return torch.tensor(ids, device=model.device), torch.tensor(mask, device=model.device)
 
 
-def _log_probabilities(logits: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
+def _log_probabilities(
+    logits: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, temperature: float
+) -> torch.Tensor:
     """(R,) log-probability of the masked tokens of each row."""
-    tokens = torch.log_softmax(logits[:, :-1].float() / temperature, -1).gather(-1, ids[:, 1:, None])[..., 0]
+    tokens = torch.log_softmax(logits[:, :-1].float() / temperature, -1).gather(
+        -1, ids[:, 1:, None]
+    )[..., 0]
     return (tokens * mask[:, 1:]).sum(1)
 
 
 @contextmanager
 def _plain_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Attention as matrix products, which vmap batches; the fused kernels are run row by row there."""
+    """Attention as matrix products, which vmap batches; the fused kernels are run row by row
+    there."""
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:

@@ -1,9 +1,10 @@
-"""What the paper's experiment takes by the formulas of `gdro train --dry-run`: the tables of docs/performance.md.
+"""What the paper's experiment takes by the formulas of `gdro train --dry-run`: the tables of
+docs/performance.md.
 
     python research/paper_cost.py
 
-Pure arithmetic: no GPU, no data, no weights. Sizes of Qwen3 are those of its published config.json files, written
-here by hand; prompts of 150 tokens are assumed.
+Pure arithmetic: no GPU, no data, no weights. Sizes of Qwen3 are those of its published config.json
+files, written here by hand; prompts of 150 tokens are assumed.
 """
 
 from __future__ import annotations
@@ -24,14 +25,27 @@ ROWS = 64
 
 def main() -> None:
     """Print both tables."""
-    hours = [_hours(name, model, part * LONGEST) for name, model in QWEN3.items() for part in (0.25, 0.5)]
+    hours = [
+        _hours(name, model, part * LONGEST) for name, model in QWEN3.items() for part in (0.25, 0.5)
+    ]
     print(
         table(
-            ("model", "mean completion", "tokens sampled", "sampling", "update", "reference", "GPU-hours"),
+            (
+                "model",
+                "mean completion",
+                "tokens sampled",
+                "sampling",
+                "update",
+                "reference",
+                "GPU-hours",
+            ),
             hours,
         )
     )
-    print(table(("GPUs", "fixed", "sampling", "updating", "peak, GB"), map(_memory, (8, 16, 32, 64))), end="")
+    print(
+        table(("GPUs", "fixed", "sampling", "updating", "peak, GB"), map(_memory, (8, 16, 32, 64))),
+        end="",
+    )
 
 
 def _hours(name: str, model: Architecture, completion: float) -> list[str]:
@@ -47,7 +61,12 @@ def _hours(name: str, model: Architecture, completion: float) -> list[str]:
     )
     hours = gpu_hours(done, model.parameters, Assumptions(), checkpointing=True)
     parts = (hours.generate, hours.update, hours.score, hours.total)
-    return [name, f"{completion:.0f}", f"{done.generated / 1e9:.2f} x 10^9", *(f"{part:.0f}" for part in parts)]
+    return [
+        name,
+        f"{completion:.0f}",
+        f"{done.generated / 1e9:.2f} x 10^9",
+        *(f"{part:.0f}" for part in parts),
+    ]
 
 
 def _memory(processes: int) -> list[str]:
@@ -66,7 +85,10 @@ def _memory(processes: int) -> list[str]:
     assert found.sampling is not None
     assert found.updating is not None
     peak = found.fixed + max(found.sampling, found.updating)
-    return [str(processes), *(f"{part / 1e9:.1f}" for part in (found.fixed, found.sampling, found.updating, peak))]
+    return [
+        str(processes),
+        *(f"{part / 1e9:.1f}" for part in (found.fixed, found.sampling, found.updating, peak)),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Train the base model from nothing: `python research/pretrain.py --output DIR`.
 
-One thread, one seed, no data but what reasoning-gym generates; the same seed on the same kind of machine
-gives the same bytes. The loss is on the answers alone. Left out on purpose: mixed precision, checkpoints and
-early stopping.
+One thread, one seed, no data but what reasoning-gym generates; the same seed on the same kind of
+machine gives the same bytes. The loss is on the answers alone. Left out on purpose: mixed
+precision, checkpoints and early stopping.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ Example = tuple[list[int], int]
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with optimizers and a schedule of its own: Muon for matrices, AdamW for the rest.
+    """A stretch of training with optimizers and a schedule of its own: Muon for matrices, AdamW for
+    the rest.
 
     Attributes:
         steps: optimizer steps.
-        learning_rate: peak, after a linear warm-up over `warmup` steps; then a cosine to a twentieth.
+        learning_rate: peak, after a linear warm-up over `warmup` steps; then a cosine to a
+            twentieth.
         warmup: steps.
-        horizon: steps that the schedule is made for; a phase that stops before it ends at a high rate.
+        horizon: steps that the schedule is made for; a phase that stops before it ends at a high
+            rate.
         faulty: whether the demonstrations are wrong as often as `TEACHING` says, or never.
     """
 
@@ -58,7 +61,8 @@ class Phase:
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """All that the weights depend on but the mixture and its teaching; the defaults made the shipped model.
+    """All that the weights depend on but the mixture and its teaching; the defaults made the
+    shipped model.
 
     Attributes:
         seed: of the weights, the demonstrations and their order.
@@ -84,12 +88,18 @@ class PretrainSettings:
 
 
 def pretrain(
-    settings: PretrainSettings, output: Path, cells: Sequence[Cell] = DEFAULT_MIXTURE, device: str = "cpu"
+    settings: PretrainSettings,
+    output: Path,
+    cells: Sequence[Cell] = DEFAULT_MIXTURE,
+    device: str = "cpu",
 ) -> str:
-    """Train on `device`, save a Hugging Face folder at `output` and return the SHA-256 of its `model.safetensors`."""
+    """Train on `device`, save a Hugging Face folder at `output` and return the SHA-256 of its
+    `model.safetensors`."""
     torch.set_num_threads(1)
     tokenizer = make_tokenizer(settings, cells)
-    model = new_model(tokenizer, settings.hidden, settings.intermediate, settings.layers, settings.seed)
+    model = new_model(
+        tokenizer, settings.hidden, settings.intermediate, settings.layers, settings.seed
+    )
     model.to(device)
     for phase in (settings.skills, settings.faults):
         train(model, tokenizer, settings, phase, cells)
@@ -125,12 +135,16 @@ def train(
             group["lr"] = phase.rate_at(step - 1)
         running += train_step(model, optimizers, next(batches), settings.chunks)
         if step % 100 == 0:
-            print(f"step {step} loss {running / 100:.4f} seconds {time.perf_counter() - start:.0f}", flush=True)
+            print(
+                f"step {step} loss {running / 100:.4f} seconds {time.perf_counter() - start:.0f}",
+                flush=True,
+            )
             running = 0.0
 
 
 def make_optimizers(model: Qwen3ForCausalLM) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) for the matrices of the layers, at AdamW's step size; AdamW for the rest."""
+    """Muon (Jordan et al. 2024) for the matrices of the layers, at AdamW's step size; AdamW for the
+    rest."""
     matrices: list[torch.nn.Parameter] = []
     rest: list[torch.nn.Parameter] = []
     for name, weight in model.named_parameters():
@@ -142,11 +156,17 @@ def make_optimizers(model: Qwen3ForCausalLM) -> list[torch.optim.Optimizer]:
 
 
 def example_batches(
-    settings: PretrainSettings, phase: Phase, tokenizer: PreTrainedTokenizerFast, cells: Sequence[Cell]
+    settings: PretrainSettings,
+    phase: Phase,
+    tokenizer: PreTrainedTokenizerFast,
+    cells: Sequence[Cell],
 ) -> Iterator[list[Example]]:
-    """Batches of fresh demonstrations, each from a cell drawn by teaching weight, sorted by length."""
+    """Batches of fresh demonstrations, each from a cell drawn by teaching weight, sorted by
+    length."""
     rng = Random(f"{settings.seed}/{phase.faulty}")
-    sources = [demonstrations(cell, settings.seed + 1 + phase.faulty, phase.faulty) for cell in cells]
+    sources = [
+        demonstrations(cell, settings.seed + 1 + phase.faulty, phase.faulty) for cell in cells
+    ]
     weights = [TEACHING[cell.name].weight for cell in cells]
     while True:
         pairs = [next(source) for source in rng.choices(sources, weights, k=settings.batch)]
@@ -165,7 +185,8 @@ def train_step(
     examples: Sequence[Example],
     chunks: int,
 ) -> float:
-    """One update on the mean cross entropy of the answer tokens, which it returns (nats per token)."""
+    """One update on the mean cross entropy of the answer tokens, which it returns (nats per
+    token)."""
     tokens = sum(len(ids) - prompt for ids, prompt in examples)
     size = math.ceil(len(examples) / chunks)
     total = 0.0
@@ -181,10 +202,12 @@ def train_step(
 
 
 def answer_loss(model: Qwen3ForCausalLM, examples: Sequence[Example]) -> torch.Tensor:
-    """Summed cross entropy of the answer tokens. Rows are padded on the right, where no token can look."""
+    """Summed cross entropy of the answer tokens. Rows are padded on the right, where no token can
+    look."""
     width = max(len(ids) for ids, _ in examples)
     ids = torch.zeros(len(examples), width, dtype=torch.long)
-    wanted = torch.zeros(len(examples), width, dtype=torch.bool)  # filled where it is cheap, then moved whole
+    # filled where it is cheap, then moved whole
+    wanted = torch.zeros(len(examples), width, dtype=torch.bool)
     for row, (tokens, prompt) in enumerate(examples):
         ids[row, : len(tokens)] = torch.tensor(tokens)
         wanted[row, prompt : len(tokens)] = True
@@ -196,7 +219,9 @@ def answer_loss(model: Qwen3ForCausalLM, examples: Sequence[Example]) -> torch.T
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--seed", type=int, default=PretrainSettings.seed)
     arguments = parser.parse_args()

@@ -1,4 +1,5 @@
-"""One compact picture of a run for a README or a slide: the wave, weights and rollouts, before and after.
+"""One compact picture of a run for a README or a slide: the wave, weights and rollouts, before and
+after.
 
 python research/readme_picture.py RUN FILE.svg
 """
@@ -36,7 +37,9 @@ def picture(run: Path | str, path: Path | str) -> Path:
         raise RecordError(f"{target}: the picture is an SVG; give a name that ends in .svg")
     record = read_record(run)
     if not len(record.steps):
-        raise RecordError(f"{record.path}: no training step is recorded yet, so there is nothing to draw")
+        raise RecordError(
+            f"{record.path}: no training step is recorded yet, so there is nothing to draw"
+        )
     target.write_text(fixed(draw(record)), encoding="utf-8", newline="\n")
     return target
 
@@ -44,7 +47,9 @@ def picture(run: Path | str, path: Path | str) -> Path:
 def draw(record: Record) -> str:
     """The picture as an SVG with the page's colour variables."""
     inner = WIDTH - 2 * EDGE
-    wave = wave_chart(record, inner, 270, "Share of prompts per difficulty bin, as training goes on")
+    wave = wave_chart(
+        record, inner, 270, "Share of prompts per difficulty bin, as training goes on"
+    )
     row = [*_games(record), *_results(record)]
     wide = (inner - 24 * (len(row) - 1)) // max(len(row), 1)
     parts = [_place(wave, "wave", EDGE, 88)]
@@ -58,15 +63,20 @@ def draw(record: Record) -> str:
 
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" role="img" aria-label="{head} {took}" font-family="system-ui, -apple-system, '
+        f'height="{HEIGHT}" role="img" aria-label="{head} {took}" font-family="system-ui,'
+        " -apple-system, "
         f'Segoe UI, Roboto, Helvetica, Arial, sans-serif" font-size="12"><rect x=".5" y=".5" '
-        f'width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="14" fill="var(--card)" stroke="var(--rule)"/>'
-        f"{words(44, 18, 'ink', 650, head)}{words(66, 14, 'muted', 400, took)}{''.join(parts)}</svg>\n"
+        f'width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="14" fill="var(--card)"'
+        ' stroke="var(--rule)"/>'
+        f"{words(44, 18, 'ink', 650, head)}{words(66, 14, 'muted', 400, took)}"
+        f"{''.join(parts)}</svg>\n"
     )
 
 
 def _place(chart: Chart, name: str, x: int, y: int) -> str:
-    where = f'<svg x="{x}" y="{y}" width="{chart.width}" height="{chart.height}" overflow="visible" '
+    where = (
+        f'<svg x="{x}" y="{y}" width="{chart.width}" height="{chart.height}" overflow="visible" '
+    )
     chart.hover = ""
     return chart.svg(name).replace('<svg class="chart" ', where, 1)
 
@@ -78,7 +88,9 @@ def _games(record: Record) -> list[Callable[[int], Chart]]:
 
     def drawn(name: str, title: str) -> Callable[[int], Chart]:
         values = record.per_bin(name)
-        return lambda width: heat(blocks, values, title, f"{title} per bin.", low=None, width=width, height=244)
+        return lambda width: heat(
+            blocks, values, title, f"{title} per bin.", low=None, width=width, height=244
+        )
 
     return [drawn(name, title) for name, title in wanted if record.varies(name)]
 
@@ -92,7 +104,9 @@ def _results(record: Record) -> list[Callable[[int], Chart]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("file", type=Path, help="the .svg file to write")
     chosen = parser.parse_args(arguments)

@@ -1,10 +1,12 @@
-"""Every published table and figure again, and the tables of docs/results.md between their marks: `make results`.
+"""Every published table and figure again, and the tables of docs/results.md between their marks:
+`make results`.
 
     python research/results_tables.py             write what is not up to date
     python research/results_tables.py --check     only name it; 1 when something is not
     python research/results_tables.py --print glance_uniform      one of the page's tables
 
-A table of the page stands between `<!-- table: NAME -->` and `<!-- end -->`; all of them follow from results/ alone.
+A table of the page stands between `<!-- table: NAME -->` and `<!-- end -->`; all of them follow
+from results/ alone.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "results", ROOT / "docs" / "results.md"
 OURS = "paced"
 OF_A_RUN = ("name", "output", "data.cells")
-"""Settings in which runs that are pooled may differ: they have the same held-out prompts, or are replicates."""
+"""Settings in which runs that are pooled may differ: they have the same held-out prompts, or are
+replicates."""
 SCORES = {
     "pass_at_k": "pass@8",
     "mean_at_k": "mean@8",
@@ -47,12 +50,16 @@ class Row(NamedTuple):
 
 
 CLEAN = ("first_mixture_again", "two_rollouts", "small_steps")
-"""The first mixture on seeds on which nothing had been run and by which nothing was decided: 80 to 99."""
+"""The first mixture on seeds on which nothing had been run and by which nothing was decided: 80 to
+99."""
 GLANCE = (
     Row("first mixture, 20 clean seeds", CLEAN),
     Row("the same, a model of 36 M, 5 seeds", ("larger_model",)),
     Row("24 mixtures of its form, drawn at random", ("drawn_mixtures",)),
-    Row("second mixture: half of the tail is guessed, prompts come again, 5 seeds", ("second_mixture",)),
+    Row(
+        "second mixture: half of the tail is guessed, prompts come again, 5 seeds",
+        ("second_mixture",),
+    ),
     Row("third mixture: its cells, prompts do not come again, 5 seeds", ("third_mixture",)),
 )
 
@@ -77,13 +84,23 @@ def pooled(folders: tuple[str, ...], methods: tuple[str, ...]) -> Comparison:
             runs[method] |= found.runs[method]
             for seed, values in settings[method].items():
                 known.setdefault(method, values)
-                different = [key for key in values if key in known[method] and values[key] != known[method][key]]
-                different = [key for key in different if key not in OF_A_RUN and not key.endswith("seed")]
+                different = [
+                    key
+                    for key in values
+                    if key in known[method] and values[key] != known[method][key]
+                ]
+                different = [
+                    key for key in different if key not in OF_A_RUN and not key.endswith("seed")
+                ]
                 if different:
-                    raise RecordError(f"{folder}, {method} seed {seed}: other settings than before: {different}")
+                    raise RecordError(
+                        f"{folder}, {method} seed {seed}: other settings than before: {different}"
+                    )
     seeds = tuple(runs[methods[0]])
     kept = {method: first.plan.methods[method] for method in methods}
-    plan = first.plan.model_copy(update={"seeds": seeds, "methods": kept, "baseline": methods[0], "claims": ()})
+    plan = first.plan.model_copy(
+        update={"seeds": seeds, "methods": kept, "baseline": methods[0], "claims": ()}
+    )
     return comparison_of(plan, runs, sizes, RESULTS / folders[0])
 
 
@@ -99,7 +116,8 @@ def short(text: str) -> str:
 
 
 def glance(against: str, title: str) -> str:
-    """One row a comparison: the default run's settings against a method, in per cent too, and the tokens beside its."""
+    """One row a comparison: the default run's settings against a method, in per cent too, and the
+    tokens beside its."""
     rows = []
     for row in GLANCE:
         methods = summary_of(row.folders, against, (OURS,))["methods"]
@@ -125,18 +143,27 @@ def relative(score: str, gain: float) -> str:
 
 
 def methods_table(
-    folders: tuple[str, ...], names: Mapping[str, str], scores: Mapping[str, str], title: str, first: str
+    folders: tuple[str, ...],
+    names: Mapping[str, str],
+    scores: Mapping[str, str],
+    title: str,
+    first: str,
 ) -> str:
-    """One row a method: scores with differences from the first; tokens and seconds beside the first's."""
+    """One row a method: scores with differences from the first; tokens and seconds beside the
+    first's."""
     methods = summary_of(folders, first, tuple(name for name in names if name != first))["methods"]
     rows = []
     for name, words in names.items():
         entry = methods[name]
         cells = [short(f"{entry['scores'][score]['value']:.3f}") for score in scores]
         if name != first:
-            gaps = [short(moved(estimate_of(entry["scores"][score]["difference"]))) for score in scores]
+            gaps = [
+                short(moved(estimate_of(entry["scores"][score]["difference"]))) for score in scores
+            ]
             cells = [f"{value} ({gap})" for value, gap in zip(cells, gaps, strict=True)]
-        costs = [percent(entry[cost] / methods[first][cost] - 1.0) for cost in ("tokens", "seconds")]
+        costs = [
+            percent(entry[cost] / methods[first][cost] - 1.0) for cost in ("tokens", "seconds")
+        ]
         rows.append([words, *cells, *(costs if name != first else ["", ""])])
     return table([title, *scores.values(), "tokens", "seconds"], rows)
 
@@ -163,8 +190,12 @@ FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "tra
 TABLES: dict[str, Callable[[], str]] = {
     "glance_uniform": lambda: glance("uniform", "gdro - GRPO"),
     "glance_sec": lambda: glance("sec", "gdro - SEC"),
-    "methods": lambda: methods_table(("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"),
-    "ablation": lambda: methods_table(("ablation",), ABLATION, FOUR, "first mixture, seeds 0 to 4", "paced"),
+    "methods": lambda: methods_table(
+        ("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"
+    ),
+    "ablation": lambda: methods_table(
+        ("ablation",), ABLATION, FOUR, "first mixture, seeds 0 to 4", "paced"
+    ),
 }
 """The tables of the page by name."""
 
@@ -195,20 +226,32 @@ def all_files() -> dict[Path, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 when --check finds something that is not up to date."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing, name what is not up to date")
-    parser.add_argument("--print", choices=TABLES, metavar="TABLE", dest="shown", help=f"print {', '.join(TABLES)}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, name what is not up to date"
+    )
+    parser.add_argument(
+        "--print", choices=TABLES, metavar="TABLE", dest="shown", help=f"print {', '.join(TABLES)}"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.shown:
         print(TABLES[chosen.shown](), end="")
         return 0
     files = all_files()
-    old = [path for path, text in files.items() if not path.is_file() or path.read_bytes() != text.encode()]
+    old = [
+        path
+        for path, text in files.items()
+        if not path.is_file() or path.read_bytes() != text.encode()
+    ]
     for path in old:
         print(f"{'not up to date' if chosen.check else 'written'}: {path.relative_to(ROOT)}")
         if not chosen.check:
             write_atomic(path, files[path])
-    print(f"{len(files)} files, {len(old)} of them {'not up to date' if chosen.check else 'written'}")
+    print(
+        f"{len(files)} files, {len(old)} of them {'not up to date' if chosen.check else 'written'}"
+    )
     return int(bool(old) and chosen.check)
 
 

@@ -1,10 +1,12 @@
-"""The study of supervised group robustness: every run of a plan, then table and figure. Goes on where it stopped.
+"""The study of supervised group robustness: every run of a plan, then table and figure. Goes on
+where it stopped.
 
-    python research/robust_groups.py                 # results/robust_groups/plan.yaml; some 20 minutes on one core
-    python research/robust_groups.py --report        # table and figure from outcomes.npz alone
+    python research/robust_groups.py           # some 20 minutes on one core
+    python research/robust_groups.py --report  # table and figure from outcomes.npz alone
 
-Settings are chosen by two rules, stated in the plan and applied to the mean over seeds of a validation score: `label`
-(the worst label's accuracy; no true groups anywhere) and `group` (the worst true group's).
+Settings are chosen by two rules, stated in the plan and applied to the mean over seeds of a
+validation score: `label` (the worst label's accuracy; no true groups anywhere) and `group` (the
+worst true group's).
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ RULES = {"label": "validation_label", "group": "validation_group"}
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a task, the groups that are told, a method, the number of its setting, and a seed."""
+    """One run: a task, the groups that are told, a method, the number of its setting, and a
+    seed."""
 
     task: str
     groups: str
@@ -74,7 +77,8 @@ def train_all(plan: dict[str, Any]) -> dict[str, list[float]]:
     WORK.mkdir(parents=True, exist_ok=True)
     log = WORK / "rows.jsonl"
     found: dict[str, list[float]] = {}
-    kept = RESULTS / "rows.jsonl.gz"  # of runs made before, on another machine or in a checkout since removed
+    # of runs made before, on another machine or in a checkout since removed
+    kept = RESULTS / "rows.jsonl.gz"
     earlier = gzip.decompress(kept.read_bytes()).decode() if kept.is_file() else ""
     for line in [*earlier.splitlines(), *(log.read_text().splitlines() if log.is_file() else [])]:
         row = json.loads(line)
@@ -85,7 +89,9 @@ def train_all(plan: dict[str, Any]) -> dict[str, list[float]]:
                 continue
             decay, options = settings_of(plan, job.method)[job.setting]
             outcome = run(job.task, job.groups, job.method, decay, options, job.seed)
-            found[job.key] = [float(value) for score in SCORES for value in np.atleast_1d(outcome[score])]
+            found[job.key] = [
+                float(value) for score in SCORES for value in np.atleast_1d(outcome[score])
+            ]
             out.write(json.dumps({"key": job.key, "scores": found[job.key]}) + "\n")
             out.flush()
     return found
@@ -95,7 +101,9 @@ def save_outcomes(plan: dict[str, Any], found: dict[str, list[float]]) -> None:
     """`outcomes.npz`: keys and (R, 14) float32 scores, in the order of the jobs."""
     keys = [job.key for job in jobs_of(plan)]
     content = io.BytesIO()
-    np.savez_compressed(content, keys=np.array(keys), scores=np.array([found[key] for key in keys], np.float32))
+    np.savez_compressed(
+        content, keys=np.array(keys), scores=np.array([found[key] for key in keys], np.float32)
+    )
     write_atomic(RESULTS / "outcomes.npz", content.getvalue())
 
 
@@ -106,7 +114,12 @@ def load_outcomes() -> dict[str, Floats]:
 
 
 def scores_of(
-    plan: dict[str, Any], found: dict[str, Floats], case: tuple[str, str], method: str, setting: int, score: str
+    plan: dict[str, Any],
+    found: dict[str, Floats],
+    case: tuple[str, str],
+    method: str,
+    setting: int,
+    score: str,
 ) -> Floats:
     """(seeds, width) of one score; `oracle` is group DRO told the true groups."""
     task, groups = case
@@ -119,8 +132,11 @@ def scores_of(
     return np.array([found[key][start:stop] for key in keys])
 
 
-def choose(plan: dict[str, Any], found: dict[str, Floats], case: tuple[str, str], method: str, rule: str) -> int:
-    """The setting with the best validation score, mean over seeds of the worst; the first of those that tie."""
+def choose(
+    plan: dict[str, Any], found: dict[str, Floats], case: tuple[str, str], method: str, rule: str
+) -> int:
+    """The setting with the best validation score, mean over seeds of the worst; the first of those
+    that tie."""
     of = "group_dro" if method == "oracle" else method
     values = [
         scores_of(plan, found, case, method, setting, RULES[rule]).min(axis=1).mean()
@@ -135,8 +151,11 @@ def interval(values: Floats) -> tuple[float, float]:
     return float(values.mean()), half
 
 
-def rows_of(plan: dict[str, Any], found: dict[str, Floats], case: tuple[str, str]) -> list[dict[str, Any]]:
-    """One row a method: by rule the setting, test average and worst group, and its difference from Balanced."""
+def rows_of(
+    plan: dict[str, Any], found: dict[str, Floats], case: tuple[str, str]
+) -> list[dict[str, Any]]:
+    """One row a method: by rule the setting, test average and worst group, and its difference from
+    Balanced."""
     rows = []
     names = [*plan["methods"], *(["oracle"] if case[1] != "clean" else [])]
     for method in names:
@@ -161,7 +180,10 @@ def markdown(plan: dict[str, Any], found: dict[str, Floats]) -> str:
     lines = []
     for case in [tuple(case) for case in plan["cases"]]:
         lines += [f"### {case[0]}, {case[1]} groups", ""]
-        lines += ["| method | average | worst group | - balanced | average, group rule | worst group | - balanced |"]
+        lines += [
+            "| method | average | worst group | - balanced | average, group rule | worst group | -"
+            " balanced |"
+        ]
         lines += ["|---|---:|---:|---:|---:|---:|---:|"]
         for row in rows_of(plan, found, case):
             cells = [row["method"]]
@@ -175,20 +197,27 @@ def markdown(plan: dict[str, Any], found: dict[str, Floats]) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     head = (
-        f"Test accuracy, mean of {len(plan['seeds'])} seeds with 95 % intervals (Student's t over seeds); differences "
-        "are paired by seed, bold where the interval leaves 0 out. First three columns: setting chosen by the worst "
-        "label's validation accuracy, without true groups; last three: by the worst true group's.\n"
+        f"Test accuracy, mean of {len(plan['seeds'])} seeds with 95 % intervals (Student's t over"
+        " seeds); differences are paired by seed, bold where the interval leaves 0 out. First"
+        " three columns: setting chosen by the worst label's validation accuracy, without true"
+        " groups; last three: by the worst true group's.\n"
     )
-    tables = [f"## Worst group, setting chosen by the {rule} rule\n\n{summary(plan, found, rule)}" for rule in RULES]
+    tables = [
+        f"## Worst group, setting chosen by the {rule} rule\n\n{summary(plan, found, rule)}"
+        for rule in RULES
+    ]
     return head + "\n" + "\n".join(tables) + "\n" + "\n".join(lines)
 
 
 def summary(plan: dict[str, Any], found: dict[str, Floats], rule: str) -> str:
-    """Worst-group accuracy of every method and case by one rule; + and - where the interval of the difference from
-    Balanced leaves 0 out."""
+    """Worst-group accuracy of every method and case by one rule; + and - where the interval of the
+    difference from Balanced leaves 0 out."""
     cases = [tuple(case) for case in plan["cases"]]
     by_case = [{row["method"]: row[rule] for row in rows_of(plan, found, case)} for case in cases]
-    lines = ["| | " + " | ".join(f"{task}, {groups}" for task, groups in cases) + " |", "|---|" + "---:|" * len(cases)]
+    lines = [
+        "| | " + " | ".join(f"{task}, {groups}" for task, groups in cases) + " |",
+        "|---|" + "---:|" * len(cases),
+    ]
     for method in [*plan["methods"], "oracle"]:
         cells = [method]
         for rows in by_case:
@@ -203,7 +232,8 @@ def summary(plan: dict[str, Any], found: dict[str, Floats], rule: str) -> str:
 
 
 def draw_figure(plan: dict[str, Any], found: dict[str, Floats], path: Path) -> None:
-    """Worst-group accuracy by method, a panel a case; filled: label rule, hollow: group rule; the line is Balanced."""
+    """Worst-group accuracy by method, a panel a case; filled: label rule, hollow: group rule; the
+    line is Balanced."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -219,20 +249,27 @@ def draw_figure(plan: dict[str, Any], found: dict[str, Floats], path: Path) -> N
                 for shift, rule in ((0.15, "label"), (-0.15, "group")):
                     mean, half = row[rule]["worst"]
                     inside = "C0" if rule == "label" else "white"
-                    panel.errorbar(mean, place + shift, xerr=half, fmt="o", ms=4, color="C0", mfc=inside, lw=1)
+                    panel.errorbar(
+                        mean, place + shift, xerr=half, fmt="o", ms=4, color="C0", mfc=inside, lw=1
+                    )
             balanced = next(row for row in rows if row["method"] == "balanced")
             panel.axvline(balanced["label"]["worst"][0], color="0.6", lw=0.8)
             panel.set_yticks(range(len(rows)), [row["method"] for row in reversed(rows)])
             panel.set_title(f"{case[0]}, {case[1]} groups")
         for panel in panels[len(cases) :]:
             panel.set_axis_off()
-        figure.supxlabel("worst true group's test accuracy; filled: chosen without true groups, hollow: with them")
+        figure.supxlabel(
+            "worst true group's test accuracy; filled: chosen without true groups, hollow: with"
+            " them"
+        )
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The study of supervised group robustness.")
-    parser.add_argument("--report", action="store_true", help="table and figure from the outcomes alone")
+    parser.add_argument(
+        "--report", action="store_true", help="table and figure from the outcomes alone"
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     plan = yaml.safe_load((RESULTS / "plan.yaml").read_text())

@@ -1,4 +1,5 @@
-"""One training run of the study: a method, a setting, a task and a seed in; accuracies by group out."""
+"""One training run of the study: a method, a setting, a task and a seed in; accuracies by group
+out."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class Method:
     """A row of the table.
 
     Attributes:
-        make: (names of the groups it is told, their sizes in training, options) -> the method; None: plain training.
+        make: (names of the groups it is told, their sizes in training, options) -> the method;
+            None: plain training.
         told: which groups it is told: "none", "given" (the case's partition) or "label".
     """
 
@@ -51,25 +53,31 @@ METHODS: dict[str, Method] = {
     "erm": Method(None, "none"),
     "balanced": Method(lambda names, counts, o: Balanced(names, counts=counts), "given"),
     "group_dro": Method(lambda names, counts, o: GroupDRO(names, counts=counts, **o), "given"),
-    "gc_dro": Method(lambda names, counts, o: GroupConditionalDRO(names, counts=counts, **o), "given"),
+    "gc_dro": Method(
+        lambda names, counts, o: GroupConditionalDRO(names, counts=counts, **o), "given"
+    ),
     "doremi": Method(lambda names, counts, o: DoReMi(names, **o), "given"),
     "cvar": Method(lambda names, counts, o: CVaR(**o), "none"),
     "var_dro": Method(lambda names, counts, o: VarianceDRO(**o), "none"),
     "q_balance": Method(lambda names, counts, o: QDiversity(names, form="balance", **o), "label"),
     "q_eiil": Method(lambda names, counts, o: QDiversity(names, form="eiil", **o), "label"),
-    "q_adversarial": Method(lambda names, counts, o: QDiversity(names, form="adversarial", **o), "label"),
+    "q_adversarial": Method(
+        lambda names, counts, o: QDiversity(names, form="adversarial", **o), "label"
+    ),
 }
 
 
-def run(task_name: str, groups: str, name: str, decay: float, options: Options, seed: int) -> dict[str, Any]:
+def run(
+    task_name: str, groups: str, name: str, decay: float, options: Options, seed: int
+) -> dict[str, Any]:
     """Train once and test once, after the last epoch.
 
     Args:
         groups: the case's partition, `clean` or `blind`.
 
     Returns:
-        validation accuracies (`validation`, by label `validation_label`, by true group `validation_group`) and the same
-        of the test set.
+        validation accuracies (`validation`, by label `validation_label`, by true group
+        `validation_group`) and the same of the test set.
     """
     task, method = task_of(task_name, seed), METHODS[name]
     names, told = _told(task, groups if method.told == "given" else method.told)
@@ -77,7 +85,10 @@ def run(task_name: str, groups: str, name: str, decay: float, options: Options, 
     robust = None if method.make is None else method.make(names, counts, options)
     reference = reference_losses(task_name, seed) if isinstance(robust, DoReMi) else None
     model = fit(task, robust, told, decay, seed, reference)
-    return {**_accuracies(model, task.validation, "validation"), **_accuracies(model, task.test, "test")}
+    return {
+        **_accuracies(model, task.validation, "validation"),
+        **_accuracies(model, task.test, "test"),
+    }
 
 
 @lru_cache(maxsize=1)
@@ -109,14 +120,24 @@ def fit(
     data = task.train
     model = _model(data.x.shape[1], task.hidden)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=decay)
-    sampler = EvenGroupSampler(told, seed=seed) if method is not None and method.needs_even_groups else None
+    sampler = (
+        EvenGroupSampler(told, seed=seed)
+        if method is not None and method.needs_even_groups
+        else None
+    )
     smoothing = 0.1 if isinstance(method, VarianceDRO) else 0.0
     for epoch in range(EPOCHS):
         if sampler is not None:
             sampler.set_epoch(epoch)
-        order = torch.randperm(len(data.y), generator=generator) if sampler is None else torch.tensor(list(sampler))
+        order = (
+            torch.randperm(len(data.y), generator=generator)
+            if sampler is None
+            else torch.tensor(list(sampler))
+        )
         for rows in order.split(-(-len(order) // STEPS)):
-            losses = cross_entropy(model(data.x[rows]), data.y[rows], reduction="none", label_smoothing=smoothing)
+            losses = cross_entropy(
+                model(data.x[rows]), data.y[rows], reduction="none", label_smoothing=smoothing
+            )
             if method is None:
                 loss = losses.mean()
             else:
@@ -162,7 +183,9 @@ def _accuracies(model: nn.Module, part: Part, name: str) -> dict[str, Any]:
 
     def means(groups: torch.Tensor, count: int) -> list[float]:
         places = groups.numpy()
-        return [float(right[places == g].mean()) if (places == g).any() else 1.0 for g in range(count)]
+        return [
+            float(right[places == g].mean()) if (places == g).any() else 1.0 for g in range(count)
+        ]
 
     return {
         name: float(right.mean()),

@@ -1,9 +1,11 @@
-"""The tasks of the study of supervised group robustness: real data with a shortcut, and who is told of it.
+"""The tasks of the study of supervised group robustness: real data with a shortcut, and who is told
+of it.
 
-In each task the label is two-valued and `attribute` is what a model may lean on instead of the input. In training and
-validation it agrees with the label in 95 % of the samples (german credit: as it is), in the test set in half of them.
-True groups are 2 label + attribute. `clean` groups are these; `blind` groups are a natural partition that misses the
-attribute, as GC-DRO asks about: the source of a text, the digit, the age.
+In each task the label is two-valued and `attribute` is what a model may lean on instead of the
+input. In training and validation it agrees with the label in 95 % of the samples (german credit: as
+it is), in the test set in half of them. True groups are 2 label + attribute. `clean` groups are
+these; `blind` groups are a natural partition that misses the attribute, as GC-DRO asks about: the
+source of a text, the digit, the age.
 """
 
 from __future__ import annotations
@@ -65,7 +67,11 @@ def _texts() -> tuple[list[str], Ints, Ints]:
     rows = [row for row in text_domains() if abs(row.rating) >= 0.5]
     labels = np.array([row.rating > 0 for row in rows], np.int64)
     places = {name: place for place, name in enumerate(DOMAINS)}
-    return [row.text.lower() for row in rows], labels, np.array([places[row.domain] for row in rows])
+    return (
+        [row.text.lower() for row in rows],
+        labels,
+        np.array([places[row.domain] for row in rows]),
+    )
 
 
 def _hash_words(texts: list[str]) -> NDArray[np.float32]:
@@ -79,7 +85,8 @@ def _hash_words(texts: list[str]) -> NDArray[np.float32]:
 
 
 def _text(rng: np.random.Generator) -> Task:
-    """Is a text positive? Each begins with one of two made-up words, which agrees with the label."""
+    """Is a text positive? Each begins with one of two made-up words, which agrees with the
+    label."""
     texts, labels, domains = _texts()
     sizes = (2000, 800, 2000)
     chosen = rng.permutation(len(texts))[: sum(sizes)]
@@ -91,8 +98,8 @@ def _text(rng: np.random.Generator) -> Task:
 
 
 def _mnist(rng: np.random.Generator, noise: float = 0.0) -> Task:
-    """Is a digit 5 or more? Its colour agrees with the answer. With noise, so many observed labels are wrong (not in
-    the test set), and groups are made from what is observed."""
+    """Is a digit 5 or more? Its colour agrees with the answer. With noise, so many observed labels
+    are wrong (not in the test set), and groups are made from what is observed."""
     images, numbers = mnist_5k()
     chosen, sizes = rng.permutation(5000), (2000, 800, 2000)
     pooled = images[chosen].reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)).reshape(-1, 196) / 255.0
@@ -110,20 +117,28 @@ def _digits(rng: np.random.Generator) -> Task:
     chosen, sizes = rng.permutation(1797), (1000, 300, 497)
     y = numbers[chosen] % 2
     attribute = _attribute(y, sizes, rng)
-    x = np.concatenate([images[chosen].reshape(-1, 64) / 16.0, np.repeat(attribute[:, None], 4, axis=1)], axis=1)
-    return _cut(x, y, attribute, numbers[chosen], sizes, 32, tuple(str(digit) for digit in range(10)))
+    x = np.concatenate(
+        [images[chosen].reshape(-1, 64) / 16.0, np.repeat(attribute[:, None], 4, axis=1)], axis=1
+    )
+    return _cut(
+        x, y, attribute, numbers[chosen], sizes, 32, tuple(str(digit) for digit in range(10))
+    )
 
 
 def _credit(rng: np.random.Generator) -> Task:
-    """Is a credit good? The attribute is sex (1 male); nothing is planted, and the test set is mixed as the training
-    set. Sex is among the inputs."""
+    """Is a credit good? The attribute is sex (1 male); nothing is planted, and the test set is
+    mixed as the training set. Sex is among the inputs."""
     rows = german_credit()
     chosen, sizes = rng.permutation(1000), (500, 200, 300)
-    numbers = np.array([[float(row[key]) for key in ("credit_amount", "duration", "age", "job")] for row in rows])
+    numbers = np.array(
+        [[float(row[key]) for key in ("credit_amount", "duration", "age", "job")] for row in rows]
+    )
     columns = [(numbers - numbers.mean(axis=0)) / numbers.std(axis=0)]
     for key in ("sex", "housing", "saving_accounts", "checking_account", "purpose"):
         values = sorted({row[key] for row in rows})
-        columns.append(np.array([[row[key] == value for value in values] for row in rows], np.float64))
+        columns.append(
+            np.array([[row[key] == value for value in values] for row in rows], np.float64)
+        )
     y = np.array([int(row["risk"]) for row in rows])
     sex = np.array([row["sex"] == "male" for row in rows], np.int64)
     age = np.digitize(numbers[:, 2], [26, 41])
@@ -138,7 +153,13 @@ def _attribute(y: Ints, sizes: tuple[int, int, int], rng: np.random.Generator) -
 
 
 def _cut(
-    x: Floats, y: Ints, attribute: Ints, blind: Ints, sizes: tuple[int, int, int], hidden: int, names: tuple[str, ...]
+    x: Floats,
+    y: Ints,
+    attribute: Ints,
+    blind: Ints,
+    sizes: tuple[int, int, int],
+    hidden: int,
+    names: tuple[str, ...],
 ) -> Task:
     parts, start = [], 0
     for size in sizes:

@@ -1,10 +1,12 @@
-"""How often a finished run visited the prompts of each source, and whether it learnt them or learnt them by heart.
+"""How often a finished run visited the prompts of each source, and whether it learnt them or learnt
+them by heart.
 
     python research/visits.py runs/compare-second/live/seed-10
 
-One row a source: its prompts that were visited, visits of one, share of all visits, the controller's estimate of the
-success rate on them at the end (for training prompts), and the success rate on the held-out ones. An estimate far above
-the held-out rate says that the prompts were repeated until they were known by heart.
+One row a source: its prompts that were visited, visits of one, share of all visits, the
+controller's estimate of the success rate on them at the end (for training prompts), and the success
+rate on the held-out ones. An estimate far above the held-out rate says that the prompts were
+repeated until they were known by heart.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ def rows(run: RunFolder) -> list[tuple[str, int, float, float, float, float]]:
     held = defaultdict(list)
     evaluations = sorted(run.evaluations.glob("step-*.jsonl"))
     if not evaluations:
-        raise RunError(f"{run.evaluations}: no evaluation there; a run without held-out prompts cannot be compared so")
+        raise RunError(
+            f"{run.evaluations}: no evaluation there; a run without held-out prompts cannot be"
+            " compared so"
+        )
     ids, correct, samples = read_evaluation(evaluations[-1])
     for prompt_id, right in zip(ids, correct, strict=True):
         held[source_of(prompt_id)].append(right / samples)
@@ -48,7 +53,16 @@ def rows(run: RunFolder) -> list[tuple[str, int, float, float, float, float]]:
     for name in sorted(set(source)):
         mine = source == name
         share = visits[mine].sum() / visits.sum()
-        found.append((name, int(mine.sum()), visits[mine].mean(), share, estimate[mine].mean(), np.mean(held[name])))
+        found.append(
+            (
+                name,
+                int(mine.sum()),
+                visits[mine].mean(),
+                share,
+                estimate[mine].mean(),
+                np.mean(held[name]),
+            )
+        )
     return found
 
 
@@ -59,16 +73,23 @@ def controller_at_end(run: RunFolder) -> Controller:
         RunError: the run has no whole checkpoint.
     """
     controller = controller_of(load_config(run.config))
-    whole = next((folder for folder in all_checkpoints(run.checkpoints) if fault(folder) is None), None)
+    whole = next(
+        (folder for folder in all_checkpoints(run.checkpoints) if fault(folder) is None), None
+    )
     if whole is None:
-        raise RunError(f"{run.checkpoints}: no whole checkpoint, so the run's controller is lost; train the run again")
+        raise RunError(
+            f"{run.checkpoints}: no whole checkpoint, so the run's controller is lost; train the"
+            " run again"
+        )
     load_session(whole / STATE_FILE, ControllerSession(controller))
     return controller
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Visits, estimates and held-out rates of a finished run, by source.")
+    parser = argparse.ArgumentParser(
+        description="Visits, estimates and held-out rates of a finished run, by source."
+    )
     parser.add_argument("run", type=Path, help="folder of a finished run of gdro train")
     chosen = parser.parse_args(arguments)
     try:
@@ -78,7 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     heads = ["source", "prompts", "visits of one", "share of visits", "estimate", "held-out rate"]
     cells = [
-        [name, str(prompts), f"{each:.1f}", f"{100 * share:.1f} %", f"{estimate:.2f}", f"{held:.2f}"]
+        [
+            name,
+            str(prompts),
+            f"{each:.1f}",
+            f"{100 * share:.1f} %",
+            f"{estimate:.2f}",
+            f"{held:.2f}",
+        ]
         for name, prompts, each, share, estimate, held in found
     ]
     print(table(heads, cells), end="")

@@ -1,4 +1,5 @@
-"""Settings of every test process: no hub, no telemetry, one thread, and the same hypothesis examples each time."""
+"""Settings of every test process: no hub, no telemetry, one thread, and the same hypothesis
+examples each time."""
 
 import os
 

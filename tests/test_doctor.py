@@ -41,7 +41,8 @@ def test_what_an_extra_lacks(packages):
 
 
 def test_the_page_names_the_cause_and_the_remedy(packages, monkeypatch, tmp_path_factory, capsys):
-    """An engine whose import fails, one that imports, one that is not there; a model that is not fetched."""
+    """An engine whose import fails, one that imports, one that is not there; a model that is not
+    fetched."""
     (packages / "broken_engine.py").write_text("raise ImportError('libcuda.so.99 is missing')")
     (packages / "good_engine.py").write_text("")
     engines = {"broken_engine": "-", "good_engine": "-", "absent_engine": "pip install absent"}

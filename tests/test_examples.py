@@ -9,7 +9,11 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 def test_own_loop_runs_and_favours_the_hard_bins(tmp_path):
     done = subprocess.run(
-        [sys.executable, EXAMPLES / "own_loop.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, EXAMPLES / "own_loop.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "rollouts by bin" in done.stdout
     assert (tmp_path / "controller.npz").is_file()
@@ -17,14 +21,26 @@ def test_own_loop_runs_and_favours_the_hard_bins(tmp_path):
 
 def test_robust_loop_raises_the_worst_group(tmp_path):
     done = subprocess.run(
-        [sys.executable, EXAMPLES / "robust_loop.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, EXAMPLES / "robust_loop.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     plain, robust = (float(line.split()[-1]) for line in done.stdout.splitlines())
     assert robust > plain + 0.2
 
 
 def test_the_readme_shows_the_example_s_calls():
-    readme = "".join((EXAMPLES.parent / page).read_text() for page in ("README.md", "docs/quickstart.md"))
-    calls = ("controller.plan(", "controller.observe(", "gdro.group_advantages(", "GDROTrainer(", "trainer_mode=gdro")
+    readme = "".join(
+        (EXAMPLES.parent / page).read_text() for page in ("README.md", "docs/quickstart.md")
+    )
+    calls = (
+        "controller.plan(",
+        "controller.observe(",
+        "gdro.group_advantages(",
+        "GDROTrainer(",
+        "trainer_mode=gdro",
+    )
     for call in calls:
         assert call in readme

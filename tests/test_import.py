@@ -1,15 +1,26 @@
-"""`import gdro` is numpy alone: no torch, no engine, nothing heavy; the engine's names are there all the same."""
+"""`import gdro` is numpy alone: no torch, no engine, nothing heavy; the engine's names are there
+all the same."""
 
 import subprocess
 import sys
 
-HEAVY = ("torch", "trl", "transformers", "datasets", "verl", "pydantic", "matplotlib", "rich", "reasoning_gym")
+HEAVY = (
+    "torch",
+    "trl",
+    "transformers",
+    "datasets",
+    "verl",
+    "pydantic",
+    "matplotlib",
+    "rich",
+    "reasoning_gym",
+)
 
 
 def test_import_pulls_in_nothing_heavy():
     code = (
-        "import sys, gdro; assert 'numpy' not in sys.modules; gdro.make_controller('joint', mean_rollouts=4);"
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+        "import sys, gdro; assert 'numpy' not in sys.modules; gdro.make_controller('joint',"
+        f" mean_rollouts=4);print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -18,11 +29,15 @@ def test_import_pulls_in_nothing_heavy():
 def test_import_takes_a_moment():
     """Processor time beyond numpy's own, the best of five: a busy machine does not count."""
     code = (
-        "import time, numpy; start = time.process_time(); from gdro import make_controller, group_advantages;"
-        "print(time.process_time() - start)"
+        "import time, numpy; start = time.process_time(); from gdro import make_controller,"
+        " group_advantages;print(time.process_time() - start)"
     )
     times = [
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            ).stdout
+        )
         for _ in range(5)
     ]
     assert min(times) < 0.3, times

@@ -1,7 +1,8 @@
 """A run that is killed again and again, compared file by file with one that never was.
 
-A checkpoint is made every step, and after every kill each whole checkpoint must equal, byte for byte, the one of the
-uninterrupted run at that step. So every kill is a trial of its own, though the run goes on from one to the next.
+A checkpoint is made every step, and after every kill each whole checkpoint must equal, byte for
+byte, the one of the uninterrupted run at that step. So every kill is a trial of its own, though the
+run goes on from one to the next.
 """
 
 from __future__ import annotations
@@ -65,13 +66,22 @@ def reference(setting: Setting, work: Path) -> Reference:
     folder = work / "reference"
     log = work / "reference.log"
     log.touch()
-    arguments = ["train", *setting.arguments, "--set", "save_total_limit=1000", "--set", f"output_dir={folder}"]
+    arguments = [
+        "train",
+        *setting.arguments,
+        "--set",
+        "save_total_limit=1000",
+        "--set",
+        f"output_dir={folder}",
+    ]
     started = time.monotonic()
     running = launch(arguments, log, processes=setting.processes)
     seen = _times(running, folder / "metrics.jsonl", started)
     codes = running.wait()
     if codes != [0] * setting.processes:
-        raise RuntimeError(f"{setting.name}: the uninterrupted run failed ({codes}):\n{log.read_text()[-3000:]}")
+        raise RuntimeError(
+            f"{setting.name}: the uninterrupted run failed ({codes}):\n{log.read_text()[-3000:]}"
+        )
     found = checkpoints.all_checkpoints(folder / "checkpoints")
     by_step = {checkpoints.step_of(path): fingerprint.of_checkpoint(path) for path in found}
     steps = range(2, setting.steps + 1)
@@ -101,9 +111,12 @@ def _times(running: Launch, record: Path, started: float) -> dict[tuple[str, int
 
 
 class Chain:
-    """Runs of one setting under a list of rules; a run that ends is compared, and the next one started."""
+    """Runs of one setting under a list of rules; a run that ends is compared, and the next one
+    started."""
 
-    def __init__(self, setting: Setting, whole: Reference, work: Path, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, setting: Setting, whole: Reference, work: Path, tell: Callable[[str], None]
+    ) -> None:
         self.setting, self.whole, self.work, self.tell = setting, whole, work, tell
         self.run = work / "run"
         self.tally = Tally(setting.name)
@@ -119,7 +132,8 @@ class Chain:
         return self.tally
 
     def one(self, rule: Rule) -> bool:
-        """Start or resume under a rule and check what it leaves; True when the run came to its end."""
+        """Start or resume under a rule and check what it leaves; True when the run came to its
+        end."""
         self.tally.launches += 1
         started = self.start(rule)
         rule.watch(started, self.run)
@@ -153,13 +167,18 @@ class Chain:
         if not started.is_resume or (at := started.resumed_from()) is None:
             return
         self.tally.resumes_from_start += at == 0
-        self.tally.most_steps_repeated = max(self.tally.most_steps_repeated, self._done - at - rule.lost)
+        self.tally.most_steps_repeated = max(
+            self.tally.most_steps_repeated, self._done - at - rule.lost
+        )
         if self._done - at > 1 + rule.lost:
             self.wrong(f"{rule.name}: {self._done} steps were done, it went on from {at}")
 
     def _inspect(self, rule: Rule) -> None:
-        """Every whole checkpoint equals the reference's, and the record is a beginning of the reference's."""
-        self._done = max((int(str(e["step"])) for e in events(self.run / "metrics.jsonl", "step")), default=0)
+        """Every whole checkpoint equals the reference's, and the record is a beginning of the
+        reference's."""
+        self._done = max(
+            (int(str(e["step"])) for e in events(self.run / "metrics.jsonl", "step")), default=0
+        )
         for folder in checkpoints.all_checkpoints(self.run / "checkpoints"):
             if not (folder / checkpoints.SEAL).exists():
                 self.tally.unfinished_checkpoints += 1
@@ -167,7 +186,9 @@ class Chain:
             if (wrong := checkpoints.fault(folder)) is not None:
                 self.wrong(f"{rule.name}: sealed {folder.name}: {wrong}")
             self.tally.checkpoints_compared += 1
-            self._compare(rule, folder.name, fingerprint.of_checkpoint(folder), self._expected(folder))
+            self._compare(
+                rule, folder.name, fingerprint.of_checkpoint(folder), self._expected(folder)
+            )
 
     def _expected(self, folder: Path) -> dict[str, str]:
         return self.whole.checkpoints[checkpoints.step_of(folder)]
@@ -178,11 +199,15 @@ class Chain:
         record = fingerprint.comparable(self.run / "metrics.jsonl")
         for ours, theirs in zip(record, self.whole.events, strict=False):
             if ours != theirs:
-                self.wrong(f"{rule.name}: event {json.dumps(ours)[:400]} is not {json.dumps(theirs)[:400]}")
+                self.wrong(
+                    f"{rule.name}: event {json.dumps(ours)[:400]} is not {json.dumps(theirs)[:400]}"
+                )
                 break
         for aside in (self.run / "checkpoints").glob(f"{checkpoints.DAMAGED}*"):
             shutil.rmtree(aside)
-        left = [path.name for path in self.run.rglob("*") if path.name.endswith((".tmp", ".partial"))]
+        left = [
+            path.name for path in self.run.rglob("*") if path.name.endswith((".tmp", ".partial"))
+        ]
         left += [path.name for path in self.run.rglob(f"{checkpoints.REMOVED}*")]
         if left:
             self.wrong(f"{rule.name}: left over in the finished run: {left}")
@@ -190,7 +215,9 @@ class Chain:
         self._done = 0
 
     def _compare(self, rule: Rule, what: str, ours: dict[str, str], theirs: dict[str, str]) -> None:
-        unlike = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        unlike = sorted(
+            name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
+        )
         if unlike:
             self.wrong(f"{rule.name}: {what} differs in {', '.join(unlike)}")
 

@@ -1,4 +1,5 @@
-"""What a checkpoint at every step costs: seconds of writing, of sealing, and of the steps themselves.
+"""What a checkpoint at every step costs: seconds of writing, of sealing, and of the steps
+themselves.
 
 python benchmarks/reliability/checkpoint_cost.py [--steps 20] [--output FILE.json]
 """
@@ -29,7 +30,11 @@ def timed(target: type, name: str, log: Path) -> None:
     def wrapped(*arguments: Any, **options: Any) -> Any:
         wall, cpu = time.perf_counter(), time.process_time()
         result = method(*arguments, **options)
-        line = {"method": name, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        line = {
+            "method": name,
+            "wall": time.perf_counter() - wall,
+            "cpu": time.process_time() - cpu,
+        }
         with log.open("a") as file:
             file.write(json.dumps(line) + "\n")
         return result
@@ -39,7 +44,12 @@ def timed(target: type, name: str, log: Path) -> None:
 
 def measure(steps: int, work: Path) -> dict[str, Any]:
     """Medians over the steps of one run of the default recipe."""
-    settings = ("save_steps=1", "evaluation.prompts=16", f"max_steps={steps}", f"output_dir={work / 'run'}")
+    settings = (
+        "save_steps=1",
+        "evaluation.prompts=16",
+        f"max_steps={steps}",
+        f"output_dir={work / 'run'}",
+    )
     remember_prompts(())
 
     def setup() -> None:
@@ -58,13 +68,17 @@ def measure(steps: int, work: Path) -> dict[str, Any]:
     recorded = events(work / "run" / "metrics.jsonl", "step")
     found["step_wall_ms"] = round(1000 * median(event["seconds"]["step"] for event in recorded), 1)  # type: ignore[index]
     newest = max((work / "run" / "checkpoints").glob("checkpoint-*"))
-    found["checkpoint_mib"] = round(sum(path.stat().st_size for path in newest.iterdir()) / 2**20, 2)
+    found["checkpoint_mib"] = round(
+        sum(path.stat().st_size for path in newest.iterdir()) / 2**20, 2
+    )
     return found
 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     chosen = parser.parse_args()

@@ -1,4 +1,5 @@
-"""Damage to the newest checkpoint of a stopped run: every file cut short, one bit flipped, or gone."""
+"""Damage to the newest checkpoint of a stopped run: every file cut short, one bit flipped, or
+gone."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def harm(path: Path, way: str) -> None:
 
 
 def damages(run: Chain, trials: int) -> Tally:
-    """Stop after two more sealed checkpoints, damage the newest, resume; over every file and way, `trials` at most."""
+    """Stop after two more sealed checkpoints, damage the newest, resume; over every file and way,
+    `trials` at most."""
     done = 0
     names: list[str] = []
     while not names or done < min(trials, len(names) * len(WAYS)):
@@ -42,7 +44,8 @@ def damages(run: Chain, trials: int) -> Tally:
 
 
 def _stopped_with_two(run: Chain) -> Path:
-    """The newest of at least two whole checkpoints of a run that was killed; made where there is none."""
+    """The newest of at least two whole checkpoints of a run that was killed; made where there is
+    none."""
     while True:
         found = checkpoints.all_checkpoints(run.run / "checkpoints")
         found = [folder for folder in found if checkpoints.fault(folder) is None]
@@ -53,7 +56,8 @@ def _stopped_with_two(run: Chain) -> Path:
 
 
 class Watched(AfterStep):
-    """Resumes, must say what is damaged and go on from the checkpoint before, and is killed two checkpoints later."""
+    """Resumes, must say what is damaged and go on from the checkpoint before, and is killed two
+    checkpoints later."""
 
     lost = 1
 
@@ -72,8 +76,13 @@ class Watched(AfterStep):
         if told is None or not self._is_named(told[1]):
             self.run.wrong(f"{self.name}: the log does not say so: {text[-300:]}")
         if launch.resumed_from() != self.damaged - 1:
-            self.run.wrong(f"{self.name}: it went on from {launch.resumed_from()}, not {self.damaged - 1}")
+            self.run.wrong(
+                f"{self.name}: it went on from {launch.resumed_from()}, not {self.damaged - 1}"
+            )
 
     def _is_named(self, told: str) -> bool:
-        """The file is named; a damaged seal may also lay the blame on a file whose checksum it holds."""
-        return self.file in told or (self.file == checkpoints.SEAL and ("never finished" in told or "damaged" in told))
+        """The file is named; a damaged seal may also lay the blame on a file whose checksum it
+        holds."""
+        return self.file in told or (
+            self.file == checkpoints.SEAL and ("never finished" in told or "damaged" in told)
+        )

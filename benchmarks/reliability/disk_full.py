@@ -1,8 +1,10 @@
-"""Fill the disk at every point of a checkpoint: a small file system of many sizes, a run until it stops, a resume.
+"""Fill the disk at every point of a checkpoint: a small file system of many sizes, a run until it
+stops, a resume.
 
 python benchmarks/reliability/disk_full.py [--sizes 12] [--output FILE.json]
 
-Needs Linux with user name spaces (`unshare -rm`), in which it mounts a tmpfs; says so and skips where there are none.
+Needs Linux with user name spaces (`unshare -rm`), in which it mounts a tmpfs; says so and skips
+where there are none.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def fill(sizes: int, work: Path, *, bisect: bool) -> list[dict[str, Any]]:
     trial = Trial(setting, chain.reference(setting, work), work)
     one = sum(path.stat().st_size for path in (work / "reference" / "model").iterdir())
     one += 2 * (work / "reference" / "model" / "model.safetensors").stat().st_size
-    rows = [trial.run(int(one * (1.05 + 2.6 * number / sizes)), room=8 * one) for number in range(sizes)]
+    rows = [
+        trial.run(int(one * (1.05 + 2.6 * number / sizes)), room=8 * one) for number in range(sizes)
+    ]
     low = max((row["size"] for row in rows if row["exit"]), default=0)
     high = min((row["size"] for row in rows if not row["exit"]), default=0)
     while bisect and low and high - low > PAGE:
@@ -64,16 +68,27 @@ class Trial:
         _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk))
         run = disk / "run"
         started = launch(
-            ["train", *self.setting.arguments, "--set", f"output_dir={run}"], self.work / f"full-{self.count}.log"
+            ["train", *self.setting.arguments, "--set", f"output_dir={run}"],
+            self.work / f"full-{self.count}.log",
         )
         code = started.wait()[0]
         message = [line for line in started.text().splitlines() if line.startswith("gdro: ")]
-        good = [path for path in checkpoints.all_checkpoints(run / "checkpoints") if checkpoints.fault(path) is None]
+        good = [
+            path
+            for path in checkpoints.all_checkpoints(run / "checkpoints")
+            if checkpoints.fault(path) is None
+        ]
         expected = self.whole.checkpoints
-        same = all(fingerprint.of_checkpoint(path) == expected[checkpoints.step_of(path)] for path in good)
+        same = all(
+            fingerprint.of_checkpoint(path) == expected[checkpoints.step_of(path)] for path in good
+        )
         left = sorted(path.name for path in run.rglob("*") if path.is_file())
         _mount("-o", f"remount,size={size + room}", str(disk))
-        again = launch(["train", "--resume", str(run)], self.work / f"again-{self.count}.log") if code else None
+        again = (
+            launch(["train", "--resume", str(run)], self.work / f"again-{self.count}.log")
+            if code
+            else None
+        )
         resumed = again is None or again.wait() == [0]
         row = {
             "size": size,
@@ -99,12 +114,18 @@ def _mount(*arguments: str) -> None:
 def good(row: dict[str, Any]) -> bool:
     """Either the run had room, or it stopped with one clear message, lost nothing and went on."""
     stopped = row["exit"] == 2 and row["message"] is not None and not row["traceback"]
-    return (row["exit"] == 0 or stopped) and row["checkpoints_as_reference"] and row["final_as_reference"]
+    return (
+        (row["exit"] == 0 or stopped)
+        and row["checkpoints_as_reference"]
+        and row["final_as_reference"]
+    )
 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, default=12)
     parser.add_argument("--no-bisect", action="store_true", help="leave the halvings out")
     parser.add_argument("--output", type=Path, help="also write the rows as JSON")
@@ -112,7 +133,9 @@ def main() -> int:
     if INSIDE not in os.environ:
         inside = ["unshare", "-rm", sys.executable, *sys.argv]
         try:
-            usable = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True)
+            usable = subprocess.run(
+                ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True
+            )
         except FileNotFoundError:
             usable = None
         if usable is None or usable.returncode:
@@ -124,7 +147,10 @@ def main() -> int:
     if chosen.output is not None:
         chosen.output.write_text(json.dumps(rows, indent=1) + "\n")
     stopped = [row for row in rows if row["exit"]]
-    print(f"{len(rows)} disk sizes; {len(stopped)} runs met a full disk; {sum(map(good, rows))} as they should be")
+    print(
+        f"{len(rows)} disk sizes; {len(stopped)} runs met a full disk; {sum(map(good, rows))} as"
+        " they should be"
+    )
     return 0 if all(map(good, rows)) else 1
 
 

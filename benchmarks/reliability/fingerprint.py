@@ -20,14 +20,19 @@ def of_file(path: Path) -> str:
 
 
 def of_checkpoint(folder: Path) -> dict[str, str]:
-    """Of each file with state: weights, optimiser, schedule, random generators, controller, place."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in NOT_STATE)
+    """Of each file with state: weights, optimiser, schedule, random generators, controller,
+    place."""
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.name not in NOT_STATE
+    )
     return {str(path.relative_to(folder)): of_file(path) for path in files}
 
 
 def of_record(path: Path) -> str:
     """Of every event, in order, without times and without what says that the run was resumed."""
-    return sha256("\n".join(json.dumps(event, sort_keys=True) for event in comparable(path)).encode()).hexdigest()
+    return sha256(
+        "\n".join(json.dumps(event, sort_keys=True) for event in comparable(path)).encode()
+    ).hexdigest()
 
 
 def comparable(path: Path) -> list[dict[str, Any]]:
@@ -38,10 +43,15 @@ def comparable(path: Path) -> list[dict[str, Any]]:
 
 def of_run(folder: Path) -> dict[str, str]:
     """Of a finished run: the model, its newest checkpoint, the record and the evaluations."""
-    newest = max((folder / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    newest = max(
+        (folder / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])
+    )
     parts = {f"checkpoint/{name}": digest for name, digest in of_checkpoint(newest).items()}
     parts |= {f"model/{name}": digest for name, digest in of_checkpoint(folder / "model").items()}
-    parts |= {f"evaluations/{path.name}": of_file(path) for path in sorted((folder / "evaluations").iterdir())}
+    parts |= {
+        f"evaluations/{path.name}": of_file(path)
+        for path in sorted((folder / "evaluations").iterdir())
+    }
     return parts | {"newest": newest.name, "metrics": of_record(folder / "metrics.jsonl")}
 
 

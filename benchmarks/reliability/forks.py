@@ -1,6 +1,8 @@
-"""`gdro train` in forked children, so that a trial costs no imports: this process imports everything once.
+"""`gdro train` in forked children, so that a trial costs no imports: this process imports
+everything once.
 
-Forking is safe here because nothing has started a thread or a pool yet; the children start their own.
+Forking is safe here because nothing has started a thread or a pool yet; the children start their
+own.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ class Launch:
         return None if found is None else int(found[1] or 0)
 
     def ended(self) -> bool:
-        """Whether every process has ended. As torchrun does, the others are killed when one fails."""
+        """Whether every process has ended. As torchrun does, the others are killed when one
+        fails."""
         codes = [child.poll() for child in self.children]
         if any(code not in (None, 0) for code in codes):
             self.kill()
@@ -98,7 +101,9 @@ class Launch:
         while not self.ended():
             if time.monotonic() > end:
                 self.kill()
-                raise TimeoutError(f"a run did not end within {limit:.0f} s; its log: {self.children[0].log}")
+                raise TimeoutError(
+                    f"a run did not end within {limit:.0f} s; its log: {self.children[0].log}"
+                )
             time.sleep(0.005)
         return [child.wait() for child in self.children]
 
@@ -108,7 +113,8 @@ class Launch:
 
 
 def remember_prompts(overrides: Sequence[str]) -> None:
-    """Make the prompts of these settings once, here: they are a function of the settings, and children share them."""
+    """Make the prompts of these settings once, here: they are a function of the settings, and
+    children share them."""
     data = load_config(None, overrides).data
     prompts = load_prompts(data)
 
@@ -118,7 +124,9 @@ def remember_prompts(overrides: Sequence[str]) -> None:
     gdro.runs.train.load_prompts = remembered  # type: ignore[assignment]
 
 
-def launch(arguments: Sequence[str], log: Path, *, processes: int = 1, setup: Setup | None = None) -> Launch:
+def launch(
+    arguments: Sequence[str], log: Path, *, processes: int = 1, setup: Setup | None = None
+) -> Launch:
     """Run `gdro ARGUMENTS` in children; `setup` is called in each before the command."""
     port = str(20_000 + os.getpid() % 10_000 + int(time.monotonic() * 7) % 10_000)
     children = []
@@ -126,7 +134,11 @@ def launch(arguments: Sequence[str], log: Path, *, processes: int = 1, setup: Se
         environment = {}
         if processes > 1:
             environment = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+            environment |= {
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "ACCELERATE_USE_CPU": "true",
+            }
         own = log if rank == 0 else log.with_name(f"{log.name}.rank{rank}")
         children.append(Child(_fork(list(arguments), own, environment, setup), own))
     return Launch(children, "--resume" in arguments)

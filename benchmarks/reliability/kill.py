@@ -1,6 +1,7 @@
 """Kill runs, resume them, and compare with runs that nobody killed.
 
-python benchmarks/reliability/kill.py [--series NAME ...] [--setting NAME ...] [--short] [--seed 0] [--output FILE.json]
+python benchmarks/reliability/kill.py [--series NAME ...] [--setting NAME ...] [--short] [--seed 0]
+[--output FILE.json]
 
 Prints a Markdown table; exit status 1 when anything differed.
 """
@@ -38,16 +39,28 @@ def every_step(run: Chain, whole: Reference, draw: random.Random, trials: int) -
 
 def random_moments(run: Chain, whole: Reference, draw: random.Random, trials: int) -> Tally:
     """SIGKILL at moments drawn evenly from the start of a launch to some four steps later."""
-    return run.go(_until(run, trials, lambda: AfterSeconds(draw.uniform(0.0, whole.start_seconds + whole.four_steps))))
+    return run.go(
+        _until(
+            run,
+            trials,
+            lambda: AfterSeconds(draw.uniform(0.0, whole.start_seconds + whole.four_steps)),
+        )
+    )
 
 
 def inside_checkpoints(run: Chain, whole: Reference, draw: random.Random, trials: int) -> Tally:
-    """Death at moments drawn evenly over the writing of a checkpoint, inside C and Rust code too."""
-    return run.go(_until(run, trials, lambda: InsideCheckpoint(draw.uniform(0.0, 1.2 * whole.save_seconds), 2)))
+    """Death at moments drawn evenly over the writing of a checkpoint, inside C and Rust code
+    too."""
+    return run.go(
+        _until(
+            run, trials, lambda: InsideCheckpoint(draw.uniform(0.0, 1.2 * whole.save_seconds), 2)
+        )
+    )
 
 
 def every_operation(run: Chain, whole: Reference, draw: random.Random, trials: int) -> Tally:
-    """Death just before the n-th change to the folder of a new run, for every n until one ends without it.
+    """Death just before the n-th change to the folder of a new run, for every n until one ends
+    without it.
 
     Its resume dies as well, at a drawn one of its first changes; the next one goes on to the end.
     """
@@ -62,12 +75,14 @@ def every_operation(run: Chain, whole: Reference, draw: random.Random, trials: i
 
 
 def operations_of_resumes(run: Chain, whole: Reference, draw: random.Random, trials: int) -> Tally:
-    """Death just before the first change to the folder after a launch; of its resume, the second; and so on."""
+    """Death just before the first change to the folder after a launch; of its resume, the second;
+    and so on."""
     return run.go([AtOperation(number) for number in range(1, trials + 1)])
 
 
 def damaged(run: Chain, whole: Reference, draw: random.Random, trials: int) -> Tally:
-    """After a stop the newest checkpoint is damaged, a file at a time, in three ways; the one before must serve."""
+    """After a stop the newest checkpoint is damaged, a file at a time, in three ways; the one
+    before must serve."""
     return damages(run, trials)
 
 
@@ -75,7 +90,11 @@ SERIES: dict[str, tuple[Series, tuple[settings.Setting, ...], int]] = {
     "every step": (every_step, (settings.DEFAULT,), 0),
     "random moments": (random_moments, (settings.DEFAULT,), 100),
     "inside checkpoints": (inside_checkpoints, (settings.VARIANTS[0],), 100),
-    "every file operation of a run": (every_operation, (replace(settings.VARIANTS[0], steps=3),), 1000),
+    "every file operation of a run": (
+        every_operation,
+        (replace(settings.VARIANTS[0], steps=3),),
+        1000,
+    ),
     "file operations of resumes": (operations_of_resumes, (settings.VARIANTS[0],), 80),
     "damaged checkpoints": (damaged, (settings.VARIANTS[0],), 1000),
     "variants": (every_step, settings.VARIANTS[1:], 0),
@@ -93,7 +112,9 @@ def _until(run: Chain, trials: int, rule: Callable[[], Rule]) -> Iterator[Rule]:
         yield rule()
 
 
-def measure(names: list[str], only: list[str], seed: int, *, short: bool, work: Path) -> list[dict[str, Any]]:
+def measure(
+    names: list[str], only: list[str], seed: int, *, short: bool, work: Path
+) -> list[dict[str, Any]]:
     """Every series on every setting it is for, or on those named alone."""
     rows = []
     known: dict[settings.Setting, Reference] = {}
@@ -109,7 +130,9 @@ def measure(names: list[str], only: list[str], seed: int, *, short: bool, work: 
                 place.mkdir(parents=True)
                 known[setting] = chain.reference(setting, place)
             run = Chain(setting, known[setting], place, tell)
-            tally = series(run, known[setting], random.Random(f"{seed} {name} {setting.name}"), trials)
+            tally = series(
+                run, known[setting], random.Random(f"{seed} {name} {setting.name}"), trials
+            )
             row = {"series": name, "steps": setting.steps, **tally.as_row(), "seed": seed}
             rows.append(row | {"seconds": round(time.monotonic() - started)})
             tell(json.dumps(rows[-1]))
@@ -136,10 +159,16 @@ def tell(text: str) -> None:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--series", action="append", choices=sorted(SERIES), help="default: all")
-    parser.add_argument("--setting", action="append", default=[], help="only this one of the series' settings")
-    parser.add_argument("--short", action="store_true", help="a few kills of a small run, under a minute")
+    parser.add_argument(
+        "--setting", action="append", default=[], help="only this one of the series' settings"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="a few kills of a small run, under a minute"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="also write the rows as JSON")
     chosen = parser.parse_args()
@@ -148,7 +177,9 @@ def main() -> int:
         rows = measure(names, chosen.setting, chosen.seed, short=chosen.short, work=Path(work))
     if chosen.output is not None:
         chosen.output.write_text(json.dumps(rows, indent=1) + "\n")
-    print(table(list(COLUMNS.values()), [[str(row[key]) for key in COLUMNS] for row in rows]), end="")
+    print(
+        table(list(COLUMNS.values()), [[str(row[key]) for key in COLUMNS] for row in rows]), end=""
+    )
     return 1 if any(row["wrong"] for row in rows) else 0
 
 

@@ -1,9 +1,11 @@
-"""Memory of one long process of a run, read inside it every 100 steps: what grows, and what it is made of.
+"""Memory of one long process of a run, read inside it every 100 steps: what grows, and what it is
+made of.
 
 python benchmarks/reliability/memory.py [--steps 2500] [--faults] [--output FILE.json]
 
-The soak's settings, undisturbed, or with its faults but for the stops (hostile completions, verifier workers killed).
-Set MALLOC_ARENA_MAX or MALLOC_TRIM_THRESHOLD_ in the environment to see what glibc's allocator has to do with it.
+The soak's settings, undisturbed, or with its faults but for the stops (hostile completions,
+verifier workers killed). Set MALLOC_ARENA_MAX or MALLOC_TRIM_THRESHOLD_ in the environment to see
+what glibc's allocator has to do with it.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ COLUMNS = ("step", *_STATUS, "malloc_used", "malloc_free", "python_blocks", "sec
 
 
 class Mallinfo(ctypes.Structure):
-    """glibc's `struct mallinfo2`: ten sizes in the order of malloc.h, of which the fifth, eighth and ninth are used."""
+    """glibc's `struct mallinfo2`: ten sizes in the order of malloc.h, of which the fifth, eighth
+    and ninth are used."""
 
     _fields_ = [
         *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks")),
@@ -43,8 +46,11 @@ class Mallinfo(ctypes.Structure):
 
 
 def reading() -> dict[str, float]:
-    """Of this process, in MiB: resident memory and its kinds, malloc's bytes in use and free; Python's small blocks."""
-    status = dict(re.findall(r"^(\w+):\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE))
+    """Of this process, in MiB: resident memory and its kinds, malloc's bytes in use and free;
+    Python's small blocks."""
+    status = dict(
+        re.findall(r"^(\w+):\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    )
     libc = ctypes.CDLL(None)
     libc.mallinfo2.restype = Mallinfo
     malloc = libc.mallinfo2()
@@ -69,7 +75,9 @@ def read_inside(path: Path) -> None:
     gdro.runs.train.Run.on_step = read  # type: ignore[method-assign]
 
 
-def watch(steps: int, faults: bool, seed: int) -> tuple[list[dict[str, float]], dict[str, int], int]:
+def watch(
+    steps: int, faults: bool, seed: int
+) -> tuple[list[dict[str, float]], dict[str, int], int]:
     """Readings, faults by kind and exit status of one run; each reading is printed as it comes."""
     draw, readings, counted = random.Random(seed), list[dict[str, float]](), Counter[str]()
     hostile_seed = draw.randrange(2**32)
@@ -84,14 +92,18 @@ def watch(steps: int, faults: bool, seed: int) -> tuple[list[dict[str, float]], 
 
         settings = (f"max_steps={steps}", f"output_dir={work}/run", *soak.SETTINGS)
         started = launch(
-            ["train", *(part for one in settings for part in ("--set", one))], Path(work) / "log", setup=setup
+            ["train", *(part for one in settings for part in ("--set", one))],
+            Path(work) / "log",
+            setup=setup,
         )
         trainer, next_kill = started.children[0].pid, time.monotonic() + soak.WORKER_KILL_SECONDS
         while not started.ended():
             time.sleep(0.5)
             for line in path.read_text().splitlines()[len(readings) :]:
                 tree = descendants(trainer)
-                readings.append(json.loads(line) | {"verifier": round(sum(map(resident_mb, tree[1:])), 1)})
+                readings.append(
+                    json.loads(line) | {"verifier": round(sum(map(resident_mb, tree[1:])), 1)}
+                )
                 print(" ".join(f"{readings[-1][name]:>13}" for name in COLUMNS), flush=True)
             if faults and readings and time.monotonic() > next_kill:
                 counted["verifier worker killed"] += soak.kill_worker(trainer, draw)
@@ -107,9 +119,13 @@ def watch(steps: int, faults: bool, seed: int) -> tuple[list[dict[str, float]], 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=2500)
-    parser.add_argument("--faults", action="store_true", help="hostile completions, verifier workers killed")
+    parser.add_argument(
+        "--faults", action="store_true", help="hostile completions, verifier workers killed"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     chosen = parser.parse_args()
@@ -119,7 +135,12 @@ def main() -> int:
     print(json.dumps(counted))
     allocator = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
     if chosen.output is not None:
-        figures = {"readings": readings, "counted": counted, "faults": chosen.faults, "allocator": allocator}
+        figures = {
+            "readings": readings,
+            "counted": counted,
+            "faults": chosen.faults,
+            "allocator": allocator,
+        }
         chosen.output.write_text(json.dumps(figures, indent=1) + "\n")
     return code
 

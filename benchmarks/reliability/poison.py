@@ -1,8 +1,10 @@
-"""Replace each file of a checkpoint by a pickle that runs code, seal it anew, and resume: no code may run.
+"""Replace each file of a checkpoint by a pickle that runs code, seal it anew, and resume: no code
+may run.
 
 python benchmarks/reliability/poison.py [--short] [--output FILE.json]
 
-Whoever can write the folder can also write the seal, so the checksum is no defence here; how files are read is.
+Whoever can write the folder can also write the seal, so the checksum is no defence here; how files
+are read is.
 """
 
 from __future__ import annotations
@@ -23,7 +25,14 @@ from forks import launch, remember_prompts
 
 from gdro.runs import checkpoints
 
-LOADED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "gdro_state.npz", "model.safetensors", "trainer_state.json")
+LOADED = (
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "gdro_state.npz",
+    "model.safetensors",
+    "trainer_state.json",
+)
 UNUSED = ("training_args.bin",)
 """TRL writes it; nothing of ours reads it."""
 
@@ -50,7 +59,8 @@ def poison(path: Path, mark: Path, form: str) -> None:
 
 
 def prove_it_bites(work: Path) -> None:
-    """The bomb does go off where a file is loaded carelessly, so that its silence means something."""
+    """The bomb does go off where a file is loaded carelessly, so that its silence means
+    something."""
     for form in ("pickle", "torch"):
         mark = work / f"bites-{form}"
         poison(work / "bomb", mark, form)
@@ -64,7 +74,10 @@ def prove_it_bites(work: Path) -> None:
 def attacks() -> list[tuple[str, str, str]]:
     """(what is attacked, file written, form)."""
     found = [(name, name, form) for name in (*LOADED, *UNUSED) for form in ("pickle", "torch")]
-    return [*found, ("pytorch_model.bin in place of model.safetensors", "pytorch_model.bin", "torch")]
+    return [
+        *found,
+        ("pytorch_model.bin in place of model.safetensors", "pytorch_model.bin", "torch"),
+    ]
 
 
 def run(work: Path, *, short: bool) -> list[dict[str, Any]]:
@@ -72,13 +85,17 @@ def run(work: Path, *, short: bool) -> list[dict[str, Any]]:
     setting = replace(settings.VARIANTS[0], steps=2)
     remember_prompts(setting.overrides)
     base = work / "base"
-    started = launch(["train", *setting.arguments, "--set", f"output_dir={base}"], work / "base.log")
+    started = launch(
+        ["train", *setting.arguments, "--set", f"output_dir={base}"], work / "base.log"
+    )
     if started.wait() != [0]:
         raise RuntimeError(started.text())
     shutil.rmtree(base / "checkpoints" / "checkpoint-2")
     (base / "report.html").unlink()
     prove_it_bites(work)
-    chosen = [attack for attack in attacks() if not short or (attack[2] == "torch" and attack[1] in SHORT)]
+    chosen = [
+        attack for attack in attacks() if not short or (attack[2] == "torch" and attack[1] in SHORT)
+    ]
     return [_attack(work, base, *attack) for attack in chosen]
 
 
@@ -101,13 +118,17 @@ def _attack(work: Path, base: Path, what: str, name: str, form: str) -> dict[str
         "code_ran": mark.exists(),
         "exit": code,
         "message": message[-1] if message else text.splitlines()[-1],
-        "as_it_should": not mark.exists() and code == (0 if name in UNUSED else 2) and "Traceback" not in text,
+        "as_it_should": (
+            not mark.exists() and code == (0 if name in UNUSED else 2) and "Traceback" not in text
+        ),
     }
 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--short", action="store_true", help="three of the attacks")
     parser.add_argument("--output", type=Path, help="also write the rows as JSON")
     chosen = parser.parse_args()
@@ -118,7 +139,10 @@ def main() -> int:
     for row in rows:
         print(json.dumps(row))
     ran = sum(row["code_ran"] for row in rows)
-    print(f"{len(rows)} attacks, code ran in {ran}, as they should be {sum(row['as_it_should'] for row in rows)}")
+    print(
+        f"{len(rows)} attacks, code ran in {ran}, as they should be"
+        f" {sum(row['as_it_should'] for row in rows)}"
+    )
     return 0 if all(row["as_it_should"] for row in rows) else 1
 
 

@@ -1,4 +1,5 @@
-"""When a run is killed. A rule arms the child before it starts, watches it from outside, or both."""
+"""When a run is killed. A rule arms the child before it starts, watches it from outside, or
+both."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Rule:
 
 @dataclass
 class AfterStep(Rule):
-    """SIGKILL as soon as the line of a step stands in the record: its checkpoint is being written then.
+    """SIGKILL as soon as the line of a step stands in the record: its checkpoint is being written
+    then.
 
     With `kind` checkpoint: once the checkpoint of the step is sealed.
     """
@@ -50,7 +52,9 @@ class AfterStep(Rule):
     def watch(self, launch: Launch, run: Path) -> None:
         record, old = run / "metrics.jsonl", _inode(run / "metrics.jsonl")
         while not launch.ended():
-            if _inode(record) != old and any(event["step"] == self.step for event in events(record, self.kind)):
+            if _inode(record) != old and any(
+                event["step"] == self.step for event in events(record, self.kind)
+            ):
                 launch.kill()
                 break
             time.sleep(POLL)
@@ -77,7 +81,8 @@ class AfterSeconds(Rule):
 
 @dataclass
 class AtOperation(Rule):
-    """The process kills itself just before its n-th change to the run's folder (open to write, rename, remove, ...)."""
+    """The process kills itself just before its n-th change to the run's folder (open to write,
+    rename, remove, ...)."""
 
     number: int
 
@@ -91,7 +96,8 @@ class AtOperation(Rule):
 
 @dataclass
 class InsideCheckpoint(Rule):
-    """The process dies `seconds` after it makes the folder of its `checkpoint`-th checkpoint, wherever it then is."""
+    """The process dies `seconds` after it makes the folder of its `checkpoint`-th checkpoint,
+    wherever it then is."""
 
     seconds: float
     checkpoint: int = 1
@@ -134,7 +140,9 @@ def _changes(event: str, arguments: tuple[object, ...], root: str) -> bool:
         path, mode, flags = arguments
         if not isinstance(path, (str, os.PathLike)):
             return False
-        writes = (isinstance(mode, str) and mode[:1] in "wax") or (isinstance(flags, int) and flags & WRITING)
+        writes = (isinstance(mode, str) and mode[:1] in "wax") or (
+            isinstance(flags, int) and flags & WRITING
+        )
         return bool(writes) and os.path.abspath(os.fspath(path)).startswith(root)
     return event in CHANGES and os.path.abspath(os.fsdecode(str(arguments[0]))).startswith(root)
 

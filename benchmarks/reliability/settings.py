@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EVERY_STEP = ("save_steps=1", "verifier.timeout=20")
-"""A checkpoint a step, so that at most one is repeated; a deadline that a busy machine cannot miss by itself."""
+"""A checkpoint a step, so that at most one is repeated; a deadline that a busy machine cannot miss
+by itself."""
 
 SMALL = (
     "prompts_per_step=8",

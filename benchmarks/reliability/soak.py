@@ -2,9 +2,9 @@
 
 python benchmarks/reliability/soak.py [--steps 2000] [--seed 0] [--output FILE.json]
 
-The embedded model, default recipe, small batch. The first half is one process, to see trends; the second half is
-stopped and resumed at random. All along: verifier workers are killed, and hostile completions, the whole corpus of
-tests/verify/hostile.py, replace sampled ones.
+The embedded model, default recipe, small batch. The first half is one process, to see trends; the
+second half is stopped and resumed at random. All along: verifier workers are killed, and hostile
+completions, the whole corpus of tests/verify/hostile.py, replace sampled ones.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Soak:
 
     def go(self) -> None:
         """From the first launch to the end of the run."""
-        stops = sorted(self.draw.sample(range(self.steps // 2, self.steps - 20), min(STOPS, self.steps // 50)))
+        stops = sorted(
+            self.draw.sample(range(self.steps // 2, self.steps - 20), min(STOPS, self.steps // 50))
+        )
         while True:
             started = self._start()
             stop = next((step for step in stops if step > self._step() + 1), None)
@@ -82,7 +84,9 @@ class Soak:
             stopped = self._live(started, stop, number)
             codes = started.wait()
             if not stopped and codes != [0]:
-                raise RuntimeError(f"the run ended by itself with {codes}: {started.text()[-3000:]}")
+                raise RuntimeError(
+                    f"the run ended by itself with {codes}: {started.text()[-3000:]}"
+                )
             if stop is None or self._finished():
                 return
             stops.remove(stop)
@@ -97,10 +101,13 @@ class Soak:
             sets = (f"max_steps={self.steps}", f"output_dir={self.run}", *SETTINGS)
             arguments = ["train", *(part for one in sets for part in ("--set", one))]
         seed = self.draw.randrange(2**32)
-        return launch(arguments, self.work / f"launch-{self.launches}.log", setup=lambda: make_hostile(seed))
+        return launch(
+            arguments, self.work / f"launch-{self.launches}.log", setup=lambda: make_hostile(seed)
+        )
 
     def _live(self, started: Launch, stop: int | None, number: signal.Signals) -> bool:
-        """Sample every second and kill workers, until the stop is due (True) or the run ends by itself."""
+        """Sample every second and kill workers, until the stop is due (True) or the run ends by
+        itself."""
         trainer, next_kill = started.children[0].pid, time.monotonic() + WORKER_KILL_SECONDS
         while not started.ended():
             time.sleep(1.0)
@@ -109,7 +116,15 @@ class Soak:
                 files = sum(1 for path in self.run.rglob("*") if path.is_file())
                 mb = [resident_mb(pid) for pid in tree]
                 self.samples.append(
-                    Sample(step, self.launches, resident_mb(trainer), sum(mb), len(tree), handles(trainer), files)
+                    Sample(
+                        step,
+                        self.launches,
+                        resident_mb(trainer),
+                        sum(mb),
+                        len(tree),
+                        handles(trainer),
+                        files,
+                    )
                 )
             if time.monotonic() > next_kill and step:
                 self.faults["verifier worker killed"] += kill_worker(trainer, self.draw)
@@ -120,7 +135,9 @@ class Soak:
         return False
 
     def _damage(self) -> None:
-        newest = next((path for path in checkpoints.all_checkpoints(self.run / "checkpoints")), None)
+        newest = next(
+            (path for path in checkpoints.all_checkpoints(self.run / "checkpoints")), None
+        )
         if newest is not None:
             victim = self.draw.choice(sorted(path for path in newest.iterdir() if path.is_file()))
             harm(victim, self.draw.choice(WAYS))
@@ -133,7 +150,9 @@ class Soak:
         with record.open("rb") as file:
             file.seek(max(0, record.stat().st_size - 50_000))
             steps = [
-                json.loads(line)["step"] for line in file.read().split(b"\n")[:-1] if line[:17] == b'{"event": "step",'
+                json.loads(line)["step"]
+                for line in file.read().split(b"\n")[:-1]
+                if line[:17] == b'{"event": "step",'
             ]
         return max(steps, default=0)
 
@@ -159,7 +178,10 @@ def make_hostile(seed: int) -> None:
 
     def scored(self: Any, *, completions: list[Any], **columns: Any) -> list[float]:
         texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
-        texts = [draw.choice(HOSTILE).completion if draw.random() < HOSTILE_SHARE else text for text in texts]
+        texts = [
+            draw.choice(HOSTILE).completion if draw.random() < HOSTILE_SHARE else text
+            for text in texts
+        ]
         return score(self, completions=texts, **columns)
 
     gdro.runs.rewards.VerifierReward.__call__ = scored  # type: ignore[method-assign]
@@ -169,7 +191,9 @@ def verdict(soak: Soak) -> dict[str, Any]:
     """Figures of the whole."""
     events = [json.loads(line) for line in (soak.run / "metrics.jsonl").read_text().splitlines()]
     steps = [event["step"] for event in events if event["event"] == "step"]
-    first = [sample for sample in soak.samples if sample.launch == 1 and sample.step >= soak.steps // 20]
+    first = [
+        sample for sample in soak.samples if sample.launch == 1 and sample.step >= soak.steps // 20
+    ]
     later = [sample for sample in soak.samples if sample.launch > 1]
     causes: Counter[str] = Counter()
     for event in events:
@@ -186,9 +210,14 @@ def verdict(soak: Soak) -> dict[str, Any]:
             "from_step": first[0].step,
             "to_step": first[-1].step,
             "trainer_kib_a_step": round(1024 * slope(first, "trainer_mb"), 3),
-            **{name: ends(first, name) for name in ("trainer_mb", "tree_mb", "processes", "handles", "files")},
+            **{
+                name: ends(first, name)
+                for name in ("trainer_mb", "tree_mb", "processes", "handles", "files")
+            },
         },
-        "after_resumes": {name: ends(later, name) for name in ("trainer_mb", "processes", "handles", "files")},
+        "after_resumes": {
+            name: ends(later, name) for name in ("trainer_mb", "processes", "handles", "files")
+        },
         "left_running": len(descendants(os.getpid())) - 1,
         "left_over_files": sorted(path.name for path in soak.run.rglob("*.tmp")),
     }
@@ -212,7 +241,9 @@ def ends(samples: list[Sample], name: str) -> dict[str, float]:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
@@ -223,12 +254,17 @@ def main() -> int:
         soak = Soak(Path(work) / "run", Path(work), chosen.steps, random.Random(chosen.seed))
         soak.go()
         time.sleep(3.0)
-        figures = verdict(soak) | {"seed": chosen.seed, "seconds": round(time.monotonic() - started)}
+        figures = verdict(soak) | {
+            "seed": chosen.seed,
+            "seconds": round(time.monotonic() - started),
+        }
     text = json.dumps(figures, indent=1)
     if chosen.output is not None:
         chosen.output.write_text(text + "\n")
     print(text)
-    return 0 if figures["every_step_once"] and figures["ended"] and not figures["left_running"] else 1
+    return (
+        0 if figures["every_step_once"] and figures["ended"] and not figures["left_running"] else 1
+    )
 
 
 if __name__ == "__main__":

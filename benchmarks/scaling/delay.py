@@ -1,19 +1,20 @@
-"""A thousand workers and late feedback: what controllers lose when rewards come back up to 8 versions old.
+"""A thousand workers and late feedback: what controllers lose when rewards come back up to 8
+versions old.
 
     OMP_NUM_THREADS=1 python benchmarks/scaling/delay.py    5 seeds, 120 versions: about 10 minutes
     python benchmarks/scaling/delay.py --tables             the tables of a measurement, as Markdown
 
-One version of the policy is one batch: every worker generates the rollouts of one prompt, as the plan says, with the
-policy of that version. Three schedules say when the rewards are observed:
+One version of the policy is one batch: every worker generates the rollouts of one prompt, as the
+plan says, with the policy of that version. Three schedules say when the rewards are observed:
 
-    fixed     one plan a version; the rewards come exactly d versions later, in order
-    random    one plan a version; each plan's rewards come 0 to d versions later, each lag as likely, so out of order
-    teams     10 plans a version of 100 workers each; each team's rewards come 0 to d versions later
+    fixed   one plan a version; the rewards come exactly d versions later, in order
+    random  one plan a version; its rewards come 0 to d versions later, so out of order
+    teams   10 plans a version of 100 workers each; each team's rewards come 0 to d versions later
 
-The learner makes one update of every plan that came back, however old (`teams`: one a version, of all teams that
-answered in it). Population and learner are those of `gdro simulate` (`gdro.lab.world`): true success rates are known.
-The same seed gives the same prompts and the same random numbers for every delay and method, so differences from d = 0
-are paired.
+The learner makes one update of every plan that came back, however old (`teams`: one a version, of
+all teams that answered in it). Population and learner are those of `gdro simulate`
+(`gdro.lab.world`): true success rates are known. The same seed gives the same prompts and the same
+random numbers for every delay and method, so differences from d = 0 are paired.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ class Setting:
 
 
 class Answer(NamedTuple):
-    """A plan on its way: when its rewards are due (a version, then a random order within it), and what they will be."""
+    """A plan on its way: when its rewards are due (a version, then a random order within it), and
+    what they will be."""
 
     due: tuple[int, float]
     plan: Plan
@@ -82,9 +84,12 @@ class Answer(NamedTuple):
 
 
 def simulate(setting: Setting) -> dict[str, float]:
-    """Run one setting; regret and scores at the end, budget error over all plans, the rest over the last half."""
+    """Run one setting; regret and scores at the end, budget error over all plans, the rest over the
+    last half."""
     teams = TEAMS if setting.schedule == "teams" else 1
-    controller = controller_of(setting.method, mean_rollouts=setting.mean_rollouts, seed=setting.seed)
+    controller = controller_of(
+        setting.method, mean_rollouts=setting.mean_rollouts, seed=setting.seed
+    )
     world = World(prompts=setting.prompts)
     prompts = draw_population(world, world.prompts, setting.seed, 0)
     examination = Examination(draw_population(world, 4000, setting.seed, 1))
@@ -105,14 +110,19 @@ def simulate(setting: Setting) -> dict[str, float]:
             plans.append(plan)
         if version >= setting.versions // 2:
             old = thetas[max(version - setting.delay, 0)]
-            for name, number in lag_of(controller, prompts, plans, batch, learner.theta, old).items():
+            for name, number in lag_of(
+                controller, prompts, plans, batch, learner.theta, old
+            ).items():
                 seen[name].append(number)
         arrived = sorted((a for a in waiting if a.due[0] <= version), key=lambda answer: answer.due)
         waiting = [answer for answer in waiting if answer.due[0] > version]
         answers = [(a, observe(controller, a, meter, prompts, learner.theta)) for a in arrived]
         noise = np.random.default_rng((setting.seed, 21, version))
         for update in [answers] if teams > 1 and answers else [[answer] for answer in answers]:
-            rows, correct = (np.concatenate([getattr(a, name) for a, _ in update]) for name in ("rows", "correct"))
+            rows, correct = (
+                np.concatenate([getattr(a, name) for a, _ in update])
+                for name in ("rows", "correct")
+            )
             counts = np.concatenate([a.plan.rollouts for a, _ in update])
             weights = np.concatenate([weight for _, weight in update])
             learner.learn(prompts.features[rows], correct, counts, weights, noise)
@@ -128,14 +138,20 @@ def simulate(setting: Setting) -> dict[str, float]:
 
 
 def lags_of(setting: Setting, version: int, teams: int) -> tuple[Ints, Floats]:
-    """(teams,) versions until each team's rewards are back, and a random order among those of one version."""
+    """(teams,) versions until each team's rewards are back, and a random order among those of one
+    version."""
     rng = np.random.default_rng((setting.seed, 22, version))
     lags = rng.integers(0, setting.delay + 1, teams)
-    return (np.full(teams, setting.delay) if setting.schedule == "fixed" else lags), rng.random(teams)
+    return (np.full(teams, setting.delay) if setting.schedule == "fixed" else lags), rng.random(
+        teams
+    )
 
 
-def observe(controller: Controller, answer: Answer, meter: RegretMeter, prompts: Population, theta: Floats) -> Floats:
-    """Weights (M,) of a plan's prompts; and a round of the meter with the gains of the policy of this moment."""
+def observe(
+    controller: Controller, answer: Answer, meter: RegretMeter, prompts: Population, theta: Floats
+) -> Floats:
+    """Weights (M,) of a plan's prompts; and a round of the meter with the gains of the policy of
+    this moment."""
     plan = answer.plan
     if isinstance(controller.parts.weigher, BinAdversary) and (plan.bins != UNSEEN).any():
         failure = bin_means(1.0 - prompts.rates(theta, answer.rows), plan.bins, controller.bins)
@@ -147,7 +163,8 @@ def observe(controller: Controller, answer: Answer, meter: RegretMeter, prompts:
 
 
 def regret(controller: Controller, meter: RegretMeter) -> dict[str, float]:
-    """Per round: the controller's own regret and its bound, and the regret in gains of the policy of the moment."""
+    """Per round: the controller's own regret and its bound, and the regret in gains of the policy
+    of the moment."""
     if not isinstance(controller.parts.weigher, BinAdversary):
         return {}
     own = controller.parts.weigher.meter
@@ -160,9 +177,15 @@ def regret(controller: Controller, meter: RegretMeter) -> dict[str, float]:
 
 
 def lag_of(
-    controller: Controller, prompts: Population, plans: Sequence[Plan], rows: Ints, theta: Floats, old: Floats
+    controller: Controller,
+    prompts: Population,
+    plans: Sequence[Plan],
+    rows: Ints,
+    theta: Floats,
+    old: Floats,
 ) -> dict[str, float]:
-    """One version's plans against the true rates of its policy: the difficulty lag, and the allocation's.
+    """One version's plans against the true rates of its policy: the difficulty lag, and the
+    allocation's.
 
     Args:
         rows: (M,) the prompts of all plans, in their order.
@@ -176,7 +199,12 @@ def lag_of(
     estimate = controller.belief([prompts.ids[row] for row in rows.tolist()]).rate[known]
     share = np.bincount(true_bin, minlength=controller.bins) / len(rows)
     variance = bin_means(rates * (1.0 - rates), true_bin, controller.bins)
-    law = project(np.sqrt(variance[true_bin]), mean * len(rows), controller.min_rollouts, controller.max_rollouts)
+    law = project(
+        np.sqrt(variance[true_bin]),
+        mean * len(rows),
+        controller.min_rollouts,
+        controller.max_rollouts,
+    )
 
     def wse(given: Floats | Ints) -> float:
         present = share > 0.0
@@ -195,7 +223,9 @@ def lag_of(
     }
 
 
-def settings(base: Setting, methods: Sequence[str], schedules: Sequence[str], seeds: Sequence[int]) -> list[Setting]:
+def settings(
+    base: Setting, methods: Sequence[str], schedules: Sequence[str], seeds: Sequence[int]
+) -> list[Setting]:
     """Every method, schedule, delay and seed."""
     return [
         replace(base, method=method, seed=seed, schedule=schedule, delay=delay)
@@ -207,18 +237,26 @@ def settings(base: Setting, methods: Sequence[str], schedules: Sequence[str], se
 
 
 def summarize(runs: Sequence[tuple[Setting, dict[str, float]]]) -> list[dict[str, Any]]:
-    """For each method, schedule and delay: mean and 95 % interval over seeds, and of the difference from d = 0."""
+    """For each method, schedule and delay: mean and 95 % interval over seeds, and of the difference
+    from d = 0."""
     found: dict[tuple[str, str, int], dict[int, dict[str, float]]] = defaultdict(dict)
     for setting, values in runs:
         found[setting.method, setting.schedule, setting.delay][setting.seed] = values
     rows = []
     for (method, schedule, delay), by_seed in found.items():
         first = found.get((method, "fixed" if schedule == "random" else schedule, 0), {})
-        row: dict[str, Any] = {"method": method, "schedule": schedule, "delay": delay, "seeds": len(by_seed)}
+        row: dict[str, Any] = {
+            "method": method,
+            "schedule": schedule,
+            "delay": delay,
+            "seeds": len(by_seed),
+        }
         for name in next(iter(by_seed.values())):
             row[name] = asdict(seed_interval([values[name] for values in by_seed.values()]))
             if delay and first:
-                row[name]["change"] = asdict(seed_interval([by_seed[s][name] - first[s][name] for s in by_seed]))
+                row[name]["change"] = asdict(
+                    seed_interval([by_seed[s][name] - first[s][name] for s in by_seed])
+                )
         rows.append(row)
     return rows
 
@@ -239,7 +277,8 @@ COLUMNS = (
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
-    """One table a schedule: values at d = 0, then values with the change from d = 0 and its 95 % interval."""
+    """One table a schedule: values at d = 0, then values with the change from d = 0 and its 95 %
+    interval."""
     parts = []
     for schedule in dict.fromkeys(row["schedule"] for row in rows):
         lines = []
@@ -264,21 +303,33 @@ def _cell(entry: dict[str, Any] | None, digits: int, scale: int) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate, write the JSON, print the tables; 1 when a budget was not met."""
     base = Setting("", 0, "", 0)
-    parser = argparse.ArgumentParser(description="Controllers under late feedback from many workers.")
+    parser = argparse.ArgumentParser(
+        description="Controllers under late feedback from many workers."
+    )
     parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="METHOD")
-    parser.add_argument("--schedules", nargs="+", default=list(SCHEDULES), choices=SCHEDULES, metavar="SCHEDULE")
+    parser.add_argument(
+        "--schedules", nargs="+", default=list(SCHEDULES), choices=SCHEDULES, metavar="SCHEDULE"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=10)
     for name in ("versions", "workers", "prompts"):
         parser.add_argument(f"--{name}", type=int, default=getattr(base, name))
-    parser.add_argument("--rate", type=float, default=base.learning.rate, help="the learner's step length")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="JSON to write, or to read")
-    parser.add_argument("--tables", action="store_true", help="print the tables of --output; simulate nothing")
+    parser.add_argument(
+        "--rate", type=float, default=base.learning.rate, help="the learner's step length"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, metavar="FILE", help="JSON to write, or to read"
+    )
+    parser.add_argument(
+        "--tables", action="store_true", help="print the tables of --output; simulate nothing"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.workers % TEAMS or not chosen.workers <= chosen.prompts:
         parser.error(f"--workers must be a multiple of {TEAMS} and at most --prompts")
     if chosen.versions < 3 * LONGEST:
-        parser.error(f"--versions must be at least {3 * LONGEST}, so that feedback is there in the last half")
+        parser.error(
+            f"--versions must be at least {3 * LONGEST}, so that feedback is there in the last half"
+        )
     if not chosen.tables:
         base = replace(
             base,
@@ -291,7 +342,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
         for setting in settings(base, chosen.methods, chosen.schedules, seeds):
             runs.append((setting, simulate(setting)))
-            print(setting.method, setting.schedule, setting.delay, setting.seed, file=sys.stderr, flush=True)
+            print(
+                setting.method,
+                setting.schedule,
+                setting.delay,
+                setting.seed,
+                file=sys.stderr,
+                flush=True,
+            )
         text = to_json(summarize(runs), indent=1)
         chosen.output.parent.mkdir(parents=True, exist_ok=True)
         chosen.output.write_text(text + "\n", encoding="utf-8")

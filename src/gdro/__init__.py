@@ -1,14 +1,15 @@
 """gdro: how many rollouts each prompt gets, and what weight.
 
-An engine-free core for group distributionally robust post-training of language models (arXiv 2601.19280):
+An engine-free core for group distributionally robust post-training of language models (arXiv
+2601.19280):
 
     controller = gdro.make_controller("joint", mean_rollouts=4)
-    plan = controller.plan(prompt_ids)                   # plan.rollouts: whole numbers, sum exactly 4 a prompt
-    feedback = controller.observe(prompt_ids, rewards)   # feedback.weights: one factor a prompt
+    plan = controller.plan(prompt_ids)                  # whole numbers, exactly 4 a prompt
+    feedback = controller.observe(prompt_ids, rewards)  # feedback.weights: one factor a prompt
     advantages = gdro.group_advantages(rewards, feedback=feedback)   # ragged, times the weights
 
-Each name is imported when it is first used. All need numpy alone, but for `gdro.GDROTrainer` and `gdro.GDROConfig`,
-which need the extra gdro[trl].
+Each name is imported when it is first used. All need numpy alone, but for `gdro.GDROTrainer` and
+`gdro.GDROConfig`, which need the extra gdro[trl].
 """
 
 from __future__ import annotations
@@ -18,8 +19,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gdro.controllers.controller import Controller, Parts
-    from gdro.controllers.part import Allocation, Allocator, Baseline, Batch, Estimator, Part, Selector, Weigher
-    from gdro.controllers.registry import controller_names, controller_options, make_controller, part_names
+    from gdro.controllers.part import (
+        Allocation,
+        Allocator,
+        Baseline,
+        Batch,
+        Estimator,
+        Part,
+        Selector,
+        Weigher,
+    )
+    from gdro.controllers.registry import (
+        controller_names,
+        controller_options,
+        make_controller,
+        part_names,
+    )
     from gdro.core.advantages import flat_advantages, group_advantages
     from gdro.core.belief import Belief
     from gdro.core.budget import exact_budget, sqrt_law
@@ -96,7 +111,9 @@ _PUBLIC = {
     "gdro.core.advantages": "flat_advantages group_advantages",
     "gdro.core.belief": "Belief",
     "gdro.core.budget": "exact_budget sqrt_law",
-    "gdro.core.errors": "BudgetError GDROError HookError OptionError PlanError PromptIdError RewardError StateError",
+    "gdro.core.errors": (
+        "BudgetError GDROError HookError OptionError PlanError PromptIdError RewardError StateError"
+    ),
     "gdro.core.outcome": "Outcome",
     "gdro.core.passk": "Interval bootstrap by_group mean_at_k pass_at_k worst_group",
     "gdro.core.prompts": "Prompts source_of",
@@ -108,7 +125,8 @@ _HOME = {name: module for module, names in _PUBLIC.items() for name in names.spl
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: `import gdro` alone costs nothing, an engine only its user."""
+    """Import what is asked for when it is asked for: `import gdro` alone costs nothing, an engine
+    only its user."""
     if name not in _HOME:
         raise AttributeError(f"module 'gdro' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOME[name]), name)

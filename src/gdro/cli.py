@@ -13,15 +13,25 @@ from gdro import __version__
 
 MODULES = {
     "train": ("gdro.runs.command", "train a model (without arguments: the embedded default)"),
-    "compare": ("gdro.lab.compare", "methods x seeds on real training: one table, one figure, one page"),
-    "sft": ("gdro.robust.sft", "fine-tune on mixed sources, plainly and robustly: worst-source loss"),
+    "compare": (
+        "gdro.lab.compare",
+        "methods x seeds on real training: one table, one figure, one page",
+    ),
+    "sft": (
+        "gdro.robust.sft",
+        "fine-tune on mixed sources, plainly and robustly: worst-source loss",
+    ),
     "simulate": ("gdro.lab.simulate", "controllers on a simulated population, in seconds"),
     "fetch": ("gdro.models.fetch", "a pre-trained model, once, into the cache: gdro fetch smollm2"),
     "doctor": ("gdro.doctor", "what is here, what is missing, and how to get it"),
-    "diffusion": ("gdro.diffusion.main", "train a flow model on groups of images and rewards (arXiv 2601.02036)"),
+    "diffusion": (
+        "gdro.diffusion.main",
+        "train a flow model on groups of images and rewards (arXiv 2601.02036)",
+    ),
     "bench": ("gdro.lab.bench", "measure what a controller costs"),
 }
-"""Commands that read their own arguments: the module whose `main(words)` runs them, and their line of help."""
+"""Commands that read their own arguments: the module whose `main(words)` runs them, and their line
+of help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,24 +65,43 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gdro", description="Group distributionally robust post-training.")
+    parser = argparse.ArgumentParser(
+        prog="gdro", description="Group distributionally robust post-training."
+    )
     parser.add_argument("--version", action="version", version=f"gdro {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    evaluate = commands.add_parser("evaluate", help="mean@k and pass@k of a model on held-out prompts")
-    evaluate.add_argument("model", help="as `model:` takes it (docs/models.md), or the folder of a run")
+    evaluate = commands.add_parser(
+        "evaluate", help="mean@k and pass@k of a model on held-out prompts"
+    )
+    evaluate.add_argument(
+        "model", help="as `model:` takes it (docs/models.md), or the folder of a run"
+    )
     evaluate.add_argument("recipe", nargs="?", help="settings that name the data and the verifier")
     evaluate.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a setting"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a setting",
     )
     evaluate.add_argument("--output", metavar="FILE", help="also write the figures as JSON")
     evaluate.add_argument(
-        "--greedy", action="store_true", help="one completion a prompt, the likeliest token each time"
+        "--greedy",
+        action="store_true",
+        help="one completion a prompt, the likeliest token each time",
     )
     _add_suites(evaluate)
     prepare = commands.add_parser("prepare", help="make a training file from a public data set")
-    prepare.add_argument("dataset", choices=["dapo-math"], help="DAPO-Math-17k-Processed, the English part")
-    prepare.add_argument("--source", metavar="PATH", help="a file, a folder, or a name on the hub (default: the hub)")
-    prepare.add_argument("--output", metavar="FILE", default="dapo-math-en.parquet", help="default: %(default)s")
+    prepare.add_argument(
+        "dataset", choices=["dapo-math"], help="DAPO-Math-17k-Processed, the English part"
+    )
+    prepare.add_argument(
+        "--source", metavar="PATH", help="a file, a folder, or a name on the hub (default: the hub)"
+    )
+    prepare.add_argument(
+        "--output", metavar="FILE", default="dapo-math-en.parquet", help="default: %(default)s"
+    )
     report = commands.add_parser("report", help="write report.html from the record of a run")
     report.add_argument("run", help="the run's folder")
     for name, (_, meaning) in MODULES.items():
@@ -82,12 +111,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_suites(evaluate: argparse.ArgumentParser) -> None:
     """The options of `gdro evaluate --suite`."""
-    evaluate.add_argument("--suite", metavar="NAME[,NAME]", help="the paper's test sets instead of held-out prompts")
-    evaluate.add_argument("--suite-path", metavar="DIR", help="local copies: DIR/NAME, DIR/NAME.parquet or .jsonl")
-    evaluate.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="what samples")
-    evaluate.add_argument("--limit", type=int, metavar="N", help="at most N problems of each suite, by hash of the id")
     evaluate.add_argument(
-        "--rows", type=int, default=64, metavar="N", help="completions that transformers samples together (%(default)s)"
+        "--suite", metavar="NAME[,NAME]", help="the paper's test sets instead of held-out prompts"
+    )
+    evaluate.add_argument(
+        "--suite-path", metavar="DIR", help="local copies: DIR/NAME, DIR/NAME.parquet or .jsonl"
+    )
+    evaluate.add_argument(
+        "--engine", choices=["auto", "vllm", "transformers"], default="auto", help="what samples"
+    )
+    evaluate.add_argument(
+        "--limit", type=int, metavar="N", help="at most N problems of each suite, by hash of the id"
+    )
+    evaluate.add_argument(
+        "--rows",
+        type=int,
+        default=64,
+        metavar="N",
+        help="completions that transformers samples together (%(default)s)",
     )
 
 
@@ -161,9 +202,15 @@ def _guarded(command: Callable[[], object]) -> int:
         return _fail(str(error))
     except OSError as error:
         if error.errno in FULL:
-            return _fail(f"{error}; what was written before is intact. Make room, then go on: gdro train --resume RUN")
+            return _fail(
+                f"{error}; what was written before is intact. Make room, then go on: gdro train"
+                " --resume RUN"
+            )
         if error.errno in NO_PLACE:
-            return _fail(f"{error}; look at that path: it must be there, or be a place that can be written to")
+            return _fail(
+                f"{error}; look at that path: it must be there, or be a place that can be"
+                " written to"
+            )
         raise
     return 0
 

@@ -1,4 +1,5 @@
-"""`gdro doctor`: what this machine has, what is missing for which use, and how to get it. Changes nothing."""
+"""`gdro doctor`: what this machine has, what is missing for which use, and how to get it. Changes
+nothing."""
 
 from __future__ import annotations
 
@@ -53,12 +54,16 @@ class Lack:
     found: str | None
 
     def __str__(self) -> str:
-        return self.name if self.found is None else f"{self.name} {self.found} (needs {self.wanted})"
+        return (
+            self.name if self.found is None else f"{self.name} {self.found} (needs {self.wanted})"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the page."""
-    parser = argparse.ArgumentParser(prog="gdro doctor", description="What is here, what is missing, how to get it.")
+    parser = argparse.ArgumentParser(
+        prog="gdro doctor", description="What is here, what is missing, how to get it."
+    )
     parser.parse_args(arguments)
     for line in page():
         print(line, flush=True)
@@ -67,14 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def page() -> Iterator[str]:
     """The lines, as they are found out."""
-    yield f"gdro         {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield (
+        f"gdro         {__version__}, Python {platform.python_version()}, {platform.system()}"
+        f" {platform.machine()}"
+    )
     yield f"machine      {os.cpu_count()} cores, {_memory()}"
     yield from (f"gpu          {line}" for line in _gpus())
     for name, remedy in ENGINES.items():
         yield f"{name:<12} {_engine(name, remedy)}"
     for extra, use in EXTRAS.items():
         lacks = missing(extra)
-        state = f"lacks {', '.join(map(str, lacks))}: pip install 'gdro[{extra}]'" if lacks else "complete"
+        state = (
+            f"lacks {', '.join(map(str, lacks))}: pip install 'gdro[{extra}]'"
+            if lacks
+            else "complete"
+        )
         yield f"gdro[{extra}]".ljust(16) + f"{state}; for {use}"
     yield from (f"model        {describe(name)}" for name in RELEASES)
     for what, folder in _caches():
@@ -111,7 +123,8 @@ def installed(name: str) -> str | None:
 
 
 def _satisfies(requirement: str, version: str) -> bool:
-    """Whether the version is in the range; without the package `packaging` every version is taken."""
+    """Whether the version is in the range; without the package `packaging` every version is
+    taken."""
     if find_spec("packaging") is None:
         return True
     from packaging.requirements import Requirement
@@ -129,7 +142,8 @@ def _engine(name: str, remedy: str) -> str:
 
 
 def _import_error(name: str) -> str | None:
-    """What stops `import name`, tried in a process of its own: one engine's import may spoil another's."""
+    """What stops `import name`, tried in a process of its own: one engine's import may spoil
+    another's."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"import {name}"],
@@ -156,11 +170,20 @@ def _gpus() -> Iterator[str]:
         for index in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(index)
             half = "with" if torch.cuda.is_bf16_supported() else "WITHOUT"
-            yield f"{about.name}, {about.total_memory / GB:.0f} GB, {half} bfloat16 (torch {torch.__version__})"
+            yield (
+                f"{about.name}, {about.total_memory / GB:.0f} GB, {half} bfloat16 (torch"
+                f" {torch.__version__})"
+            )
     elif shutil.which("nvidia-smi"):
-        yield f"torch {torch.__version__} does not see the GPU of this machine: install its CUDA build, see pytorch.org"
+        yield (
+            f"torch {torch.__version__} does not see the GPU of this machine: install its CUDA"
+            " build, see pytorch.org"
+        )
     else:
-        yield f"none; torch {torch.__version__} computes on the CPU with {torch.get_num_threads()} threads"
+        yield (
+            f"none; torch {torch.__version__} computes on the CPU with {torch.get_num_threads()}"
+            " threads"
+        )
 
 
 def _memory() -> str:
@@ -171,7 +194,10 @@ def _memory() -> str:
 
 def _caches() -> Iterator[tuple[str, Path]]:
     yield "gdro", cache_folder()
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    home = (
+        os.environ.get("HF_HOME")
+        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    )
     yield "Hugging Face", Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
@@ -182,4 +208,8 @@ def _hub() -> str:
 
     if constants.HF_HUB_OFFLINE:
         return "offline (HF_HUB_OFFLINE is set): only what is in the cache is found"
-    return "logged in" if get_token() else "no token: public models only, and no push_to_hub; hf auth login"
+    return (
+        "logged in"
+        if get_token()
+        else "no token: public models only, and no push_to_hub; hf auth login"
+    )

@@ -10,7 +10,8 @@ from typing import Any
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file so that a reader, also after a power failure, finds the old content or the new one, whole.
+    """Write a file so that a reader, also after a power failure, finds the old content or the new
+    one, whole.
 
     A temporary file beside it, fsync, then a rename over the old one.
 
@@ -35,7 +36,8 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """The value with every number that JSON does not know replaced by None, and every key a string."""
+    """The value with every number that JSON does not know replaced by None, and every key a
+    string."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,4 +1,5 @@
-"""Code of the user's, `path/to/file.py:name`: from the file that they name and from nowhere else."""
+"""Code of the user's, `path/to/file.py:name`: from the file that they name and from nowhere
+else."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ def load_own(where: str, what: str) -> Any:
     location, _, name = where.rpartition(":")
     if not is_own(where) or not name:
         raise OwnCodeError(
-            f"{what} {where!r}: write path/to/file.py:name, the file that holds the {what.split()[-1]} and its name in "
-            "there; a module's name is not looked up"
+            f"{what} {where!r}: write path/to/file.py:name, the file that holds the"
+            f" {what.split()[-1]} and its name in there; a module's name is not looked up"
         )
     path = Path(location)
     if not path.is_file():

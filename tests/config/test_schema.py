@@ -19,10 +19,20 @@ def settings_file(folder: Path, text: str) -> Path:
 
 
 def test_recipes_load_and_are_as_promised() -> None:
-    assert recipe_names() == ["default", "guessed_tail", "paper/qwen3_1.7b", "qwen3_1.7b_dapo_math", "smollm2"]
+    assert recipe_names() == [
+        "default",
+        "guessed_tail",
+        "paper/qwen3_1.7b",
+        "qwen3_1.7b_dapo_math",
+        "smollm2",
+    ]
     config = load_config()
     assert config == load_config("default")
-    assert (config.model, config.data.kind, config.verifier.kind) == ("tiny", "reasoning_gym", "reasoning_gym")
+    assert (config.model, config.data.kind, config.verifier.kind) == (
+        "tiny",
+        "reasoning_gym",
+        "reasoning_gym",
+    )
     options = config.controller.options
     assert config.controller.name == "live_gdro"
     assert (options["size_power"], config.verifier.partial_credit) == (0.25, False)
@@ -32,12 +42,21 @@ def test_qwen_recipe_has_the_papers_values() -> None:
     config = load_config("qwen3_1.7b_dapo_math")
     assert (config.max_steps, config.prompts_per_step, config.num_generations) == (1000, 256, 4)
     assert (config.min_rollouts, config.max_rollouts) == (2, 12)
-    assert (config.learning_rate, config.beta, config.epsilon, config.epsilon_high) == (1e-6, 1e-3, 0.2, 0.28)
+    assert (config.learning_rate, config.beta, config.epsilon, config.epsilon_high) == (
+        1e-6,
+        1e-3,
+        0.2,
+        0.28,
+    )
     assert (config.advantage, config.advantage_clip) == ("grpo", 5.0)
     assert (config.temperature, config.max_completion_length) == (1.0, 4096)
     drawn = config.evaluation
     assert (drawn.num_generations, drawn.temperature, drawn.top_p, drawn.top_k) == (8, 0.6, 0.8, 20)
-    assert (config.data.kind, config.verifier.kind, config.controller.name) == ("hub", "math", "paper")
+    assert (config.data.kind, config.verifier.kind, config.controller.name) == (
+        "hub",
+        "math",
+        "paper",
+    )
     assert config.controller.options["eta"] == 0.65
 
 
@@ -50,7 +69,8 @@ def test_a_config_survives_its_own_yaml(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1e-6", "yes", "null", "010", "a: b", "#x", "'", "x\ny", " x ", "é", "2026-11-23", "~", "="]
+    "text",
+    ["1e-6", "yes", "null", "010", "a: b", "#x", "'", "x\ny", " x ", "é", "2026-11-23", "~", "="],
 )
 def test_texts_survive_yaml_whatever_they_look_like(text: str, tmp_path: Path) -> None:
     config = TrainConfig(model=text, output_dir=text)
@@ -60,21 +80,31 @@ def test_texts_survive_yaml_whatever_they_look_like(text: str, tmp_path: Path) -
 def test_config_makes_its_controller() -> None:
     config = load_config(None, ["controller.reward_range=[-1, 1]", "seed=7", "max_rollouts=9"])
     controller = controller_of(config)
-    assert (controller.seed, controller.facts.max_rollouts, controller.reward_range) == (7, 9, (-1, 1))
+    assert (controller.seed, controller.facts.max_rollouts, controller.reward_range) == (
+        7,
+        9,
+        (-1, 1),
+    )
     assert (controller.mean_rollouts, controller.facts.correct_threshold) == (4, 1.0)
 
 
 def test_the_horizon_is_the_length_of_the_run() -> None:
     def horizon(*texts: str) -> object:
         exp3p = "controller={name: prompt_gdro, weigher: {adversary: exp3p}}"
-        return controller_of(load_config(None, [exp3p, *texts])).parts.options()["weigher"]["horizon"]
+        return controller_of(load_config(None, [exp3p, *texts])).parts.options()["weigher"][
+            "horizon"
+        ]
 
     assert horizon("max_steps=77") == 77
     assert horizon("max_steps=77", "controller.weigher.horizon=9") == 9
 
 
 def test_a_controller_may_be_a_composition() -> None:
-    parts = {"selector": "live", "allocator": "sqrt_law", "weigher": {"name": "adversary", "eta": 3.0}}
+    parts = {
+        "selector": "live",
+        "allocator": "sqrt_law",
+        "weigher": {"name": "adversary", "eta": 3.0},
+    }
     config = TrainConfig(controller=parts)
     made = gdro.make_controller(parts, run={"horizon": config.max_steps})
     assert controller_of(config).parts.options() == made.parts.options()
@@ -82,7 +112,10 @@ def test_a_controller_may_be_a_composition() -> None:
     with pytest.raises(ConfigError) as caught:
         TrainConfig(controller=parts | {"weigher": {"name": "adversry"}, "allocator": "sqrt"})
     told = sorted(str(caught.value).splitlines())
-    assert [line.partition(" =")[0] for line in told] == ["controller.allocator", "controller.weigher"]
+    assert [line.partition(" =")[0] for line in told] == [
+        "controller.allocator",
+        "controller.weigher",
+    ]
     assert "did you mean 'adversary'?" in told[1]
 
 
@@ -105,18 +138,30 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"max_steps": "4"}, "max_steps = '4': must be whole number >= 1"),
     ({"max_steps": 4.0}, "max_steps = 4.0: must be whole number >= 1"),
     ({"max_steps": True}, "max_steps = True: must be whole number >= 1"),
-    ({"max_rollouts": 10**9}, "max_rollouts = 1000000000: must be whole number >= 1 and <= 4096 or null"),
+    (
+        {"max_rollouts": 10**9},
+        "max_rollouts = 1000000000: must be whole number >= 1 and <= 4096 or null",
+    ),
     ({"run_name": "a/b"}, "run_name = 'a/b': must be text"),
     ({"dtype": "int8"}, "dtype = 'int8': must be float32 | bfloat16"),
     ({"lora": 3}, "lora = 3: must be a section of `key: value` lines"),
     ({"learning_rate": float("nan")}, "learning_rate = nan: must be number > 0"),
-    ({"train": {"learning_rate": 1.0}}, "train: unknown key; `gdro train --help-all` lists all keys"),
+    (
+        {"train": {"learning_rate": 1.0}},
+        "train: unknown key; `gdro train --help-all` lists all keys",
+    ),
     ({"lr": 3.0}, "lr: is called learning_rate now"),
-    ({"evaluation": {"tempertaure": 1.0}}, "evaluation.tempertaure: unknown key; did you mean evaluation.temperature?"),
+    (
+        {"evaluation": {"tempertaure": 1.0}},
+        "evaluation.tempertaure: unknown key; did you mean evaluation.temperature?",
+    ),
     ({"zzz": 8}, "zzz: unknown key; `gdro train --help-all` lists all keys"),
     ({"data": {"kind": "jsonl"}}, "data.path: missing; give list of text"),
     ({"data": {"kind": "csv"}}, "data.kind = 'csv': must be reasoning_gym | jsonl | parquet | hub"),
-    ({"data": {"path": "x"}}, "data.kind (not given): must be reasoning_gym | jsonl | parquet | hub"),
+    (
+        {"data": {"path": "x"}},
+        "data.kind (not given): must be reasoning_gym | jsonl | parquet | hub",
+    ),
     (
         {"data": {"kind": "hub", "path": "x", "heldout_path": "y"}},
         "data.heldout_path: unknown key for data.kind hub; it belongs to jsonl | parquet",
@@ -127,14 +172,20 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
         {"min_rollouts": 5},
         "num_generations (not given): must be min_rollouts (5) or more; change one of the two",
     ),
-    ({"verifier": {"kind": "python"}}, "verifier.function (not given): kind python needs one: path/to/file.py:name"),
+    (
+        {"verifier": {"kind": "python"}},
+        "verifier.function (not given): kind python needs one: path/to/file.py:name",
+    ),
     (
         {"verifier": {"function": "f.py:f"}},
         "verifier.function = 'f.py:f': only for verifier.kind python, which is reasoning_gym here",
     ),
     (
         {"data": {"kind": "jsonl", "path": "x"}, "verifier": {"kind": "reasoning_gym"}},
-        "verifier.kind = 'reasoning_gym': scores its own tasks only, and data.kind is jsonl; use math, exact or python",
+        (
+            "verifier.kind = 'reasoning_gym': scores its own tasks only, and data.kind is jsonl;"
+            " use math, exact or python"
+        ),
     ),
     ({"controller": 3}, "controller = 3: must be a section of `key: value` lines"),
     (
@@ -153,16 +204,28 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"save_total_limit": 1}, "save_total_limit = 1: must be whole number >= 2"),
     (
         {"controller": "joint", "generation": {"rounds": "dynamic_sampling"}},
-        "generation.rounds = 'dynamic_sampling': takes the place of a controller's choice; set controller: uniform",
+        (
+            "generation.rounds = 'dynamic_sampling': takes the place of a controller's choice; set"
+            " controller: uniform"
+        ),
     ),
     (
-        {"controller": "uniform", "generation": {"rounds": "reinforce_ada"}, "advantage": "dr_grpo"},
-        "advantage = 'dr_grpo': must be grpo with generation.rounds reinforce_ada, which has a mean and a spread of "
-        "all its rounds",
+        {
+            "controller": "uniform",
+            "generation": {"rounds": "reinforce_ada"},
+            "advantage": "dr_grpo",
+        },
+        (
+            "advantage = 'dr_grpo': must be grpo with generation.rounds reinforce_ada, which has a"
+            " mean and a spread of all its rounds"
+        ),
     ),
     (
         {"controller": "uniform", "generation": {"rounds_within_budget": True}},
-        "generation.rounds_within_budget = True: needs generation.rounds; one round never exceeds it",
+        (
+            "generation.rounds_within_budget = True: needs generation.rounds; one round never"
+            " exceeds it"
+        ),
     ),
     (
         {
@@ -199,7 +262,9 @@ def test_every_name_that_errors_give_is_a_setting() -> None:
 
 
 def test_a_controllers_own_baseline_replaces_grpos_advantages_and_no_others() -> None:
-    with pytest.raises(ConfigError, match=r"^advantage = 'rloo' .*does not go with the advantage 'rloo'; set adv"):
+    with pytest.raises(
+        ConfigError, match=r"^advantage = 'rloo' .*does not go with the advantage 'rloo'; set adv"
+    ):
         load_config(overrides=["advantage=rloo"])
     kept = load_config(overrides=["advantage=rloo", "controller.baseline=group"])
     assert kept.advantage == "rloo"
@@ -207,10 +272,17 @@ def test_a_controllers_own_baseline_replaces_grpos_advantages_and_no_others() ->
 
 
 def test_weights_that_correct_for_the_advantage_are_told_which_it_is() -> None:
-    told = controller_of(TrainConfig(controller="maxrl", advantage="dr_grpo", advantage_ddof=1)).parts.options()
+    told = controller_of(
+        TrainConfig(controller="maxrl", advantage="dr_grpo", advantage_ddof=1)
+    ).parts.options()
     assert (told["weigher"]["advantage"], told["weigher"]["ddof"]) == ("dr_grpo", 1)
-    with pytest.raises(ConfigError, match=r"controller.*advantage='grpo' of weigher 'daro'.*has advantage='dr_grpo'"):
-        TrainConfig(controller={"name": "daro", "weigher": {"advantage": "grpo"}}, advantage="dr_grpo")
+    with pytest.raises(
+        ConfigError,
+        match=r"controller.*advantage='grpo' of weigher 'daro'.*has advantage='dr_grpo'",
+    ):
+        TrainConfig(
+            controller={"name": "daro", "weigher": {"advantage": "grpo"}}, advantage="dr_grpo"
+        )
     with pytest.raises(ConfigError, match=r"controller.*rloo"):
         TrainConfig(controller="maxrl", advantage="rloo")
 
@@ -220,20 +292,26 @@ def test_every_option_that_a_controller_refuses_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(None, wrong)
     told = str(caught.value).splitlines()
-    assert sorted(line.partition(" =")[0] for line in told) == ["controller.bins", "controller.eta", "controller.etta"]
+    assert sorted(line.partition(" =")[0] for line in told) == [
+        "controller.bins",
+        "controller.eta",
+        "controller.etta",
+    ]
     assert "controller.eta = -1 (--set controller.eta=-1): eta=-1" in str(caught.value)
 
 
 def test_unknown_controller_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"controller.name = 'jont' \(--set controller=jont\): .* mean 'joint'"):
+    with pytest.raises(
+        ConfigError, match=r"controller.name = 'jont' \(--set controller=jont\): .* mean 'joint'"
+    ):
         load_config(None, ["controller=jont"])
 
 
 def test_all_problems_are_told_at_once_each_with_its_place(tmp_path: Path) -> None:
     path = settings_file(
         tmp_path,
-        "max_steps: 0\nlearning_rate: fast\nadvantag: grpo\nmin_rollouts: 5\noptimisation:\n  clip_low: 0.1\n"
-        "  beta_kl: 0\nverifier: {kind: python}\n",
+        "max_steps: 0\nlearning_rate: fast\nadvantag: grpo\nmin_rollouts: 5\noptimisation:\n "
+        " clip_low: 0.1\n  beta_kl: 0\nverifier: {kind: python}\n",
     )
     with pytest.raises(ConfigError) as caught:
         load_config(path, ["seed=-1", "controller.eta=-3"])
@@ -251,7 +329,12 @@ def test_all_problems_are_told_at_once_each_with_its_place(tmp_path: Path) -> No
 
 def test_a_rule_is_not_told_of_a_setting_that_is_wrong_by_itself() -> None:
     with pytest.raises(ConfigError) as caught:
-        TrainConfig(min_rollouts=0, num_generations=1, data={"kind": "no"}, verifier={"kind": "reasoning_gym"})
+        TrainConfig(
+            min_rollouts=0,
+            num_generations=1,
+            data={"kind": "no"},
+            verifier={"kind": "reasoning_gym"},
+        )
     told = [line.partition(" =")[0] for line in str(caught.value).splitlines()]
     assert sorted(told) == ["data.kind", "min_rollouts"]
 
@@ -265,7 +348,10 @@ def test_lengths_come_from_the_model() -> None:
     assert lengths(512) == (256, 256)
     assert lengths(512, max_completion_length=100) == (412, 100)
     assert lengths(512, max_prompt_length=100) == (100, 412)
-    assert lengths(512, max_prompt_length=300, max_completion_length=300) == (300, 300), "told by check_context"
+    assert lengths(512, max_prompt_length=300, max_completion_length=300) == (
+        300,
+        300,
+    ), "told by check_context"
 
 
 def test_bounds_that_are_not_given_follow_the_number_of_rollouts() -> None:
@@ -300,7 +386,10 @@ def test_a_config_cannot_be_changed() -> None:
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"nope: no recipe of that name \(default, guessed_tail, paper/qwen3.*and as a file it does not exist",
+        match=(
+            r"nope: no recipe of that name \(default, guessed_tail, paper/qwen3.*and as a file it"
+            r" does not exist"
+        ),
     ):
         load_config("nope")
     with pytest.raises(ConfigError, match="is a folder"):

@@ -1,4 +1,5 @@
-"""Controllers under abuse: budgets by the thousand, feedback that is missing, doubled or mixed up, a million prompts.
+"""Controllers under abuse: budgets by the thousand, feedback that is missing, doubled or mixed up,
+a million prompts.
 
 The long form, 100,000 budgets, runs with `pytest -m slow`.
 """
@@ -78,7 +79,8 @@ def test_a_hundred_thousand_budgets():
 
 @pytest.mark.parametrize("name", ["joint", "paper", "sqrt_law", "uniform"])
 def test_feedback_missing_doubled_or_mixed_up_is_never_taken(name):
-    """500 random manglings of a good answer: all refused without a trace. The good one is taken in any order."""
+    """500 random manglings of a good answer: all refused without a trace. The good one is taken in
+    any order."""
     source = random.Random(0)
     controller = gdro.make_controller(name, min_rollouts=1)
     ids = [f"p{i}" for i in range(20)]
@@ -125,5 +127,9 @@ def test_a_million_prompts():
         plan = controller.plan(ids[start : start + 256])
         controller.observe(plan.prompt_ids, [np.arange(n) % 2 for n in plan.rollouts])
     state = controller.state_dict()["prompts"]
-    size = sum(column.nbytes for column in state["columns"].values()) + state["ids"].nbytes + state["id_lengths"].nbytes
+    size = (
+        sum(column.nbytes for column in state["columns"].values())
+        + state["ids"].nbytes
+        + state["id_lengths"].nbytes
+    )
     assert size <= 100e6

@@ -1,5 +1,5 @@
-"""What a part of somebody's own may not answer: each is an error that names class, question and prompt, and nothing
-is learnt from the step."""
+"""What a part of somebody's own may not answer: each is an error that names class, question and
+prompt, and nothing is learnt from the step."""
 
 from __future__ import annotations
 
@@ -49,19 +49,43 @@ Plan = gdro.Allocation
 @pytest.mark.parametrize(
     ("question", "answer", "said"),
     [
-        ("weigh", np.array([1.0, np.nan]), "Mine.weigh answered nan for prompt 'a/1'; weights are finite and posi"),
+        (
+            "weigh",
+            np.array([1.0, np.nan]),
+            "Mine.weigh answered nan for prompt 'a/1'; weights are finite and posi",
+        ),
         ("weigh", np.array([-1.0, 1.0]), "Mine.weigh answered -1.0 for prompt 'a/0'"),
         ("weigh", np.zeros(2), "Mine.weigh answered 0.0"),
-        ("weigh", np.ones(3), r"Mine.weigh answered float64 of shape \(3,\); it is one weight for each prompt"),
+        (
+            "weigh",
+            np.ones(3),
+            r"Mine.weigh answered float64 of shape \(3,\); it is one weight for each prompt",
+        ),
         ("weigh", None, "Mine.weigh answered object"),
-        ("allocate", Plan(np.array([9, 9])), "allocate answered 18 rollouts for 2 prompts; the budget is exactly"),
+        (
+            "allocate",
+            Plan(np.array([9, 9])),
+            "allocate answered 18 rollouts for 2 prompts; the budget is exactly",
+        ),
         ("allocate", Plan(np.array([4.0, 4.0])), "of type float64; they are whole numbers"),
-        ("allocate", Plan(np.array([7, 1])), "answered 1 for prompt 'a/1'; rollouts lie from min_rollouts=2 to"),
+        (
+            "allocate",
+            Plan(np.array([7, 1])),
+            "answered 1 for prompt 'a/1'; rollouts lie from min_rollouts=2 to",
+        ),
         ("allocate", Plan(np.array([4, 4]), EVEN[:3]), "a demand for each bin, of shape"),
         ("allocate", Plan(np.array([4, 4]), EVEN * np.inf), "answered the demand inf of a bin"),
         ("allocate", np.array([4, 4]), "answered a ndarray; it is a gdro.Allocation"),
-        ("terms", (np.zeros(2), np.zeros(2)), "answered 0.0 for prompt 'a/0'; deviations are finite and"),
-        ("terms", (np.full(2, np.inf), np.ones(2)), "answered inf for prompt 'a/0'; baselines are finite"),
+        (
+            "terms",
+            (np.zeros(2), np.zeros(2)),
+            "answered 0.0 for prompt 'a/0'; deviations are finite and",
+        ),
+        (
+            "terms",
+            (np.full(2, np.inf), np.ones(2)),
+            "answered inf for prompt 'a/0'; baselines are finite",
+        ),
         ("terms", np.zeros(2), "it is a pair, baselines and deviations, or None"),
     ],
 )
@@ -102,9 +126,13 @@ def test_whole_numbers_of_any_kind_are_right():
 def test_what_is_no_plan_and_no_feedback_is_told():
     controller = gdro.make_controller("uniform")
     plan = controller.plan(IDS)
-    with pytest.raises(gdro.PlanError, match=r"cancel and amend take the Plan that plan\(\) gave, not a list"):
+    with pytest.raises(
+        gdro.PlanError, match=r"cancel and amend take the Plan that plan\(\) gave, not a list"
+    ):
         controller.cancel(IDS)
-    with pytest.raises(gdro.OptionError, match=r"feedback is a Plan; give what Controller\.observe answered"):
+    with pytest.raises(
+        gdro.OptionError, match=r"feedback is a Plan; give what Controller\.observe answered"
+    ):
         gdro.group_advantages([[0, 1], [1, 1]], feedback=plan)
     with pytest.raises(gdro.OptionError, match="controller=3 is no name"):
         gdro.make_controller(3)

@@ -18,7 +18,9 @@ TABLE = PromptTable()
 FACTS = Facts(4, 2, 12, (0.0, 1.0), 0.5, 0, TABLE, bin_edges(3))
 
 
-def outcome(bins: list[int], rewards: list[list[float]], low: float = 0.0, high: float = 1.0) -> Outcome:
+def outcome(
+    bins: list[int], rewards: list[list[float]], low: float = 0.0, high: float = 1.0
+) -> Outcome:
     prompts = TABLE.admit(TABLE.look_up([f"p{i}" for i in range(len(bins))]))
     ragged = from_rewards(prompts.ids, rewards)
     plan = Pending(prompts, np.array(bins), ragged.counts, np.zeros(3))
@@ -27,7 +29,9 @@ def outcome(bins: list[int], rewards: list[list[float]], low: float = 0.0, high:
 
 
 def game(weights: str = "omega", **options) -> BinAdversary:
-    return BinAdversary(weights=weights, **({"eta": 2.0, "beta": 1.0, "score_start": "zero"} | options)).bind(FACTS)
+    return BinAdversary(
+        weights=weights, **({"eta": 2.0, "beta": 1.0, "score_start": "zero"} | options)
+    ).bind(FACTS)
 
 
 def no_regret(weights: str = "omega") -> BinAdversary:
@@ -38,7 +42,9 @@ def play(weigher: BinAdversary, step: Outcome) -> np.ndarray:
     """A step of the controller: weigh, then learn."""
     before = Belief(step.bins, np.zeros(len(step.bins)), np.full(len(step.bins), np.nan))
     weights = weigher.weigh(step, before)
-    np.testing.assert_array_equal(weigher.weigh(step, before), weights, err_msg="a question changed the part")
+    np.testing.assert_array_equal(
+        weigher.weigh(step, before), weights, err_msg="a question changed the part"
+    )
     weigher.update(step, before)
     return weights
 
@@ -65,7 +71,9 @@ def test_the_surrogate_tells_nothing_on_policy():
     """The finding that makes signals pluggable: zero in every bin, so the weights do not differ."""
     from gdro.core.advantages import group_advantages
 
-    rewards = (np.random.default_rng(0).random((64, 4)) < np.linspace(0, 1, 64)[:, None]).astype(float)
+    rewards = (np.random.default_rng(0).random((64, 4)) < np.linspace(0, 1, 64)[:, None]).astype(
+        float
+    )
     losses = [-advantages.mean() for advantages in group_advantages(rewards)]
     surrogate = BinAdversary(weights="omega", signal="surrogate").bind(FACTS)
     batch = outcome((np.arange(64) * 3 // 64).tolist(), rewards.tolist()).plan
@@ -136,10 +144,16 @@ def test_the_weight_tends_to_exp_eta_times_failure():
         ({"omega_max": 0.0}, "omega_max"),
         ({"share_floor": 0.0}, "share_floor"),
         ({"adversary": "hedge", "share_floor": 0.1}, "share_floor"),
-        ({"adversary": "hedge", "eta": 1.0}, "eta=1.0 is of adversary ema_hedge; leave it out for 'hedge'"),
+        (
+            {"adversary": "hedge", "eta": 1.0},
+            "eta=1.0 is of adversary ema_hedge; leave it out for 'hedge'",
+        ),
         ({"gamma": 0.1}, "gamma=0.1 is of adversary hedge and tsallis_inf"),
         ({"horizon": 10}, "horizon=10 is of adversary exp3p"),
-        ({"adversary": "hedge", "score_start": "zero"}, "score_start='zero' is of adversary ema_hedge"),
+        (
+            {"adversary": "hedge", "score_start": "zero"},
+            "score_start='zero' is of adversary ema_hedge",
+        ),
         ({"signal": "surrogate", "by": "after"}, "comes after the weights are given"),
         ({"eta": -1.0}, "eta"),
     ],
@@ -150,7 +164,8 @@ def test_options_out_of_range_are_named(options, word):
 
 
 def test_a_bin_met_late_weighs_what_it_should_from_its_first_visit():
-    """Bins known for 40 steps, and one that is met then: with the score at its centre its weight is near its limit."""
+    """Bins known for 40 steps, and one that is met then: with the score at its centre its weight is
+    near its limit."""
     early = outcome([0, 2], [[0, 0, 0, 0], [1, 1, 1, 1]])
     late = outcome([0, 1, 2], [[0, 0, 0, 0], [1, 0, 0, 1], [1, 1, 1, 1]])
     found = {}
@@ -164,7 +179,8 @@ def test_a_bin_met_late_weighs_what_it_should_from_its_first_visit():
 
 
 def test_the_score_learns_a_bins_rate_from_prompts_that_were_predicted_there():
-    """Two sources of rates .1 and .9: bins by this very visit would fail in all or none; the score has both right."""
+    """Two sources of rates .1 and .9: bins by this very visit would fail in all or none; the score
+    has both right."""
     controller, rng = gdro.make_controller("posterior_gdro", bins=2), np.random.default_rng(0)
     ids = [f"{source}/{i}" for source in ("hard", "easy") for i in range(400)]
     for _ in range(150):

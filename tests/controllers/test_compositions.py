@@ -1,4 +1,5 @@
-"""Every composition that the parts allow keeps the contract, and no option of any preset or part changes nothing."""
+"""Every composition that the parts allow keeps the contract, and no option of any preset or part
+changes nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +20,11 @@ IDS = [f"source{i % SOURCES}/{i}" for i in range(PROMPTS)]
 RATES = np.random.default_rng(3).beta(0.5, 0.7, PROMPTS)
 
 
-def decide(controller: gdro.Controller, steps: int = 12, size: int = 12, late: int = 0) -> list[list[float]]:
-    """What the controller chose, allotted, weighed and compared with, on a world that answers by id and step."""
+def decide(
+    controller: gdro.Controller, steps: int = 12, size: int = 12, late: int = 0
+) -> list[list[float]]:
+    """What the controller chose, allotted, weighed and compared with, on a world that answers by id
+    and step."""
     out, waiting = [], []
     low, high = controller.reward_range
     for step in range(steps):
@@ -29,7 +33,12 @@ def decide(controller: gdro.Controller, steps: int = 12, size: int = 12, late: i
         ids = controller.select(offered, size) if controller.selects else offered[:size]
         plan = controller.plan(ids)
         assert plan.total == size * controller.mean_rollouts
-        assert controller.min_rollouts <= plan.rollouts.min() <= plan.rollouts.max() <= controller.max_rollouts
+        assert (
+            controller.min_rollouts
+            <= plan.rollouts.min()
+            <= plan.rollouts.max()
+            <= controller.max_rollouts
+        )
         draws = rng.random((PROMPTS, 64))
         out.append([float(IDS.index(i)) for i in ids] + plan.rollouts.tolist() + plan.bins.tolist())
         waiting.append((plan, draws))
@@ -41,7 +50,9 @@ def decide(controller: gdro.Controller, steps: int = 12, size: int = 12, late: i
             np.where(draws[i, :n] < RATES[i], 1.0, np.round(draws[i, :n] * 0.4, 2) * (i % 2))
             for i, n in zip(places, answered.rollouts.tolist(), strict=True)
         ]
-        feedback = controller.observe(answered.prompt_ids, [low + (high - low) * group for group in graded])
+        feedback = controller.observe(
+            answered.prompt_ids, [low + (high - low) * group for group in graded]
+        )
         assert np.isfinite(feedback.weights).all()
         assert (feedback.weights > 0).all()
         out.append(feedback.weights.tolist())
@@ -74,7 +85,9 @@ def test_every_composition_keeps_the_contract_or_is_one_named_error(estimator: s
         parts = [PARTS[slot][name]() for slot, name in chosen.items() if name is not None]
         missing = frozenset().union(*(part.needs for part in parts)) - gives
         if missing:
-            with pytest.raises(gdro.OptionError, match=f"which estimator '{estimator}' does not give"):
+            with pytest.raises(
+                gdro.OptionError, match=f"which estimator '{estimator}' does not give"
+            ):
                 gdro.make_controller(chosen)
             continue
         allowed += 1
@@ -160,26 +173,40 @@ def differ(first: gdro.Controller, second: gdro.Controller) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [(name, key) for name in PRESETS for key in inspect.signature(PRESETS[name]).parameters]
+    ("name", "option"),
+    [(name, key) for name in PRESETS for key in inspect.signature(PRESETS[name]).parameters],
 )
 def test_no_option_of_a_preset_is_inert(name: str, option: str) -> None:
     facts: dict[str, Any] = {"seed": 1} | ({"min_rollouts": 3} if option == "form" else {})
     flipped = gdro.make_controller(name, **facts, **{option: FLIPS[option]})
-    assert differ(flipped, gdro.make_controller(name, **facts)), f"{option}={FLIPS[option]!r} changes nothing"
+    assert differ(flipped, gdro.make_controller(name, **facts)), (
+        f"{option}={FLIPS[option]!r} changes nothing"
+    )
 
 
 @pytest.mark.parametrize(
     ("slot", "name", "option"),
-    [(slot, name, entry.name) for slot in PARTS for name in PARTS[slot] for entry in fields(PARTS[slot][name])],
+    [
+        (slot, name, entry.name)
+        for slot in PARTS
+        for name in PARTS[slot]
+        for entry in fields(PARTS[slot][name])
+    ],
 )
 def test_no_option_of_a_part_is_inert(slot: str, name: str, option: str) -> None:
     base = {"name": name} | WITH.get(option, {})
-    host = {key: value for key, value in HOST.items() if key != "estimator"} if slot == "estimator" else HOST
+    host = (
+        {key: value for key, value in HOST.items() if key != "estimator"}
+        if slot == "estimator"
+        else HOST
+    )
     if slot == "estimator" and name != "source_posterior":
         host = host | {"selector": "adarft"}
     facts: dict[str, Any] = {"seed": 1} | ({"min_rollouts": 3} if option == "form" else {})
     flipped = gdro.make_controller(host | {slot: base | {option: FLIPS[option]}}, **facts)
-    assert differ(flipped, gdro.make_controller(host | {slot: base}, **facts)), f"{FLIPS[option]!r} changes nothing"
+    assert differ(flipped, gdro.make_controller(host | {slot: base}, **facts)), (
+        f"{FLIPS[option]!r} changes nothing"
+    )
 
 
 @pytest.mark.parametrize("name", gdro.controller_names())

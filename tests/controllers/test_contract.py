@@ -1,4 +1,5 @@
-"""One contract for every controller in the registry: whatever the method, an engine may rely on all of this."""
+"""One contract for every controller in the registry: whatever the method, an engine may rely on all
+of this."""
 
 from __future__ import annotations
 
@@ -18,21 +19,50 @@ from hypothesis import strategies as st
 
 import gdro
 from gdro.controllers.controller import MAX_OUTSTANDING, Controller
-from gdro.core.errors import GDROError, OptionError, PlanError, PromptIdError, RewardError, StateError
+from gdro.core.errors import (
+    GDROError,
+    OptionError,
+    PlanError,
+    PromptIdError,
+    RewardError,
+    StateError,
+)
 
 NAMES = gdro.controller_names()
 EXAMPLE = f"{Path(__file__).parents[2] / 'examples' / 'own_part.py'}:Behind"
-OWN = ("uniform", "prompt_gdro", "rollout_gdro", "joint", "sqrt_law", "paper", "paper_prompt", "paper_rollout")
+OWN = (
+    "uniform",
+    "prompt_gdro",
+    "rollout_gdro",
+    "joint",
+    "sqrt_law",
+    "paper",
+    "paper_prompt",
+    "paper_rollout",
+)
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
     (EXAMPLE, {}),
     ("joint", {"adversary": "hedge", "signal": "variance"}),
     ("joint", {"adversary": "exp3p", "weights": "omega"}),
     ("joint", {"adversary": "tsallis_inf", "weights": "mean_one"}),
-    ("joint", {"allocator": {"utility": "surrogate"}, "estimator": {"statistic": "pass_at_k", "window": 5}}),
+    (
+        "joint",
+        {
+            "allocator": {"utility": "surrogate"},
+            "estimator": {"statistic": "pass_at_k", "window": 5},
+        },
+    ),
     ("live_gdro", {"allocator": "live_groups"}),
     ("live_gdro", {"pace": 0.001}),
-    ("joint", {"bins": [0.2, 0.7], "estimator": {"statistic": "mean_reward"}, "reward_range": (-1.0, 1.0)}),
+    (
+        "joint",
+        {
+            "bins": [0.2, 0.7],
+            "estimator": {"statistic": "mean_reward"},
+            "reward_range": (-1.0, 1.0),
+        },
+    ),
 ]
 every = pytest.mark.parametrize(
     ("name", "options"),
@@ -55,7 +85,8 @@ def losses_of(plan: gdro.Plan) -> np.ndarray:
 def steps(
     controller: Controller, count: int, seed: int = 0, size: int = 24
 ) -> Iterator[tuple[gdro.Plan, gdro.Feedback]]:
-    """Train: batches, rewards and losses that depend on the seed and on what the controller decides."""
+    """Train: batches, rewards and losses that depend on the seed and on what the controller
+    decides."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         plan = controller.plan([IDS[i] for i in rng.permutation(60)[:size]])
@@ -103,7 +134,9 @@ def test_permuting_the_batch_permutes_the_plan_and_the_weights(name, options):
 
 
 @every
-def test_the_order_of_prompts_and_of_a_prompts_rewards_changes_nothing_not_even_a_bit(name, options):
+def test_the_order_of_prompts_and_of_a_prompts_rewards_changes_nothing_not_even_a_bit(
+    name, options
+):
     first, second = trained(name, options), trained(name, options)
     plan = first.plan(IDS[:24])
     second.plan(IDS[:24])
@@ -132,11 +165,15 @@ def test_extreme_rewards_and_losses_leave_weights_finite_and_plans_exact(name, o
         assert plan.total == 24 * controller.mean_rollouts
         rewards = [rng.choice(EXTREMES, n) for n in plan.rollouts]
         if controller.sets_baselines:
-            with pytest.raises(gdro.RewardError, match=r"outside reward_range=\(0.0, 1.0\).*reward_range=\(lowest"):
+            with pytest.raises(
+                gdro.RewardError, match=r"outside reward_range=\(0.0, 1.0\).*reward_range=\(lowest"
+            ):
                 controller.observe(plan.prompt_ids, rewards)
             controller.cancel(plan)
             continue
-        with pytest.warns(UserWarning, match=r"count as its nearer end.*set the controller's option reward_range"):
+        with pytest.warns(
+            UserWarning, match=r"count as its nearer end.*set the controller's option reward_range"
+        ):
             feedback = controller.observe(plan.prompt_ids, rewards)
         assert np.isfinite(feedback.weights).all()
         assert (feedback.weights > 0).all()
@@ -147,13 +184,18 @@ def test_extreme_rewards_and_losses_leave_weights_finite_and_plans_exact(name, o
 
 @every
 def test_what_float32_makes_of_a_reward_is_that_reward(name, options):
-    """0.9 is correct at a threshold of 0.9, and 1 + 1e-7 inside a range up to 1, though float32 holds neither."""
-    exact, rounded = (gdro.make_controller(name, correct_threshold=0.9, **options) for _ in range(2))
+    """0.9 is correct at a threshold of 0.9, and 1 + 1e-7 inside a range up to 1, though float32
+    holds neither."""
+    exact, rounded = (
+        gdro.make_controller(name, correct_threshold=0.9, **options) for _ in range(2)
+    )
     plan = exact.plan(IDS[:24])
     rounded.plan(IDS[:24])
     rewards = [np.where(np.arange(n) % 2, 0.9, 1.0) for n in plan.rollouts]
     exact.observe(plan.prompt_ids, rewards)
-    rounded.observe(plan.prompt_ids, [np.where(group == 1.0, 1.0 + 1e-7, np.float32(0.9)) for group in rewards])
+    rounded.observe(
+        plan.prompt_ids, [np.where(group == 1.0, 1.0 + 1e-7, np.float32(0.9)) for group in rewards]
+    )
     for key in ("pass_rate_mean", "any_correct", "out_of_range"):
         assert rounded.metrics()[key] == exact.metrics()[key]
     assert exact.metrics()["pass_rate_mean"] == 1.0
@@ -196,8 +238,16 @@ def test_bad_rewards_are_refused_without_a_trace(name, options):
     for bad in (math.nan, math.inf, -math.inf, None, True, np.True_, "1", [1.0], {}, 1j, 10**400):
         rewards = [list(group) for group in good]
         rewards[2][1] = bad
-        refused(controller, RewardError, lambda rewards=rewards: controller.observe(IDS[:5], rewards))
-    for bad in (good[:4], [*good, [1.0]], [*good[:4], []], [*good[:4], good[4][:-1]], [*good[:4], [*good[4], 0.0]]):
+        refused(
+            controller, RewardError, lambda rewards=rewards: controller.observe(IDS[:5], rewards)
+        )
+    for bad in (
+        good[:4],
+        [*good, [1.0]],
+        [*good[:4], []],
+        [*good[:4], good[4][:-1]],
+        [*good[:4], [*good[4], 0.0]],
+    ):
         refused(controller, RewardError, lambda bad=bad: controller.observe(IDS[:5], bad))
     for bad in (
         None,
@@ -210,8 +260,14 @@ def test_bad_rewards_are_refused_without_a_trace(name, options):
         [*good[:4], None],
     ):
         refused(controller, RewardError, lambda bad=bad: controller.observe(IDS[:5], bad))
-    for ids, rewards in ((IDS[:4], good[:4]), (IDS[:6], [*good, [1.0]]), ([*IDS[:4], "stranger"], good)):
-        refused(controller, PlanError, lambda ids=ids, rewards=rewards: controller.observe(ids, rewards))
+    for ids, rewards in (
+        (IDS[:4], good[:4]),
+        (IDS[:6], [*good, [1.0]]),
+        ([*IDS[:4], "stranger"], good),
+    ):
+        refused(
+            controller, PlanError, lambda ids=ids, rewards=rewards: controller.observe(ids, rewards)
+        )
     refused(controller, PromptIdError, lambda: controller.observe([*IDS[:4], IDS[0]], good))
     controller.observe(IDS[:5], good)
     refused(controller, PlanError, lambda: controller.observe(IDS[:5], good))
@@ -251,7 +307,9 @@ def test_a_saved_and_loaded_controller_goes_on_byte_for_byte(name, options, tmp_
     gdro.save_state(tmp_path / "again.npz", resumed.state_dict())
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "state.npz").read_bytes()
     assert resumed.metrics().keys() == broken.metrics().keys()
-    for (plan, feedback), (plan_2, feedback_2) in zip(kept[5:], steps(resumed, 5, seed=2), strict=True):
+    for (plan, feedback), (plan_2, feedback_2) in zip(
+        kept[5:], steps(resumed, 5, seed=2), strict=True
+    ):
         np.testing.assert_array_equal(plan.rollouts, plan_2.rollouts)
         np.testing.assert_array_equal(feedback.weights, feedback_2.weights)
     assert gdro.state_hash(resumed.state_dict()) == gdro.state_hash(whole.state_dict())
@@ -340,8 +398,9 @@ def test_another_seed_rounds_differently(name):
 def test_the_same_bytes_in_every_process():
     """Two interpreters with other hash seeds run every controller to the same state."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_contract as t, gdro\n"
-        "print([gdro.state_hash(t.trained(name, options, 3).state_dict()) for name, options in t.VARIANTS])"
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_contract as t,"
+        " gdro\nprint([gdro.state_hash(t.trained(name, options, 3).state_dict()) for name, options"
+        " in t.VARIANTS])"
     )
     outputs = [
         subprocess.run(
@@ -376,7 +435,9 @@ def test_unseen_prompts_weigh_one_and_get_the_mean(name):
 def test_narrow_and_wide_bounds(name, options, bounds):
     low, mean, high = bounds
     try:
-        controller = gdro.make_controller(name, **options, min_rollouts=low, mean_rollouts=mean, max_rollouts=high)
+        controller = gdro.make_controller(
+            name, **options, min_rollouts=low, mean_rollouts=mean, max_rollouts=high
+        )
     except OptionError:
         assert name not in OWN
         return
@@ -451,17 +512,35 @@ def test_foreign_and_damaged_states_are_refused_whole(name, options):
     controller.plan(IDS[:4])
     good = trained(name, options, 9).state_dict()
     other = "uniform" if name != "uniform" else "joint"
-    refused(controller, StateError, lambda: controller.load_state_dict(gdro.make_controller(other).state_dict()))
+    refused(
+        controller,
+        StateError,
+        lambda: controller.load_state_dict(gdro.make_controller(other).state_dict()),
+    )
     for option, value in (("seed", 9), ("mean_rollouts", 5), ("correct_threshold", 0.7)):
-        foreign = gdro.make_controller(name, **(options | {"max_rollouts": 12, option: value})).state_dict()
+        foreign = gdro.make_controller(
+            name, **(options | {"max_rollouts": 12, option: value})
+        ).state_dict()
         before = gdro.state_hash(controller.state_dict())
         with pytest.raises(StateError, match=option):
             controller.load_state_dict(foreign)
         assert gdro.state_hash(controller.state_dict()) == before
-    for bad in (None, {}, [], {"format": 1}, good | {"format": 99}, good | {"options": None}, good | {"options": {}}):
+    for bad in (
+        None,
+        {},
+        [],
+        {"format": 1},
+        good | {"format": 99},
+        good | {"options": None},
+        good | {"options": {}},
+    ):
         refused(controller, StateError, lambda bad=bad: controller.load_state_dict(bad))
     for path in leaves(good):
-        refused(controller, StateError, lambda path=path: controller.load_state_dict(damaged(good, path)))
+        refused(
+            controller,
+            StateError,
+            lambda path=path: controller.load_state_dict(damaged(good, path)),
+        )
     controller.load_state_dict(good)
     assert gdro.state_hash(controller.state_dict()) == gdro.state_hash(good)
 
@@ -497,7 +576,9 @@ def test_random_lives(variant, seed, size, mean):
     for plan, feedback in steps(controller, 4, seed, size):
         assert plan.total == size * mean
         assert (feedback.weights > 0).all()
-    again = gdro.make_controller(name, **options, seed=seed, min_rollouts=low, mean_rollouts=mean, max_rollouts=high)
+    again = gdro.make_controller(
+        name, **options, seed=seed, min_rollouts=low, mean_rollouts=mean, max_rollouts=high
+    )
     again.load_state_dict(controller.state_dict())
     assert gdro.state_hash(again.state_dict()) == gdro.state_hash(controller.state_dict())
 
@@ -538,7 +619,7 @@ def test_random_lives(variant, seed, size, mean):
     ],
 )
 def test_options_out_of_range_are_named(options):
-    (name, value) = list(options.items())[-1]
+    name, value = list(options.items())[-1]
     word = next(reversed(value)) if isinstance(value, dict) and value else name
     with pytest.raises(OptionError, match=word):
         gdro.make_controller("joint", **options)
@@ -546,7 +627,11 @@ def test_options_out_of_range_are_named(options):
 
 def test_numpy_numbers_are_fine_as_options():
     controller = gdro.make_controller(
-        "joint", bins=np.array([0.3, 0.6]), eta=np.float32(2.0), seed=np.int32(3), mean_rollouts=np.int64(4)
+        "joint",
+        bins=np.array([0.3, 0.6]),
+        eta=np.float32(2.0),
+        seed=np.int32(3),
+        mean_rollouts=np.int64(4),
     )
     twin = gdro.make_controller("joint", bins=[0.3, 0.6], eta=2.0, seed=3)
     twin.load_state_dict(controller.state_dict())
@@ -557,5 +642,7 @@ def test_unknown_names_suggest_the_nearest():
         gdro.make_controller("jiont")
     with pytest.raises(OptionError, match="did you mean 'eta'"):
         gdro.make_controller("joint", etta=3)
-    with pytest.raises(OptionError, match=r"it is one of its estimator: give estimator=\{'statistic': ...\}"):
+    with pytest.raises(
+        OptionError, match=r"it is one of its estimator: give estimator=\{'statistic': ...\}"
+    ):
         gdro.make_controller("joint", statistic="beta")

@@ -25,7 +25,10 @@ def test_every_door_takes_it(tmp_path):
     config = load_config(None, [f"controller={BEHIND}", "controller.boost=4"])
     assert config.controller.options["boost"] == 4
     plan = tmp_path / "plan.yaml"
-    plan.write_text(f"name: a\nseeds: [1]\nmethods: {{mine: {{controller: {{name: '{BEHIND}', boost: 4.0}}}}}}\n")
+    plan.write_text(
+        f"name: a\nseeds: [1]\nmethods: {{mine: {{controller: {{name: '{BEHIND}', boost:"
+        " 4.0}}}\n"
+    )
     (job,) = jobs_of(read_plan(plan), tmp_path)
     made = [
         gdro.make_controller(BEHIND, boost=4.0),
@@ -33,7 +36,13 @@ def test_every_door_takes_it(tmp_path):
         controller_of_run(config),
         controller_of_run(job.config),
         default_controller(
-            GDROConfig(str(tmp_path), controller=BEHIND, controller_options={"boost": 4.0}, bf16=False, use_cpu=True)
+            GDROConfig(
+                str(tmp_path),
+                controller=BEHIND,
+                controller_options={"boost": 4.0},
+                bf16=False,
+                use_cpu=True,
+            )
         ),
     ]
     assert {one.parts.weigher.boost for one in made} == {4.0}
@@ -61,7 +70,9 @@ def test_what_is_wrong_with_it_is_said(tmp_path, text, said):
 
 
 def test_a_file_that_is_not_there_and_an_option_that_is_not():
-    with pytest.raises(ConfigError, match=r"controller.name.*file 'nowhere/mine.py' does not exist"):
+    with pytest.raises(
+        ConfigError, match=r"controller.name.*file 'nowhere/mine.py' does not exist"
+    ):
         load_config(None, ["controller=nowhere/mine.py:Mine"])
     with pytest.raises(ConfigError, match=r"controller.bost.*did you mean 'boost'\?"):
         load_config(None, [f"controller={BEHIND}", "controller.bost=4"])

@@ -1,4 +1,5 @@
-"""Posterior-GDRO and Live-GDRO: bins of this very visit, baselines without bias, and the choice of live prompts."""
+"""Posterior-GDRO and Live-GDRO: bins of this very visit, baselines without bias, and the choice of
+live prompts."""
 
 from __future__ import annotations
 
@@ -16,13 +17,19 @@ from gdro.controllers.parts.selectors import worth_of_next
 from gdro.core.belief import live_probability
 from gdro.core.theory import posterior_slope
 
-IDS = [f"easy/{i}" for i in range(40)] + [f"hard/{i}" for i in range(40)] + [f"middle/{i}" for i in range(40)]
+IDS = (
+    [f"easy/{i}" for i in range(40)]
+    + [f"hard/{i}" for i in range(40)]
+    + [f"middle/{i}" for i in range(40)]
+)
 RATE = {"easy": 0.99, "hard": 0.01, "middle": 0.5}
 
 
 def rewards_of(plan: gdro.Plan, rng: np.random.Generator, low: float = 0.0) -> list[np.ndarray]:
     rates = [RATE[prompt_id.partition("/")[0]] for prompt_id in plan.prompt_ids]
-    return [low + (1.0 - low) * (rng.random(n) < p) for n, p in zip(plan.rollouts, rates, strict=True)]
+    return [
+        low + (1.0 - low) * (rng.random(n) < p) for n, p in zip(plan.rollouts, rates, strict=True)
+    ]
 
 
 def trained(name: str, steps: int = 30, seen: int = 30, **options) -> gdro.Controller:
@@ -45,12 +52,14 @@ def beliefs(controller: gdro.Controller, ids: list[str]) -> tuple[np.ndarray, np
 def chances(controller: gdro.Controller, ids: list[str]) -> np.ndarray:
     """(N,) chance of each candidate to be drawn first."""
     prompts, weights = controller.table.look_up(ids), controller.parts.weigher.selection_weights()
-    return controller.parts.selector.chances(Batch(prompts, controller.belief(ids), prompts.keys, weights, 0))
+    return controller.parts.selector.chances(
+        Batch(prompts, controller.belief(ids), prompts.keys, weights, 0)
+    )
 
 
 def test_a_first_visit_is_weighed_already():
-    """Two new prompts of a source whose prompts differ: the one that failed more weighs more, where Prompt-GDRO gives
-    both 1."""
+    """Two new prompts of a source whose prompts differ: the one that failed more weighs more, where
+    Prompt-GDRO gives both 1."""
     rewards = [[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
     new = ["mixed/198", "mixed/199"]
     found = {}
@@ -85,19 +94,22 @@ def test_baseline_and_deviation_are_the_leave_one_out_posterior():
 
 @given(st.floats(0.05, 20.0), st.floats(0.05, 20.0), st.integers(1, 5), st.floats(0.05, 0.95))
 def test_the_baseline_biases_nothing(a, b, n, p):
-    """Without the division, the mean gradient of a one-logit policy is grad p for any prior, over all 2^n outcomes."""
+    """Without the division, the mean gradient of a one-logit policy is grad p for any prior, over
+    all 2^n outcomes."""
     slope = 0.0
     for outcome in itertools.product((0.0, 1.0), repeat=n):
         total = sum(outcome)
         chance = p**total * (1 - p) ** (n - total)
-        slope += chance * sum((r - (a + total - r) / (a + b + n - 1)) * (r - p) for r in outcome) / n
+        slope += (
+            chance * sum((r - (a + total - r) / (a + b + n - 1)) * (r - p) for r in outcome) / n
+        )
     assert slope == pytest.approx(p * (1 - p), rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_the_advantages_pursue_the_stated_objective(n):
-    """Exact enumeration: the advantages that the controller's feedback gives, times the score of a one-logit policy, in
-    the mean over all 2^n outcomes, are U'(p) grad p."""
+    """Exact enumeration: the advantages that the controller's feedback gives, times the score of a
+    one-logit policy, in the mean over all 2^n outcomes, are U'(p) grad p."""
     probe = trained("live_gdro")
     for prompt, p in itertools.product(("easy/39", "hard/39", "middle/39"), (0.02, 0.3, 0.5, 0.98)):
         (a,), (b,) = beliefs(probe, [prompt])
@@ -110,29 +122,45 @@ def test_the_advantages_pursue_the_stated_objective(n):
             feedback = controller.observe([prompt], [outcome])
             (advantages,) = gdro.group_advantages([outcome], feedback=feedback)
             chance = p ** sum(outcome) * (1 - p) ** (n - sum(outcome))
-            slope += chance * sum(advantage * (r - p) for advantage, r in zip(advantages, outcome, strict=True)) / n
+            slope += (
+                chance
+                * sum(advantage * (r - p) for advantage, r in zip(advantages, outcome, strict=True))
+                / n
+            )
         (stated,) = posterior_slope([p], n, a, b)
         assert slope == pytest.approx(stated * p * (1 - p), rel=1e-9)
 
 
 def test_the_objective_is_nearly_flat_in_p_for_one_belief():
-    np.testing.assert_allclose(posterior_slope([0.02, 0.5, 0.98], 4, 0.25, 0.25), [2.37, 2.16, 2.37], atol=0.01)
-    np.testing.assert_allclose(posterior_slope([0.02, 0.5, 0.98], 4, 0.1, 1.9), [2.66, 2.19, 2.06], atol=0.01)
+    np.testing.assert_allclose(
+        posterior_slope([0.02, 0.5, 0.98], 4, 0.25, 0.25), [2.37, 2.16, 2.37], atol=0.01
+    )
+    np.testing.assert_allclose(
+        posterior_slope([0.02, 0.5, 0.98], 4, 0.1, 1.9), [2.66, 2.19, 2.06], atol=0.01
+    )
 
 
 @given(st.floats(0.05, 20.0), st.floats(0.05, 20.0), st.integers(2, 8), st.floats(-0.3, 0.3))
 def test_no_baseline_is_nearer_to_the_rewards(a, b, n, shift):
-    """Of all baselines that leave r_j out, the posterior mean has the least E (r_j - baseline)^2 for p ~ Beta(a, b):
-    less than the others' mean (RLOO), the source's mean, and itself with anything added. Over all counts of right."""
+    """Of all baselines that leave r_j out, the posterior mean has the least E (r_j - baseline)^2
+    for p ~ Beta(a, b): less than the others' mean (RLOO), the source's mean, and itself with
+    anything added. Over all counts of right."""
     right = np.arange(n + 1)
-    log = np.array([-math.lgamma(c + 1) - math.lgamma(n - c + 1) for c in right]) + math.lgamma(n + 1)
-    log += np.array([math.lgamma(a + c) + math.lgamma(b + n - c) for c in right]) - math.lgamma(a + b + n)
+    log = np.array([-math.lgamma(c + 1) - math.lgamma(n - c + 1) for c in right]) + math.lgamma(
+        n + 1
+    )
+    log += np.array([math.lgamma(a + c) + math.lgamma(b + n - c) for c in right]) - math.lgamma(
+        a + b + n
+    )
     chance = np.exp(log + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b))
     assert chance.sum() == pytest.approx(1.0)
 
     def error(baseline):
         """Mean squared distance, for a baseline by the number right among the other n - 1."""
-        among_right, among_wrong = baseline(np.maximum(right - 1, 0)), baseline(np.minimum(right, n - 1))
+        among_right, among_wrong = (
+            baseline(np.maximum(right - 1, 0)),
+            baseline(np.minimum(right, n - 1)),
+        )
         return float(chance @ (right * (1 - among_right) ** 2 + (n - right) * among_wrong**2) / n)
 
     posterior = error(lambda others: (a + others) / (a + b + n - 1))
@@ -179,11 +207,17 @@ def test_live_prompts_are_chosen_also_among_those_never_seen():
     assert sum(prompt_id.startswith("middle/") for prompt_id in chosen) >= 7
 
 
-@pytest.mark.parametrize(("size_power", "explore"), [(0.0, 0.25), (0.75, 0.1), (1.0, 0.0), (0.0, 1.0)])
+@pytest.mark.parametrize(
+    ("size_power", "explore"), [(0.0, 0.25), (0.75, 0.1), (1.0, 0.0), (0.0, 1.0)]
+)
 @pytest.mark.parametrize("acts", ["selection", "gradient", "both"])
-def test_the_choice_is_drawn_in_proportion_to_weight_times_chance_of_a_live_group(acts, size_power, explore):
+def test_the_choice_is_drawn_in_proportion_to_weight_times_chance_of_a_live_group(
+    acts, size_power, explore
+):
     """The first of many draws, against a restatement of the rule."""
-    controller = trained("live_gdro", weigher={"acts": acts}, size_power=size_power, explore=explore)
+    controller = trained(
+        "live_gdro", weigher={"acts": acts}, size_power=size_power, explore=explore
+    )
     candidates = ["easy/37", "easy/38", "easy/39", "hard/39", "middle/38", "middle/39"]
     a, b = beliefs(controller, candidates)
     chance = live_probability(a, b, 4)
@@ -200,7 +234,9 @@ def test_the_choice_is_drawn_in_proportion_to_weight_times_chance_of_a_live_grou
     np.testing.assert_allclose(found, chance, atol=0.03)
 
 
-@pytest.mark.parametrize(("acts", "equal"), [("selection", True), ("gradient", False), ("both", False)])
+@pytest.mark.parametrize(
+    ("acts", "equal"), [("selection", True), ("gradient", False), ("both", False)]
+)
 def test_the_weights_act_where_they_are_told_to(acts, equal):
     controller = trained("live_gdro", weigher={"acts": acts})
     ids = ["hard/1", "middle/1"]
@@ -211,7 +247,8 @@ def test_the_weights_act_where_they_are_told_to(acts, equal):
 
 
 def test_the_adversary_moves_the_choice_towards_what_fails():
-    """With a little hope for the hard source it is chosen more often than by the chance of a gradient alone."""
+    """With a little hope for the hard source it is chosen more often than by the chance of a
+    gradient alone."""
     shares = {}
     for acts in ("selection", "gradient"):
         controller = trained("live_gdro", weigher={"acts": acts})
@@ -235,7 +272,10 @@ def test_the_adversary_moves_the_choice_towards_what_fails():
         ({"repeats": float("inf")}, "repeats"),
         ({"pace": 0.0}, "pace"),
         ({"pace": 2.0}, "pace"),
-        ({"estimator": "classifier"}, "selector 'live' needs what is known of sources, which estimator 'classifier'"),
+        (
+            {"estimator": "classifier"},
+            "selector 'live' needs what is known of sources, which estimator 'classifier'",
+        ),
     ],
 )
 def test_options_out_of_range_are_named(options, word):
@@ -244,14 +284,18 @@ def test_options_out_of_range_are_named(options, word):
 
 
 def test_rollouts_allotted_by_live_groups_are_the_best_of_all_plans():
-    """Against every plan of the same total; with 3 prompts of known sources and 2 to 7 rollouts each."""
+    """Against every plan of the same total; with 3 prompts of known sources and 2 to 7 rollouts
+    each."""
     controller = trained("live_gdro", allocator="live_groups", min_rollouts=2, max_rollouts=7)
     ids = ["easy/39", "hard/39", "middle/39"]
     a, b = beliefs(controller, ids)
     plan = controller.plan(ids)
 
     def live(rollouts: tuple[int, ...]) -> float:
-        return sum(float(live_probability(a[i : i + 1], b[i : i + 1], n)[0]) for i, n in enumerate(rollouts))
+        return sum(
+            float(live_probability(a[i : i + 1], b[i : i + 1], n)[0])
+            for i, n in enumerate(rollouts)
+        )
 
     every = [n for n in itertools.product(range(2, 8), repeat=3) if sum(n) == 12]
     assert plan.total == 12
@@ -261,9 +305,17 @@ def test_rollouts_allotted_by_live_groups_are_the_best_of_all_plans():
 
 @pytest.mark.parametrize("repeats", [2.0, None])
 def test_a_visit_lowers_the_chance_of_the_next(repeats):
-    """The ratio of two chances of one source changes by e^(-visits / R), and by nothing without R."""
+    """The ratio of two chances of one source changes by e^(-visits / R), and by nothing without
+    R."""
     plain, mine = (
-        trained("live_gdro", 1, weigher={"acts": "gradient"}, explore=0.0, repeats=r, estimator={"ageing": 0.5})
+        trained(
+            "live_gdro",
+            1,
+            weigher={"acts": "gradient"},
+            explore=0.0,
+            repeats=r,
+            estimator={"ageing": 0.5},
+        )
         for r in (None, repeats)
     )
     ids = ["middle/1", "middle/39"]
@@ -275,14 +327,17 @@ def test_a_visit_lowers_the_chance_of_the_next(repeats):
 
 @given(st.floats(1.0, 30.0), st.floats(1.0, 100.0))
 def test_visits_run_ahead_by_a_logarithm_at_most(repeats, times):
-    """Two prompts, one with `times` the chance, drawn by the share of it that the worth of the next visit leaves: the
-    expected draws (the flow of the process) never put it more than R ln(times), and one visit, ahead."""
+    """Two prompts, one with `times` the chance, drawn by the share of it that the worth of the next
+    visit leaves: the expected draws (the flow of the process) never put it more than R ln(times),
+    and one visit, ahead."""
     visits = np.zeros(2)
     for _ in range(400):
         chance = np.array([times, 1.0]) * np.exp(-visits / repeats)
         visits += chance / chance.sum()
         assert visits[0] - visits[1] <= repeats * np.log(times) + 1.0
-    assert (worth_of_next(np.array([3, 5]), repeats)).tolist() == pytest.approx([1.0, np.exp(-2.0 / repeats)])
+    assert (worth_of_next(np.array([3, 5]), repeats)).tolist() == pytest.approx(
+        [1.0, np.exp(-2.0 / repeats)]
+    )
 
 
 def test_a_prompt_visited_very_often_can_still_fill_a_batch():
@@ -296,11 +351,15 @@ def test_a_prompt_visited_very_often_can_still_fill_a_batch():
 
 
 def test_without_repeats_the_tail_is_hammered_and_with_them_it_is_not():
-    """200 steps on 20 prompts of a hard source in a crowd: most visits of one of them with and without R."""
+    """200 steps on 20 prompts of a hard source in a crowd: most visits of one of them with and
+    without R."""
     most = {}
     crowd = [f"easy/{i}" for i in range(400)] + [f"middle/{i}" for i in range(20)]
     for repeats in (None, 5.0):
-        controller, rng = gdro.make_controller("live_gdro", repeats=repeats), np.random.default_rng(0)
+        controller, rng = (
+            gdro.make_controller("live_gdro", repeats=repeats),
+            np.random.default_rng(0),
+        )
         for _ in range(200):
             plan = controller.plan(controller.select(crowd, 8))
             controller.observe(plan.prompt_ids, rewards_of(plan, rng))
@@ -309,7 +368,8 @@ def test_without_repeats_the_tail_is_hammered_and_with_them_it_is_not():
 
 
 def test_a_source_counts_by_its_progress():
-    """The chances with and without `pace`, after the same visits, differ by the progress of the sources alone."""
+    """The chances with and without `pace`, after the same visits, differ by the progress of the
+    sources alone."""
     plain, mine = (trained("live_gdro", explore=0.0, pace=pace) for pace in (None, 0.001))
     ids = ["easy/39", "hard/39", "middle/39"]
     progress = mine.parts.selector.progress.of(mine.table.look_up(ids).sources)
@@ -319,19 +379,28 @@ def test_a_source_counts_by_its_progress():
 
 
 def test_with_pace_what_is_guessed_loses_its_draws_to_what_is_learnt():
-    """Two sources that start alike, at one third: one rises with its own live groups, the other never does."""
+    """Two sources that start alike, at one third: one rises with its own live groups, the other
+    never does."""
     ids = [f"{source}/{i}" for source in ("learnt", "guessed") for i in range(2000)]
     shares = {}
     for pace in (None, 0.001):
-        controller, rng = gdro.make_controller("live_gdro", pace=pace, baseline="group"), np.random.default_rng(0)
+        controller, rng = (
+            gdro.make_controller("live_gdro", pace=pace, baseline="group"),
+            np.random.default_rng(0),
+        )
         skill, guesses = 1.0 / 3.0, 0
         for _ in range(150):
             plan = controller.plan(controller.select(ids, 8))
-            rates = [skill if prompt_id.startswith("learnt") else 1.0 / 3.0 for prompt_id in plan.prompt_ids]
+            rates = [
+                skill if prompt_id.startswith("learnt") else 1.0 / 3.0
+                for prompt_id in plan.prompt_ids
+            ]
             rewards = [rng.binomial(1, rate, 4) for rate in rates]
             live = [0 < group.sum() < 4 for group in rewards]
             learnt = [prompt_id.startswith("learnt") for prompt_id in plan.prompt_ids]
-            skill = min(skill + 0.0005 * sum(a and b for a, b in zip(live, learnt, strict=True)), 0.5)
+            skill = min(
+                skill + 0.0005 * sum(a and b for a, b in zip(live, learnt, strict=True)), 0.5
+            )
             guesses += len(learnt) - sum(learnt)
             controller.observe(plan.prompt_ids, rewards)
         shares[pace] = guesses / (8 * 150)
@@ -347,7 +416,10 @@ def test_a_reward_outside_the_range_is_an_error_where_baselines_follow_from_it(n
     controller.plan(["s/1", "s/2"])
     before = gdro.state_hash(controller.state_dict())
     rewards = [[0.0, 1.0, 1.0, 0.0], [1.0, -1.0, 1.0, 1.0]]
-    with pytest.raises(gdro.RewardError, match=r"prompt 's/2' has a reward of -1, outside reward_range=\(0.0, 1.0\)"):
+    with pytest.raises(
+        gdro.RewardError,
+        match=r"prompt 's/2' has a reward of -1, outside reward_range=\(0.0, 1.0\)",
+    ):
         controller.observe(["s/1", "s/2"], rewards)
     assert gdro.state_hash(controller.state_dict()) == before
     wide = gdro.make_controller(name, baseline="posterior", reward_range=(-1.0, 1.0))

@@ -1,7 +1,8 @@
-"""On prompts that never come twice, a controller whose memory is of prompts and their bins is plain GRPO.
+"""On prompts that never come twice, a controller whose memory is of prompts and their bins is plain
+GRPO.
 
-So where the data are as long as the run, the paper's two games, whatever their options, and the allocations by prompt
-train what GRPO trains, to the last bit.
+So where the data are as long as the run, the paper's two games, whatever their options, and the
+allocations by prompt train what GRPO trains, to the last bit.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ CASES = [
     *(
         (
             "prompt_gdro",
-            {"signal": signal, "estimator": {"statistic": statistic}, "adversary": adversary, "weights": weights},
+            {
+                "signal": signal,
+                "estimator": {"statistic": statistic},
+                "adversary": adversary,
+                "weights": weights,
+            },
         )
         for signal, statistic, adversary, weights in product(
             SIGNALS, STATISTICS, get_args(AdversaryName), get_args(Weights)
@@ -38,7 +44,18 @@ CASES = [
         ("joint", {"signal": signal, "allocator": {"utility": utility}, "coupled": coupled})
         for signal, utility, coupled in product(SIGNALS, UTILITIES, (True, False))
     ),
-    *((name, {}) for name in ("paper", "paper_prompt", "paper_rollout", "sqrt_law", "neyman", "knapsack", "vip")),
+    *(
+        (name, {})
+        for name in (
+            "paper",
+            "paper_prompt",
+            "paper_rollout",
+            "sqrt_law",
+            "neyman",
+            "knapsack",
+            "vip",
+        )
+    ),
 ]
 
 
@@ -62,17 +79,25 @@ def test_prompts_that_never_come_twice_get_what_grpo_gives(name, options):
 
 
 @pytest.mark.parametrize(
-    "name", ["prompt_gdro", "rollout_gdro", "joint", "paper", "sqrt_law", "neyman", "knapsack", "vip"]
+    "name",
+    ["prompt_gdro", "rollout_gdro", "joint", "paper", "sqrt_law", "neyman", "knapsack", "vip"],
 )
 def test_prompts_that_come_again_do_not(name):
     controller, rng = gdro.make_controller(name, min_rollouts=2), np.random.default_rng(0)
-    ids, rates, differed = [f"source/{place}" for place in range(12)], np.linspace(0.0, 1.0, 12), False
+    ids, rates, differed = (
+        [f"source/{place}" for place in range(12)],
+        np.linspace(0.0, 1.0, 12),
+        False,
+    )
     for _ in range(40):
         plan = controller.plan(ids)
         feedback = controller.observe(
-            ids, [(rng.random(n) < p).astype(float) for n, p in zip(plan.rollouts, rates, strict=True)]
+            ids,
+            [(rng.random(n) < p).astype(float) for n, p in zip(plan.rollouts, rates, strict=True)],
         )
         if controller.needs_losses:
             controller.observe_losses(ids, rates)
-        differed |= bool((plan.rollouts != controller.mean_rollouts).any() or (feedback.weights != 1.0).any())
+        differed |= bool(
+            (plan.rollouts != controller.mean_rollouts).any() or (feedback.weights != 1.0).any()
+        )
     assert differed

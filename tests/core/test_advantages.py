@@ -1,4 +1,5 @@
-"""Group advantages against naive loops: ragged groups, any order of rows, groups of one, clipping, errors."""
+"""Group advantages against naive loops: ragged groups, any order of rows, groups of one, clipping,
+errors."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from gdro.core.errors import OptionError, RewardError
 from gdro.core.types import Feedback
 
 GROUPS = st.lists(
-    st.lists(st.one_of(st.floats(-10, 10), st.sampled_from([0.0, 1.0, -1.0])), min_size=1, max_size=8),
+    st.lists(
+        st.one_of(st.floats(-10, 10), st.sampled_from([0.0, 1.0, -1.0])), min_size=1, max_size=8
+    ),
     min_size=1,
     max_size=8,
 )
@@ -43,7 +46,9 @@ def naive(group: list[float], kind: str, epsilon: float, ddof: int) -> list[floa
 def test_against_naive_loops(kind, groups, ddof, epsilon):
     found = group_advantages(groups, kind, epsilon=epsilon, ddof=ddof)
     for group, advantages in zip(groups, found, strict=True):
-        np.testing.assert_allclose(advantages, naive(group, kind, epsilon, ddof), rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(
+            advantages, naive(group, kind, epsilon, ddof), rtol=1e-7, atol=1e-9
+        )
 
 
 @pytest.mark.parametrize("kind", ADVANTAGES)
@@ -58,7 +63,11 @@ def test_oracle_2_advantages_of_a_group_sum_to_zero(kind, groups):
 @settings(max_examples=60, deadline=None)
 @given(GROUPS, st.randoms(use_true_random=False))
 def test_rows_in_any_order_give_what_groups_give(kind, groups, random):
-    rows = [(f"p{i}", reward, (i, j)) for i, group in enumerate(groups) for j, reward in enumerate(group)]
+    rows = [
+        (f"p{i}", reward, (i, j))
+        for i, group in enumerate(groups)
+        for j, reward in enumerate(group)
+    ]
     random.shuffle(rows)
     flat = flat_advantages([r for _, r, _ in rows], [i for i, _, _ in rows], kind)
     grouped = group_advantages(groups, kind)
@@ -80,28 +89,39 @@ def test_clip_and_extremes():
     assert group_advantages(steep, clip=5.0)[0][0] == 5.0
     for kind in ADVANTAGES:
         assert np.isfinite(
-            np.concatenate(group_advantages([[1e308, -1e308, 0.0], [5e-324, 0.0]], kind, epsilon=0.0))
+            np.concatenate(
+                group_advantages([[1e308, -1e308, 0.0], [5e-324, 0.0]], kind, epsilon=0.0)
+            )
         ).all()
 
 
 @settings(max_examples=60, deadline=None)
 @given(GROUPS, st.booleans(), st.sampled_from([None, 0.5]), st.integers(0, 2**32))
 def test_feedback_gives_what_to_train_on(groups, own_baselines, clip, seed):
-    """(r - baseline) / deviation where the controller sets them, GRPO's where not; clipped, then times the weight."""
+    """(r - baseline) / deviation where the controller sets them, GRPO's where not; clipped, then
+    times the weight."""
     weights, baselines, deviations = np.random.default_rng(seed).uniform(0.1, 3.0, (3, len(groups)))
     terms = {"baselines": baselines, "deviations": deviations} if own_baselines else {}
     ids = tuple(f"p{i}" for i in range(len(groups)))
     feedback = Feedback(ids, weights, np.zeros(len(groups), np.int64), **terms)
     found = group_advantages(groups, clip=clip, feedback=feedback)
     for i, (group, advantages) in enumerate(zip(groups, found, strict=True)):
-        plain = (np.array(group) - baselines[i]) / deviations[i] if own_baselines else group_advantages([group])[0]
+        plain = (
+            (np.array(group) - baselines[i]) / deviations[i]
+            if own_baselines
+            else group_advantages([group])[0]
+        )
         plain = plain if clip is None else np.clip(plain, -clip, clip)
         np.testing.assert_allclose(advantages, plain * weights[i], rtol=1e-12, atol=0.0)
-    places = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(groups)), [len(g) for g in groups]))
+    places = np.random.default_rng(seed).permutation(
+        np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+    )
     rows = np.concatenate(groups)
     own = feedback.own_advantages(rows, places)
     if own_baselines:
-        assert own.tolist() == [(r - baselines[i]) / deviations[i] for r, i in zip(rows, places, strict=True)]
+        assert own.tolist() == [
+            (r - baselines[i]) / deviations[i] for r, i in zip(rows, places, strict=True)
+        ]
     else:
         assert own is None
 
@@ -115,7 +135,9 @@ def test_rewards_that_do_not_fit_the_feedback_are_named():
 
 
 def test_integer_groups_and_nothing_at_all():
-    np.testing.assert_array_equal(flat_advantages([1, 0, 0, 1], [7, 3, 7, 3], "dr_grpo"), [0.5, -0.5, -0.5, 0.5])
+    np.testing.assert_array_equal(
+        flat_advantages([1, 0, 0, 1], [7, 3, 7, 3], "dr_grpo"), [0.5, -0.5, -0.5, 0.5]
+    )
     assert group_advantages([]) == []
     assert flat_advantages([], []).size == 0
 
@@ -138,20 +160,31 @@ def test_integer_groups_and_nothing_at_all():
     ],
 )
 def test_what_is_no_reward_is_a_reward_error(rewards):
-    with pytest.raises((RewardError, TypeError) if rewards is None or rewards == 3.0 else RewardError):
+    with pytest.raises(
+        (RewardError, TypeError) if rewards is None or rewards == 3.0 else RewardError
+    ):
         group_advantages(rewards)
 
 
 @pytest.mark.parametrize(
     ("rewards", "ids"),
-    [([1.0, 2.0], ["a"]), ([[1.0]], ["a"]), ([True], ["a"]), ([math.nan], ["a"]), ([], ["a"]), (["x"], ["a"])],
+    [
+        ([1.0, 2.0], ["a"]),
+        ([[1.0]], ["a"]),
+        ([True], ["a"]),
+        ([math.nan], ["a"]),
+        ([], ["a"]),
+        (["x"], ["a"]),
+    ],
 )
 def test_bad_rows_are_a_reward_error(rewards, ids):
     with pytest.raises(RewardError):
         flat_advantages(rewards, ids)
 
 
-@pytest.mark.parametrize("option", [{"kind": "ppo"}, {"clip": 0.0}, {"clip": math.nan}, {"epsilon": -1.0}, {"ddof": 2}])
+@pytest.mark.parametrize(
+    "option", [{"kind": "ppo"}, {"clip": 0.0}, {"clip": math.nan}, {"epsilon": -1.0}, {"ddof": 2}]
+)
 def test_bad_options_are_named(option):
     with pytest.raises(OptionError):
         group_advantages([[1.0, 0.0]], **option)
@@ -169,4 +202,6 @@ def test_bad_options_are_named(option):
     ],
 )
 def test_rows_are_grouped_by_what_python_calls_equal(ids):
-    np.testing.assert_array_equal(flat_advantages([1.0, 5.0, 3.0, 5.0], ids, "dr_grpo"), [-1.0, 0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(
+        flat_advantages([1.0, 5.0, 3.0, 5.0], ids, "dr_grpo"), [-1.0, 0.0, 1.0, 0.0]
+    )

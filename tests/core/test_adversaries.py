@@ -1,4 +1,5 @@
-"""The data adversary: each learner keeps its guarantee on adversarial and stochastic sequences, bins absent or not."""
+"""The data adversary: each learner keeps its guarantee on adversarial and stochastic sequences,
+bins absent or not."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ BINS, ROUNDS = 6, 500
 
 
 def make(name: str, bins: int = BINS, gamma: float = 0.01, seed: int = 0, horizon: int = ROUNDS):
-    return make_adversary(name, bins, eta=3.0, gamma=gamma, beta=0.12, clip=10.0, seed=seed, horizon=horizon)
+    return make_adversary(
+        name, bins, eta=3.0, gamma=gamma, beta=0.12, clip=10.0, seed=seed, horizon=horizon
+    )
 
 
 def sequences(kind: str, seed: int):
@@ -69,7 +72,8 @@ KINDS = ("stochastic", "switching", "alternating", "answering")
 @pytest.mark.parametrize("gamma", [0.0, 0.05])
 @pytest.mark.parametrize("kind", KINDS)
 def test_hedge_keeps_its_bound_on_every_sequence(kind, gamma, absent):
-    """A deterministic guarantee: no sequence at all may break it, sleeping bins and mixing included."""
+    """A deterministic guarantee: no sequence at all may break it, sleeping bins and mixing
+    included."""
     for seed in range(3):
         for learner in (Hedge(BINS, gamma=gamma), Hedge(BINS, eta=0.1, gamma=gamma)):
             meter = play(learner, kind, seed, absent)
@@ -77,7 +81,8 @@ def test_hedge_keeps_its_bound_on_every_sequence(kind, gamma, absent):
 
 
 def test_hedge_meets_its_constant():
-    """Rademacher gains: the regret comes near sqrt(T log B / 2), so the bound is within a factor 2 of what happens."""
+    """Rademacher gains: the regret comes near sqrt(T log B / 2), so the bound is within a factor 2
+    of what happens."""
     rng = np.random.default_rng(0)
     regrets = []
     for _ in range(5):
@@ -94,7 +99,8 @@ def test_hedge_meets_its_constant():
 @pytest.mark.parametrize("absent", [0.0, 0.4])
 @pytest.mark.parametrize("kind", KINDS)
 def test_exp3p_keeps_its_bound(kind, absent):
-    """Proven with probability 1 - 2 delta = .9 for each run; none of these comes near it, absent bins or not."""
+    """Proven with probability 1 - 2 delta = .9 for each run; none of these comes near it, absent
+    bins or not."""
     for seed in range(4):
         learner = Exp3P(BINS, horizon=ROUNDS, seed=seed)
         meter = play(learner, kind, seed, absent)
@@ -171,9 +177,11 @@ def test_the_ema_keeps_the_score_of_an_absent_bin():
 @settings(max_examples=40, deadline=None)
 @given(
     rounds=st.lists(
-        st.lists(st.one_of(st.floats(0.0, 1.0), st.sampled_from([math.nan, 0.0, 1.0])), min_size=4, max_size=4).filter(
-            lambda gains: not all(map(math.isnan, gains))
-        ),
+        st.lists(
+            st.one_of(st.floats(0.0, 1.0), st.sampled_from([math.nan, 0.0, 1.0])),
+            min_size=4,
+            max_size=4,
+        ).filter(lambda gains: not all(map(math.isnan, gains))),
         max_size=30,
     )
 )
@@ -213,7 +221,11 @@ def test_a_million_one_sided_rounds_stay_finite(name):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.one_of(st.floats(0, 1e4), st.sampled_from([0.0, 1e-300, 1e300, -1e300])), min_size=1, max_size=12),
+    st.lists(
+        st.one_of(st.floats(0, 1e4), st.sampled_from([0.0, 1e-300, 1e300, -1e300])),
+        min_size=1,
+        max_size=12,
+    ),
     st.floats(1e-4, 2.0),
 )
 def test_tsallis_weights_solve_their_optimisation(losses, rate):
@@ -243,7 +255,8 @@ def test_tsallis_weights_minimise_the_regularised_loss():
 
 @pytest.mark.parametrize("name", ["exp3p", "tsallis_inf"])
 def test_the_importance_weighted_estimate_is_unbiased(name):
-    """Over many draws of one round, minus the bias term of exp3p, with an absent bin in the game."""
+    """Over many draws of one round, minus the bias term of exp3p, with an absent bin in the
+    game."""
     gains, change = np.array([0.9, 0.2, np.nan, 0.5]), np.zeros(4)
     for seed in range(2500):
         learner = make(name, bins=4, gamma=0.0, seed=seed)
@@ -300,7 +313,12 @@ def test_state_round_trip_and_foreign_states(name):
         learner.update(np.full(BINS, 0.5))
     np.testing.assert_array_equal(first.probabilities(), second.probabilities())
     key = next(iter(first.state_dict()))
-    for broken in ({}, {key: np.zeros(BINS + 1)}, {key: np.full(BINS, np.nan)}, {key: [0.0] * BINS}):
+    for broken in (
+        {},
+        {key: np.zeros(BINS + 1)},
+        {key: np.full(BINS, np.nan)},
+        {key: [0.0] * BINS},
+    ):
         with pytest.raises(StateError, match=key):
             second.load_state_dict(broken)
 

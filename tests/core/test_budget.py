@@ -48,7 +48,9 @@ def test_permuting_the_batch_permutes_the_plan_when_prompts_have_keys(case, rand
     order = list(range(len(demand)))
     random.shuffle(order)
     plan = exact_budget(demand, total, low, high, keys)
-    np.testing.assert_array_equal(exact_budget(demand[order], total, low, high, keys[order]), plan[order])
+    np.testing.assert_array_equal(
+        exact_budget(demand[order], total, low, high, keys[order]), plan[order]
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -60,7 +62,8 @@ def test_rounding_is_the_nearest_whole_plan(case):
     x = project(demand, total, low, high)
     plan = exact_budget(demand, total, low, high)
     candidates = np.array(
-        [n for n in itertools.product(range(low, high + 1), repeat=len(demand)) if sum(n) == total], float
+        [n for n in itertools.product(range(low, high + 1), repeat=len(demand)) if sum(n) == total],
+        float,
     )
     best = ((candidates - x) ** 2).sum(axis=1).min()
     assert ((plan - x) ** 2).sum() <= best + 1e-9
@@ -78,7 +81,8 @@ def test_projection_sums_to_the_total_and_keeps_the_order_of_demands(case):
 
 
 def test_projection_solves_the_square_root_law_under_bounds():
-    """x = clip(c sqrt(v)) minimises sum v / x: no random feasible exchange between two prompts does better."""
+    """x = clip(c sqrt(v)) minimises sum v / x: no random feasible exchange between two prompts does
+    better."""
     rng = np.random.default_rng(0)
     for _ in range(50):
         variance = rng.random(8) ** 3
@@ -97,7 +101,11 @@ def test_a_total_that_leaves_no_choice():
     assert exact_budget([3.0, 0.0], 4, 2, 2).tolist() == [2, 2]
     assert exact_budget([0.0], 7, 0, 9).tolist() == [7]
     assert exact_budget([1.0, 0.0], 9, 1, 8).tolist() == [8, 1]
-    assert exact_budget([0.0, 0.0, 0.0], 7, 1, 5, keys=np.array([3, 1, 2], np.uint64)).tolist() == [2, 3, 2]
+    assert exact_budget([0.0, 0.0, 0.0], 7, 1, 5, keys=np.array([3, 1, 2], np.uint64)).tolist() == [
+        2,
+        3,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -154,8 +162,12 @@ def test_the_square_root_law_beats_every_other_plan(bins, seed):
 @pytest.mark.parametrize("factor", [1e-300, 1e-9, 1.0, 1e9, 1e300])
 def test_the_square_root_law_knows_no_units(factor):
     share, variance = np.array([0.5, 0.3, 0.2]), np.array([0.05, 0.25, 0.15])
-    np.testing.assert_allclose(sqrt_law(share, variance * factor, 4), sqrt_law(share, variance, 4), rtol=1e-12)
-    np.testing.assert_allclose(sqrt_law(share * 0.1, variance, 4), sqrt_law(share, variance, 4), rtol=1e-12)
+    np.testing.assert_allclose(
+        sqrt_law(share, variance * factor, 4), sqrt_law(share, variance, 4), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        sqrt_law(share * 0.1, variance, 4), sqrt_law(share, variance, 4), rtol=1e-12
+    )
 
 
 def test_the_square_root_law_without_variance_is_uniform():

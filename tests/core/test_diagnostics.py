@@ -61,7 +61,9 @@ def test_budget_frontier():
 
 def test_wse_by_hand():
     # (33): .5 * sqrt(.04/4) + .5 * sqrt(.25/4)
-    assert d.weighted_standard_error([0.5, 0.5], [0.04, 0.25], [4, 4]) == pytest.approx(0.05 + 0.125)
+    assert d.weighted_standard_error([0.5, 0.5], [0.04, 0.25], [4, 4]) == pytest.approx(
+        0.05 + 0.125
+    )
     assert d.weighted_standard_error([1, 0], [0.04, NAN], [4, NAN]) == pytest.approx(0.1)
     assert np.isnan(d.weighted_standard_error([0.5, 0.5], [NAN, 0.25], [4, 4]))
 
@@ -73,7 +75,8 @@ def test_wse_change_of_the_uniform_plan_is_zero():
 
 def test_wse_change_of_the_law_that_minimises_it_is_negative():
     share, variance = np.array([0.5, 0.3, 0.2]), np.array([0.05, 0.25, 0.15])
-    rollouts = variance ** (1 / 3)  # argmin of (33) under the exact total: n_b proportional to sigma_b^(2/3)
+    # argmin of (33) under the exact total: n_b proportional to sigma_b^(2/3)
+    rollouts = variance ** (1 / 3)
     assert d.wse_change(share, variance, rollouts * 4 / (share @ rollouts)) < 0
 
 
@@ -154,7 +157,9 @@ def test_scale_does_not_matter_and_a_step_alone_reads_the_same(share, factor):
 @settings(max_examples=60, deadline=None)
 @given(SHARES)
 def test_reversing_the_bins_mirrors_the_mean(share):
-    np.testing.assert_allclose(d.mean_bin(share[:, ::-1]), share.shape[1] - 1 - d.mean_bin(share), atol=1e-9)
+    np.testing.assert_allclose(
+        d.mean_bin(share[:, ::-1]), share.shape[1] - 1 - d.mean_bin(share), atol=1e-9
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -174,7 +179,8 @@ def test_weight_falling_with_the_bin_lags(share):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 10), st.integers(0, 2**32 - 1))
 def test_wse_change_is_minimal_at_two_thirds_power(bins, seed):
-    """With sum_b share_b n_b fixed, (33) is smallest at n_b ~ sigma_b^(2/3): no other plan beats it."""
+    """With sum_b share_b n_b fixed, (33) is smallest at n_b ~ sigma_b^(2/3): no other plan beats
+    it."""
     rng = np.random.default_rng(seed)
     share, variance = rng.dirichlet(np.ones(bins)), rng.uniform(0.01, 0.25, bins)
     best, other = variance ** (1 / 3), rng.uniform(1, 12, bins)

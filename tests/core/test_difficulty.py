@@ -1,4 +1,5 @@
-"""The Online Difficulty Classifier against slow reference implementations that keep whole histories."""
+"""The Online Difficulty Classifier against slow reference implementations that keep whole
+histories."""
 
 from __future__ import annotations
 
@@ -9,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdro.core.difficulty import STATISTICS, DifficultyClassifier, Visits, move_bins, posterior_pass_at_k, uniform_edges
+from gdro.core.difficulty import (
+    STATISTICS,
+    DifficultyClassifier,
+    Visits,
+    move_bins,
+    posterior_pass_at_k,
+    uniform_edges,
+)
 from gdro.core.errors import OptionError, StateError
 from gdro.core.prompts import PromptTable
 from gdro.core.types import UNSEEN
@@ -34,7 +42,13 @@ def visit_value(statistic: str, c: int, n: int, mean: float) -> tuple[float, flo
     return (float(c > 0) if statistic == "any_of_n" else mean), 1.0
 
 
-def reference(statistic: str, history: list[tuple[int, int, float]], window: int | None, discount: float, k: int):
+def reference(
+    statistic: str,
+    history: list[tuple[int, int, float]],
+    window: int | None,
+    discount: float,
+    k: int,
+):
     values = [visit_value(statistic, c, n, mean) for c, n, mean in history]
     if window is None:
         weights = [discount**age for age in range(len(values) - 1, -1, -1)]
@@ -44,7 +58,9 @@ def reference(statistic: str, history: list[tuple[int, int, float]], window: int
     bottom = sum(w * u for w, (_, u) in zip(weights, values, strict=True))
     if statistic == "pass_at_k":
         a, b = top + 0.25, bottom - top + 0.25
-        return 1 - math.exp(math.lgamma(b + k) + math.lgamma(a + b) - math.lgamma(b) - math.lgamma(a + b + k))
+        return 1 - math.exp(
+            math.lgamma(b + k) + math.lgamma(a + b) - math.lgamma(b) - math.lgamma(a + b + k)
+        )
     return (top + 0.25) / (bottom + 0.5) if statistic == "beta" else top / bottom
 
 
@@ -75,7 +91,8 @@ def test_every_statistic_against_whole_histories(statistic, window):
 
 
 def reference_bin(old: int, estimate: float, edges: np.ndarray, margin: float) -> int:
-    """One edge at a time: up while the estimate clears the upper edge by the margin, down likewise."""
+    """One edge at a time: up while the estimate clears the upper edge by the margin, down
+    likewise."""
     bins = len(edges) - 1
     if old == UNSEEN:
         return sum(estimate >= edge for edge in edges[1:-1])
@@ -106,14 +123,17 @@ def test_a_prompt_moves_both_ways_and_stays_within_the_margin():
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_all_bins_can_be_reached_from_everywhere(statistic):
-    """Pass rates 0 to 1 after a life at the other end; any_of_n at n = 1, where it is the pass rate."""
+    """Pass rates 0 to 1 after a life at the other end; any_of_n at n = 1, where it is the pass
+    rate."""
     classifier = classifier_of(10, statistic, None, discount=0.9, k=1, hysteresis=0.03)
     rows = rows_of(classifier, [f"p{i}" for i in range(11)])
     n = 1 if statistic == "any_of_n" else 20
     for reverse in (False, True):
         rates = np.linspace(0, 1, 11)[:: -1 if reverse else 1]
         for t in range(400):
-            c = np.floor((t + 1) * rates * n + 1e-9).astype(int) - np.floor(t * rates * n + 1e-9).astype(int)
+            c = np.floor((t + 1) * rates * n + 1e-9).astype(int) - np.floor(
+                t * rates * n + 1e-9
+            ).astype(int)
             classifier.record(rows, Visits(c, np.full(11, n), c / n))
         reached = classifier.bins_of(rows)
         assert reached[0 if not reverse else -1] == 0
@@ -154,7 +174,8 @@ def test_beta_does_not_move_with_the_number_of_rollouts_and_any_of_n_does():
 
 @pytest.mark.parametrize("n", [2, 4, 7, 8, 20])
 def test_pass_at_k_forgets_its_prior_whatever_the_rollouts(n):
-    """Wrong in all of many visits reads near 0, right in all near 1; a mean of stand-ins read .411 at n = 4, k = 8."""
+    """Wrong in all of many visits reads near 0, right in all near 1; a mean of stand-ins read .411
+    at n = 4, k = 8."""
     classifier = classifier_of(10, "pass_at_k", discount=0.9)
     rows = rows_of(classifier, ["never", "always"])
     for _ in range(200):
@@ -169,7 +190,9 @@ def test_pass_at_k_is_the_integral():
     draws = np.random.default_rng(0).beta(2.5, 4.0, 400_000)
     for k in (1, 3, 8):
         expected = (1.0 - (1.0 - draws) ** k).mean()
-        assert posterior_pass_at_k(np.array([2.5]), np.array([4.0]), k)[0] == pytest.approx(expected, abs=2e-3)
+        assert posterior_pass_at_k(np.array([2.5]), np.array([4.0]), k)[0] == pytest.approx(
+            expected, abs=2e-3
+        )
 
 
 def test_unseen_is_a_state_of_its_own():
@@ -184,7 +207,11 @@ def test_unseen_is_a_state_of_its_own():
 
 @pytest.mark.parametrize(
     ("options", "most"),
-    [({}, 38), ({"statistic": "any_of_n", "window": 50}, 29), ({"statistic": "any_of_n", "window": 272}, 56)],
+    [
+        ({}, 38),
+        ({"statistic": "any_of_n", "window": 50}, 29),
+        ({"statistic": "any_of_n", "window": 272}, 56),
+    ],
 )
 def test_bytes_per_prompt(options, most):
     assert classifier_of(10, **options).table.bytes_per_prompt == most <= 64

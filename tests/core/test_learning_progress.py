@@ -1,4 +1,5 @@
-"""Learning progress against the weighted regression that it stands for; what it finds; its state."""
+"""Learning progress against the weighted regression that it stands for; what it finds; its
+state."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def visit(progress: LearningProgress, visits: list[tuple[int, bool, float, float
 
 
 def regression(steps: list[list[tuple[int, bool, float, float]]], place: int, pace: float) -> float:
-    """The posterior mean of the slope over pace: weighted least squares by lstsq, the prior as one row more."""
+    """The posterior mean of the slope over pace: weighted least squares by lstsq, the prior as one
+    row more."""
     x, points = 0.0, []
     for step in steps:
         mine = [entry for entry in step if entry[0] == place]
@@ -35,7 +37,10 @@ def regression(steps: list[list[tuple[int, bool, float, float]]], place: int, pa
     return float(np.linalg.lstsq(np.array(rows), np.array(target), rcond=None)[0][1]) / pace
 
 
-@given(st.lists(st.lists(VISIT, min_size=1, max_size=6), min_size=1, max_size=12), st.floats(0.001, 1.0))
+@given(
+    st.lists(st.lists(VISIT, min_size=1, max_size=6), min_size=1, max_size=12),
+    st.floats(0.001, 1.0),
+)
 def test_progress_is_the_slope_of_the_weighted_regression(steps, pace):
     progress = LearningProgress(pace)
     for step in steps:
@@ -54,7 +59,8 @@ def test_before_anything_is_known_progress_is_one():
 
 
 def test_a_source_that_is_learnt_is_told_from_one_that_is_guessed_and_one_that_is_forgotten():
-    """One prompt a step of each, live half of the time; the rate rises by .001 a live group, stands, falls."""
+    """One prompt a step of each, live half of the time; the rate rises by .001 a live group,
+    stands, falls."""
     progress, rng = LearningProgress(0.0005), np.random.default_rng(0)
     for step in range(800):
         slopes = (0.0005, 0.0, -0.0002)

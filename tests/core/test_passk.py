@@ -1,4 +1,5 @@
-"""pass@k: exact against binomials, unbiased in simulation, stable for large n; bootstrap intervals that cover."""
+"""pass@k: exact against binomials, unbiased in simulation, stable for large n; bootstrap intervals
+that cover."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def test_exact_for_every_small_case():
 
 @pytest.mark.parametrize("n", [1, 3, 8, 20])
 def test_oracle_5_unbiased_for_every_n_at_least_k(n):
-    """Not simulated but summed: E over c ~ Binomial(n, p) of the estimate is 1 - (1-p)^k, to rounding."""
+    """Not simulated but summed: E over c ~ Binomial(n, p) of the estimate is 1 - (1-p)^k, to
+    rounding."""
     for p in (0.01, 0.3, 0.9):
         chances = np.array([math.comb(n, c) * p**c * (1 - p) ** (n - c) for c in range(n + 1)])
         for k in range(1, n + 1):
@@ -50,7 +52,8 @@ def test_mean_is_pass_at_one():
 
 
 @pytest.mark.parametrize(
-    ("n", "c", "k"), [(4, 1, 5), (4, 5, 2), (4, -1, 2), (4, 1, 0), (4, math.nan, 2), (4.5, 1, 2), (0, 0, 1)]
+    ("n", "c", "k"),
+    [(4, 1, 5), (4, 5, 2), (4, -1, 2), (4, 1, 0), (4, math.nan, 2), (4.5, 1, 2), (0, 0, 1)],
 )
 def test_impossible_counts_are_an_error(n, c, k):
     with pytest.raises(RewardError):
@@ -58,7 +61,8 @@ def test_impossible_counts_are_an_error(n, c, k):
 
 
 def test_bootstrap_covers():
-    """95 % intervals of the mean of 60 prompts: true mean inside in 95 % of 400 samples, give or take 3.5 %."""
+    """95 % intervals of the mean of 60 prompts: true mean inside in 95 % of 400 samples, give or
+    take 3.5 %."""
     rng = np.random.default_rng(0)
     inside = 0
     for seed in range(400):
@@ -70,7 +74,9 @@ def test_bootstrap_covers():
 def test_bootstrap_is_seeded_and_takes_many_prompts_in_little_memory():
     values = np.random.default_rng(0).random(300_000)
     first = bootstrap(values, resamples=20, seed=3)
-    assert first == bootstrap(values, resamples=20, seed=3) != bootstrap(values, resamples=20, seed=4)
+    assert (
+        first == bootstrap(values, resamples=20, seed=3) != bootstrap(values, resamples=20, seed=4)
+    )
     assert first.low < first.value < first.high
     assert bootstrap([0.5]).low == bootstrap([0.5]).high == 0.5
     assert math.isnan(bootstrap([]).value)

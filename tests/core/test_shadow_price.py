@@ -1,4 +1,5 @@
-"""The compute adversary: it finds the square-root law, its price settles, and it learns from losses alone."""
+"""The compute adversary: it finds the square-root law, its price settles, and it learns from losses
+alone."""
 
 from __future__ import annotations
 
@@ -22,9 +23,12 @@ def known(mean: int, low: int, high: int) -> RolloutGame:
     return game
 
 
-@pytest.mark.parametrize(("mean", "low", "high"), [(4, 1, 12), (4, 2, 12), (8, 2, 24), (16, 2, 48), (64, 2, 192)])
+@pytest.mark.parametrize(
+    ("mean", "low", "high"), [(4, 1, 12), (4, 2, 12), (8, 2, 24), (16, 2, 48), (64, 2, 192)]
+)
 def test_arms_and_price_find_the_square_root_law(mean, low, high):
-    """Oracle 1, at every mean: within 4 % of the law in each bin (the arms' smoothing), noise within 0.1 % of its."""
+    """Oracle 1, at every mean: within 4 % of the law in each bin (the arms' smoothing), noise
+    within 0.1 % of its."""
     (found, price), law = known(mean, low, high).demand(SHARE), sqrt_law(SHARE, VARIANCE, mean)
     assert SHARE @ found == pytest.approx(mean, rel=1e-6)
     assert price > 0.0
@@ -33,17 +37,24 @@ def test_arms_and_price_find_the_square_root_law(mean, low, high):
 
 
 @given(
-    st.lists(st.tuples(st.one_of(st.just(0.0), st.floats(1e-6, 1.0)), st.floats(0.0, 0.25)), min_size=1, max_size=12),
+    st.lists(
+        st.tuples(st.one_of(st.just(0.0), st.floats(1e-6, 1.0)), st.floats(0.0, 0.25)),
+        min_size=1,
+        max_size=12,
+    ),
     st.integers(2, 16),
     st.integers(0, 3),
     st.floats(0.5, 30.0),
 )
 def test_the_price_clears_whatever_the_profile(profile, mean, spare, eta):
-    """The demand is the budget wherever mixing lets it be; on a bound it is the nearest that any price gives."""
+    """The demand is the budget wherever mixing lets it be; on a bound it is the nearest that any
+    price gives."""
     share, variance = (np.array(column) for column in zip(*profile, strict=True))
     if share.sum() == 0.0:
         share = share + 1.0
-    game = RolloutGame(np.linspace(0.0, 1.0, len(share) + 1), mean, max(1, mean - spare), mean + spare, arm_eta=eta)
+    game = RolloutGame(
+        np.linspace(0.0, 1.0, len(share) + 1), mean, max(1, mean - spare), mean + spare, arm_eta=eta
+    )
     game.variance = variance
     demand, _ = game.demand(share)
     mixing = game.arm_gamma * (game.arms[-1] - game.arms[0])
@@ -59,17 +70,26 @@ PROFILES = {
 
 
 def noise(name: str, rates: np.ndarray, mean: int, delay: int, **options) -> tuple[float, float]:
-    """Variance of the weighted mean reward, and the mean change of the plan from step to step, once settled."""
+    """Variance of the weighted mean reward, and the mean change of the plan from step to step, once
+    settled."""
     least = 1 if mean == 2 else 2
     controller = gdro.make_controller(name, mean_rollouts=mean, min_rollouts=least, **options)
-    rng, ids, waiting, found, live = np.random.default_rng(0), [f"s/{i}" for i in range(len(rates))], [], [], []
+    rng, ids, waiting, found, live = (
+        np.random.default_rng(0),
+        [f"s/{i}" for i in range(len(rates))],
+        [],
+        [],
+        [],
+    )
     weights = np.exp(3.0 * (1.0 - rates)) if name == "joint" else np.ones(len(rates))
     for step in range(70 + delay):
         plan = controller.plan(ids)
         waiting.append(plan)
         if len(waiting) > delay:
             answered = waiting.pop(0).rollouts
-            rewards = [(rng.random(n) < p).astype(float) for n, p in zip(answered, rates, strict=True)]
+            rewards = [
+                (rng.random(n) < p).astype(float) for n, p in zip(answered, rates, strict=True)
+            ]
             controller.observe(ids, rewards)
         if step >= 35 + delay:
             found.append((weights**2 * rates * (1.0 - rates) / plan.rollouts).sum())
@@ -82,7 +102,8 @@ def noise(name: str, rates: np.ndarray, mean: int, delay: int, **options) -> tup
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", ["rollout_gdro", "joint"])
 def test_on_heavy_tails_the_plan_is_the_laws_and_does_not_cycle(name, profile, mean, delay):
-    """With a fixed step the live bin swung between 9 and 12, 9 and 24, 18 and 48; noise +13 to +35 %."""
+    """With a fixed step the live bin swung between 9 and 12, 9 and 24, 18 and 48; noise +13 to +35
+    %."""
     ours, swing = noise(name, PROFILES[profile], mean, delay)
     law, laws_swing = noise(name, PROFILES[profile], mean, delay, allocator="sqrt_law")
     assert ours <= 1.06 * law
@@ -91,26 +112,37 @@ def test_on_heavy_tails_the_plan_is_the_laws_and_does_not_cycle(name, profile, m
 
 @pytest.mark.parametrize("name", ["rollout_gdro", "sqrt_law"])
 def test_one_rollout_a_prompt_is_no_trap(name):
-    """Fifty prompts that nobody solves fall to one rollout; when they come into reach they get the law's again."""
+    """Fifty prompts that nobody solves fall to one rollout; when they come into reach they get the
+    law's again."""
     controller, rng = gdro.make_controller(name, bins=3, min_rollouts=1), np.random.default_rng(0)
     ids, given = [f"s/{i}" for i in range(100)], []
     for step in range(160):
         rates = np.r_[np.full(50, 0.0 if step < 40 else 0.2), np.full(50, 0.5)]
         plan = controller.plan(ids)
-        controller.observe(ids, [(rng.random(n) < p).astype(float) for n, p in zip(plan.rollouts, rates, strict=True)])
+        controller.observe(
+            ids,
+            [(rng.random(n) < p).astype(float) for n, p in zip(plan.rollouts, rates, strict=True)],
+        )
         given.append(plan.rollouts[:50].mean())
     assert given[39] < 2.5
     assert np.mean(given[80:]) == pytest.approx(3.56, abs=0.6)
 
 
 def test_the_whole_controller_finds_the_law_from_rewards():
-    """Estimated variances, hashed rounding, exact budgets, at pass rates whose p(1-p) is .05, .25, .15.
+    """Estimated variances, hashed rounding, exact budgets, at pass rates whose p(1-p) is .05, .25,
+    .15.
 
-    Whole rollouts cannot follow the law to the digit; what counts is the noise, within 1.5 % of the law's.
+    Whole rollouts cannot follow the law to the digit; what counts is the noise, within 1.5 % of the
+    law's.
     """
     rng = np.random.default_rng(0)
     controller = gdro.make_controller(
-        "rollout_gdro", bins=3, min_rollouts=1, max_rollouts=16, arm_ema=0.05, estimator={"discount": 1.0}
+        "rollout_gdro",
+        bins=3,
+        min_rollouts=1,
+        max_rollouts=16,
+        arm_ema=0.05,
+        estimator={"discount": 1.0},
     )
     ids = [f"p{i}" for i in range(200)]
     rates = np.repeat([0.0528, 0.5, 0.8162], [100, 60, 40])
@@ -118,7 +150,9 @@ def test_the_whole_controller_finds_the_law_from_rewards():
     for step in range(120):
         plan = controller.plan(ids)
         assert plan.total == 800
-        rewards = [(rng.random(n) < p).astype(float) for n, p in zip(plan.rollouts, rates, strict=True)]
+        rewards = [
+            (rng.random(n) < p).astype(float) for n, p in zip(plan.rollouts, rates, strict=True)
+        ]
         controller.observe(ids, rewards)
         if step >= 60:
             noise.append((rates * (1 - rates) / plan.rollouts).mean())
@@ -151,7 +185,8 @@ def test_the_price_rises_with_excess_demand_and_falls_without():
 
 
 def test_a_learner_over_arms_learns_from_losses():
-    """Only bin 1 earns from rollouts. It ends with more of them than the others, and its good arms are played more."""
+    """Only bin 1 earns from rollouts. It ends with more of them than the others, and its good arms
+    are played more."""
     rng = np.random.default_rng(1)
     controller = gdro.make_controller(
         "rollout_gdro",
@@ -166,11 +201,15 @@ def test_a_learner_over_arms_learns_from_losses():
     for _ in range(300):
         plan = controller.plan(ids)
         assert plan.total == 360
-        rewards = [(rng.random(n) < p).astype(float) for n, p in zip(plan.rollouts, rates, strict=True)]
+        rewards = [
+            (rng.random(n) < p).astype(float) for n, p in zip(plan.rollouts, rates, strict=True)
+        ]
         controller.observe(ids, rewards)
         earned = np.where(rates == 0.5, np.sqrt(plan.rollouts), 0.0)
         controller.observe_losses(ids, -earned + 0.05 * rng.normal(size=90))
-        played.append([plan.rollouts[:30].mean(), plan.rollouts[30:60].mean(), plan.rollouts[60:].mean()])
+        played.append(
+            [plan.rollouts[:30].mean(), plan.rollouts[30:60].mean(), plan.rollouts[60:].mean()]
+        )
     late = np.mean(played[150:], axis=0)
     assert late[1] > 5.5 > 3.5 > max(late[0], late[2])
     game = controller.parts.allocator.game
@@ -187,7 +226,9 @@ def test_a_bandit_over_arms_plays_the_arm_that_earns_most():
     for _ in range(2000):
         arm = int(game.draw(share, rng.random(1))[0])
         counts[arm - 2] += 1
-        game.observe_losses(np.array([0]), np.array([arm]), -np.array([gains[arm - 2]]) + 0.1 * rng.normal(size=1))
+        game.observe_losses(
+            np.array([0]), np.array([arm]), -np.array([gains[arm - 2]]) + 0.1 * rng.normal(size=1)
+        )
     assert counts.argmax() == 7
     assert counts[6:9].sum() > 0.9 * 2000
 
@@ -211,7 +252,9 @@ def test_heavier_gradients_ask_for_more_rollouts():
     assert coupled[2] / coupled[1] > 1.6 * plain[2] / plain[1]
 
 
-@pytest.mark.parametrize("variance", [[0.0, 0.0, 0.0], [1e-310, 0.25, 0.0], [5e-324, 1e308, 1.0], [0.0, 0.25, 0.0]])
+@pytest.mark.parametrize(
+    "variance", [[0.0, 0.0, 0.0], [1e-310, 0.25, 0.0], [5e-324, 1e308, 1.0], [0.0, 0.25, 0.0]]
+)
 def test_degenerate_variances_give_usable_demands(variance):
     game = RolloutGame(EDGES, 4, 2, 12)
     game.variance = np.array(variance)
@@ -225,8 +268,12 @@ def test_variance_is_pooled_and_what_single_rollouts_hide_is_expected():
     game = RolloutGame(EDGES, 4, 2, 12, arm_ema=1.0)
     before = game.variance.copy()
     rates = np.array([0.5, 0.5, np.nan, 0.2])
-    game.observe_variance(np.array([0, 0, -1, 2]), np.array([1.0, 0.5, 9.0, 0.0]), np.array([4, 2, 4, 1]), rates)
-    np.testing.assert_allclose(game.variance, [1.5 / 4, before[1], 0.2 * 0.8], err_msg="a single rollout shows none")
+    game.observe_variance(
+        np.array([0, 0, -1, 2]), np.array([1.0, 0.5, 9.0, 0.0]), np.array([4, 2, 4, 1]), rates
+    )
+    np.testing.assert_allclose(
+        game.variance, [1.5 / 4, before[1], 0.2 * 0.8], err_msg="a single rollout shows none"
+    )
 
 
 @pytest.mark.parametrize(

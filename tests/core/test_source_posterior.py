@@ -1,4 +1,5 @@
-"""The posterior with the source as its prior: moments against the truth, ageing, selection without bias, state."""
+"""The posterior with the source as its prior: moments against the truth, ageing, selection without
+bias, state."""
 
 from __future__ import annotations
 
@@ -18,12 +19,16 @@ def model(**options) -> SourcePosterior:
     return SourcePosterior(PromptTable(), **({"ageing": 1.0} | options))
 
 
-def visit(posterior: SourcePosterior, ids: list[str], correct: list[int], total: int, now: int = 0) -> None:
+def visit(
+    posterior: SourcePosterior, ids: list[str], correct: list[int], total: int, now: int = 0
+) -> None:
     prompts = posterior.table.admit(posterior.table.look_up(ids))
     posterior.learn(prompts, now, binary(correct, total), *posterior.posterior(prompts, now))
 
 
-def found(posterior: SourcePosterior, ids: list[str], now: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def found(
+    posterior: SourcePosterior, ids: list[str], now: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     return posterior.posterior(posterior.table.look_up(ids), now)
 
 
@@ -57,7 +62,9 @@ def test_evidence_ages_back_to_the_source():
     of_source = prior(posterior, ["x/1"])
     for now, weight in ((3, 1.0), (4, 0.9), (13, 0.9**10), (500, 0.0)):
         a, b = found(posterior, ["x/1"], now)
-        np.testing.assert_allclose([a - of_source[0], b - of_source[1]], [[4.0 * weight], [0.0]], atol=1e-7)
+        np.testing.assert_allclose(
+            [a - of_source[0], b - of_source[1]], [[4.0 * weight], [0.0]], atol=1e-7
+        )
     visit(posterior, ["x/1"], [0], 4, now=13)
     a, b = found(posterior, ["x/1"], 13)
     np.testing.assert_allclose(a - prior(posterior, ["x/1"])[0], [4.0 * 0.9**10], rtol=1e-6)
@@ -75,7 +82,8 @@ def test_the_prior_finds_the_mean_and_the_spread_of_a_source(a, b):
 
 
 def test_choosing_the_prompts_does_not_bend_the_prior():
-    """Prompts near one half are visited again and again; the mean of all visits is bent, the prior is not."""
+    """Prompts near one half are visited again and again; the mean of all visits is bent, the prior
+    is not."""
     rng, posterior = np.random.default_rng(1), model(window=2000)
     ids = [f"x/{i}" for i in range(4000)]
     rates = rng.beta(0.4, 1.6, len(ids))
@@ -103,7 +111,11 @@ def test_the_order_of_a_batch_changes_nothing_but_rounding():
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12), st.floats(0.0, 1.0)), min_size=1, max_size=30),
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 12), st.floats(0.0, 1.0)),
+        min_size=1,
+        max_size=30,
+    ),
     st.integers(1, 50),
     st.floats(0.01, 1.0),
 )
@@ -121,7 +133,9 @@ def test_whatever_is_seen_the_posterior_stays_proper(visits, window, ageing):
 def test_live_probability_is_the_integral(a, b, n):
     p, q, weight = _beta_grid(a, b)
     expected = float(weight @ (1.0 - p**n - q**n)) if n > 1 else 0.0
-    assert float(live_probability(np.array([a]), np.array([b]), n)[0]) == pytest.approx(expected, abs=1e-3)
+    assert float(live_probability(np.array([a]), np.array([b]), n)[0]) == pytest.approx(
+        expected, abs=1e-3
+    )
 
 
 @given(st.floats(0.05, 30.0), st.floats(0.05, 30.0), st.integers(1, 6), st.integers(0, 6))
@@ -147,7 +161,9 @@ def test_a_state_goes_on_and_a_damaged_one_is_refused():
     state = posterior.state_dict()
     other.table.load_state_dict(posterior.table.state_dict())
     other.load_state_dict(state)
-    np.testing.assert_array_equal(prior(other, ["x/2", "y/2", "z/2"]), prior(posterior, ["x/2", "y/2", "z/2"]))
+    np.testing.assert_array_equal(
+        prior(other, ["x/2", "y/2", "z/2"]), prior(posterior, ["x/2", "y/2", "z/2"])
+    )
     for key, bad in (
         ("mean", np.array([0.5])),
         ("mean", np.array([0.5, np.nan])),
@@ -158,7 +174,9 @@ def test_a_state_goes_on_and_a_damaged_one_is_refused():
             other.load_state_dict(state | {key: bad})
 
 
-@pytest.mark.parametrize(("option", "value"), [("ageing", 0.0), ("ageing", 1.1), ("window", 0)], ids=str)
+@pytest.mark.parametrize(
+    ("option", "value"), [("ageing", 0.0), ("ageing", 1.1), ("window", 0)], ids=str
+)
 def test_options_out_of_range_are_named(option, value):
     with pytest.raises(OptionError, match=option):
         model(**{option: value})

@@ -1,4 +1,5 @@
-"""The noise of a step by prompts x rollouts: against exact sums and against a model whose gradients are known."""
+"""The noise of a step by prompts x rollouts: against exact sums and against a model whose gradients
+are known."""
 
 import math
 
@@ -19,7 +20,9 @@ def beta_binomial(right: int, rollouts: int, a: float, b: float) -> float:
     def log_beta(x: float, y: float) -> float:
         return math.lgamma(x) + math.lgamma(y) - math.lgamma(x + y)
 
-    return math.comb(rollouts, right) * math.exp(log_beta(a + right, b + rollouts - right) - log_beta(a, b))
+    return math.comb(rollouts, right) * math.exp(
+        log_beta(a + right, b + rollouts - right) - log_beta(a, b)
+    )
 
 
 @given(positive, positive, st.integers(1, 8))
@@ -52,7 +55,8 @@ def test_the_best_size_is_the_best(within, between, known):
     assert best >= 1.0
     candidates = range(1, 120)
     found = min(candidates, key=lambda n: spread_variance(n, within, between, known))
-    assert abs(found - best) <= 1.0  # V is convex in n, so the best whole number is next to the best real one
+    # V is convex in n, so the best whole number is next to the best real one
+    assert abs(found - best) <= 1.0
 
 
 def test_knowledge_stands_for_rollouts():

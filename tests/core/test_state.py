@@ -18,7 +18,10 @@ STATE = {
     "numbers": {"a": 1, "b": 0.1, "c": None, "d": True, "e": math.inf, "text": "ä\u0000\u2028"},
     "list": [1, [2.5, "x"], {"deep": np.arange(6).reshape(2, 3)}],
     "a.b": np.zeros(0),
-    "a": {"b": np.ones((2, 0, 3), np.float32), "f": np.asfortranarray(np.arange(6.0).reshape(2, 3))},
+    "a": {
+        "b": np.ones((2, 0, 3), np.float32),
+        "f": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    },
     "bytes": np.frombuffer(b"abc", np.uint8),
     "scalar": np.array(7, np.int16),
 }

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from gdro.core.adversaries import EmaHedge, Hedge
 from gdro.core.errors import OptionError
 from gdro.core.regret import RegretMeter
-from gdro.core.theory import duality_gap_bound, entropic_maximiser, entropic_risk, entropic_value, objective_slope
+from gdro.core.theory import (
+    duality_gap_bound,
+    entropic_maximiser,
+    entropic_risk,
+    entropic_value,
+    objective_slope,
+)
 
 LOSSES = st.lists(st.floats(-50, 50), min_size=1, max_size=10)
 ETA = st.floats(0.01, 50)
@@ -51,7 +57,9 @@ def test_the_gradient_is_the_weighted_sum_of_gradients():
 def test_the_ends_of_the_dial():
     losses = np.array([0.1, 0.9, 0.4])
     assert entropic_risk(losses, 1e4) == pytest.approx(0.9, abs=1e-3)
-    assert entropic_risk(losses, 1e-6) - math.log(3) / 1e-6 == pytest.approx(losses.mean(), abs=1e-4)
+    assert entropic_risk(losses, 1e-6) - math.log(3) / 1e-6 == pytest.approx(
+        losses.mean(), abs=1e-4
+    )
     assert entropic_risk([1e300, -1e300], 1.0) == 1e300
 
 
@@ -63,7 +71,8 @@ def test_the_paper_s_learner_plays_the_maximiser():
 
 
 def test_the_gap_of_averaged_iterates_is_below_the_regrets_over_t():
-    """Eq. 27 on the convex game min_theta max_b |theta - c_b|: gradient descent against Hedge, gap by grid search."""
+    """Eq. 27 on the convex game min_theta max_b |theta - c_b|: gradient descent against Hedge, gap
+    by grid search."""
     centres, theta, rounds = np.array([0.0, 0.3, 1.0]), 0.9, 400
     learner, meter = Hedge(3), RegretMeter(3)
     thetas, paid, qs = [], [], []
@@ -74,7 +83,9 @@ def test_the_gap_of_averaged_iterates_is_below_the_regrets_over_t():
         paid.append(float(q @ losses))
         meter.record(q, losses)
         learner.update(losses)
-        theta = float(np.clip(theta - 0.5 / math.sqrt(t + 1) * (q @ np.sign(theta - centres)), 0.0, 1.0))
+        theta = float(
+            np.clip(theta - 0.5 / math.sqrt(t + 1) * (q @ np.sign(theta - centres)), 0.0, 1.0)
+        )
     grid = np.linspace(0, 1, 1001)
     all_losses = np.abs(grid[:, None] - centres)
     regret_policy = sum(paid) - (all_losses @ np.sum(qs, axis=0)).min()
@@ -101,7 +112,8 @@ def brute_slope(weights: list[float], p: float) -> float:
         c = sum(outcome)
         weight = weights[c - 1] if 0 < c < n else 0.0
         chance = p**c * (1 - p) ** (n - c)
-        slope += chance * weight * sum((r - c / n) * (r - p) for r in outcome) / n  # score of one logit: r - p
+        # score of one logit: r - p
+        slope += chance * weight * sum((r - c / n) * (r - p) for r in outcome) / n
     return slope / (p * (1 - p))  # grad p = p (1 - p)
 
 
@@ -115,14 +127,19 @@ def test_known_objectives():
     c = np.arange(1, n)
     np.testing.assert_allclose(objective_slope(np.ones(n - 1), p), (n - 1) / n)  # the mean reward
     for k in range(1, n):  # pass@k
-        weights = [math.comb(n - 1 - i, k - 1) / math.comb(n - 2, k - 1) if k < n else 0.0 for i in c]
-        np.testing.assert_allclose(objective_slope(weights, p), (n - 1) / n * (1 - p) ** (k - 1), atol=1e-12)
+        weights = [
+            math.comb(n - 1 - i, k - 1) / math.comb(n - 2, k - 1) if k < n else 0.0 for i in c
+        ]
+        np.testing.assert_allclose(
+            objective_slope(weights, p), (n - 1) / n * (1 - p) ** (k - 1), atol=1e-12
+        )
     falling = objective_slope(np.exp(-0.5 * c), p)
     assert (np.diff(falling) < 0).all(), "falling weights give a falling slope"
 
 
 @pytest.mark.parametrize(
-    ("weights", "rates"), [([], [0.5]), ([math.nan], [0.5]), ([[1.0]], [0.5]), ([1.0], [1.5]), ([1.0], 0.5)]
+    ("weights", "rates"),
+    [([], [0.5]), ([math.nan], [0.5]), ([[1.0]], [0.5]), ([1.0], [1.5]), ([1.0], 0.5)],
 )
 def test_objective_slope_refuses_what_is_none(weights, rates):
     with pytest.raises(OptionError):

@@ -1,4 +1,5 @@
-"""Prompts as the model gets them: shapes, chat templates and their variables, thinking that the prompt opens."""
+"""Prompts as the model gets them: shapes, chat templates and their variables, thinking that the
+prompt opens."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ THINKING = (
     "{% if add_generation_prompt %}assistant: "
     "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}{% endif %}"
 )
-NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}" + THINKING
+NO_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+    + THINKING
+)
 ASKED = [{"role": "user", "content": "1+1?"}]
 
 
@@ -38,10 +42,14 @@ def test_shapes() -> None:
     assert Shape(chat=True).apply("q", "row 1") == [{"role": "user", "content": "q"}]
     whole = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
     assert Shape(chat=True, system_prompt="Be brief.").apply("q", "row 1") == whole
-    assert Shape(system_prompt="Be brief.").apply([{"role": "user", "content": "q"}], "row 1") == whole
+    assert (
+        Shape(system_prompt="Be brief.").apply([{"role": "user", "content": "q"}], "row 1") == whole
+    )
     with pytest.raises(DataError, match=r"row 1: has a system message of its own"):
         Shape(system_prompt="x").apply(whole, "row 1")
-    with pytest.raises(DataError, match="row 1: plain text takes no system_prompt; set chat to true"):
+    with pytest.raises(
+        DataError, match="row 1: plain text takes no system_prompt; set chat to true"
+    ):
         Shape(system_prompt="x").apply("q", "row 1")
     with pytest.raises(DataError, match="exactly once"):
         Shape("no place")
@@ -52,13 +60,18 @@ def test_a_chat_is_rendered_by_the_template_with_its_variables() -> None:
     assert render(ASKED, made) == "user: 1+1?\nassistant: <think>"
     assert render(ASKED, made, {"enable_thinking": False}) == "user: 1+1?\nassistant: "
     assert made.decode(encode(ASKED, made, {"enable_thinking": False})).endswith("assistant: ")
-    assert (opens_thinking(ASKED, made), opens_thinking(ASKED, made, {"enable_thinking": False})) == (True, False)
+    assert (
+        opens_thinking(ASKED, made),
+        opens_thinking(ASKED, made, {"enable_thinking": False}),
+    ) == (True, False)
     assert encode("1+1?", made) == made("1+1?")["input_ids"]
 
 
 def test_templates_that_refuse_are_one_line() -> None:
     chat = [{"role": "system", "content": "x"}, *ASKED]
-    with pytest.raises(DataError, match=r"refuses a prompt with the roles system, user \(no system here\)"):
+    with pytest.raises(
+        DataError, match=r"refuses a prompt with the roles system, user \(no system here\)"
+    ):
         encode(chat, tokenizer(NO_SYSTEM))
     with pytest.raises(DataError, match="has no chat template"):
         encode(chat, tokenizer(None))
@@ -70,14 +83,17 @@ def test_a_chat_model_with_plain_prompts_is_told() -> None:
     assert check_chats([prompt()], tokenizer(None)) is None
     from transformers import AutoTokenizer
 
-    tiny = AutoTokenizer.from_pretrained(base_path())  # its template gives the same tokens as plain text
+    # its template gives the same tokens as plain text
+    tiny = AutoTokenizer.from_pretrained(base_path())
     assert check_chats([prompt()], tiny) is None
 
 
 def test_a_variable_that_does_nothing_is_an_error() -> None:
     made = tokenizer()
     assert check_chats([prompt(ASKED)], made, {"enable_thinking": False}) is None
-    with pytest.raises(DataError, match=r"chat_template_kwargs.enable_thinkin: .* it has enable_thinking$"):
+    with pytest.raises(
+        DataError, match=r"chat_template_kwargs.enable_thinkin: .* it has enable_thinking$"
+    ):
         check_chats([prompt(ASKED)], made, {"enable_thinkin": False})
     with pytest.raises(DataError, match=r"the prompts are plain text; set data.chat=true"):
         check_chats([prompt()], made, {"enable_thinking": False})

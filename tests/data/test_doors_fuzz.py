@@ -1,4 +1,5 @@
-"""Whatever bytes a file holds, a door gives prompts or a DataError, and nothing else. Seeds are fixed."""
+"""Whatever bytes a file holds, a door gives prompts or a DataError, and nothing else. Seeds are
+fixed."""
 
 from __future__ import annotations
 
@@ -21,16 +22,24 @@ from gdro.data.prompts import Prompt
 from gdro.data.rows import Columns
 
 CASES = int(os.environ.get("GDRO_FUZZ_CASES", "300"))
-fuzz = settings(derandomize=True, max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+fuzz = settings(
+    derandomize=True, max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
-json_rows = st.fixed_dictionaries({}, optional={key: json_values for key in ("prompt", "answer", "id", "source")})
+json_rows = st.fixed_dictionaries(
+    {}, optional={key: json_values for key in ("prompt", "answer", "id", "source")}
+)
 mutations = st.lists(
-    st.tuples(st.integers(0, 10**6), st.binary(max_size=6), st.integers(0, 40)), min_size=1, max_size=4
+    st.tuples(st.integers(0, 10**6), st.binary(max_size=6), st.integers(0, 40)),
+    min_size=1,
+    max_size=4,
 )
 
 
@@ -81,7 +90,10 @@ def test_jsonl_of_random_values(rows: list[Any]) -> None:
 
 
 def parquet_bytes(compression: str) -> bytes:
-    rows = [{"prompt": [{"role": "user", "content": f"q{i}"}], "answer": str(i), "uid": i} for i in range(20)]
+    rows = [
+        {"prompt": [{"role": "user", "content": f"q{i}"}], "answer": str(i), "uid": i}
+        for i in range(20)
+    ]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink, compression=compression)
     return bytes(sink.getvalue().to_pybytes())

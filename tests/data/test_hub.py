@@ -39,15 +39,22 @@ def test_saved_to_disk(tmp_path: Path) -> None:
     saved = datasets.Dataset.from_dict(ROWS)
     saved.save_to_disk(tmp_path / "one")
     datasets.DatasetDict({"test": saved}).save_to_disk(tmp_path / "dict")
-    assert [p.id for _, p in read_hub(str(tmp_path / "one"), columns=COLUMNS)] == ["one/10", "one/11"]
+    assert [p.id for _, p in read_hub(str(tmp_path / "one"), columns=COLUMNS)] == [
+        "one/10",
+        "one/11",
+    ]
     assert len(list(read_hub(str(tmp_path / "dict"), split="test", columns=COLUMNS))) == 2
     with pytest.raises(DataError, match="no such split; the folder has test"):
         list(read_hub(str(tmp_path / "dict"), columns=COLUMNS))
 
 
-@pytest.mark.parametrize(("split", "rows"), [("train", 12), ("train[:5]", 5), ("train[50%:]+train[:1]", 7)])
+@pytest.mark.parametrize(
+    ("split", "rows"), [("train", 12), ("train[:5]", 5), ("train[50%:]+train[:1]", 7)]
+)
 def test_the_split_of_a_saved_dataset_counts(tmp_path: Path, split: str, rows: int) -> None:
-    made = datasets.Dataset.from_dict({"prompt": [f"q{i}" for i in range(12)], "answer": [str(i) for i in range(12)]})
+    made = datasets.Dataset.from_dict(
+        {"prompt": [f"q{i}" for i in range(12)], "answer": [str(i) for i in range(12)]}
+    )
     made.save_to_disk(tmp_path / "one")
     datasets.DatasetDict({"train": made}).save_to_disk(tmp_path / "dict")
     for name in ("one", "dict"):

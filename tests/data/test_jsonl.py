@@ -15,7 +15,9 @@ GOOD = b'{"prompt": "p", "answer": "a"}\n'
 
 
 def write(path: Path, *rows: Any) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
     return path
 
 
@@ -24,14 +26,19 @@ def test_rows_with_line_numbers(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + GOOD + b"\n  \r\n" + '{"prompt": "ü", "answer": 2}'.encode())
     rows = list(read_jsonl(path))
     assert [number for number, _ in rows] == [1, 4]
-    assert [prompt.id for _, prompt in rows] == [f"sums/{content_hash('p')}", f"sums/{content_hash('ü')}"]
+    assert [prompt.id for _, prompt in rows] == [
+        f"sums/{content_hash('p')}",
+        f"sums/{content_hash('ü')}",
+    ]
     assert rows[1][1].answer == "2"
 
 
 def test_ids_do_not_depend_on_position(tmp_path: Path) -> None:
     rows = [{"prompt": f"p{i}", "answer": i} for i in range(5)]
     ids = {prompt.id for _, prompt in read_jsonl(write(tmp_path / "a.jsonl", *rows))}
-    assert ids == {prompt.id for _, prompt in read_jsonl(write(tmp_path / "a.jsonl", *reversed(rows)))}
+    assert ids == {
+        prompt.id for _, prompt in read_jsonl(write(tmp_path / "a.jsonl", *reversed(rows)))
+    }
 
 
 def test_id_and_source_of_the_row(tmp_path: Path) -> None:
@@ -49,7 +56,10 @@ def test_named_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["id", "source"])
 def test_an_id_only_some_rows_have_is_an_error(tmp_path: Path, name: str) -> None:
     without, with_it = {"prompt": "p", "answer": "a"}, {"prompt": "q", "answer": "a", name: "x"}
-    with pytest.raises(DataError, match=f"row 2: has '{name}', but the first row has none|row 2: has '{name}', which"):
+    with pytest.raises(
+        DataError,
+        match=f"row 2: has '{name}', but the first row has none|row 2: has '{name}', which",
+    ):
         list(read_jsonl(write(tmp_path / "a.jsonl", without, with_it)))
     with pytest.raises(DataError, match=f"row 2: no column '{name}'"):
         list(read_jsonl(write(tmp_path / "a.jsonl", with_it, without)))

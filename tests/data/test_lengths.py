@@ -18,7 +18,9 @@ class Tokenizer:
     def __call__(self, text: str) -> dict[str, list[int]]:
         return {"input_ids": [0] * len(text.split())}
 
-    def apply_chat_template(self, messages: list[dict[str, str]], **options: Any) -> dict[str, list[int]]:
+    def apply_chat_template(
+        self, messages: list[dict[str, str]], **options: Any
+    ) -> dict[str, list[int]]:
         assert options == {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
         return {"input_ids": [0] * (1 + sum(2 + len(m["content"].split()) for m in messages))}
 
@@ -38,7 +40,8 @@ def test_all_fit() -> None:
 def test_too_long() -> None:
     given = [prompt("a", 3), prompt("b", 9), prompt("c", 6, chat=True), prompt("d", 30)]
     with pytest.raises(
-        DataError, match=r"3 of 4 prompts are longer than 8 tokens; the first is 'b', the longest has 30"
+        DataError,
+        match=r"3 of 4 prompts are longer than 8 tokens; the first is 'b', the longest has 30",
     ):
         check_lengths(given, Tokenizer(), 8)
     found = check_lengths(given, Tokenizer(), 8, "drop")
@@ -51,5 +54,7 @@ def test_dropping_all_is_an_error() -> None:
 
 
 def test_chat_without_template() -> None:
-    with pytest.raises(DataError, match=r"prompt 'a': .* the model's tokenizer has no chat template"):
+    with pytest.raises(
+        DataError, match=r"prompt 'a': .* the model's tokenizer has no chat template"
+    ):
         check_lengths([prompt("a", 1, chat=True)], Tokenizer(None), 8)

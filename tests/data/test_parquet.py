@@ -75,7 +75,9 @@ def test_answers_of_other_types(tmp_path: Path, value: Any) -> None:
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", [{"prompt": "p", "solution": "1"}])
-    with pytest.raises(DataError, match=r"column 'answer' must be there once, .* it has prompt, solution"):
+    with pytest.raises(
+        DataError, match=r"column 'answer' must be there once, .* it has prompt, solution"
+    ):
         list(read_parquet(path, Columns()))
 
 
@@ -119,10 +121,15 @@ def test_a_pickled_extension_type_is_not_unpickled(tmp_path: Path) -> None:
     field = pa.field(
         "prompt",
         pa.string(),
-        metadata={"ARROW:extension:name": "arrow.py_extension_type", "ARROW:extension:metadata": payload},
+        metadata={
+            "ARROW:extension:name": "arrow.py_extension_type",
+            "ARROW:extension:metadata": payload,
+        },
     )
     schema = pa.schema([field, pa.field("answer", pa.string())])
-    pq.write_table(pa.table([pa.array(["p"]), pa.array(["a"])], schema=schema), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table([pa.array(["p"]), pa.array(["a"])], schema=schema), tmp_path / "a.parquet"
+    )
     try:
         rows = list(read_parquet(tmp_path / "a.parquet", Columns()))
     except DataError:

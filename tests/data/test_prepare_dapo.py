@@ -19,7 +19,9 @@ def _row(text: str, answer: str, index: int = 0) -> dict[str, Any]:
         "prompt": text,
         "solution": answer,
         "data_source": "math_dapo",
-        "source_prompt": [{"content": f"Solve the following math problem step by step. {text}", "role": "user"}],
+        "source_prompt": [
+            {"content": f"Solve the following math problem step by step. {text}", "role": "user"}
+        ],
         "ability": "MATH",
         "reward_model": {"ground_truth": answer, "style": "rule-lighteval/MATH_v2"},
         "extra_info": {"index": f"0000-{index}"},
@@ -46,12 +48,22 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def test_duplicates_and_other_languages_are_dropped_and_counted(source: Path, tmp_path: Path) -> None:
+def test_duplicates_and_other_languages_are_dropped_and_counted(
+    source: Path, tmp_path: Path
+) -> None:
     made = prepare_dapo(str(source), tmp_path / "out.parquet")
-    assert (made.read, len(made.rows), made.duplicates, made.contradictions, made.not_english) == (5, 2, 2, 1, 1)
+    assert (made.read, len(made.rows), made.duplicates, made.contradictions, made.not_english) == (
+        5,
+        2,
+        2,
+        1,
+        1,
+    )
     prompts = [prompt for _, prompt in read_parquet(tmp_path / "out.parquet")]
     assert [prompt.answer for prompt in prompts] == ["2", "7"]
-    assert all(prompt.source == "math_dapo" and prompt.id.startswith("math_dapo/") for prompt in prompts)
+    assert all(
+        prompt.source == "math_dapo" and prompt.id.startswith("math_dapo/") for prompt in prompts
+    )
     content = prompts[0].messages[0]["content"]
     assert content.startswith("What is $1+1$?\n\n")
     assert "\\boxed{}" in content
@@ -85,5 +97,20 @@ def test_a_template_without_its_place_is_refused() -> None:
 def test_the_command(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out.parquet"
     assert main(["prepare", "dapo-math", "--source", str(source), "--output", str(output)]) == 0
-    assert "5 rows read, 2 kept; 2 duplicates dropped (1 with another answer), 1 not" in capsys.readouterr().out
-    assert main(["prepare", "dapo-math", "--source", str(tmp_path / "empty.txt"), "--output", str(output)]) == 2
+    assert (
+        "5 rows read, 2 kept; 2 duplicates dropped (1 with another answer), 1 not"
+        in capsys.readouterr().out
+    )
+    assert (
+        main(
+            [
+                "prepare",
+                "dapo-math",
+                "--source",
+                str(tmp_path / "empty.txt"),
+                "--output",
+                str(output),
+            ]
+        )
+        == 2
+    )

@@ -29,7 +29,9 @@ def test_a_folder_gives_the_subset_and_split_asked_for(tmp_path: Path) -> None:
 
 def test_csv_with_line_breaks_in_cells(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('x,y\n1,"two\nlines"\n', encoding="utf-8")
-    assert list(read_raw(tmp_path / "a.csv")) == [(f"{tmp_path}/a.csv, row 1", {"x": "1", "y": "two\nlines"})]
+    assert list(read_raw(tmp_path / "a.csv")) == [
+        (f"{tmp_path}/a.csv, row 1", {"x": "1", "y": "two\nlines"})
+    ]
 
 
 @pytest.mark.parametrize("text", ["x,y\n1\n", "x,y\n1,2,3\n", 'x\n"1\n'])

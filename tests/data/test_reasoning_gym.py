@@ -1,4 +1,5 @@
-"""Prompts from reasoning-gym: stable ids, disjoint splits, unmodified questions, its own scorers."""
+"""Prompts from reasoning-gym: stable ids, disjoint splits, unmodified questions, its own
+scorers."""
 
 import json
 from dataclasses import replace
@@ -29,7 +30,9 @@ def test_ids_do_not_depend_on_order_or_other_cells():
     alone = load_mixture([SUMS], 20, seed=3)
     mixed = load_mixture([WORDS, SUMS], 40, seed=3)
     assert mixed[20:] == alone
-    assert sorted(p.id for p in load_mixture([SUMS, WORDS], 40, seed=3)) == sorted(p.id for p in mixed)
+    assert sorted(p.id for p in load_mixture([SUMS, WORDS], 40, seed=3)) == sorted(
+        p.id for p in mixed
+    )
     assert alone[0].id.startswith("reasoning_gym/chain_sum/easy/3-")
     assert load_mixture([SUMS], 10, seed=3) == alone[:10]
 
@@ -45,7 +48,9 @@ def test_splits_are_disjoint_by_id_and_question():
 def test_questions_and_answers_are_reasoning_gyms_own():
     for prompt in load_mixture(DEFAULT_MIXTURE, 100, seed=5):
         cell = next(
-            c for c in DEFAULT_MIXTURE if c.family == prompt.metadata["family"] and c.level == prompt.metadata["level"]
+            c
+            for c in DEFAULT_MIXTURE
+            if c.family == prompt.metadata["family"] and c.level == prompt.metadata["level"]
         )
         index = int(prompt.id.rsplit("-", 1)[1])
         found = _entry_with_question(cell, index, prompt.messages)
@@ -56,14 +61,18 @@ def test_questions_and_answers_are_reasoning_gyms_own():
 def _entry_with_question(cell, index, question):
     from gdro.data.reasoning_gym import _block_seed
 
-    dataset = reasoning_gym.create_dataset(cell.family, seed=_block_seed(cell, 5, 0), size=BLOCK, **cell.config)
+    dataset = reasoning_gym.create_dataset(
+        cell.family, seed=_block_seed(cell, 5, 0), size=BLOCK, **cell.config
+    )
     entry = dataset[index]
     assert entry["question"] == question
     return entry
 
 
 def test_every_gold_answer_scores_one_and_wrong_ones_less():
-    for prompt in load_mixture(DEFAULT_MIXTURE, 1024, seed=0) + load_mixture(DEFAULT_MIXTURE, 256, 0, "heldout"):
+    for prompt in load_mixture(DEFAULT_MIXTURE, 1024, seed=0) + load_mixture(
+        DEFAULT_MIXTURE, 256, 0, "heldout"
+    ):
         assert score(prompt, prompt.answer) == 1.0
         assert score(prompt, f" {prompt.answer}\n") == 1.0
         assert score(prompt, f" {prompt.answer}\n") == 1.0
@@ -73,7 +82,14 @@ def test_every_gold_answer_scores_one_and_wrong_ones_less():
 
 @pytest.mark.parametrize(
     "family",
-    ["gsm_symbolic", "basic_arithmetic", "knights_knaves", "countdown", "number_sorting", "mini_sudoku"],
+    [
+        "gsm_symbolic",
+        "basic_arithmetic",
+        "knights_knaves",
+        "countdown",
+        "number_sorting",
+        "mini_sudoku",
+    ],
 )
 def test_other_families_score_their_gold_answers(family):
     prompts = load_mixture([Cell(family)], 3, seed=1)
@@ -84,7 +100,9 @@ def test_other_families_score_their_gold_answers(family):
 
 @pytest.mark.parametrize("family", ["propositional_logic", "graph_color"])
 def test_a_family_that_cannot_be_scored_from_text_is_refused(family):
-    with pytest.raises(ValueError, match=f"cell {family}/default: .* cannot be scored from a text answer"):
+    with pytest.raises(
+        ValueError, match=f"cell {family}/default: .* cannot be scored from a text answer"
+    ):
         load_mixture([Cell(family)], 1, seed=0)
 
 
@@ -110,10 +128,16 @@ def test_any_completion_gets_a_score(text):
 
 @pytest.mark.parametrize(
     ("family", "what"),
-    [("game_of_life_halting", "any answer"), ("puzzle24", "one constant"), ("coin_flip", "a mere beginning")],
+    [
+        ("game_of_life_halting", "any answer"),
+        ("puzzle24", "one constant"),
+        ("coin_flip", "a mere beginning"),
+    ],
 )
 def test_a_family_that_pays_for_no_answer_is_refused(family, what):
-    with pytest.raises(ValueError, match=f"cell {family}/default: the scorer of {family} pays in full for {what}"):
+    with pytest.raises(
+        ValueError, match=f"cell {family}/default: the scorer of {family} pays in full for {what}"
+    ):
         load_mixture([Cell(family)], 8, seed=0)
 
 
@@ -173,7 +197,10 @@ def test_user_mixture():
             {"family": "chain_sums"},
             "row 1: unknown reasoning-gym family 'chain_sums'; the nearest one is 'chain_sum'",
         ),
-        ({"family": "gcd", "config": {"max_valu": 3}}, "row 1: cell .*gcd has no config key 'max_valu'"),
+        (
+            {"family": "gcd", "config": {"max_valu": 3}},
+            "row 1: cell .*gcd has no config key 'max_valu'",
+        ),
         ({"family": "gcd", "config": {"seed": 3}}, "no config key 'seed'"),
         ({"family": "gcd", "wieght": 3}, "row 1: unknown key 'wieght'"),
         ({"weight": 3}, "row 1: no 'family'"),
@@ -208,9 +235,11 @@ def test_family_gives_one_cell_per_level():
 
 
 def test_a_cell_without_questions_is_named():
-    """No word of reasoning-gym's list is that long; its own error is an IndexError without a name."""
+    """No word of reasoning-gym's list is that long; its own error is an IndexError without a
+    name."""
     cell = Cell("spell_backward", "40", {"min_word_len": 40, "max_word_len": 41})
     with pytest.raises(
-        ValueError, match=r"cell spell_backward/40: reasoning-gym finds no question for config .* widen it"
+        ValueError,
+        match=r"cell spell_backward/40: reasoning-gym finds no question for config .* widen it",
     ):
         load_mixture([cell], 4, 0)

@@ -18,7 +18,12 @@ def make(row: dict[str, Any], columns: Columns | None = None, shape: Shape | Non
 
 def test_text_row() -> None:
     prompt = make({"prompt": "1+1?", "answer": "2", "other": None})
-    assert (prompt.messages, prompt.answer, prompt.source, prompt.metadata) == ("1+1?", "2", "src", {})
+    assert (prompt.messages, prompt.answer, prompt.source, prompt.metadata) == (
+        "1+1?",
+        "2",
+        "src",
+        {},
+    )
     assert prompt.id == f"src/{content_hash('1+1?')}"
 
 
@@ -41,18 +46,44 @@ def test_column_whose_name_has_a_dot_comes_first() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("007", "007"), (" 3 ", " 3 "), (3, "3"), (-3, "-3"), (3.0, "3"), (0.1, "0.1"), (-0.0, "0"),
-     (10**30, "1" + "0" * 30),
-     (Decimal("2.50"), "2.5"), (Decimal("1E+3"), "1000"), (1e15, "1000000000000000"), (1.5e-7, "0.00000015"),
-     (0.00001, "0.00001"), (2.5e-7, "0.00000025")],
-)  # fmt: skip
+    [
+        ("007", "007"),
+        (" 3 ", " 3 "),
+        (3, "3"),
+        (-3, "-3"),
+        (3.0, "3"),
+        (0.1, "0.1"),
+        (-0.0, "0"),
+        (10**30, "1" + "0" * 30),
+        (Decimal("2.50"), "2.5"),
+        (Decimal("1E+3"), "1000"),
+        (1e15, "1000000000000000"),
+        (1.5e-7, "0.00000015"),
+        (0.00001, "0.00001"),
+        (2.5e-7, "0.00000025"),
+    ],
+)
 def test_answers_become_text(value: Any, text: str) -> None:
     assert answer_text(value, "answer", "f, row 1") == text
 
 
 @pytest.mark.parametrize(
     "value",
-    [None, "", " \n", True, False, [], ["1"], {"a": 1}, b"1", float("nan"), float("inf"), 1e16, Decimal("NaN")],
+    [
+        None,
+        "",
+        " \n",
+        True,
+        False,
+        [],
+        ["1"],
+        {"a": 1},
+        b"1",
+        float("nan"),
+        float("inf"),
+        1e16,
+        Decimal("NaN"),
+    ],
 )
 def test_other_answers_are_errors(value: Any) -> None:
     with pytest.raises(DataError, match=r"^f, row 1: answer"):
@@ -101,7 +132,9 @@ def test_missing_column_names_those_there() -> None:
 
 def test_shape_changes_the_prompt_and_not_the_id() -> None:
     plain = make({"prompt": "p {x}", "answer": "1"})
-    shaped = make({"prompt": "p {x}", "answer": "1"}, shape=Shape("Solve: {prompt} \\boxed{}", chat=True))
+    shaped = make(
+        {"prompt": "p {x}", "answer": "1"}, shape=Shape("Solve: {prompt} \\boxed{}", chat=True)
+    )
     assert shaped.id == plain.id
     assert shaped.messages == [{"role": "user", "content": "Solve: p {x} \\boxed{}"}]
 
@@ -115,7 +148,9 @@ def test_template_needs_one_place(template: str) -> None:
 def test_metadata_is_json_only() -> None:
     columns = Columns(metadata=("tests",))
     tests = [1, {"a": None}]
-    assert make({"prompt": "p", "answer": "1", "tests": tests}, columns).metadata == {"tests": tests}
+    assert make({"prompt": "p", "answer": "1", "tests": tests}, columns).metadata == {
+        "tests": tests
+    }
     for bad in (b"x", float("nan"), {1, 2}):
         with pytest.raises(DataError, match="row 3: tests is not a JSON value"):
             make({"prompt": "p", "answer": "1", "tests": bad}, columns)

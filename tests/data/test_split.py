@@ -46,9 +46,12 @@ def test_fractions() -> None:
 
 def test_overlap() -> None:
     assert check_disjoint(prompts(5), prompts(5, start=5)) == 0
-    with pytest.raises(DataError, match=r"2 ids are both trained on and held out, e.g. 's/3'; take them out of one"):
+    with pytest.raises(
+        DataError, match=r"2 ids are both trained on and held out, e.g. 's/3'; take them out of one"
+    ):
         check_disjoint(prompts(5), prompts(5, start=3))
-    other = [Prompt("s/3", "another text", "1", "s")]  # verl's own GSM8K files: the index counts from 0 in both
+    # verl's own GSM8K files: the index counts from 0 in both
+    other = [Prompt("s/3", "another text", "1", "s")]
     with pytest.raises(DataError, match=r"1 of them name two prompts: .* set data.id_column: null"):
         check_disjoint(prompts(5), other)
     copy = Prompt("t/1", [{"role": "user", "content": "p1"}], "1", "t")

@@ -61,7 +61,8 @@ def test_a_bare_no_of_yaml_is_the_word(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "parameters"), [("digits", 433_680), ("sd3", 2_243_171_520), ("flux", 11_901_408_320)]
+    ("recipe", "parameters"),
+    [("digits", 433_680), ("sd3", 2_243_171_520), ("flux", 11_901_408_320)],
 )
 def test_the_dry_run_counts_on_the_architecture(recipe, parameters, tmp_path):
     path = tmp_path / "prompts.txt"
@@ -71,7 +72,9 @@ def test_the_dry_run_counts_on_the_architecture(recipe, parameters, tmp_path):
     page = dry_run(config)
     assert f"{parameters:,} parameters" in page
     assert "peak" in page
-    doubled = load_config(recipe, ["train_batch_size=16", *([] if recipe == "digits" else [f"prompts={path}"])])
+    doubled = load_config(
+        recipe, ["train_batch_size=16", *([] if recipe == "digits" else [f"prompts={path}"])]
+    )
     assert sizes_of(doubled).update_bytes(doubled) > sizes_of(config).update_bytes(config)
 
 

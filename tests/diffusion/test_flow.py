@@ -12,7 +12,9 @@ from gdro.diffusion.flow import Times, euler_sample, generator, velocity_error
 
 
 def times(shift=1.0, **settings):
-    return Times(FlowMatchEulerDiscreteScheduler(shift=shift), DiffusionConfig(reward="x.py:f", **settings))
+    return Times(
+        FlowMatchEulerDiscreteScheduler(shift=shift), DiffusionConfig(reward="x.py:f", **settings)
+    )
 
 
 def test_a_group_shares_noise_and_time_and_groups_do_not():
@@ -58,7 +60,9 @@ def test_sd3s_densities_and_weights(scheme):
 def test_the_error_is_the_mean_over_elements():
     latents = torch.randn((3, 2, 5), generator=generator(3))
     noised = times().noised(latents, torch.tensor([0, 0, 1]), [generator(4), generator(5)])
-    assert torch.allclose(velocity_error(noised, lambda x, at: noised.target + 2.0), torch.full((3,), 4.0))
+    assert torch.allclose(
+        velocity_error(noised, lambda x, at: noised.target + 2.0), torch.full((3,), 4.0)
+    )
 
 
 def test_the_sampler_follows_a_straight_flow_exactly():
@@ -69,6 +73,8 @@ def test_the_sampler_follows_a_straight_flow_exactly():
 
 
 def test_generators_of_other_words_draw_other_numbers():
-    first, again, other = (torch.randn(4, generator=generator(*words)) for words in ((1, 2), (1, 2), (2, 1)))
+    first, again, other = (
+        torch.randn(4, generator=generator(*words)) for words in ((1, 2), (1, 2), (2, 1))
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

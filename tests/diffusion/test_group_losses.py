@@ -132,7 +132,9 @@ def test_a_batch_without_any_preference_still_has_a_graph():
 def test_sum_and_none_are_the_mean_times_the_stating_groups():
     err, err_ref, reward, group = drawn(5, [3, 1, 4])
     for call in (
-        lambda how: group_direct_reward_loss(err, err_ref, reward, group, 2.0, reduction=how, gamma=0.4),
+        lambda how: group_direct_reward_loss(
+            err, err_ref, reward, group, 2.0, reduction=how, gamma=0.4
+        ),
         lambda how: dgpo_loss(err, err_ref, reward, group, 2.0, how),
     ):
         mean, total, each = call("mean"), call("sum").loss, call("none").loss
@@ -145,7 +147,9 @@ def test_sum_and_none_are_the_mean_times_the_stating_groups():
 def test_the_diagnostics_say_who_won():
     err = torch.tensor([0.2, 0.9, 0.5], dtype=F64, requires_grad=True)
     err_ref = torch.tensor([0.4, 0.6, 0.5], dtype=F64)
-    found = group_direct_reward_loss(err, err_ref, torch.tensor([1.0, 0.0, 0.5]), torch.zeros(3, dtype=int), 10.0)
+    found = group_direct_reward_loss(
+        err, err_ref, torch.tensor([1.0, 0.0, 0.5]), torch.zeros(3, dtype=int), 10.0
+    )
     assert found.winner_err == pytest.approx(0.2)
     assert found.loser_err == pytest.approx(0.9)
     assert found.winner_err_ref == pytest.approx(0.4)
@@ -172,7 +176,9 @@ def test_dgpo_is_the_weighted_likelihood_of_its_paper():
     advantage = (reward - reward.mean()) / (reward.std(correction=0) + 1e-4)
     theirs = -torch.nn.functional.logsigmoid(-beta * (advantage * (err - err_ref)).mean()) / beta
     ours = dgpo_loss(err, err_ref, reward, group, beta).loss
-    assert torch.allclose(torch.autograd.grad(ours, err)[0], torch.autograd.grad(theirs, err)[0], rtol=1e-10)
+    assert torch.allclose(
+        torch.autograd.grad(ours, err)[0], torch.autograd.grad(theirs, err)[0], rtol=1e-10
+    )
 
 
 def test_wrong_input_names_the_row():

@@ -9,14 +9,17 @@ from gdro.diffusion.measures import diversity, features, kernel_distance
 def test_the_kernel_distance_is_its_definition():
     random = np.random.default_rng(0)
     first, second = random.random((5, 3)), random.random((4, 3))
-    inside = [((a - b) ** 2).sum() for i, a in enumerate(second) for j, b in enumerate(second) if i != j]
+    inside = [
+        ((a - b) ** 2).sum() for i, a in enumerate(second) for j, b in enumerate(second) if i != j
+    ]
     width = np.median(inside)
 
     def kernel(a, b):
         return np.exp(-((a - b) ** 2).sum() / width)
 
     within = [
-        np.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j]) for x in (first, second)
+        np.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
+        for x in (first, second)
     ]
     across = np.mean([kernel(a, b) for a in first for b in second])
     assert kernel_distance(first, second) == pytest.approx(sum(within) - 2 * across, rel=1e-12)
@@ -24,10 +27,14 @@ def test_the_kernel_distance_is_its_definition():
 
 def test_it_is_unbiased_where_nothing_moved_and_grows_where_something_did():
     random = np.random.default_rng(1)
-    same = [kernel_distance(random.normal(size=(12, 4)), random.normal(size=(20, 4))) for _ in range(300)]
+    same = [
+        kernel_distance(random.normal(size=(12, 4)), random.normal(size=(20, 4)))
+        for _ in range(300)
+    ]
     assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(300)
     moved = [
-        kernel_distance(random.normal(size=(50, 4)) + shift, random.normal(size=(50, 4))) for shift in (0.0, 0.5, 1.0)
+        kernel_distance(random.normal(size=(50, 4)) + shift, random.normal(size=(50, 4)))
+        for shift in (0.0, 0.5, 1.0)
     ]
     assert moved[0] < moved[1] < moved[2]
 

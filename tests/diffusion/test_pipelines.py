@@ -1,4 +1,5 @@
-"""Stable Diffusion 3 and FLUX.1: random small pipelines through the whole run; the sampler against the stock one."""
+"""Stable Diffusion 3 and FLUX.1: random small pipelines through the whole run; the sampler against
+the stock one."""
 
 import pytest
 import torch
@@ -40,8 +41,17 @@ def settings(folders, family, **overrides):
 @pytest.mark.parametrize(("family", "precision"), [("sd3", '"no"'), ("flux", "bf16")])
 def test_the_whole_run(folders, family, precision, tmp_path):
     reward = tmp_path / "reward.py"
-    reward.write_text("import numpy\n\ndef score(images, prompts):\n    return [numpy.mean(i) / 255 for i in images]\n")
-    config = settings(folders, family, mixed_precision=precision, output_dir=tmp_path / "run", reward=f"{reward}:score")
+    reward.write_text(
+        "import numpy\n\ndef score(images, prompts):\n    return [numpy.mean(i) / 255 for i in"
+        " images]\n"
+    )
+    config = settings(
+        folders,
+        family,
+        mixed_precision=precision,
+        output_dir=tmp_path / "run",
+        reward=f"{reward}:score",
+    )
     run = start(config).path
     steps = [event for event in read_record(run / "metrics.jsonl") if event["event"] == "step"]
     assert [event["stating"] for event in steps] == [2, 2]
@@ -53,8 +63,11 @@ def test_the_whole_run(folders, family, precision, tmp_path):
     lora = [name for name in after if "lora_B" in name]
     assert lora
     assert any(after[name].abs().sum() > 0 for name in lora)
-    assert all(torch.equal(part, after[name.replace(".weight", ".base_layer.weight")])
-               for name, part in before.items() if name not in after and "bias" not in name)  # fmt: skip
+    assert all(
+        torch.equal(part, after[name.replace(".weight", ".base_layer.weight")])
+        for name, part in before.items()
+        if name not in after and "bias" not in name
+    )
 
 
 @pytest.mark.parametrize("family", ["sd3", "flux"])
@@ -69,13 +82,18 @@ def test_our_velocity_is_the_one_that_the_stock_sampler_follows(folders, family)
     if family == "flux":
         noise = loaded.pipeline._pack_latents(noise, 2, *shape)
     with torch.no_grad():
-        ours = noise - loaded.velocity(noise, torch.full((2,), 1000.0), told)  # sigma falls from 1 to 0
+        # sigma falls from 1 to 0
+        ours = noise - loaded.velocity(noise, torch.full((2,), 1000.0), told)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_a_base_that_cannot_be_loaded_is_named(folders, tmp_path):
     from gdro.diffusion.errors import DiffusionError
 
-    config = settings(folders, "sd3", pretrained_model_name_or_path=tmp_path / "nothing", reward="x.py:f")
-    with pytest.raises(DiffusionError, match=r"nothing.*cannot be loaded as a StableDiffusion3Pipeline"):
+    config = settings(
+        folders, "sd3", pretrained_model_name_or_path=tmp_path / "nothing", reward="x.py:f"
+    )
+    with pytest.raises(
+        DiffusionError, match=r"nothing.*cannot be loaded as a StableDiffusion3Pipeline"
+    ):
         load_family(config, print)

@@ -1,4 +1,5 @@
-"""A whole run on a CPU: sample, score, train, stop, resume, report; and everything that can be wrong."""
+"""A whole run on a CPU: sample, score, train, stop, resume, report; and everything that can be
+wrong."""
 
 import json
 import math
@@ -23,9 +24,17 @@ BRIGHTNESS = "return [float(np.asarray(image).mean()) / 255 for image in images]
 
 def lines(folder):
     """The record without what no two runs share."""
-    kept = [event for event in read_record(folder / "metrics.jsonl") if event["event"] not in ("end", "resume")]
+    kept = [
+        event
+        for event in read_record(folder / "metrics.jsonl")
+        if event["event"] not in ("end", "resume")
+    ]
     return [
-        {key: value for key, value in event.items() if key not in ("time", "seconds", "sampled_prompts", "config")}
+        {
+            key: value
+            for key, value in event.items()
+            if key not in ("time", "seconds", "sampled_prompts", "config")
+        }
         for event in kept
     ]
 
@@ -40,7 +49,8 @@ def test_from_nothing_to_a_report_and_the_same_again_after_a_kill(settings, tmp_
     assert "Reward against drift" in page
     assert any("lora_B" in name for name in load_file(whole / "pytorch_lora_weights.safetensors"))
 
-    # A child is killed in the middle of step 4, after the checkpoint of step 2 and the record of step 3.
+    # A child is killed in the middle of step 4, after the checkpoint of step 2 and the record of
+    # step 3.
     config = settings(output_dir=tmp_path / "killed", ema_decay=0.5)
     child = multiprocessing.get_context("fork").Process(target=killed_at_step_4, args=(config,))
     child.start()
@@ -49,7 +59,8 @@ def test_from_nothing_to_a_report_and_the_same_again_after_a_kill(settings, tmp_
     killed = tmp_path / "killed"
     assert not (killed / "pytorch_lora_weights.safetensors").exists()
     assert read_record(killed / "metrics.jsonl")[-1]["step"] == 3
-    (killed / "groups" / f"{prompt_id('digit 4')}.safetensors").unlink()  # a lost file is sampled again
+    # a lost file is sampled again
+    (killed / "groups" / f"{prompt_id('digit 4')}.safetensors").unlink()
     resume(killed)
     assert lines(killed) == lines(whole)
     weights = "pytorch_lora_weights.safetensors"
@@ -86,13 +97,18 @@ def test_a_signal_ends_the_step_with_a_checkpoint(settings, monkeypatch):
 
     monkeypatch.setattr(Trainer, "step", interrupted)
     run = start(settings()).path
-    assert [path.name for path in sorted((run / "checkpoints").glob("*.pt"))] == ["step-000002.pt", "step-000003.pt"]
+    assert [path.name for path in sorted((run / "checkpoints").glob("*.pt"))] == [
+        "step-000002.pt",
+        "step-000003.pt",
+    ]
     monkeypatch.undo()
     resume(run)
     assert (run / "report.html").is_file()
 
 
-@pytest.mark.parametrize("options", [{"loss_type": "dpo", "group_size": 2}, {"loss_type": "dgpo"}], ids=["dpo", "dgpo"])
+@pytest.mark.parametrize(
+    "options", [{"loss_type": "dpo", "group_size": 2}, {"loss_type": "dgpo"}], ids=["dpo", "dgpo"]
+)
 def test_the_other_losses_run_too(settings, options, tmp_path):
     shared = tmp_path / "groups"
     run = start(settings(gamma=0, max_train_steps=2, groups_dir=shared, **options)).path
@@ -107,9 +123,13 @@ def test_passes_and_checkpointed_gradients_are_one_large_batch(settings, tmp_pat
         ("two", {"gradient_accumulation_steps": 2}),
         ("checkpointed", {"train_batch_size": 4, "gradient_checkpointing": True}),
     ):
-        config = settings(output_dir=tmp_path / name, max_train_steps=1, groups_dir=tmp_path / "groups", **options)
+        config = settings(
+            output_dir=tmp_path / name, max_train_steps=1, groups_dir=tmp_path / "groups", **options
+        )
         run = start(config).path
-        (step,) = [event for event in read_record(run / "metrics.jsonl") if event["event"] == "step"]
+        (step,) = [
+            event for event in read_record(run / "metrics.jsonl") if event["event"] == "step"
+        ]
         assert (step["groups"], step["stating"]) == (4, 4)
         found.append((step["loss"], step["grad_norm"]))
     assert found[0] == pytest.approx(found[1], rel=1e-4)
@@ -122,9 +142,14 @@ def test_a_reward_that_says_the_same_of_everything(settings, own_reward):
 
 
 def test_prompts_and_images_that_teach_nothing_are_left_out_and_counted(settings, own_reward):
-    body = "return [None if i == 0 else 0.5 if '4' in prompts[i] else float(i) for i in range(len(images))]"
+    body = (
+        "return [None if i == 0 else 0.5 if '4' in prompts[i] else float(i) for i in"
+        " range(len(images))]"
+    )
     run = start(settings(reward=own_reward(body), judge="null", max_train_steps=1)).path
-    (groups,) = [event for event in read_record(run / "metrics.jsonl") if event["event"] == "groups"]
+    (groups,) = [
+        event for event in read_record(run / "metrics.jsonl") if event["event"] == "groups"
+    ]
     assert groups["prompts_without_two_rewards"] == 1
     assert groups["images_without_reward"] == 3
 
@@ -135,10 +160,15 @@ def test_prompts_and_images_that_teach_nothing_are_left_out_and_counted(settings
         ("return [float('nan')] * len(images)", "returned nan for image 0 of prompt 'digit 1'"),
         ("return [1.0]", "returned 1 rewards for 6 images of prompt 'digit 1'"),
         ("return ['x'] * len(images)", "returned 'x' for image 0"),
-        ("raise RuntimeError('no GPU')", "raised on prompt 'digit 1', images 0 to 5: RuntimeError: no GPU"),
+        (
+            "raise RuntimeError('no GPU')",
+            "raised on prompt 'digit 1', images 0 to 5: RuntimeError: no GPU",
+        ),
     ],
 )
-def test_a_reward_that_is_wrong_is_named_and_nothing_sampled_is_lost(settings, own_reward, body, message):
+def test_a_reward_that_is_wrong_is_named_and_nothing_sampled_is_lost(
+    settings, own_reward, body, message
+):
     with pytest.raises(DiffusionError, match=message.replace("(", r"\(")):
         start(settings(reward=own_reward(body), judge="null"))
 
@@ -146,18 +176,20 @@ def test_a_reward_that_is_wrong_is_named_and_nothing_sampled_is_lost(settings, o
 def test_scores_written_before_a_reward_raised_are_kept(settings, own_reward, tmp_path):
     calls = tmp_path / "calls"
     body = (
-        f"open({str(calls)!r}, 'a').write(prompts[0] + chr(10))\n"
-        f"    if '7' in prompts[0] and not __import__('pathlib').Path({str(tmp_path / 'mended')!r}).exists():\n"
-        "        raise OSError('server gone')\n"
-        f"    {BRIGHTNESS}"
+        f"open({str(calls)!r}, 'a').write(prompts[0] + chr(10))\n    if '7' in prompts[0] and not"
+        f" __import__('pathlib').Path({str(tmp_path / 'mended')!r}).exists():\n        raise"
+        f" OSError('server gone')\n    {BRIGHTNESS}"
     )
-    config = settings(reward=own_reward(body), judge="null", max_train_steps=1, num_validation_prompts=1)
+    config = settings(
+        reward=own_reward(body), judge="null", max_train_steps=1, num_validation_prompts=1
+    )
     with pytest.raises(DiffusionError, match="server gone"):
         start(config)
     (tmp_path / "mended").touch()
     resume(config.output_dir)
     asked = calls.read_text().split("\n")[:4]
-    assert asked == ["digit 1", "digit 4", "digit 7", "digit 7"]  # the first two are not asked about again
+    # the first two are not asked about again
+    assert asked == ["digit 1", "digit 4", "digit 7", "digit 7"]
 
 
 def test_another_base_or_reward_on_resume_is_refused(settings, base, tmp_path, own_reward):
@@ -167,7 +199,9 @@ def test_another_base_or_reward_on_resume_is_refused(settings, base, tmp_path, o
     config = settings(pretrained_model_name_or_path=mine, reward=reward, max_train_steps=1)
     run = start(config).path
     record = run / "metrics.jsonl"
-    record.write_text("".join(line + "\n" for line in record.read_text().splitlines() if '"end"' not in line))
+    record.write_text(
+        "".join(line + "\n" for line in record.read_text().splitlines() if '"end"' not in line)
+    )
     source = tmp_path / "reward_0.py"
     text = source.read_text()
     source.write_text(text + "\n# changed\n")
@@ -187,7 +221,9 @@ def test_a_damaged_group_file_is_named(settings):
     config = settings(max_train_steps=1)
     run = start(config).path
     record = run / "metrics.jsonl"
-    record.write_text("".join(line + "\n" for line in record.read_text().splitlines() if '"end"' not in line))
+    record.write_text(
+        "".join(line + "\n" for line in record.read_text().splitlines() if '"end"' not in line)
+    )
     path = run / "groups" / f"{prompt_id('digit 1')}.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DiffusionError, match=f"{path.name}: damaged"):
@@ -197,14 +233,20 @@ def test_a_damaged_group_file_is_named(settings):
 def test_groups_of_other_settings_are_not_taken(settings, tmp_path):
     start(settings(max_train_steps=1, groups_dir=tmp_path / "groups"))
     with pytest.raises(DiffusionError, match="num_inference_steps 2, this run has 3"):
-        start(settings(output_dir=tmp_path / "other", groups_dir=tmp_path / "groups", num_inference_steps=3))
+        start(
+            settings(
+                output_dir=tmp_path / "other", groups_dir=tmp_path / "groups", num_inference_steps=3
+            )
+        )
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(settings, capsys):
     run = start(settings()).path
     weights = (run / "pytorch_lora_weights.safetensors").read_bytes()
     record = run / "metrics.jsonl"
-    record.write_text("".join(line + "\n" for line in record.read_text().splitlines() if '"end"' not in line))
+    record.write_text(
+        "".join(line + "\n" for line in record.read_text().splitlines() if '"end"' not in line)
+    )
     newest = run / "checkpoints" / "step-000004.pt"
     newest.write_bytes(newest.read_bytes()[:-10] + b"0" * 10)
     resume(run)
@@ -231,8 +273,16 @@ def test_a_run_that_blows_up_stops_and_keeps_its_checkpoint(settings, monkeypatc
 
 
 def test_the_command_line(settings, base, tmp_path, capsys):
-    words = f"--pretrained_model_name_or_path={base} --output_dir {tmp_path / 'run'} --max_train_steps 1".split()
-    words += ["--set", "num_images_per_prompt=6", "--num_inference_steps=2", "--num_validation_images=2"]
+    words = (
+        f"--pretrained_model_name_or_path={base} --output_dir {tmp_path / 'run'}"
+        " --max_train_steps 1".split()
+    )
+    words += [
+        "--set",
+        "num_images_per_prompt=6",
+        "--num_inference_steps=2",
+        "--num_validation_images=2",
+    ]
     assert cli.main(["diffusion", "digits", *words]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "run")
     assert cli.main(["diffusion", "digits", *words]) == 2
@@ -268,5 +318,8 @@ def test_a_base_is_whole_or_not_there(tmp_path, monkeypatch):
 
 def test_the_record_is_strict_json(settings):
     run = start(settings(judge="null", max_train_steps=1)).path
-    events = [json.loads(line, parse_constant=lambda text: 1 / 0) for line in (run / "metrics.jsonl").open()]
+    events = [
+        json.loads(line, parse_constant=lambda text: 1 / 0)
+        for line in (run / "metrics.jsonl").open()
+    ]
     assert next(event for event in events if event["event"] == "evaluation")["judge"] is None

@@ -1,7 +1,8 @@
 """The four adapters' own code between an engine's batch and a session, each without its engine.
 
-Each driver plays one batch: it plans, hands in the rewards that came (None for a rollout that has none) in the form in
-which its engine would, and gives back the advantages that the engine would train on, by prompt and rollout.
+Each driver plays one batch: it plans, hands in the rewards that came (None for a rollout that has
+none) in the form in which its engine would, and gives back the advantages that the engine would
+train on, by prompt and rollout.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from gdro.engines.verl.bridge import VerlBridge
 
 Reward = float | None
 Play = Callable[[ControllerSession, Sequence[str], Callable[[str, int], Reward]], list[np.ndarray]]
-"""(session, prompt ids, reward of a prompt's j-th rollout) -> advantages of each prompt's scored rollouts."""
+"""(session, prompt ids, reward of a prompt's j-th rollout) -> advantages of each prompt's scored
+rollouts."""
 
 
-def verl(session: ControllerSession, ids: Sequence[str], reward: Callable[[str, int], Reward]) -> list[np.ndarray]:
-    """verl drops a failed session's rows, pads the batch, shuffles it, and computes advantages by group itself."""
+def verl(
+    session: ControllerSession, ids: Sequence[str], reward: Callable[[str, int], Reward]
+) -> list[np.ndarray]:
+    """verl drops a failed session's rows, pads the batch, shuffles it, and computes advantages by
+    group itself."""
     bridge = VerlBridge(session)
     uids = [f"u{place}" for place in range(len(ids))]
     rollouts = bridge.plan(ids, uids)
@@ -55,12 +60,18 @@ def verl(session: ControllerSession, ids: Sequence[str], reward: Callable[[str, 
     return out
 
 
-def slime(session: ControllerSession, ids: Sequence[str], reward: Callable[[str, int], Reward]) -> list[np.ndarray]:
+def slime(
+    session: ControllerSession, ids: Sequence[str], reward: Callable[[str, int], Reward]
+) -> list[np.ndarray]:
     """slime hands in every sample, in any order."""
     bridge = SlimeBridge(session)
     groups = [70 + place for place in range(len(ids))]
     rollouts = bridge.plan(ids, groups)
-    rows = [(g, reward(i, j)) for g, i, n in zip(groups, ids, rollouts.tolist(), strict=True) for j in range(n)]
+    rows = [
+        (g, reward(i, j))
+        for g, i, n in zip(groups, ids, rollouts.tolist(), strict=True)
+        for j in range(n)
+    ]
     order = np.random.default_rng(1).permutation(len(rows))
     found = np.empty(len(rows))
     found[order] = bridge.observe([rows[i][0] for i in order], [rows[i][1] for i in order])
@@ -70,8 +81,11 @@ def slime(session: ControllerSession, ids: Sequence[str], reward: Callable[[str,
     return [found[[row for row in scored if rows[row][0] == group]] for group in groups]
 
 
-def tinker(session: ControllerSession, ids: Sequence[str], reward: Callable[[str, int], Reward]) -> list[np.ndarray]:
-    """tinker-cookbook's groups report one by one; its advantage is the reward minus the group's mean."""
+def tinker(
+    session: ControllerSession, ids: Sequence[str], reward: Callable[[str, int], Reward]
+) -> list[np.ndarray]:
+    """tinker-cookbook's groups report one by one; its advantage is the reward minus the group's
+    mean."""
 
     async def play() -> list[np.ndarray]:
         batch = Batch(session, ids, lambda: None)
@@ -84,12 +98,16 @@ def tinker(session: ControllerSession, ids: Sequence[str], reward: Callable[[str
         if isinstance(answers[-1], BaseException):  # whoever reported last has the reason
             raise answers[-1]
         means = [np.mean(group) if group else 0.0 for group in groups]
-        return [factor * (np.array(g) - m) for factor, g, m in zip(answers, groups, means, strict=True)]
+        return [
+            factor * (np.array(g) - m) for factor, g, m in zip(answers, groups, means, strict=True)
+        ]
 
     return asyncio.run(play())
 
 
-def trl(session: ControllerSession, ids: Sequence[str], reward: Callable[[str, int], Reward]) -> list[np.ndarray]:
+def trl(
+    session: ControllerSession, ids: Sequence[str], reward: Callable[[str, int], Reward]
+) -> list[np.ndarray]:
     """TRL gives NaN for a completion that no reward function scored."""
     pytest.importorskip("trl", reason="TRL and verl cannot share an environment")
     from gdro.engines.trl.advantages import batch_advantages
@@ -98,7 +116,9 @@ def trl(session: ControllerSession, ids: Sequence[str], reward: Callable[[str, i
     batch = PromptBatch(tuple(ids), tuple({"id": prompt_id} for prompt_id in ids))
     plan = session.plan(batch.ids)
     groups = batch.ragged(plan)
-    told = [reward(i, j) for i, n in zip(ids, plan.rollouts.tolist(), strict=True) for j in range(n)]
+    told = [
+        reward(i, j) for i, n in zip(ids, plan.rollouts.tolist(), strict=True) for j in range(n)
+    ]
     rewards = np.array([np.nan if value is None else value for value in told])
     answer = session.observe(batch.scored(rewards, plan))
     own = batch_advantages(rewards[:, None], rewards, np.ones(1), groups, answer, "grpo", 1, None)
@@ -112,7 +132,12 @@ EPSILON = {"trl": 1e-4, "verl": 1e-6, "slime": 1e-6}
 """What each engine adds to a standard deviation; tinker-cookbook divides by none."""
 
 
-def expected(engine: str, groups: list[list[float]], factors: np.ndarray, feedback: gdro.Feedback | None = None):
+def expected(
+    engine: str,
+    groups: list[list[float]],
+    factors: np.ndarray,
+    feedback: gdro.Feedback | None = None,
+):
     """The advantages of the bare core, as that engine has them, times the factors."""
     if engine == "tinker":
         plain = gdro.group_advantages(groups, "dr_grpo")

@@ -1,5 +1,5 @@
-"""A trainer that checks its own gradients: what an update's micro-batches and processes summed up to, against the
-objective on all rollouts of the update in one pass."""
+"""A trainer that checks its own gradients: what an update's micro-batches and processes summed up
+to, against the objective on all rollouts of the update in one pass."""
 
 from __future__ import annotations
 
@@ -37,12 +37,17 @@ class _Check(TrainerCallback):
 
 
 class Checked(GDROTrainer):
-    """Attributes: errors, relative distance of each update's gradient from the oracle's; losses, the oracle's."""
+    """Attributes: errors, relative distance of each update's gradient from the oracle's; losses,
+    the oracle's."""
 
     reward = staticmethod(has_even_digit)
 
     def __init__(self, folder: Any, **changes: Any) -> None:
-        given = {name: changes.pop(name) for name in ("controller", "peft_config", "train_dataset") if name in changes}
+        given = {
+            name: changes.pop(name)
+            for name in ("controller", "peft_config", "train_dataset")
+            if name in changes
+        }
         settings = {"optim": "sgd", "max_grad_norm": 0.0, "learning_rate": 1.0} | changes
         super().__init__(
             model=tiny_model(),
@@ -64,12 +69,17 @@ class Checked(GDROTrainer):
 
     def everywhere(self, key: str) -> torch.Tensor:
         """A column of the window, over micro-batches and processes, padded to the longest."""
-        parts = [inputs[key].squeeze(2) if inputs[key].ndim == 3 else inputs[key] for inputs in self.window]
+        parts = [
+            inputs[key].squeeze(2) if inputs[key].ndim == 3 else inputs[key]
+            for inputs in self.window
+        ]
         left = key.startswith("prompt")
         if parts[0].ndim == 2:
             width = max(part.shape[1] for part in parts)
             gaps = [width - part.shape[1] for part in parts]
-            parts = [pad(p, (gap, 0) if left else (0, gap)) for p, gap in zip(parts, gaps, strict=True)]
+            parts = [
+                pad(p, (gap, 0) if left else (0, gap)) for p, gap in zip(parts, gaps, strict=True)
+            ]
         own = torch.cat(parts)
         if own.ndim == 2:
             own = self.accelerator.pad_across_processes(own, dim=1, pad_first=left)
@@ -100,7 +110,9 @@ class Checked(GDROTrainer):
 
     def compare(self) -> None:
         """Note how far the gradient lies from the oracle's."""
-        parameters = [p for p in self.accelerator.unwrap_model(self.model).parameters() if p.requires_grad]
+        parameters = [
+            p for p in self.accelerator.unwrap_model(self.model).parameters() if p.requires_grad
+        ]
         loss = self.oracle()
         expected = torch.autograd.grad(loss, parameters)
         pairs = list(zip(parameters, expected, strict=True))
@@ -118,7 +130,11 @@ class Anchored(Checked):
     reward = staticmethod(never)
 
     def oracle(self) -> torch.Tensor:
-        logp, mask = self.plain(self.everywhere("gdro_anchor_ids"), self.everywhere("gdro_anchor_mask"))
+        logp, mask = self.plain(
+            self.everywhere("gdro_anchor_ids"), self.everywhere("gdro_anchor_mask")
+        )
         gain = shaped_ratio(logp) * mask * self.everywhere("gdro_anchor_advantage")[:, None]
-        tokens = self.window[0]["num_items_in_batch"] * len(self.window) / self.args.steps_per_generation
+        tokens = (
+            self.window[0]["num_items_in_batch"] * len(self.window) / self.args.steps_per_generation
+        )
         return -gain.sum() / tokens

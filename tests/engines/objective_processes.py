@@ -1,4 +1,5 @@
-"""Run by test_trl_objectives.py under torchrun: every objective on two processes, its gradients checked."""
+"""Run by test_trl_objectives.py under torchrun: every objective on two processes, its gradients
+checked."""
 
 from __future__ import annotations
 

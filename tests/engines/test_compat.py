@@ -33,11 +33,36 @@ def test_an_engine_that_can_do_everything_takes_every_controller(name: str) -> N
 @pytest.mark.parametrize(
     ("traits", "name", "options", "message"),
     [
-        ({"mean_rollouts": 8}, "joint", {}, "'joint' plans 4 rollouts a prompt on average, samples is 8; make them eq"),
-        ({"no_losses": "it has none"}, "paper", {}, "needs each prompt's loss, and it has none; choose signal="),
-        ({"no_baselines": "it cannot"}, "live_gdro", {}, "a baseline of its own, and it cannot; set its option base"),
-        ({"advantage": "rloo"}, "live_gdro", {}, "does not go with the advantage 'rloo'; set estimator=grpo, or"),
-        ({"advantage": "gae"}, "daro", {}, "advantage='grpo' of weigher 'daro': it corrects for the engine's adv"),
+        (
+            {"mean_rollouts": 8},
+            "joint",
+            {},
+            "'joint' plans 4 rollouts a prompt on average, samples is 8; make them eq",
+        ),
+        (
+            {"no_losses": "it has none"},
+            "paper",
+            {},
+            "needs each prompt's loss, and it has none; choose signal=",
+        ),
+        (
+            {"no_baselines": "it cannot"},
+            "live_gdro",
+            {},
+            "a baseline of its own, and it cannot; set its option base",
+        ),
+        (
+            {"advantage": "rloo"},
+            "live_gdro",
+            {},
+            "does not go with the advantage 'rloo'; set estimator=grpo, or",
+        ),
+        (
+            {"advantage": "gae"},
+            "daro",
+            {},
+            "advantage='grpo' of weigher 'daro': it corrects for the engine's adv",
+        ),
         ({"ddof": 0}, "maxrl", {"ddof": 1}, "which has ddof=0; make them agree"),
         (
             {"least_rollouts": 2, "least_reason": "one is none"},
@@ -45,10 +70,17 @@ def test_an_engine_that_can_do_everything_takes_every_controller(name: str) -> N
             {"min_rollouts": 1},
             "min_rollouts=1 of controller 'joint' must be at least 2 in an engine: one is none",
         ),
-        ({"no_choice": "it has no pool"}, "mopps", {}, "chooses the prompts, and it has no pool; take a controller"),
+        (
+            {"no_choice": "it has no pool"},
+            "mopps",
+            {},
+            "chooses the prompts, and it has no pool; take a controller",
+        ),
     ],
 )
-def test_what_does_not_go_together_is_refused(traits: dict, name: str, options: dict, message: str) -> None:
+def test_what_does_not_go_together_is_refused(
+    traits: dict, name: str, options: dict, message: str
+) -> None:
     controller = gdro.make_controller(name, **options)
     with pytest.raises(OptionError, match=message):
         check_engine(controller, replace(ENGINE, **traits))
@@ -76,7 +108,9 @@ def test_the_engines_own_settings_are_filled_in() -> None:
 
 
 def test_candidates_are_for_controllers_that_select() -> None:
-    with pytest.raises(OptionError, match="candidates=4: controller 'joint' does not select prompts"):
+    with pytest.raises(
+        OptionError, match="candidates=4: controller 'joint' does not select prompts"
+    ):
         build_controller("joint", {}, ENGINE, candidates=4)
     for few in (1, True, "many"):
         with pytest.raises(OptionError, match="'mopps' selects prompts and would have no choice"):
@@ -86,10 +120,17 @@ def test_candidates_are_for_controllers_that_select() -> None:
 
 def test_what_is_no_controller_is_named() -> None:
     for wrong in ("joint", gdro.Controller):
-        with pytest.raises(OptionError, match=r"is no controller yet: make one with gdro\.make_controller"):
+        with pytest.raises(
+            OptionError, match=r"is no controller yet: make one with gdro\.make_controller"
+        ):
             check_engine(wrong, ENGINE)
-    half = SimpleNamespace(**{name: None for name in MEMBERS if name not in ("select", "min_rollouts")})
-    with pytest.raises(OptionError, match=r"SimpleNamespace is no controller, it lacks min_rollouts, select; derive"):
+    half = SimpleNamespace(
+        **{name: None for name in MEMBERS if name not in ("select", "min_rollouts")}
+    )
+    with pytest.raises(
+        OptionError,
+        match=r"SimpleNamespace is no controller, it lacks min_rollouts, select; derive",
+    ):
         check_engine(half, ENGINE)
 
 
@@ -105,7 +146,8 @@ def test_rounds_go_with_controllers_that_leave_the_choice() -> None:
 
 
 def test_the_default_acts_before_a_prompt_comes_again() -> None:
-    """It selects, and its baselines act, in the first step; the others of the paper's family weigh 1 then."""
+    """It selects, and its baselines act, in the first step; the others of the paper's family weigh
+    1 then."""
     controller = gdro.make_controller(DEFAULT_CONTROLLER, mean_rollouts=4)
     ids = [f"a/{i}" for i in range(8)]
     assert controller.selects

@@ -1,4 +1,5 @@
-"""One contract for the sessions of all four adapters: whole batches, missing rewards, refusals, metrics, state."""
+"""One contract for the sessions of all four adapters: whole batches, missing rewards, refusals,
+metrics, state."""
 
 from __future__ import annotations
 
@@ -45,7 +46,10 @@ def test_a_whole_batch_is_the_cores(engine: str, name: str, weighting: str) -> N
     for _ in range(5):
         found = PLAYS[engine](one, IDS, reward)
         plan = core.plan(IDS)
-        groups = [[reward(i, j) for j in range(n)] for i, n in zip(IDS, plan.rollouts.tolist(), strict=True)]
+        groups = [
+            [reward(i, j) for j in range(n)]
+            for i, n in zip(IDS, plan.rollouts.tolist(), strict=True)
+        ]
         feedback = core.observe(IDS, groups)
         factors = feedback.weights * (MEAN / plan.rollouts if weighting == "prompt" else 1.0)
         for mine, theirs in zip(found, expected(engine, groups, factors, feedback), strict=True):
@@ -124,7 +128,10 @@ def test_batches_that_no_reward_comes_for_end_the_run_in_the_end(engine: str) ->
     one = session()
     for _ in range(MAX_SKIPS - 1):
         assert all(len(group) == 0 for group in PLAYS[engine](one, IDS, lambda prompt, place: None))
-    with pytest.raises(PlanError, match=f"with 0 rewards for 24 rollouts, prompt 'toy/0' with 0 of 4, {MAX_SKIPS} b"):
+    with pytest.raises(
+        PlanError,
+        match=f"with 0 rewards for 24 rollouts, prompt 'toy/0' with 0 of 4, {MAX_SKIPS} b",
+    ):
         PLAYS[engine](one, IDS, lambda prompt, place: None)
     assert one.skipped == MAX_SKIPS
     assert one.missing == MAX_SKIPS * len(IDS) * MEAN
@@ -139,20 +146,29 @@ def test_one_batch_that_teaches_starts_the_count_again(engine: str) -> None:
     assert one.controller.steps_seen == 3
 
 
-def test_a_reward_that_is_no_number_names_its_prompt_and_the_run_does_not_go_on(engine: str) -> None:
+def test_a_reward_that_is_no_number_names_its_prompt_and_the_run_does_not_go_on(
+    engine: str,
+) -> None:
     one = session()
     with pytest.raises(RewardError, match="'toy/3' has the reward inf"):
-        PLAYS[engine](one, IDS, lambda prompt, place: math.inf if (prompt, place) == ("toy/3", 0) else 0.0)
+        PLAYS[engine](
+            one, IDS, lambda prompt, place: math.inf if (prompt, place) == ("toy/3", 0) else 0.0
+        )
     assert one.controller.state_dict()["outstanding"] == [], "the plan is forgotten"
-    with pytest.raises(PlanError, match="the rewards of the last batch were refused: RewardError: prompt 'toy/3'"):
+    with pytest.raises(
+        PlanError, match="the rewards of the last batch were refused: RewardError: prompt 'toy/3'"
+    ):
         PLAYS[engine](one, IDS, reward)
 
 
-def test_what_fails_in_the_controller_is_what_is_seen(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_in_the_controller_is_what_is_seen(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = session()
 
     def failing(prompt_ids, rewards):
-        gdro.Controller.observe(one.controller, prompt_ids, rewards)  # it has taken the plan's answer
+        # it has taken the plan's answer
+        gdro.Controller.observe(one.controller, prompt_ids, rewards)
         raise ZeroDivisionError("in a part of somebody's own")
 
     monkeypatch.setattr(one.controller, "observe", failing)
@@ -188,7 +204,9 @@ def test_metrics_are_finite_numbers_and_infinite_ones_are_counted(engine: str, m
 
 
 @pytest.mark.parametrize("name", ["joint", "paper", "live_gdro"])
-def test_a_saved_session_goes_on_as_if_it_had_never_stopped(name: str, engine: str, tmp_path) -> None:
+def test_a_saved_session_goes_on_as_if_it_had_never_stopped(
+    name: str, engine: str, tmp_path
+) -> None:
     if engine == "tinker" and name == "live_gdro":
         name = "posterior_gdro"
     whole, path = session(name), tmp_path / "state.npz"
@@ -211,17 +229,25 @@ def test_a_state_that_cannot_be_gone_on_from_names_who_wrote_it(tmp_path) -> Non
         load_session(path, session(), fresh="fresh=True")
     save_session(path, session("joint"), {"engine": "an engine", "processes": 2}, {})
     with pytest.raises(
-        StateError, match=r"written by an engine with controller 'joint' \(.*processes=2.*\): .*controller='sqrt_law'"
+        StateError,
+        match=(
+            r"written by an engine with controller 'joint' \(.*processes=2.*\):"
+            r" .*controller='sqrt_law'"
+        ),
     ):
         load_session(path, session("sqrt_law"))
-    with pytest.raises(StateError, match=r"written by an engine with controller 'joint' .*eta=None.*has 5\.0"):
+    with pytest.raises(
+        StateError, match=r"written by an engine with controller 'joint' .*eta=None.*has 5\.0"
+    ):
         load_session(path, session("joint", eta=5.0))
     gdro.save_state(path, {"controller": {}, "skipped": 0})
     with pytest.raises(StateError, match="has format None, this version reads 2"):
         load_session(path, session())
 
 
-def test_rewards_outside_a_range_that_nobody_stated_end_the_controllers_baselines(engine: str, caplog) -> None:
+def test_rewards_outside_a_range_that_nobody_stated_end_the_controllers_baselines(
+    engine: str, caplog
+) -> None:
     if engine == "tinker":
         pytest.skip("no baselines of the controller there")
     controller = gdro.make_controller("live_gdro", mean_rollouts=MEAN)
@@ -245,7 +271,9 @@ def test_a_plan_that_no_engine_can_carry_out_is_refused() -> None:
     for change in (
         lambda plan: gdro.Plan(plan.prompt_ids[::-1], plan.rollouts, plan.bins),
         lambda plan: gdro.Plan(plan.prompt_ids, plan.rollouts + 1, plan.bins),
-        lambda plan: gdro.Plan(plan.prompt_ids, plan.rollouts * np.array([0, 2, 1, 1, 1, 1]), plan.bins),
+        lambda plan: gdro.Plan(
+            plan.prompt_ids, plan.rollouts * np.array([0, 2, 1, 1, 1, 1]), plan.bins
+        ),
     ):
         one = session("uniform")
         plan = one.controller.plan

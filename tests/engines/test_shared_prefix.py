@@ -1,4 +1,5 @@
-"""Prompts read once: the log-probabilities and their gradient are those of rollouts read one by one."""
+"""Prompts read once: the log-probabilities and their gradient are those of rollouts read one by
+one."""
 
 import pytest
 import torch
@@ -35,13 +36,19 @@ def _batch(groups):
     left = max(len(prompt) for prompt, _ in rows)
     right = max(len(completion) for _, completion in rows)
     ids = [[PAD] * (left - len(p)) + p + c + [PAD] * (right - len(c)) for p, c in rows]
-    mask = [[0] * (left - len(p)) + [1] * (len(p) + len(c)) + [0] * (right - len(c)) for p, c in rows]
+    mask = [
+        [0] * (left - len(p)) + [1] * (len(p) + len(c)) + [0] * (right - len(c)) for p, c in rows
+    ]
     return torch.tensor(ids), torch.tensor(mask), right
 
 
 def _one_by_one(model, ids, mask, columns):
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[:, :-1].log_softmax(-1)
+    logits = (
+        model(input_ids=ids, attention_mask=mask, position_ids=positions)
+        .logits[:, :-1]
+        .log_softmax(-1)
+    )
     logps = logits.gather(-1, ids[:, 1:, None])[:, :, 0][:, -columns:]
     return torch.where(mask[:, -columns:].bool(), logps, 0.0)
 
@@ -50,12 +57,16 @@ def _packed(model, ids, mask, columns, attention):
     packed = pack(ids, mask, columns)
     inputs = packed.model_inputs(attention, torch.float32)
     labels = inputs.pop("shift_labels")
-    logps = model(**inputs).logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[:, :, None])[:, :, 0]
+    logps = (
+        model(**inputs).logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[:, :, None])[:, :, 0]
+    )
     return packed.unpack(logps)
 
 
 TOKENS = st.lists(st.integers(1, 22), min_size=1, max_size=6)
-GROUPS = st.lists(st.tuples(TOKENS, st.lists(TOKENS, min_size=1, max_size=4)), min_size=1, max_size=5)
+GROUPS = st.lists(
+    st.tuples(TOKENS, st.lists(TOKENS, min_size=1, max_size=4)), min_size=1, max_size=5
+)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -75,9 +86,14 @@ def test_same_log_probabilities_in_any_order_of_rows(attention, groups, seed):
 def test_same_gradient():
     ids, mask, columns = _batch([([3, 4, 5], [[6, 7], [8], [9, 10, 11]]), ([12], [[13, 14], [15]])])
     model = MODELS["sdpa"]
-    weights = torch.linspace(-1, 1, len(ids) * columns, dtype=torch.float32).reshape(len(ids), columns)
+    weights = torch.linspace(-1, 1, len(ids) * columns, dtype=torch.float32).reshape(
+        len(ids), columns
+    )
     gradients = []
-    for logps in (_one_by_one(model, ids, mask, columns), _packed(model, ids, mask, columns, "sdpa")):
+    for logps in (
+        _one_by_one(model, ids, mask, columns),
+        _packed(model, ids, mask, columns, "sdpa"),
+    ):
         model.zero_grad()
         (logps * weights).sum().backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
@@ -94,4 +110,7 @@ def test_every_completion_token_is_predicted_exactly_once(groups):
     shared = sum(len(prompt) - 1 for prompt in {tuple(prompt) for prompt, _ in groups})
     assert completions + shared <= packed.input_ids.numel()
     assert packed.places[packed.present].unique().numel() == completions
-    assert (packed.labels.reshape(-1)[packed.places[packed.present]] == ids[:, -columns:][packed.present]).all()
+    assert (
+        packed.labels.reshape(-1)[packed.places[packed.present]]
+        == ids[:, -columns:][packed.present]
+    ).all()

@@ -1,4 +1,5 @@
-"""What TRL's users expect of their trainer, each with the value that is right: data sets, ids, rewards, arguments."""
+"""What TRL's users expect of their trainer, each with the value that is right: data sets, ids,
+rewards, arguments."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def seen_ids(kept):
 
 
 def test_arguments_come_in_trls_order(tmp_path):
-    trainer = GDROTrainer(tiny_model(), has_even_digit, config(tmp_path), sums(), None, character_tokenizer())
+    trainer = GDROTrainer(
+        tiny_model(), has_even_digit, config(tmp_path), sums(), None, character_tokenizer()
+    )
     trainer.train()
     assert len(history(trainer)) == 4
 
@@ -43,7 +46,9 @@ def test_whole_numbers_are_ids(tmp_path):
     kept = []
     numbered = Dataset.from_dict({"prompt": sums(8)["prompt"], "id": list(range(8))})
     trainer = trained(config(tmp_path), train_dataset=numbered, reward_funcs=seen_ids(kept))
-    assert {type(value) for ids in kept for value in ids} == {int}, "reward functions see the column as it is"
+    assert {type(value) for ids in kept for value in ids} == {int}, (
+        "reward functions see the column as it is"
+    )
     assert set(trainer.prompts.all()) == {str(i) for i in range(8)}
     assert trainer.controller.metrics()["batch_prompts"] == 4
 
@@ -72,7 +77,16 @@ def test_prompts_without_ids_are_named_by_their_content(tmp_path, caplog):
     assert {name for ids in kept for name in ids} <= expected
     twice = Dataset.from_dict({"prompt": ["1+1=", "2+2="] * 4})
     trainer = make(config(tmp_path), train_dataset=twice)
-    assert sorted(name[21:] for name in trainer.prompts.all()) == ["", "", "~2", "~2", "~3", "~3", "~4", "~4"]
+    assert sorted(name[21:] for name in trainer.prompts.all()) == [
+        "",
+        "",
+        "~2",
+        "~2",
+        "~3",
+        "~3",
+        "~4",
+        "~4",
+    ]
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -82,7 +96,9 @@ def test_a_stream_trains_and_resumes(named, tmp_path, caplog):
     changes = {"max_steps": 5, "save_strategy": "steps", "save_steps": 1}
     kept: list[list[str]] = []
     with caplog.at_level(logging.WARNING):
-        whole = make(config(tmp_path / "whole", **changes), train_dataset=data, reward_funcs=seen_ids(kept))
+        whole = make(
+            config(tmp_path / "whole", **changes), train_dataset=data, reward_funcs=seen_ids(kept)
+        )
     assert "offers none beside a batch's own" in caplog.text
     whole.train()
     names = sums(8)["id"] if named else with_ids(sums(8).remove_columns("id"), "data")["id"]
@@ -115,10 +131,12 @@ class Guess:
 def test_an_environment_may_own_the_data(tmp_path):
     tokenizer = character_tokenizer()
     tokenizer.chat_template = (
-        "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}{% if m['tool_calls'] %}{{ m['tool_calls'] }}"
-        "{% endif %}{% endfor %}{% if add_generation_prompt %}a {% endif %}"
+        "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}{% if m['tool_calls'] %}{{"
+        " m['tool_calls'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}a {% endif %}"
     )
-    trainer = GDROTrainer(tiny_model(), args=config(tmp_path), processing_class=tokenizer, environment_factory=Guess)
+    trainer = GDROTrainer(
+        tiny_model(), args=config(tmp_path), processing_class=tokenizer, environment_factory=Guess
+    )
     trainer.train()
     metrics = trainer.controller.metrics()
     assert (metrics["batch_prompts"], metrics["reward_mean"]) == (4, 1.0)
@@ -133,7 +151,9 @@ def test_a_completion_without_reward_trains_nothing_and_is_counted(tmp_path):
     class Spy(GDROTrainer):
         def _generate_and_score_completions(self, inputs):
             output = super()._generate_and_score_completions(inputs)
-            outputs.append((output["advantages"].numpy(), self.session.metrics()["gdro/missing_rollouts"]))
+            outputs.append(
+                (output["advantages"].numpy(), self.session.metrics()["gdro/missing_rollouts"])
+            )
             return output
 
     outputs = []
@@ -154,8 +174,15 @@ def test_a_run_with_unscored_completions_is_stock_trls(tmp_path):
         scores = has_even_digit(completions)
         return [None if calls[0] % 2 and i == 5 else score for i, score in enumerate(scores)]
 
-    slow = {"fast_generation": False, "drop_dead_rows": False, "shared_prefix": False, "packing": False}
-    ours = trained(config(tmp_path, controller="uniform", weighting="row", **slow), reward_funcs=flaky)
+    slow = {
+        "fast_generation": False,
+        "drop_dead_rows": False,
+        "shared_prefix": False,
+        "packing": False,
+    }
+    ours = trained(
+        config(tmp_path, controller="uniform", weighting="row", **slow), reward_funcs=flaky
+    )
     calls[0] = 0
     theirs = trained(stock_config(tmp_path), trainer=GRPOTrainer, reward_funcs=flaky)
     assert history(ours) == history(theirs)
@@ -165,9 +192,26 @@ def test_a_run_with_unscored_completions_is_stock_trls(tmp_path):
 
 def stock_config(folder, **changes) -> GRPOConfig:
     ours = config(folder)
-    names = ("output_dir", "per_device_train_batch_size", "num_generations", "max_completion_length", "learning_rate")
-    names += ("max_steps", "logging_steps", "save_strategy", "report_to", "use_cpu", "bf16", "seed", "disable_tqdm")
-    given = {name: getattr(ours, name) for name in names} | {"gradient_checkpointing": False} | changes
+    names = (
+        "output_dir",
+        "per_device_train_batch_size",
+        "num_generations",
+        "max_completion_length",
+        "learning_rate",
+    )
+    names += (
+        "max_steps",
+        "logging_steps",
+        "save_strategy",
+        "report_to",
+        "use_cpu",
+        "bf16",
+        "seed",
+        "disable_tqdm",
+    )
+    given = (
+        {name: getattr(ours, name) for name in names} | {"gradient_checkpointing": False} | changes
+    )
     return GRPOConfig(**given)
 
 
@@ -185,7 +229,12 @@ AGGREGATIONS = [
 
 @pytest.mark.parametrize("how", AGGREGATIONS, ids=lambda how: str(next(iter(how.values()))))
 def test_a_uniform_run_is_stock_trls_bit_for_bit_whatever_the_rewards(how, tmp_path):
-    slow = {"fast_generation": False, "drop_dead_rows": False, "shared_prefix": False, "packing": False}
+    slow = {
+        "fast_generation": False,
+        "drop_dead_rows": False,
+        "shared_prefix": False,
+        "packing": False,
+    }
     rewards = {"reward_funcs": [real_valued, has_even_digit]}
     ours = trained(config(tmp_path, controller="uniform", **how, **slow), **rewards)
     theirs = trained(stock_config(tmp_path, **how), trainer=GRPOTrainer, **rewards)
@@ -202,12 +251,16 @@ def test_advantages_are_trls_by_prompt_id(how, tmp_path):
 
         def plan(self, prompt_ids):
             ids = tuple(prompt_ids)
-            self.outstanding.append(gdro.Plan(ids, np.full(len(ids), 4), np.zeros(len(ids), np.int64)))
+            self.outstanding.append(
+                gdro.Plan(ids, np.full(len(ids), 4), np.zeros(len(ids), np.int64))
+            )
             return self.outstanding[-1]
 
         def observe(self, prompt_ids, rewards):
             feedback = super().observe(prompt_ids, rewards)
-            return gdro.Feedback(feedback.prompt_ids, np.full(len(feedback.prompt_ids), 2.0), feedback.bins)
+            return gdro.Feedback(
+                feedback.prompt_ids, np.full(len(feedback.prompt_ids), 2.0), feedback.bins
+            )
 
     pairs = []
 
@@ -226,7 +279,8 @@ def test_advantages_are_trls_by_prompt_id(how, tmp_path):
 
 
 def test_a_posterior_baseline_goes_with_every_scale(tmp_path):
-    """r - baseline, over the controller's deviation, over nothing, or over the deviation of the batch."""
+    """r - baseline, over the controller's deviation, over nothing, or over the deviation of the
+    batch."""
     found = {}
 
     class Spy(GDROTrainer):
@@ -235,8 +289,14 @@ def test_a_posterior_baseline_goes_with_every_scale(tmp_path):
             rewards, groups = scored.rewards, scored.groups
             feedback, scale = answer.feedback, self.args.scale_rewards
             centred = rewards - feedback.baselines[groups]
-            spread = {"group": feedback.deviations[groups], "none": 1.0, "batch": rewards.std(ddof=1) + 1e-4}
-            found.setdefault(scale, []).append((output["advantages"].numpy(), centred / spread[scale]))
+            spread = {
+                "group": feedback.deviations[groups],
+                "none": 1.0,
+                "batch": rewards.std(ddof=1) + 1e-4,
+            }
+            found.setdefault(scale, []).append(
+                (output["advantages"].numpy(), centred / spread[scale])
+            )
 
     for scale in ("group", "none", "batch"):
         make(config(tmp_path, scale_rewards=scale), trainer=Spy).train()
@@ -247,7 +307,10 @@ def test_a_posterior_baseline_goes_with_every_scale(tmp_path):
 
 def test_the_default_takes_rewards_of_any_size(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        trainer = trained(config(tmp_path), reward_funcs=lambda completions, **_: [9.0 * len(c) for c in completions])
+        trainer = trained(
+            config(tmp_path),
+            reward_funcs=lambda completions, **_: [9.0 * len(c) for c in completions],
+        )
     assert trainer.controller.name == "live_gdro"
     assert "State reward_range=(lowest, highest)" in caplog.text
     stated = config(tmp_path, controller_options={"reward_range": [0.0, 1.0]})
@@ -259,7 +322,10 @@ def test_one_prompt_a_batch_is_told(tmp_path, caplog):
     one = {"per_device_train_batch_size": 4, "num_generations": 4}
     with caplog.at_level(logging.WARNING):
         make(config(tmp_path, controller="prompt_gdro", **one))
-    assert "A generation batch holds 1 prompt (generation_batch_size 4 / num_generations 4)" in caplog.text
+    assert (
+        "A generation batch holds 1 prompt (generation_batch_size 4 / num_generations 4)"
+        in caplog.text
+    )
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         make(config(tmp_path, controller="uniform", **one))
@@ -283,17 +349,23 @@ def test_what_a_reward_function_notes_of_a_row_stays_with_it(rounds, tmp_path):
 
     tables = {"log_completions": True, "num_completions_to_print": 0, "max_steps": 2}
     trained(config(tmp_path, controller="uniform", rounds=rounds, **tables), reward_funcs=noting)
-    rows = pandas.concat(map(pandas.read_parquet, sorted((tmp_path / "completions").glob("*.parquet"))))
+    rows = pandas.concat(
+        map(pandas.read_parquet, sorted((tmp_path / "completions").glob("*.parquet")))
+    )
     assert len(rows) == 32
     assert (rows["whose"].str.split("|", n=1).str[1] == rows["completion"]).all()
 
 
 def test_rounds_go_on_without_a_reward(tmp_path):
     def none_for_one(completions, **_):
-        return [None if place == 3 else score for place, score in enumerate(has_even_digit(completions))]
+        return [
+            None if place == 3 else score for place, score in enumerate(has_even_digit(completions))
+        ]
 
     for rounds in ("dynamic_sampling", "reinforce_ada"):
-        trainer = trained(config(tmp_path, controller="uniform", rounds=rounds), reward_funcs=none_for_one)
+        trainer = trained(
+            config(tmp_path, controller="uniform", rounds=rounds), reward_funcs=none_for_one
+        )
         assert len(history(trainer)) == 4
     args = config(tmp_path, controller="uniform", rounds="dynamic_sampling")
     with pytest.raises(OptionError, match=r"does not go with tools, .* a streamed data set"):
@@ -316,7 +388,8 @@ def test_an_error_in_a_reward_function_comes_first_with_its_place(tmp_path):
 def test_an_error_in_ones_own_controller_comes_first_with_its_place(tmp_path):
     class Own(Ragged):
         def observe(self, prompt_ids, rewards):
-            super().observe(prompt_ids, rewards)  # the plan is answered, so there is nothing left to cancel
+            # the plan is answered, so there is nothing left to cancel
+            super().observe(prompt_ids, rewards)
             raise KeyError("my own mistake")
 
         def cancel(self, plan):
@@ -339,11 +412,17 @@ def test_an_objective_takes_the_place_of_trls_loss(tmp_path):
             seen.append(terms)
             ratio = torch.exp(terms.logps - terms.old_logps)
             clipped = ratio.clamp(0.8, 1.2)
-            per_token = -torch.min(ratio * terms.advantages[:, None], clipped * terms.advantages[:, None])
+            per_token = -torch.min(
+                ratio * terms.advantages[:, None], clipped * terms.advantages[:, None]
+            )
             tokens = terms.mask.sum(1).clamp(min=1)
             return ((per_token * terms.mask).sum(1) / tokens).mean() / terms.window
 
-    changes = {"loss_type": "grpo", "gradient_accumulation_steps": 2, "per_device_train_batch_size": 8}
+    changes = {
+        "loss_type": "grpo",
+        "gradient_accumulation_steps": 2,
+        "per_device_train_batch_size": 8,
+    }
     changes |= {"drop_dead_rows": False, "max_steps": 3}
     ours = trained(config(tmp_path, **changes), controller=Ragged(), objective=GRPO())
     theirs = trained(config(tmp_path, **changes), controller=Ragged())

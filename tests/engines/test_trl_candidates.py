@@ -1,4 +1,5 @@
-"""Selecting controllers in the TRL engine: what is offered, what is trained on, and that a resume offers the same."""
+"""Selecting controllers in the TRL engine: what is offered, what is trained on, and that a resume
+offers the same."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def test_trains_on_what_was_selected(tmp_path):
     trainer.train()
     prompt_of = dict(zip(sums()["id"], sums()["prompt"], strict=True))
     assert len(controller.offered) == len(controller.log) == 4
-    for offered, (ids, rewards), prompts in zip(controller.offered, controller.log, seen, strict=True):
+    for offered, (ids, rewards), prompts in zip(
+        controller.offered, controller.log, seen, strict=True
+    ):
         assert len(offered) == len(set(offered)) == 12
         assert list(ids) == sorted(offered, reverse=True)[:4]
         assert sum(map(len, rewards)) == 16

@@ -42,7 +42,10 @@ def generated(model, options, rows=ROWS):
         min_p=options.min_p,
     )
     rows_of_tokens = output[:, ids.shape[1] :].tolist()
-    ends = [next((i + 1 for i, t in enumerate(r) if t in options.eos_ids), len(r)) for r in rows_of_tokens]
+    ends = [
+        next((i + 1 for i, t in enumerate(r) if t in options.eos_ids), len(r))
+        for r in rows_of_tokens
+    ]
     return [row[:end] for row, end in zip(rows_of_tokens, ends, strict=True)]
 
 
@@ -66,9 +69,12 @@ def small(config_class, model_class, **changes):
     ids=str,
 )
 def test_same_seed_same_tokens_as_generate(changes):
-    """Same random numbers as generate, rows leaving the batch or not, and the generator left in the same state."""
+    """Same random numbers as generate, rows leaving the batch or not, and the generator left in the
+    same state."""
     model = tiny_model()
-    options = SamplingOptions(max_new_tokens=12, eos_ids=tuple(range(1, 42, 5)), pad_id=0, **changes)
+    options = SamplingOptions(
+        max_new_tokens=12, eos_ids=tuple(range(1, 42, 5)), pad_id=0, **changes
+    )
     torch.manual_seed(5)
     expected, state = generated(model, options), torch.get_rng_state()
     torch.manual_seed(5)
@@ -84,7 +90,10 @@ def test_same_seed_same_tokens_as_generate(changes):
         tiny_model(attn_implementation="eager"),
         small(LlamaConfig, LlamaForCausalLM),
         small(GemmaConfig, GemmaForCausalLM),
-        get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)),
+        get_peft_model(
+            tiny_model(),
+            LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False),
+        ),
     ],
     ids=["eager", "llama", "gemma", "lora"],
 )
@@ -128,7 +137,8 @@ def of_kind(kind):
 
 @pytest.mark.parametrize("kind", sorted(ORDINARY))
 def test_every_kind_that_is_taken_for_ordinary_is(kind):
-    """The tokens of `generate` and the log-probabilities of plain rows, for kinds that declare no layer types."""
+    """The tokens of `generate` and the log-probabilities of plain rows, for kinds that declare no
+    layer types."""
     model = of_kind(kind)
     assert why_not_fast(model) is None
     options = SamplingOptions(max_new_tokens=6, eos_ids=(1, 4), pad_id=0)
@@ -139,14 +149,19 @@ def test_every_kind_that_is_taken_for_ordinary_is(kind):
     prompts, mask = left_pad([PROMPTS[place] for place in ROWS], 0, torch.device("cpu"))
     random = torch.Generator().manual_seed(0)
     completions = torch.randint(3, 40, (len(ROWS), 5), generator=random)
-    ids, mask = torch.cat([prompts, completions], 1), torch.cat([mask, torch.ones_like(completions)], 1)
+    ids, mask = (
+        torch.cat([prompts, completions], 1),
+        torch.cat([mask, torch.ones_like(completions)], 1),
+    )
     packed = pack(ids, mask, 5)
     inputs = packed.model_inputs("sdpa", model.dtype)
     labels = inputs.pop("shift_labels")
     with torch.no_grad():
         shared = torch.log_softmax(model(**inputs).logits, -1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        plain = torch.log_softmax(model(input_ids=ids, attention_mask=mask, position_ids=positions).logits, -1)
+        plain = torch.log_softmax(
+            model(input_ids=ids, attention_mask=mask, position_ids=positions).logits, -1
+        )
     plain = plain[:, -6:-1].gather(2, completions[:, :, None])[:, :, 0]
     shared = packed.unpack(shared.gather(2, labels.clamp(min=0)[:, :, None])[:, :, 0])
     torch.testing.assert_close(shared, plain, rtol=1e-4, atol=1e-4)
@@ -171,29 +186,45 @@ def test_what_does_not_declare_full_attention_takes_trls_own_path(kind, reason):
     if kind == "lfm2":
         config.layer_types = ["conv", "full_attention"]
     config._attn_implementation = "sdpa"
-    model = AutoModelForCausalLM._model_mapping[type(config)].__new__(AutoModelForCausalLM._model_mapping[type(config)])
+    model = AutoModelForCausalLM._model_mapping[type(config)].__new__(
+        AutoModelForCausalLM._model_mapping[type(config)]
+    )
     model.__dict__["config"] = config
     assert reason in str(why_not_fast(model))
 
 
 def test_reasons():
-    plain = {"do_sample": True, "repetition_penalty": 1.0, "cache_implementation": None, "temperature": 0.7}
+    plain = {
+        "do_sample": True,
+        "repetition_penalty": 1.0,
+        "cache_implementation": None,
+        "temperature": 0.7,
+    }
     assert why_not_options(plain, {"eos_token_id": 1, "output_scores": False}) is None
     assert "no_repeat_ngram_size=3" in str(why_not_options(plain | {"no_repeat_ngram_size": 3}, {}))
     assert "suppress_tokens" in str(why_not_options(plain, {"suppress_tokens": [4]}))
     assert "repetition_penalty" in str(why_not_options(plain | {"repetition_penalty": 1.2}, {}))
-    assert "cache_implementation" in str(why_not_options(plain | {"cache_implementation": "static"}, {}))
-    assert "do_sample" in str(why_not_options(plain | {"do_sample": False}, {}))
-    assert "sliding" in str(why_not_fast(tiny_model(use_sliding_window=True, sliding_window=4, max_window_layers=0)))
-    assert "'bloom' do not declare" in str(
-        why_not_fast(BloomForCausalLM(BloomConfig(vocab_size=40, hidden_size=16, n_layer=1, n_head=2)))
+    assert "cache_implementation" in str(
+        why_not_options(plain | {"cache_implementation": "static"}, {})
     )
-    prefix = get_peft_model(tiny_model(), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
+    assert "do_sample" in str(why_not_options(plain | {"do_sample": False}, {}))
+    assert "sliding" in str(
+        why_not_fast(tiny_model(use_sliding_window=True, sliding_window=4, max_window_layers=0))
+    )
+    assert "'bloom' do not declare" in str(
+        why_not_fast(
+            BloomForCausalLM(BloomConfig(vocab_size=40, hidden_size=16, n_layer=1, n_head=2))
+        )
+    )
+    prefix = get_peft_model(
+        tiny_model(), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    )
     assert "virtual tokens" in str(why_not_fast(prefix))
 
 
 def test_evaluation_samples():
-    """Ragged counts in the order of the prompts, whatever the batches; the global generator is left alone."""
+    """Ragged counts in the order of the prompts, whatever the batches; the global generator is left
+    alone."""
     model = tiny_model().train()
     options = SamplingOptions(max_new_tokens=6, eos_ids=(1,), pad_id=0)
     before = torch.get_rng_state()
@@ -215,7 +246,9 @@ def test_evaluation_of_a_model_without_fast_path():
     options = SamplingOptions(max_new_tokens=5, eos_ids=(1, 3, 7), pad_id=0)
     found = sample(model, PROMPTS, 2, options, seed=7)
     assert found == sample(model, PROMPTS, 2, options, seed=7)
-    assert all(1 <= len(row) <= 5 and not set(row[:-1]) & {1, 3, 7} for group in found for row in group)
+    assert all(
+        1 <= len(row) <= 5 and not set(row[:-1]) & {1, 3, 7} for group in found for row in group
+    )
 
 
 def test_evaluation_bad_input():

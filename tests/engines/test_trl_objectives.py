@@ -1,4 +1,5 @@
-"""Objectives in GDROTrainer: the gradient of the whole update, exact resume, adapters, and what is refused."""
+"""Objectives in GDROTrainer: the gradient of the whole update, exact resume, adapters, and what is
+refused."""
 
 from __future__ import annotations
 
@@ -21,7 +22,11 @@ from gdro.objectives.rows import ObjectiveError
 
 WHOLE = {"per_device_train_batch_size": 16}
 SPLIT = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}
-LATER = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 4}
+LATER = {
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "steps_per_generation": 4,
+}
 AGAIN = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "num_iterations": 2}
 OPTIONS = {
     "disco": [{}, {"score": "Lratio"}, {"basic": True}, {"tau": 0.2, "delta": 1e-6, "beta": 5.0}],
@@ -33,11 +38,22 @@ def logged(trainer, key):
     return [entry[key] for entry in trainer.state.log_history if key in entry]
 
 
-@pytest.mark.parametrize("shape", [WHOLE, SPLIT, LATER, AGAIN], ids=["whole", "split", "later", "again"])
-@pytest.mark.parametrize(("name", "options"), [(name, o) for name in OPTIONS for o in OPTIONS[name]])
+@pytest.mark.parametrize(
+    "shape", [WHOLE, SPLIT, LATER, AGAIN], ids=["whole", "split", "later", "again"]
+)
+@pytest.mark.parametrize(
+    ("name", "options"), [(name, o) for name in OPTIONS for o in OPTIONS[name]]
+)
 def test_an_update_has_the_gradient_of_the_whole_batch(name, options, shape, tmp_path):
     """Ragged groups and weights; on the policy that sampled, and after it has moved."""
-    trainer = Checked(tmp_path, objective=name, objective_options=options, controller=Ragged(), max_steps=3, **shape)
+    trainer = Checked(
+        tmp_path,
+        objective=name,
+        objective_options=options,
+        controller=Ragged(),
+        max_steps=3,
+        **shape,
+    )
     trainer.train()
     assert len(trainer.errors) == 3
     assert max(trainer.errors) < 1e-4
@@ -48,9 +64,22 @@ def test_an_update_has_the_gradient_of_the_whole_batch(name, options, shape, tmp
 
 def test_two_processes_share_groups_and_the_gradient(tmp_path):
     script = Path(__file__).with_name("objective_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=400, env=environment)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(script),
+    ]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+    }
+    done = subprocess.run(
+        [*command, str(tmp_path)], capture_output=True, text=True, timeout=400, env=environment
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     assert ranks[0] == ranks[1]
@@ -74,7 +103,9 @@ def test_packing_changes_no_loss_and_no_update(loss_type, tmp_path, monkeypatch)
 
 def test_objectives_go_with_packing(tmp_path, monkeypatch):
     monkeypatch.setitem(like_length.PASS_COST, "cpu", 0)
-    trainer = Checked(tmp_path, objective="disco", controller=Ragged(), shared_prefix=False, max_steps=3, **AGAIN)
+    trainer = Checked(
+        tmp_path, objective="disco", controller=Ragged(), shared_prefix=False, max_steps=3, **AGAIN
+    )
     trainer.train()
     assert max(trainer.errors) < 1e-4
     assert logged(trainer, "gdro/fill_ratio")
@@ -129,9 +160,18 @@ def trained(folder, resume=None, **changes):
     ],
 )
 def test_a_resumed_run_is_the_run_that_never_stopped(name, options, tmp_path):
-    changes = {"objective": name, "objective_options": options, "max_steps": 5, "save_strategy": "steps", **AGAIN}
-    whole = trained(tmp_path / "whole", save_steps=3, **changes)  # between two updates on the same rollouts
-    again = trained(tmp_path / "again", str(tmp_path / "whole" / "checkpoint-3"), save_steps=9, **changes)
+    changes = {
+        "objective": name,
+        "objective_options": options,
+        "max_steps": 5,
+        "save_strategy": "steps",
+        **AGAIN,
+    }
+    # between two updates on the same rollouts
+    whole = trained(tmp_path / "whole", save_steps=3, **changes)
+    again = trained(
+        tmp_path / "again", str(tmp_path / "whole" / "checkpoint-3"), save_steps=9, **changes
+    )
     for mine, theirs in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     assert any(key.startswith("gdro/objective/") for key in whole.state.log_history[0])
@@ -140,7 +180,9 @@ def test_a_resumed_run_is_the_run_that_never_stopped(name, options, tmp_path):
 def test_rules_answer_the_advantages_of_the_loss(tmp_path):
     plain = trained(tmp_path, objective="grpo")
     same = trained(tmp_path, objective="dppo", objective_options={"prune": 0.0})
-    less = trained(tmp_path, objective="dppo", objective_options={"prune": 0.9, "unpruned_share": 0.0})
+    less = trained(
+        tmp_path, objective="dppo", objective_options={"prune": 0.9, "unpruned_share": 0.0}
+    )
     pairs = zip(plain.model.parameters(), same.model.parameters(), strict=True)
     assert max((mine - theirs).abs().max().item() for mine, theirs in pairs) < 1e-5
     assert max(logged(less, "gdro/objective/rollouts_pruned")) > 0.1
@@ -150,13 +192,17 @@ def test_rules_answer_the_advantages_of_the_loss(tmp_path):
 
 
 def test_a_masked_rollout_has_no_advantage(tmp_path):
-    masked = trained(tmp_path, objective="dagrpo", objective_options={"fine": "length_score", "d_min": 0.5})
+    masked = trained(
+        tmp_path, objective="dagrpo", objective_options={"fine": "length_score", "d_min": 0.5}
+    )
     assert max(logged(masked, "gdro/objective/rollouts_masked")) > 0.1
 
 
 @pytest.mark.parametrize("shape", [WHOLE, SPLIT], ids=["whole", "split"])
 def test_an_adapter_trains_and_the_rest_stays(shape, tmp_path):
-    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", lora_dropout=0.0)
+    lora = LoraConfig(
+        r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", lora_dropout=0.0
+    )
     trainer = Checked(tmp_path, objective="disco", peft_config=lora, max_steps=2, **shape)
     trainer.train()
     assert max(trainer.errors) < 1e-4

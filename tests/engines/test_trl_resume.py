@@ -22,12 +22,18 @@ CASES = {
         "steps_per_generation": 1,
     },
     "two steps a batch": {"steps_per_generation": 2, "per_device_train_batch_size": 8},
-    "two passes over two steps": {"steps_per_generation": 2, "num_iterations": 2, "per_device_train_batch_size": 8},
+    "two passes over two steps": {
+        "steps_per_generation": 2,
+        "num_iterations": 2,
+        "per_device_train_batch_size": 8,
+    },
 }
 
 
 def train(folder, controller, resume=None, **changes):
-    args = config(folder, **({"save_strategy": "steps", "save_steps": 1, "max_steps": STEPS} | changes))
+    args = config(
+        folder, **({"save_strategy": "steps", "save_steps": 1, "max_steps": STEPS} | changes)
+    )
     trainer = GDROTrainer(
         model=tiny_model(),
         reward_funcs=has_even_digit,
@@ -52,11 +58,18 @@ def test_bit_for_bit(case, tmp_path):
     for stop in (1, 2, 5, 9):
         controller = Ragged(needs_losses=True)
         part = train(
-            tmp_path / "part", controller, tmp_path / "whole" / f"checkpoint-{stop}", save_steps=99, **CASES[case]
+            tmp_path / "part",
+            controller,
+            tmp_path / "whole" / f"checkpoint-{stop}",
+            save_steps=99,
+            **CASES[case],
         )
         assert losses(part) == losses(whole), stop
         assert controller.visits == whole_controller.visits, stop
-        assert controller.log == whole_controller.log[len(whole_controller.log) - len(controller.log) :], stop
+        assert (
+            controller.log
+            == whole_controller.log[len(whole_controller.log) - len(controller.log) :]
+        ), stop
         assert part.place.tokens_total == whole.place.tokens_total
         for mine, theirs in zip(part.model.parameters(), whole.model.parameters(), strict=True):
             assert torch.equal(mine, theirs), stop
@@ -93,12 +106,22 @@ class Passes(GDROTrainer):
 
 @pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1), (4, 2)])
 def test_another_accumulation_goes_on_in_phase(before, after, tmp_path):
-    """The same rollouts an update, in more or fewer passes, in the second epoch: each update generates first."""
+    """The same rollouts an update, in more or fewer passes, in the second epoch: each update
+    generates first."""
 
     def trainer(passes, folder, **changes):
         rows = {"per_device_train_batch_size": 16 // passes, "gradient_accumulation_steps": passes}
-        args = config(folder, **rows, **({"save_strategy": "steps", "save_steps": 1, "max_steps": 6} | changes))
-        given = {"reward_funcs": has_even_digit, "args": args, "train_dataset": sums(8), "controller": Ragged()}
+        args = config(
+            folder,
+            **rows,
+            **({"save_strategy": "steps", "save_steps": 1, "max_steps": 6} | changes),
+        )
+        given = {
+            "reward_funcs": has_even_digit,
+            "args": args,
+            "train_dataset": sums(8),
+            "controller": Ragged(),
+        }
         made = Passes(model=tiny_model(), processing_class=character_tokenizer(), **given)
         made.events = []
         return made
@@ -110,7 +133,9 @@ def test_another_accumulation_goes_on_in_phase(before, after, tmp_path):
     assert part.events == expected
     assert part.place.rollouts_total == 6 * 16
     asked = [ids for ids, _ in part.controller.log]
-    assert set(asked[1]) | set(asked[2]) == set(sums(8)["id"]), "steps 5 and 6 are the third epoch, whole"
+    assert set(asked[1]) | set(asked[2]) == set(sums(8)["id"]), (
+        "steps 5 and 6 are the third epoch, whole"
+    )
 
 
 def test_another_accumulation_that_would_be_out_of_phase_is_refused(tmp_path):
@@ -129,19 +154,39 @@ def test_another_accumulation_that_would_be_out_of_phase_is_refused(tmp_path):
 def test_a_larger_generation_batch_amid_one_is_refused(tmp_path):
     two = {"steps_per_generation": 2, "per_device_train_batch_size": 8, "max_steps": 3}
     train(tmp_path / "run", Ragged(), **two)
-    with pytest.raises(StateError, match=r"lies between two updates .*go on with steps_per_generation=2, or from a ch"):
-        train(tmp_path / "again", Ragged(), tmp_path / "run" / "checkpoint-3", **(two | {"steps_per_generation": 4}))
+    with pytest.raises(
+        StateError,
+        match=r"lies between two updates .*go on with steps_per_generation=2, or from a ch",
+    ):
+        train(
+            tmp_path / "again",
+            Ragged(),
+            tmp_path / "run" / "checkpoint-3",
+            **(two | {"steps_per_generation": 4}),
+        )
 
 
 def test_another_controllers_checkpoint_names_who_wrote_it(tmp_path):
     joint = gdro.make_controller("joint", mean_rollouts=4)
     train(tmp_path / "run", joint, max_steps=1)
-    with pytest.raises(StateError, match=r"written by GDROTrainer with controller 'joint' .*controller='sqrt_law'"):
-        train(tmp_path / "again", gdro.make_controller("sqrt_law", mean_rollouts=4), tmp_path / "run" / "checkpoint-1")
+    with pytest.raises(
+        StateError, match=r"written by GDROTrainer with controller 'joint' .*controller='sqrt_law'"
+    ):
+        train(
+            tmp_path / "again",
+            gdro.make_controller("sqrt_law", mean_rollouts=4),
+            tmp_path / "run" / "checkpoint-1",
+        )
 
 
 def test_a_broken_checkpoint_is_refused(tmp_path):
-    train(tmp_path / "run", Ragged(), max_steps=3, steps_per_generation=2, per_device_train_batch_size=8)
+    train(
+        tmp_path / "run",
+        Ragged(),
+        max_steps=3,
+        steps_per_generation=2,
+        per_device_train_batch_size=8,
+    )
     options = {"max_steps": 4, "steps_per_generation": 2, "per_device_train_batch_size": 8}
 
     def resumed(spoil):
@@ -158,7 +203,9 @@ def test_a_broken_checkpoint_is_refused(tmp_path):
 
     assert "gdro_state.npz is missing" in resumed(lambda copy: (copy / "gdro_state.npz").unlink())
     assert "gdro_state.npz" in resumed(lambda copy: cut(copy / "gdro_state.npz"))
-    assert "missing or damaged" in resumed(lambda copy: (copy / "gdro_buffer_rank0.safetensors").unlink())
+    assert "missing or damaged" in resumed(
+        lambda copy: (copy / "gdro_buffer_rank0.safetensors").unlink()
+    )
     assert "missing or damaged" in resumed(lambda copy: cut(copy / "gdro_buffer_rank0.safetensors"))
 
     def other_world(copy: Path):

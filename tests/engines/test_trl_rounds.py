@@ -1,4 +1,5 @@
-"""Dynamic sampling and Reinforce-Ada in the TRL engine: who is trained on, what is counted, and exact resume."""
+"""Dynamic sampling and Reinforce-Ada in the TRL engine: who is trained on, what is counted, and
+exact resume."""
 
 from __future__ import annotations
 
@@ -94,7 +95,9 @@ def test_all_rollouts_are_counted_and_only_the_kept_are_trained_on(rounds, tmp_p
         rewards = has_even_digit(completions)
         advantages = output["advantages"].numpy()
         if rounds == "dynamic_sampling":
-            expected = np.concatenate(gdro.group_advantages(np.reshape(rewards, (4, 4)).tolist(), ddof=1))
+            expected = np.concatenate(
+                gdro.group_advantages(np.reshape(rewards, (4, 4)).tolist(), ddof=1)
+            )
             np.testing.assert_allclose(advantages, expected, rtol=1e-5, atol=1e-6)
             assert (advantages != 0).mean() >= 0.75
         else:
@@ -104,7 +107,9 @@ def test_all_rollouts_are_counted_and_only_the_kept_are_trained_on(rounds, tmp_p
 
 
 @pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada"])
-@pytest.mark.parametrize("budget", [{}, {"max_steps": 16, "rounds_within_budget": True}], ids=["steps", "rollouts"])
+@pytest.mark.parametrize(
+    "budget", [{}, {"max_steps": 16, "rounds_within_budget": True}], ids=["steps", "rollouts"]
+)
 def test_resume_is_bit_for_bit(rounds, budget, tmp_path):
     saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 6} | budget
     whole = make(tmp_path / "whole", rounds, **saving)
@@ -119,10 +124,18 @@ def test_resume_is_bit_for_bit(rounds, budget, tmp_path):
 
 @pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada"])
 def test_a_run_within_its_budget_ends_when_its_rollouts_are_spent(rounds, tmp_path):
-    """The learning rate is that of a run of one round a step which has spent as much, and falls to its end."""
+    """The learning rate is that of a run of one round a step which has spent as much, and falls to
+    its end."""
     events, most = [], 16
-    within = {"max_steps": most, "rounds_within_budget": True, "lr_scheduler_type": "linear", "learning_rate": 1.0}
-    trainer = make(tmp_path, rounds, save_strategy="steps", save_steps=99, logging_steps=1, **within)
+    within = {
+        "max_steps": most,
+        "rounds_within_budget": True,
+        "lr_scheduler_type": "linear",
+        "learning_rate": 1.0,
+    }
+    trainer = make(
+        tmp_path, rounds, save_strategy="steps", save_steps=99, logging_steps=1, **within
+    )
     trainer.on_step = events.append
     trainer.train()
     spent = [0, *(event["rollouts_total"] for event in events)]

@@ -1,4 +1,5 @@
-"""GDROTrainer: stock TRL where it must be, ragged and weighted where it should be, and clear errors."""
+"""GDROTrainer: stock TRL where it must be, ragged and weighted where it should be, and clear
+errors."""
 
 from __future__ import annotations
 
@@ -49,22 +50,48 @@ def distance(first, second):
 def stock(folder, **changes):
     ours = config(folder, **changes)
     names = {f.name for f in dataclasses.fields(GRPOConfig) if f.init}
-    given = {"output_dir", "bf16", "use_cpu", "report_to", "disable_tqdm", "seed", "save_strategy", "max_steps"}
-    given |= {"per_device_train_batch_size", "num_generations", "max_completion_length", "learning_rate"}
+    given = {
+        "output_dir",
+        "bf16",
+        "use_cpu",
+        "report_to",
+        "disable_tqdm",
+        "seed",
+        "save_strategy",
+        "max_steps",
+    }
+    given |= {
+        "per_device_train_batch_size",
+        "num_generations",
+        "max_completion_length",
+        "learning_rate",
+    }
     given |= {"logging_steps", "gradient_checkpointing"} | changes.keys()
-    return trained(GRPOConfig(**{name: getattr(ours, name) for name in given & names}), trainer=GRPOTrainer)
+    return trained(
+        GRPOConfig(**{name: getattr(ours, name) for name in given & names}), trainer=GRPOTrainer
+    )
 
 
 def test_canary_uniform_plan_is_stock_trl(tmp_path):
-    """Equal groups and weight 1: the same losses and weights as GRPOTrainer, to the last bit on TRL's own path."""
+    """Equal groups and weight 1: the same losses and weights as GRPOTrainer, to the last bit on
+    TRL's own path."""
     reference = stock(tmp_path, max_steps=8)
     slow = trained(
-        config(tmp_path, max_steps=8, fast_generation=False, drop_dead_rows=False, shared_prefix=False, packing=False),
+        config(
+            tmp_path,
+            max_steps=8,
+            fast_generation=False,
+            drop_dead_rows=False,
+            shared_prefix=False,
+            packing=False,
+        ),
         controller=Even(),
     )
     assert history(slow) == history(reference)
     assert distance(slow, reference) == 0.0
-    fast = trained(config(tmp_path, max_steps=8), controller=gdro.make_controller("uniform", mean_rollouts=4))
+    fast = trained(
+        config(tmp_path, max_steps=8), controller=gdro.make_controller("uniform", mean_rollouts=4)
+    )
     np.testing.assert_allclose(history(fast), history(reference), atol=1e-7)
     np.testing.assert_allclose(history(fast, "reward"), history(reference, "reward"))
     assert history(fast, "frac_reward_zero_std") == history(reference, "frac_reward_zero_std")
@@ -72,10 +99,17 @@ def test_canary_uniform_plan_is_stock_trl(tmp_path):
     assert 0.1 < np.mean(history(fast, "frac_reward_zero_std")) < 0.9
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"])
+@pytest.mark.parametrize(
+    "loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"]
+)
 def test_dropping_dead_rows_keeps_every_loss(loss_type, tmp_path):
     """Off-policy too: two updates on one generation batch, ragged groups and weights."""
-    changes = {"loss_type": loss_type, "steps_per_generation": 2, "per_device_train_batch_size": 8, "max_steps": 4}
+    changes = {
+        "loss_type": loss_type,
+        "steps_per_generation": 2,
+        "per_device_train_batch_size": 8,
+        "max_steps": 4,
+    }
     whole = trained(config(tmp_path, drop_dead_rows=False, **changes), controller=Ragged())
     short = trained(config(tmp_path, **changes), controller=Ragged())
     np.testing.assert_allclose(history(short), history(whole), rtol=1e-5, atol=1e-7)
@@ -85,7 +119,8 @@ def test_dropping_dead_rows_keeps_every_loss(loss_type, tmp_path):
 
 @pytest.mark.parametrize("weighting", ["prompt", "row"])
 def test_advantages_by_id(weighting, tmp_path):
-    """The rows that reach the loss carry the advantage of their own prompt, times weight and nbar / n."""
+    """The rows that reach the loss carry the advantage of their own prompt, times weight and nbar /
+    n."""
     seen = []
 
     class Spy(GDROTrainer):
@@ -104,18 +139,26 @@ def test_advantages_by_id(weighting, tmp_path):
         return feedback
 
     controller.observe = keep
-    make(config(tmp_path, weighting=weighting, advantage_clip=1.2), trainer=Spy, controller=controller).train()
+    make(
+        config(tmp_path, weighting=weighting, advantage_clip=1.2),
+        trainer=Spy,
+        controller=controller,
+    ).train()
     assert len(seen) == 4
     assert any(len(set(map(len, rewards))) > 1 for _, rewards in controller.log)
     for (_, rewards), weight, found in zip(controller.log, weights, seen, strict=True):
         groups = gdro.group_advantages(rewards, ddof=1, clip=1.2)
-        factors = [w * (4 / len(g) if weighting == "prompt" else 1) for w, g in zip(weight, groups, strict=True)]
+        factors = [
+            w * (4 / len(g) if weighting == "prompt" else 1)
+            for w, g in zip(weight, groups, strict=True)
+        ]
         expected = np.concatenate([f * g for f, g in zip(factors, groups, strict=True)])
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_surrogate_losses(tmp_path):
-    """Zero for each prompt on-policy (advantages sum to zero), not zero after a first update; every rollout counted."""
+    """Zero for each prompt on-policy (advantages sum to zero), not zero after a first update; every
+    rollout counted."""
     on_policy = Ragged(needs_losses=True)
     trained(config(tmp_path, loss_type="dr_grpo"), controller=on_policy)
     assert len(on_policy.losses) == 4
@@ -133,9 +176,18 @@ def test_surrogate_losses(tmp_path):
 
 
 def test_evaluation_leaves_the_controller_alone(tmp_path):
-    changes = {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 8, "num_generations_eval": 2}
+    changes = {
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "per_device_eval_batch_size": 8,
+        "num_generations_eval": 2,
+    }
     controller = Ragged()
-    trainer = trained(config(tmp_path, **changes), controller=controller, eval_dataset=sums(8).remove_columns("id"))
+    trainer = trained(
+        config(tmp_path, **changes),
+        controller=controller,
+        eval_dataset=sums(8).remove_columns("id"),
+    )
     assert len(controller.log) == 4
     assert len([e for e in trainer.state.log_history if "eval_reward" in e]) == 2
 
@@ -164,12 +216,16 @@ def test_logs_and_records(tmp_path):
     assert [record["rollouts_total"] for record in records] == [16, 32, 48, 64]
     assert records[-1]["loss"] == history(trainer)[-1]
     seconds = records[-1]["seconds"]
-    assert seconds["step"] == pytest.approx(seconds["generate"] + seconds["score"] + seconds["update"])
+    assert seconds["step"] == pytest.approx(
+        seconds["generate"] + seconds["score"] + seconds["update"]
+    )
     assert len(records[-1]["controller"]["weight"]) == trainer.controller.bins
     entry = trainer.state.log_history[3]
     assert entry["gdro/batch_rollouts"] == 16
     assert entry["gdro/mass/bin_0"] >= 0
-    assert not any(value is None or value != value for key, value in entry.items() if key.startswith("gdro/"))
+    assert not any(
+        value is None or value != value for key, value in entry.items() if key.startswith("gdro/")
+    )
 
 
 def test_two_rewards_with_gaps(tmp_path):
@@ -208,7 +264,12 @@ def test_bad_options(tmp_path):
         config(tmp_path, scale_rewards="prompt")
     with pytest.raises(OptionError, match="'normalize_then_sum', which is an advantage of its own"):
         config(tmp_path, multi_objective_aggregation="normalize_then_sum", advantage="grpo")
-    for scaled, kind in ((True, "grpo"), (False, "dr_grpo"), ("none", "dr_grpo"), ("batch", "batch")):
+    for scaled, kind in (
+        (True, "grpo"),
+        (False, "dr_grpo"),
+        ("none", "dr_grpo"),
+        ("batch", "batch"),
+    ):
         assert config(tmp_path, scale_rewards=scaled).advantage_kind == kind
     with pytest.raises(OptionError, match="takes a GDROConfig"):
         make(GRPOConfig(str(tmp_path), use_cpu=True, bf16=False))
@@ -216,7 +277,9 @@ def test_bad_options(tmp_path):
         make(config(tmp_path), controller=Ragged(mean_rollouts=3))
     posterior = gdro.make_controller("posterior_gdro", baseline="posterior")
     for other in ({"advantage": "rloo"}, {"multi_objective_aggregation": "normalize_then_sum"}):
-        with pytest.raises(OptionError, match="a baseline of its own, which does not go with the advantage"):
+        with pytest.raises(
+            OptionError, match="a baseline of its own, which does not go with the advantage"
+        ):
             make(config(tmp_path, **other), controller=posterior)
     with pytest.raises(OptionError, match="3 prompts, one generation batch takes 4"):
         make(config(tmp_path), train_dataset=sums(3), controller=Ragged())
@@ -231,7 +294,10 @@ def test_bad_ids(tmp_path):
         make(config(tmp_path), train_dataset=twice)
     for wrong in ([True] * 8, [1.5] * 8, [""] * 8):
         with pytest.raises(PromptIdError, match="row 0: column 'id' holds"):
-            make(config(tmp_path), train_dataset=Dataset.from_dict({"prompt": ["1+1="] * 8, "id": wrong}))
+            make(
+                config(tmp_path),
+                train_dataset=Dataset.from_dict({"prompt": ["1+1="] * 8, "id": wrong}),
+            )
     named = with_ids(nameless, "sums")
     assert named["id"][0].startswith("sums/")
     assert len(set(named["id"])) == len(named)
@@ -239,9 +305,13 @@ def test_bad_ids(tmp_path):
     assert again["id"][0] == named["id"][5]
     with pytest.raises(PromptIdError, match="already has"):
         with_ids(named, "sums")
-    with pytest.raises(PromptIdError, match=r"rows 0 and 2 are equal, .* \(6 rows repeat another\); drop"):
+    with pytest.raises(
+        PromptIdError, match=r"rows 0 and 2 are equal, .* \(6 rows repeat another\); drop"
+    ):
         with_ids(Dataset.from_dict({"prompt": ["a", "b"] * 4}), "sums")
-    assert [row["id"] for row in with_ids(nameless.to_iterable_dataset(), "sums")] == list(named["id"])
+    assert [row["id"] for row in with_ids(nameless.to_iterable_dataset(), "sums")] == list(
+        named["id"]
+    )
     with pytest.raises(OptionError, match="not a list"):
         with_ids([{"prompt": "1"}], "sums")
     for blank in ("", " ", "a/"):
@@ -251,12 +321,18 @@ def test_bad_ids(tmp_path):
 
 def test_what_names_no_controller(tmp_path):
     for wrong in (None, gdro.make_controller("uniform")):
-        with pytest.raises(OptionError, match=r"it must be a name, .* GDROTrainer\(controller=\.\.\.\)"):
+        with pytest.raises(
+            OptionError, match=r"it must be a name, .* GDROTrainer\(controller=\.\.\.\)"
+        ):
             config(tmp_path, controller=wrong)
     for wrong in ("joint", gdro.Controller):
-        with pytest.raises(OptionError, match=r"is no controller yet: make one with gdro\.make_controller"):
+        with pytest.raises(
+            OptionError, match=r"is no controller yet: make one with gdro\.make_controller"
+        ):
             make(config(tmp_path), controller=wrong)
-    with pytest.raises(OptionError, match=r"object is no controller, it lacks name, selects, .*derive it from gdro"):
+    with pytest.raises(
+        OptionError, match=r"object is no controller, it lacks name, selects, .*derive it from gdro"
+    ):
         make(config(tmp_path), controller=object())
     with pytest.raises(OptionError, match="controller_options='eta=3': it must be a dict"):
         config(tmp_path, controller_options="eta=3")
@@ -266,9 +342,17 @@ def test_what_names_no_controller(tmp_path):
 
 def test_a_composition_goes_where_a_name_goes(tmp_path):
     """As a dict, and as the JSON text that a command line gives."""
-    for parts in ({"selector": "mopps", "allocator": "sqrt_law"}, '{"selector": "mopps", "allocator": "sqrt_law"}'):
+    for parts in (
+        {"selector": "mopps", "allocator": "sqrt_law"},
+        '{"selector": "mopps", "allocator": "sqrt_law"}',
+    ):
         made = default_controller(config(tmp_path, controller=parts, num_generations=2))
-        assert (made.selects, made.plans_equally, made.mean_rollouts, made.seed) == (True, False, 2, 3)
+        assert (made.selects, made.plans_equally, made.mean_rollouts, made.seed) == (
+            True,
+            False,
+            2,
+            3,
+        )
 
 
 def test_ids_go_by_content_whatever_a_column_holds():
@@ -276,7 +360,8 @@ def test_ids_go_by_content_whatever_a_column_holds():
     pictures = [images.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
     days = [datetime(2026, 1, 1, hour) for hour in (1, 2)]
     rows = Dataset.from_dict(
-        {"image": pictures, "day": days}, features=Features({"image": Image(), "day": Value("timestamp[s]")})
+        {"image": pictures, "day": days},
+        features=Features({"image": Image(), "day": Value("timestamp[s]")}),
     )
     first, again = with_ids(rows, "seen")["id"], with_ids(rows, "seen")["id"]
     assert first[0] != first[1]

@@ -86,7 +86,8 @@ def config(folder: Any, **changes: Any) -> GDROConfig:
 
 
 class Ragged:
-    """A controller of the tests' own: moves rollouts between prompts and weighs prompts by their id and visits."""
+    """A controller of the tests' own: moves rollouts between prompts and weighs prompts by their id
+    and visits."""
 
     name = "ragged"
     selects = sets_baselines = plans_equally = False
@@ -129,7 +130,9 @@ class Ragged:
         for name in plan.prompt_ids:
             self.visits[name] = self.visits.get(name, 0) + 1
         self.log.append((plan.prompt_ids, [np.asarray(r).tolist() for r in rewards]))
-        weights = np.array([0.5 + (zlib.crc32(i.encode()[::-1]) + self.visits[i]) % 5 / 4 for i in plan.prompt_ids])
+        weights = np.array(
+            [0.5 + (zlib.crc32(i.encode()[::-1]) + self.visits[i]) % 5 / 4 for i in plan.prompt_ids]
+        )
         return Feedback(plan.prompt_ids, weights, plan.bins)
 
     def observe_losses(self, prompt_ids: Any, losses: Any) -> None:
@@ -143,7 +146,10 @@ class Ragged:
         return {"step": len(self.log), "weight": [1.0, float("nan")], "name": "ragged"}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ids": list(self.visits), "visits": np.array(list(self.visits.values()), dtype=np.int64)}
+        return {
+            "ids": list(self.visits),
+            "visits": np.array(list(self.visits.values()), dtype=np.int64),
+        }
 
     def load_state_dict(self, state: Any) -> None:
         self.visits = dict(zip(state["ids"], np.asarray(state["visits"]).tolist(), strict=True))
@@ -154,7 +160,9 @@ class Even(Ragged):
 
     def plan(self, prompt_ids: Any) -> Plan:
         ids = tuple(prompt_ids)
-        self.outstanding.append(Plan(ids, np.full(len(ids), self.mean_rollouts), np.zeros(len(ids), dtype=np.int64)))
+        self.outstanding.append(
+            Plan(ids, np.full(len(ids), self.mean_rollouts), np.zeros(len(ids), dtype=np.int64))
+        )
         return self.outstanding[-1]
 
     def observe(self, prompt_ids: Any, rewards: Any) -> Feedback:

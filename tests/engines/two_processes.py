@@ -1,4 +1,5 @@
-"""Run by test_trl_two_processes.py under torchrun: train, resume, and print what each process holds."""
+"""Run by test_trl_two_processes.py under torchrun: train, resume, and print what each process
+holds."""
 
 from __future__ import annotations
 

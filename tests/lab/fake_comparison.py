@@ -1,4 +1,5 @@
-"""Comparisons with made-up records, for the tests of table and page: no training, the same files."""
+"""Comparisons with made-up records, for the tests of table and page: no training, the same
+files."""
 
 from __future__ import annotations
 
@@ -16,9 +17,15 @@ PROMPTS = 120
 
 
 def make(root: Path, lift: dict[str, float], seeds: tuple[int, ...] = (0, 1, 2)) -> Plan:
-    """Runs of the methods in `lift`, the first of them the baseline; each adds so much to every success rate."""
+    """Runs of the methods in `lift`, the first of them the baseline; each adds so much to every
+    success rate."""
     methods = {name: {"controller": "uniform"} for name in lift}
-    plan = Plan(name="fake", seeds=list(seeds), methods=methods, overrides={"data.heldout_shares": "weights"})
+    plan = Plan(
+        name="fake",
+        seeds=list(seeds),
+        methods=methods,
+        overrides={"data.heldout_shares": "weights"},
+    )
     for seed in seeds:
         rng = np.random.default_rng(seed)
         base = rng.binomial(SAMPLES, np.linspace(0.05, 0.95, PROMPTS))
@@ -34,7 +41,10 @@ def make(root: Path, lift: dict[str, float], seeds: tuple[int, ...] = (0, 1, 2))
 
 def write_evaluation(run: Path, step: int, correct: np.ndarray) -> None:
     """One evaluation's file."""
-    rows = [{"id": f"p{i}", "source": "s", "correct": int(c), "samples": SAMPLES} for i, c in enumerate(correct)]
+    rows = [
+        {"id": f"p{i}", "source": "s", "correct": int(c), "samples": SAMPLES}
+        for i, c in enumerate(correct)
+    ]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (run / "evaluations" / f"step-{step:06d}.jsonl").write_text(text)
 
@@ -44,8 +54,19 @@ def write_record(run: Path, end: bool, evaluated: tuple[int, ...] = STEPS) -> No
     events: list[dict[str, object]] = [{"event": "start", "bins": 2, "version": "0"}]
     for step in range(STEPS[-1] + 1):
         if step:
-            spent = {"rollouts_total": PER_STEP * step, "tokens_total": 10 * PER_STEP * step, "seconds": {"step": 0.5}}
-            events.append({"event": "step", "step": step, **spent, "controller": {"zero_variance_share": 0.25}})
+            spent = {
+                "rollouts_total": PER_STEP * step,
+                "tokens_total": 10 * PER_STEP * step,
+                "seconds": {"step": 0.5},
+            }
+            events.append(
+                {
+                    "event": "step",
+                    "step": step,
+                    **spent,
+                    "controller": {"zero_variance_share": 0.25},
+                }
+            )
         if step in evaluated:
             events.append({"event": "evaluation", "step": step})
     events += [{"event": "end", "step": STEPS[-1]}] if end else []

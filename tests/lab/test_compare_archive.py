@@ -1,4 +1,5 @@
-"""Packing a comparison: what comes back is what went in, ragged or not, and what does not fit is refused."""
+"""Packing a comparison: what comes back is what went in, ragged or not, and what does not fit is
+refused."""
 
 from __future__ import annotations
 
@@ -35,7 +36,12 @@ def settings_of(comparison):
     """Made-up settings of every run."""
     return {
         method: {
-            seed: {"steps": 600, "seed": seed, "controller": {"name": method}, "odd": seed == 2 and method == "other"}
+            seed: {
+                "steps": 600,
+                "seed": seed,
+                "controller": {"name": method},
+                "odd": seed == 2 and method == "other",
+            }
             for seed in by_seed
         }
         for method, by_seed in comparison.runs.items()
@@ -48,7 +54,9 @@ def same(one, other):
         assert one[method].keys() == other[method].keys()
         for seed, result in one[method].items():
             for name, value in dataclasses.asdict(result).items():
-                np.testing.assert_array_equal(value, getattr(other[method][seed], name), err_msg=name)
+                np.testing.assert_array_equal(
+                    value, getattr(other[method][seed], name), err_msg=name
+                )
 
 
 @pytest.fixture
@@ -68,7 +76,9 @@ def test_what_comes_back_is_what_went_in(ragged, tmp_path):
     assert again.training_sizes == ragged.training_sizes
     assert markdown(summarize(again)) == markdown(summarize(ragged))
     found = published_settings(folder)
-    assert found == {m: {s: flat_settings(v) for s, v in by.items()} for m, by in settings_of(ragged).items()}
+    assert found == {
+        m: {s: flat_settings(v) for s, v in by.items()} for m, by in settings_of(ragged).items()
+    }
     packed = (folder / OUTCOMES).read_bytes()
     save_archive(tmp_path / "twice", ragged, settings_of(ragged))
     assert (tmp_path / "twice" / OUTCOMES).read_bytes() == packed
@@ -91,8 +101,12 @@ def test_runs_with_fewer_evaluations_or_prompts_keep_their_own(ragged, tmp_path)
         correct=short.correct[:2],
         **{name: getattr(short, name)[:2] for name in ("steps", "rollouts", "tokens", "seconds")},
     )
-    save_archive(tmp_path / "published", dataclasses.replace(ragged, runs=runs), settings_of(ragged))
-    with pytest.raises(RecordError, match="other/seed-2: evaluated at other moments than the others"):
+    save_archive(
+        tmp_path / "published", dataclasses.replace(ragged, runs=runs), settings_of(ragged)
+    )
+    with pytest.raises(
+        RecordError, match="other/seed-2: evaluated at other moments than the others"
+    ):
         load_archive(tmp_path / "published")
     with np.load(tmp_path / "published" / OUTCOMES) as file:
         assert (file["correct"][1, 2, 2] == -1).all()
@@ -106,10 +120,14 @@ def test_a_comparison_with_data_of_its_own_for_each_seed_comes_back(tmp_path):
     for seed in plan.seeds:
         for path in root.glob(f"*/seed-{seed}/evaluations/*.jsonl"):
             rows = path.read_text().splitlines()[: 120 - seed]  # fewer prompts too
-            path.write_text("\n".join(row.replace('"id": "p', f'"id": "{seed}-p') for row in rows) + "\n")
+            path.write_text(
+                "\n".join(row.replace('"id": "p', f'"id": "{seed}-p') for row in rows) + "\n"
+            )
     with pytest.raises(RecordError, match="evaluated on other prompts"):
         read_comparison(root, plan)
-    plan = plan.model_copy(update={"by_seed": tuple({"seed": s, "data.seed": s} for s in plan.seeds)})
+    plan = plan.model_copy(
+        update={"by_seed": tuple({"seed": s, "data.seed": s} for s in plan.seeds)}
+    )
     comparison = read_comparison(root, plan)
     assert comparison.fresh_data
     save_archive(tmp_path / "published", comparison, settings_of(comparison))
@@ -121,9 +139,13 @@ def test_publishing_again_adds_and_never_changes(tmp_path):
     plan = make(root, {"plain": 0.05, "other": 0.1})
     whole = read_comparison(root, plan)
     first = plan.model_copy(update={"seeds": (0, 1)})
-    early = comparison_of(first, {m: {s: by[s] for s in (0, 1)} for m, by in whole.runs.items()}, {}, root)
+    early = comparison_of(
+        first, {m: {s: by[s] for s in (0, 1)} for m, by in whole.runs.items()}, {}, root
+    )
     save_archive(folder, early, settings_of(early))
-    late = comparison_of(plan, {m: {s: r for s, r in by.items() if s} for m, by in whole.runs.items()}, {}, root)
+    late = comparison_of(
+        plan, {m: {s: r for s, r in by.items() if s} for m, by in whole.runs.items()}, {}, root
+    )
     save_archive(folder, late, settings_of(late))
     same(load_archive(folder).runs, whole.runs)
     assert read_plan(folder / "plan.yaml") == plan
@@ -153,8 +175,12 @@ def test_a_damaged_archive_is_named(ragged, tmp_path, damage):
             arrays = {name: file[name] for name in file.files}
         np.savez_compressed(path, **arrays | {"dead": np.zeros((9, 9))})
     else:
-        (folder / "plan.yaml").write_text(plan_text(ragged.plan.model_copy(update={"seeds": (0, 1)})))
-    with pytest.raises(RecordError, match=r"outcomes\.npz: .*(damaged|another format|does not name)"):
+        (folder / "plan.yaml").write_text(
+            plan_text(ragged.plan.model_copy(update={"seeds": (0, 1)}))
+        )
+    with pytest.raises(
+        RecordError, match=r"outcomes\.npz: .*(damaged|another format|does not name)"
+    ):
         load_archive(folder)
 
 
@@ -168,7 +194,12 @@ def test_the_command_publishes_a_plan_that_needs_no_recipe(tmp_path, capsys):
         JobFolder(root, job).run.config.write_text(job.config.to_yaml())
     assert compare.main([str(root), "--publish", str(folder)]) == 0
     assert f"published in {folder}" in capsys.readouterr().out
-    assert {path.name for path in folder.iterdir()} == {"plan.yaml", OUTCOMES, "table.md", "figure.svg"}
+    assert {path.name for path in folder.iterdir()} == {
+        "plan.yaml",
+        OUTCOMES,
+        "table.md",
+        "figure.svg",
+    }
     again = read_plan(folder / "plan.yaml")
     assert again.recipe is None
     assert jobs_of(again, folder) == jobs
@@ -195,7 +226,11 @@ def test_factored_settings_give_every_run_its_own_back(settings):
     parts = _factored(settings)
     for (method, seed), wanted in settings.items():
         own = parts["runs"].get(method, {}).get(str(seed), {})
-        assert parts["common"] | parts["methods"][method] | parts["seeds"][str(seed)] | own == wanted
+        assert (
+            parts["common"] | parts["methods"][method] | parts["seeds"][str(seed)] | own == wanted
+        )
     written = [parts["common"], *parts["methods"].values(), *parts["seeds"].values()]
-    count = sum(map(len, written)) + sum(len(own) for by_seed in parts["runs"].values() for own in by_seed.values())
+    count = sum(map(len, written)) + sum(
+        len(own) for by_seed in parts["runs"].values() for own in by_seed.values()
+    )
     assert count <= sum(map(len, settings.values()))

@@ -27,7 +27,11 @@ def decide(gap, before=0.5, others=(), **more):
     gaps = [gap, *others]
     claims = [claim(**more), *(claim() for _ in others)]
     methods = {name: {"scores": {"mean_at_k": {"value": before}}} for name in ("plain", "better")}
-    return verdicts(claims, lambda one: next(iter_gaps), methods)[0] if (iter_gaps := iter(gaps)) else None
+    return (
+        verdicts(claims, lambda one: next(iter_gaps), methods)[0]
+        if (iter_gaps := iter(gaps))
+        else None
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,8 +40,18 @@ def decide(gap, before=0.5, others=(), **more):
         (Estimate(0.1, 0.05, 0.15, 0.001), {}, "win", "it adds **+0.100 ± 0.050**"),
         (Estimate(-0.1, -0.15, -0.05, 0.001), {}, "loss", "it costs -20.0 %"),
         (Estimate(0.02, -0.03, 0.07, 0.4), {}, "open", "not decided: +0.020 ± 0.050"),
-        (Estimate(0.02, 0.01, 0.03, 0.001), {"least": 0.05, "excluded": "below {relative}"}, "open", None),
-        (Estimate(0.01, -0.01, 0.02, 0.3), {"least": 0.05, "excluded": "under 5 %"}, "excluded", "under 5 %"),
+        (
+            Estimate(0.02, 0.01, 0.03, 0.001),
+            {"least": 0.05, "excluded": "below {relative}"},
+            "open",
+            None,
+        ),
+        (
+            Estimate(0.01, -0.01, 0.02, 0.3),
+            {"least": 0.05, "excluded": "under 5 %"},
+            "excluded",
+            "under 5 %",
+        ),
         (Estimate(0.03, 0.01, 0.05, 0.001), {"least": 0.05, "excluded": "x"}, "win", None),
         (Estimate(0.1, float("nan"), float("nan")), {}, "open", None),
     ],
@@ -65,12 +79,18 @@ def test_a_comparison_says_what_its_plan_had_for_it(tmp_path):
     assert "it adds **+0.1" in text
     assert "Claim stated before the runs: it adds +0.1" in page(summary)
     with pytest.raises(RecordError, match="no score mean_at_9; there are pass_at_k"):
-        summarize(read_comparison(tmp_path, plan.model_copy(update={"claims": (claim(score="mean_at_9"),)})))
+        summarize(
+            read_comparison(
+                tmp_path, plan.model_copy(update={"claims": (claim(score="mean_at_9"),)})
+            )
+        )
 
 
 def test_nothing_is_claimed_before_every_method_has_a_run(tmp_path):
     plan = make(tmp_path, {"plain": 0.05, "better": 0.25})
-    late = plan.model_copy(update={"methods": plan.methods | {"late": {}}, "claims": (claim("late"), claim())})
+    late = plan.model_copy(
+        update={"methods": plan.methods | {"late": {}}, "claims": (claim("late"), claim())}
+    )
     assert summarize(read_comparison(tmp_path, late))["claims"] == []
 
 

@@ -1,4 +1,5 @@
-"""Side by side, failures, stops and going on, with a stand-in for `gdro train` that only writes files."""
+"""Side by side, failures, stops and going on, with a stand-in for `gdro train` that only writes
+files."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ assert words[0] == "train", words
 resumed = words[1] == "--resume"
 run = pathlib.Path(words[2] if resumed else words[-1].removeprefix("output_dir="))
 here = pathlib.Path(os.environ["STAND_IN"])
-(here / f"{run.parent.name}-{run.name}-{'resume' if resumed else 'start'}-{os.environ['OMP_NUM_THREADS']}").touch()
+began = 'resume' if resumed else 'start'
+(here / f"{run.parent.name}-{run.name}-{began}-{os.environ['OMP_NUM_THREADS']}").touch()
 run.mkdir(exist_ok=True)
 if not resumed:
     (run / "config.yaml").write_text(pathlib.Path(words[1]).read_text())

@@ -35,7 +35,9 @@ def kept(tmp_path):
 def test_the_same_table_without_the_runs(kept, capsys):
     root, plan, table = kept
     assert markdown(summarize(read_comparison(root, plan))) == table
-    assert {place.state() for place in (JobFolder(root, job) for job in jobs_of(plan, root))} == {"done"}
+    assert {place.state() for place in (JobFolder(root, job) for job in jobs_of(plan, root))} == {
+        "done"
+    }
     assert compare.main([str(root)]) == 0  # nothing is trained again
     said = capsys.readouterr().out
     assert "6 runs, 0 to do" in said
@@ -49,7 +51,9 @@ def test_an_outcome_of_other_settings_is_refused(kept):
     place = JobFolder(root, jobs_of(plan, root)[0])
     place.beside("yaml").write_text(place.job.config.to_yaml().replace("steps: 600", "steps: 599"))
     for words in ([str(root)], [str(root), "--report"]):
-        with pytest.raises(RunError, match=r"seed-0 was trained with other settings than the plan's: max_steps"):
+        with pytest.raises(
+            RunError, match=r"seed-0 was trained with other settings than the plan's: max_steps"
+        ):
             compare.main(words)
 
 

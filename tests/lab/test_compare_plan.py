@@ -31,14 +31,27 @@ def _plan(tmp_path, text=PLAN):
 def test_jobs_share_all_but_what_their_method_is(tmp_path):
     plan = _plan(tmp_path)
     jobs = jobs_of(plan, tmp_path)
-    assert [(job.method, job.seed) for job in jobs] == [("plain", 0), ("both", 0), ("plain", 7), ("both", 7)]
+    assert [(job.method, job.seed) for job in jobs] == [
+        ("plain", 0),
+        ("both", 0),
+        ("plain", 7),
+        ("both", 7),
+    ]
     assert plan.against == "plain"
     assert [job.config.seed for job in jobs] == [0, 0, 7, 7]
     for job in jobs:
-        assert (job.config.max_steps, job.config.eval_steps, job.config.learning_rate) == (3, 1, 1e-5)
+        assert (job.config.max_steps, job.config.eval_steps, job.config.learning_rate) == (
+            3,
+            1,
+            1e-5,
+        )
         assert job.config.verifier.workers == 1
     plain, both = (job.config for job in jobs[:2])
-    assert (plain.controller.name, both.controller.name, both.controller.options["eta"]) == ("uniform", "joint", 7.0)
+    assert (plain.controller.name, both.controller.name, both.controller.options["eta"]) == (
+        "uniform",
+        "joint",
+        7.0,
+    )
     assert plain.model_dump(exclude={"run_name", "controller", "advantage"}) == both.model_dump(
         exclude={"run_name", "controller", "advantage"}
     )
@@ -53,17 +66,27 @@ def test_a_plan_reads_back_as_it_was_written(tmp_path):
 
 
 def test_a_controller_by_its_name_starts_from_its_own_defaults(tmp_path):
-    """Not from what the recipe says of one of that name: a row means the same whatever the recipe becomes."""
+    """Not from what the recipe says of one of that name: a row means the same whatever the recipe
+    becomes."""
     assert load_config().controller.options["pace"] is not None
-    text = "name: a\nseeds: [1]\nmethods: {m: {controller: {name: live_gdro, eta: 2.0}}, n: {controller.eta: 2.0}}\n"
-    named, keyed = (job.config.controller.options for job in jobs_of(_plan(tmp_path, text), tmp_path))
+    text = (
+        "name: a\nseeds: [1]\nmethods: {m: {controller: {name: live_gdro, eta: 2.0}}, n:"
+        " {controller.eta: 2.0}}\n"
+    )
+    named, keyed = (
+        job.config.controller.options for job in jobs_of(_plan(tmp_path, text), tmp_path)
+    )
     assert (named["eta"], named["pace"]) == (2.0, None)
     assert (keyed["eta"], keyed["pace"]) == (2.0, load_config().controller.options["pace"])
 
 
 def test_a_recipe_is_looked_for_beside_the_plan(tmp_path):
-    (tmp_path / "mine.yaml").write_text(load_config().to_yaml().replace("learning_rate: 0.0002", "learning_rate: 0.5"))
-    jobs = jobs_of(_plan(tmp_path, "recipe: mine.yaml\nname: a\nseeds: [1]\nmethods: {m: }\n"), tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        load_config().to_yaml().replace("learning_rate: 0.0002", "learning_rate: 0.5")
+    )
+    jobs = jobs_of(
+        _plan(tmp_path, "recipe: mine.yaml\nname: a\nseeds: [1]\nmethods: {m: }\n"), tmp_path
+    )
     assert jobs[0].config.learning_rate == 0.5
 
 
@@ -92,7 +115,11 @@ def test_the_plans_of_the_package_are_usable_and_fair(name):
         ("[0, 7]", "[]", "seeds = .*: give at least one seed"),
         ("[0, 7]", "[a]", "seeds = "),
         ("max_steps: 3", "seed: 3", "seed is given to each run by the comparison"),
-        ("name: small", "name: small\nbaseline: plane", r"baseline = 'plane'.*did you mean plain\?"),
+        (
+            "name: small",
+            "name: small\nbaseline: plane",
+            r"baseline = 'plane'.*did you mean plain\?",
+        ),
     ],
 )
 def test_a_wrong_plan_names_key_and_line(tmp_path, old, new, said):
@@ -110,10 +137,18 @@ def test_a_wrong_plan_names_key_and_line(tmp_path, old, new, said):
             "both: 4 x 16 x 4 rollouts where plain has 3 x 16 x 4; a method",
         ),
         ("advantage: rloo", "data.size: 4", "data.size must be the same.*put it under `overrides`"),
-        ("advantage: rloo", "evaluation: {num_generations: 4}", "evaluation.num_generations must be the same"),
+        (
+            "advantage: rloo",
+            "evaluation: {num_generations: 4}",
+            "evaluation.num_generations must be the same",
+        ),
         ("advantage: rloo", "eval_steps: 2", "eval_steps 2 of 3 steps where plain has 1 of 3;"),
         ("advantage: rloo", "seed: 4", "the comparison gives it to each run"),
-        ("advantage: rloo", "num_generations: 2", "both: 3 x 16 x 2 rollouts where plain has 3 x 16 x 4"),
+        (
+            "advantage: rloo",
+            "num_generations: 2",
+            "both: 3 x 16 x 2 rollouts where plain has 3 x 16 x 4",
+        ),
     ],
 )
 def test_a_wrong_method_is_named(tmp_path, old, new, said):
@@ -137,19 +172,23 @@ def test_a_method_may_make_more_and_smaller_steps_of_the_same_rollouts(tmp_path)
 
 def test_updates_on_the_same_rollouts_are_not_more_rollouts(tmp_path):
     text = (
-        PLAN[: PLAN.index("  both:")] + "  twice: {controller: joint, num_iterations: 2, max_steps: 6, eval_steps: 2}\n"
+        PLAN[: PLAN.index("  both:")]
+        + "  twice: {controller: joint, num_iterations: 2, max_steps: 6, eval_steps: 2}\n"
     )
     plain, both = jobs_of(_plan(tmp_path, text), tmp_path)[:2]
     assert plain.rollouts == both.rollouts
     assert both.shape == plain.shape
     with pytest.raises(ConfigError, match="twice: 2 x 16 x 4 rollouts where plain has 3 x 16 x 4"):
-        jobs_of(_plan(tmp_path, text.replace("max_steps: 6, eval_steps: 2", "max_steps: 3")), tmp_path)
+        jobs_of(
+            _plan(tmp_path, text.replace("max_steps: 6, eval_steps: 2", "max_steps: 3")), tmp_path
+        )
 
 
 def test_check_names_the_methods_that_spend_more(tmp_path, capsys):
     rounds = "controller: uniform, generation.rounds: dynamic_sampling"
-    text = PLAN[: PLAN.index("  both:")] + (
-        f"  more: {{{rounds}}}\n  within: {{{rounds}, generation.rounds_within_budget: true}}\n"
+    text = (
+        PLAN[: PLAN.index("  both:")]
+        + f"  more: {{{rounds}}}\n  within: {{{rounds}, generation.rounds_within_budget: true}}\n"
     )
     (tmp_path / "small.yaml").write_text(text)
     assert main([str(tmp_path / "small.yaml"), "--check"]) == 0
@@ -184,7 +223,9 @@ def test_the_plans_of_research_say_before_they_run_what_will_be_said(path):
 
 
 def test_a_method_may_hide_the_names_of_the_sources(tmp_path):
-    hidden = PLAN.replace("plain: {controller: uniform}", "plain: {controller: uniform, data.source_labels: false}")
+    hidden = PLAN.replace(
+        "plain: {controller: uniform}", "plain: {controller: uniform, data.source_labels: false}"
+    )
     plain, both = jobs_of(_plan(tmp_path, hidden), tmp_path)[:2]
     assert (plain.config.data.source_labels, both.config.data.source_labels) == (False, True)
     assert plain.config.data.model_copy(update={"source_labels": True}) == both.config.data

@@ -33,12 +33,20 @@ def replicates(tmp_path_factory):
 
 
 def last(root, method, seed):
-    lines = (root / method / f"seed-{seed}" / "evaluations" / "step-000100.jsonl").read_text().splitlines()
+    lines = (
+        (root / method / f"seed-{seed}" / "evaluations" / "step-000100.jsonl")
+        .read_text()
+        .splitlines()
+    )
     return np.array([json.loads(line)["correct"] for line in lines]) / 8
 
 
 def first(root, seed):
-    lines = (root / "plain" / f"seed-{seed}" / "evaluations" / "step-000000.jsonl").read_text().splitlines()
+    lines = (
+        (root / "plain" / f"seed-{seed}" / "evaluations" / "step-000000.jsonl")
+        .read_text()
+        .splitlines()
+    )
     return np.array([json.loads(line)["correct"] for line in lines]) / 8
 
 
@@ -50,8 +58,12 @@ def test_a_score_is_one_number_a_replicate_and_the_interval_is_students(replicat
     gaps = [last(root, "better", s).mean() - last(root, "plain", s).mean() for s in SEEDS]
     wanted = seed_interval(gaps)
     found = scores["mean_at_k"]["difference"]
-    assert (found["value"], found["low"], found["high"]) == pytest.approx((wanted.value, wanted.low, wanted.high))
-    assert found["relative"] == pytest.approx(np.mean(gaps) / np.mean([last(root, "plain", s).mean() for s in SEEDS]))
+    assert (found["value"], found["low"], found["high"]) == pytest.approx(
+        (wanted.value, wanted.low, wanted.high)
+    )
+    assert found["relative"] == pytest.approx(
+        np.mean(gaps) / np.mean([last(root, "plain", s).mean() for s in SEEDS])
+    )
     worst = []
     for seed in SEEDS:
         groups = base_bins(first(root, seed))[1]
@@ -71,7 +83,10 @@ def test_words_say_replicates(replicates, tmp_path):
 
 def test_a_replicate_without_the_baseline_says_nothing(replicates):
     _, comparison = replicates
-    runs = {"plain": {s: comparison.runs["plain"][s] for s in SEEDS[1:]}, "better": comparison.runs["better"]}
+    runs = {
+        "plain": {s: comparison.runs["plain"][s] for s in SEEDS[1:]},
+        "better": comparison.runs["better"],
+    }
     summary = summarize(comparison_of(comparison.plan, runs, {}, replicates[0]))
     assert summary["missing"] == ["plain seed 0"]
     assert summary["methods"]["better"]["seeds"] == [1, 2, 3]
@@ -83,13 +98,15 @@ def at(curve, spent, cost):
 
 
 def test_equal_cost_reads_both_curves_where_both_had_spent_the_same(tmp_path):
-    """`better` costs half as much again: it is read at two thirds of its run; its own end is the baseline's middle."""
+    """`better` costs half as much again: it is read at two thirds of its run; its own end is the
+    baseline's middle."""
     plan = make(tmp_path, {"plain": 0.05, "better": 0.25})
     read = read_comparison(tmp_path, plan)
     spent = (0.0, 300.0, 600.0)
     runs = {
         "plain": {
-            s: replace(r, tokens=(0.0, 200.0, 400.0), seconds=(0.0, np.nan, 9.0)) for s, r in read.runs["plain"].items()
+            s: replace(r, tokens=(0.0, 200.0, 400.0), seconds=(0.0, np.nan, 9.0))
+            for s, r in read.runs["plain"].items()
         },
         "better": {s: replace(r, tokens=spent) for s, r in read.runs["better"].items()},
     }
@@ -98,17 +115,25 @@ def test_equal_cost_reads_both_curves_where_both_had_spent_the_same(tmp_path):
     found = summary["methods"]["better"]["at_equal_cost"]
     assert set(found) == {"tokens"}, "seconds are not known throughout"
     gaps = [
-        (at(runs["better"][s].correct / 8, spent, 400.0) - runs["plain"][s].correct[-1] / 8).mean() for s in (0, 1, 2)
+        (at(runs["better"][s].correct / 8, spent, 400.0) - runs["plain"][s].correct[-1] / 8).mean()
+        for s in (0, 1, 2)
     ]
     assert found["tokens"]["mean_at_k"]["value"] == pytest.approx(np.mean(gaps))
     assert "mean@8, equal tokens" in markdown(summary)
     cheap = {
-        m: {s: replace(r, tokens=(0.0, 50.0, 100.0)) for s, r in by.items()} if m == "better" else by
+        m: {s: replace(r, tokens=(0.0, 50.0, 100.0)) for s, r in by.items()}
+        if m == "better"
+        else by
         for m, by in runs.items()
     }
-    gap = Judge(comparison_of(plan, cheap, {}, tmp_path)).estimate("mean_at_k", "better", "plain", cost="tokens")
+    gap = Judge(comparison_of(plan, cheap, {}, tmp_path)).estimate(
+        "mean_at_k", "better", "plain", cost="tokens"
+    )
     gaps = [
-        (cheap["better"][s].correct[-1] / 8 - at(cheap["plain"][s].correct / 8, (0, 200, 400), 100.0)).mean()
+        (
+            cheap["better"][s].correct[-1] / 8
+            - at(cheap["plain"][s].correct / 8, (0, 200, 400), 100.0)
+        ).mean()
         for s in (0, 1, 2)
     ]
     assert gap.value == pytest.approx(np.mean(gaps))
@@ -131,7 +156,10 @@ def test_what_by_seed_says_holds_for_every_method_of_that_seed(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN)
     plan = read_plan(path)
-    found = {(job.method, job.seed): (job.config.data.seed, job.config.data.size) for job in jobs_of(plan, tmp_path)}
+    found = {
+        (job.method, job.seed): (job.config.data.seed, job.config.data.size)
+        for job in jobs_of(plan, tmp_path)
+    }
     assert found[("plain", 7)] == found[("both", 7)] == (7, 16384)
     assert found[("plain", 9)] == found[("both", 9)] == (9, 40)
     path.write_text(plan_text(plan))

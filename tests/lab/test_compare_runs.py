@@ -1,4 +1,5 @@
-"""One real comparison end to end: two methods, two seeds, three steps; a run is killed on the way and gone on with."""
+"""One real comparison end to end: two methods, two seeds, three steps; a run is killed on the way
+and gone on with."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ methods:
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """(folder, what the first command said, its exit status, the second's): the first loses a run to a kill."""
+    """(folder, what the first command said, its exit status, the second's): the first loses a run
+    to a kill."""
     folder = tmp_path_factory.mktemp("compare")
     (folder / "small.yaml").write_text(PLAN)
     root = folder / "out"
@@ -55,7 +57,9 @@ def compared(tmp_path_factory):
 def _kill_after_a_checkpoint(run: Path, owner: subprocess.Popen) -> None:
     """SIGKILL the process that writes a run, as soon as the run has a checkpoint."""
     record = run / "metrics.jsonl"
-    while owner.poll() is None and not (record.exists() and '"event": "checkpoint"' in record.read_text()):
+    while owner.poll() is None and not (
+        record.exists() and '"event": "checkpoint"' in record.read_text()
+    ):
         time.sleep(0.02)
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -63,7 +67,9 @@ def _kill_after_a_checkpoint(run: Path, owner: subprocess.Popen) -> None:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if parent == owner.pid and any(str(Path("out/joint/seed-0.yaml")).encode() == word for word in words):
+        if parent == owner.pid and any(
+            str(Path("out/joint/seed-0.yaml")).encode() == word for word in words
+        ):
             os.kill(int(process.name), signal.SIGKILL)
 
 
@@ -126,10 +132,16 @@ def test_table_figure_and_page_come_from_the_record_alone(compared):
     assert results["prompts"] == 32
     assert results["methods"]["joint"]["seeds"] == [0, 1]
     assert {entry["rollouts"] for entry in results["methods"].values()} == {192.0}
-    last = [event for event in _events(root / "joint" / "seed-0") if event["event"] == "evaluation"][-1]
-    other = [event for event in _events(root / "joint" / "seed-1") if event["event"] == "evaluation"][-1]
+    last = [
+        event for event in _events(root / "joint" / "seed-0") if event["event"] == "evaluation"
+    ][-1]
+    other = [
+        event for event in _events(root / "joint" / "seed-1") if event["event"] == "evaluation"
+    ][-1]
     mean = (last["pass_at_k"]["value"] + other["pass_at_k"]["value"]) / 2
-    assert results["methods"]["joint"]["scores"]["pass_at_k"]["value"] == pytest.approx(mean, abs=1e-6)
+    assert results["methods"]["joint"]["scores"]["pass_at_k"]["value"] == pytest.approx(
+        mean, abs=1e-6
+    )
 
 
 def test_a_run_of_other_settings_is_not_mixed_in(compared, capsys):
@@ -144,7 +156,9 @@ def test_a_run_of_other_settings_is_not_mixed_in(compared, capsys):
     assert "controller.eta 7.0, planned 3.0" in capsys.readouterr().err
 
 
-def test_what_is_published_of_it_reports_the_same_and_says_what_each_evaluation_had_cost(compared, tmp_path, capsys):
+def test_what_is_published_of_it_reports_the_same_and_says_what_each_evaluation_had_cost(
+    compared, tmp_path, capsys
+):
     root, folder = compared[0], tmp_path / "published"
     assert main(["compare", str(root), "--publish", str(folder)]) == 0
     assert (folder / "table.md").read_bytes() == (root / "table.md").read_bytes()

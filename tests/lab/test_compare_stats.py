@@ -1,4 +1,5 @@
-"""The statistics of a comparison: hand cases, symmetry, and how often the interval covers the truth."""
+"""The statistics of a comparison: hand cases, symmetry, and how often the interval covers the
+truth."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def test_one_seed_knows_the_prompts_only():
 
 
 @pytest.mark.parametrize(
-    ("seed_sd", "prompt_sd", "noise"), [(0.05, 0.3, 0.3), (0.2, 0.0, 0.3), (0.0, 0.5, 0.1), (0.0, 0.0, 1.0)]
+    ("seed_sd", "prompt_sd", "noise"),
+    [(0.05, 0.3, 0.3), (0.2, 0.0, 0.3), (0.0, 0.5, 0.1), (0.0, 0.0, 1.0)],
 )
 def test_the_interval_covers_the_truth(seed_sd, prompt_sd, noise):
     """Of 300 simulated comparisons with 5 seeds, about 95 % must cover the true difference."""
@@ -46,7 +48,9 @@ def test_the_interval_covers_the_truth(seed_sd, prompt_sd, noise):
     for _ in range(300):
         a, b = rng.normal(0, seed_sd, (5, 1)), rng.normal(0, prompt_sd, (1, 50))
         baseline = rng.normal(0.3, 0.2, (5, 50))
-        estimate = stats.paired_interval(baseline + 0.1 + a + b + rng.normal(0, noise, (5, 50)), baseline)
+        estimate = stats.paired_interval(
+            baseline + 0.1 + a + b + rng.normal(0, noise, (5, 50)), baseline
+        )
         covered += estimate.low <= 0.1 <= estimate.high
         widths.append((estimate.high - estimate.low) / 2)
     truth = np.sqrt(seed_sd**2 / 5 + prompt_sd**2 / 50 + noise**2 / 250)
@@ -57,7 +61,8 @@ def test_the_interval_covers_the_truth(seed_sd, prompt_sd, noise):
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.booleans(), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_the_lowest_group_of_each_resample_is_that_of_its_draws(seed, groups, apart, one):
-    """Prompt by prompt, as the definition says; a group that a resample leaves empty does not count."""
+    """Prompt by prompt, as the definition says; a group that a resample leaves empty does not
+    count."""
     rng = np.random.default_rng(seed)
     seeds, prompts, resamples = 3, 5, 1 if one else 4
     scores, weights = rng.random((seeds, prompts)), rng.integers(0, 3, (groups, prompts)) * 0.5
@@ -67,7 +72,9 @@ def test_the_lowest_group_of_each_resample_is_that_of_its_draws(seed, groups, ap
     for r, often in enumerate(by_seed):
         means = []
         for group in weights:
-            counts = often[:, None] * np.broadcast_to(by_prompt[r % resamples], (seeds, prompts)) * group
+            counts = (
+                often[:, None] * np.broadcast_to(by_prompt[r % resamples], (seeds, prompts)) * group
+            )
             if counts.sum() > 0:
                 means.append((counts * scores).sum() / counts.sum())
         assert found[r] == pytest.approx(min(means)) if means else np.isnan(found[r])
@@ -92,7 +99,9 @@ def test_swapping_the_methods_turns_the_interval_round(seed):
     rng = np.random.default_rng(seed)
     one, other = rng.binomial(8, 0.4, (2, 3, 20)) / 8
     there, back = stats.paired_interval(one, other), stats.paired_interval(other, one)
-    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-12)
+    assert (there.value, there.low, there.high) == pytest.approx(
+        (-back.value, -back.high, -back.low), abs=1e-12
+    )
     assert there == stats.paired_interval(one, other)
 
 
@@ -154,7 +163,8 @@ def test_what_cannot_be_compared_is_named():
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 5, 8, 15, 30, 60, 120, 5000])
 def test_the_p_value_of_students_t(degrees):
-    """At the tabled quantiles it is 5 %; and it agrees with the density integrated over a fine grid."""
+    """At the tabled quantiles it is 5 %; and it agrees with the density integrated over a fine
+    grid."""
     if degrees <= 60:
         assert stats.student_p(stats.student_975(degrees), degrees) == pytest.approx(0.05, abs=2e-4)
     for t in (0.0, 0.3, 1.0, 2.5, 6.0):

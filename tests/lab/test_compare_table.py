@@ -1,4 +1,5 @@
-"""Table and page of made-up comparisons: the right numbers, honest words, and every damage named."""
+"""Table and page of made-up comparisons: the right numbers, honest words, and every damage
+named."""
 
 from __future__ import annotations
 
@@ -44,7 +45,11 @@ def test_values_are_plain_means_of_the_evaluation_files(made):
     root, _, summary = made
     correct = []
     for seed in (0, 1, 2):
-        lines = (root / "better" / f"seed-{seed}" / "evaluations" / "step-000100.jsonl").read_text().splitlines()
+        lines = (
+            (root / "better" / f"seed-{seed}" / "evaluations" / "step-000100.jsonl")
+            .read_text()
+            .splitlines()
+        )
         correct.append([json.loads(line)["correct"] for line in lines])
     scores = summary["methods"]["better"]["scores"]
     assert scores["mean_at_k"]["value"] == pytest.approx(np.mean(correct) / 8)
@@ -64,17 +69,25 @@ def test_costs_and_where_the_baseline_is_reached(made):
 
 
 def test_scores_by_training_shares_where_the_held_out_ones_differ(tmp_path):
-    """Two sources of 60 held-out prompts each, of which one has nine in ten of the training prompts."""
+    """Two sources of 60 held-out prompts each, of which one has nine in ten of the training
+    prompts."""
     plan = make(tmp_path, {"plain": 0.05, "better": 0.25})
     for path in tmp_path.glob("*/*/evaluations/*.jsonl"):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        named = [row | {"id": f"{'hard' if i < PROMPTS // 2 else 'easy'}/{i}"} for i, row in enumerate(rows)]
+        named = [
+            row | {"id": f"{'hard' if i < PROMPTS // 2 else 'easy'}/{i}"}
+            for i, row in enumerate(rows)
+        ]
         path.write_text("".join(json.dumps(row) + "\n" for row in named))
-    summary = summarize(read_comparison(tmp_path, plan, {seed: {"hard": 100, "easy": 900} for seed in (0, 1, 2)}))
+    summary = summarize(
+        read_comparison(tmp_path, plan, {seed: {"hard": 100, "easy": 900} for seed in (0, 1, 2)})
+    )
     scores = summary["methods"]["better"]["scores"]
     rates = []
     for path in sorted(tmp_path.glob("better/*/evaluations/step-000100.jsonl")):
-        correct = np.array([json.loads(line)["correct"] for line in path.read_text().splitlines()]) / 8
+        correct = (
+            np.array([json.loads(line)["correct"] for line in path.read_text().splitlines()]) / 8
+        )
         rates.append(0.1 * correct[: PROMPTS // 2].mean() + 0.9 * correct[PROMPTS // 2 :].mean())
     assert scores["trained_mean"]["value"] == pytest.approx(np.mean(rates))
     assert scores["source_mean"]["value"] == pytest.approx(scores["mean_at_k"]["value"])
@@ -91,7 +104,11 @@ def test_a_target_below_the_start_is_not_sold_as_speed(tmp_path):
 
 
 def test_the_markdown_marks_what_is_clear_only(made):
-    rows = {line.split("|")[1].strip(): line for line in markdown(made[2]).splitlines() if line.startswith("| `")}
+    rows = {
+        line.split("|")[1].strip(): line
+        for line in markdown(made[2]).splitlines()
+        if line.startswith("| `")
+    }
     assert "`plain`" in rows
     text = markdown(made[2])
     assert re.search(r"\| `better` \| 3 \| 0\.\d{3} \(\*\*\+0\.\d{3} ± 0\.\d{3}\*\*\)", text)
@@ -162,7 +179,9 @@ def test_a_method_that_spent_other_rollouts_is_noted_once(tmp_path):
     assert notes == ("other spent 76,800 to 102,400 rollouts (seeds 0, 2), plain 25,600.",)
 
 
-def test_a_method_that_made_other_steps_of_its_rollouts_is_noted_and_its_curve_is_over_the_mean_of_its_seeds(tmp_path):
+def test_a_method_that_made_other_steps_of_its_rollouts_is_noted(
+    tmp_path,
+):
     plan = make(tmp_path, {"plain": 0.05, "other": 0.1})
     read = read_comparison(tmp_path, plan)
     spent = {0: (0.0, 12800.0, 25600.0), 1: (0.0, 12864.0, 25664.0), 2: (0.0, 13000.0, 25616.0)}

@@ -37,7 +37,9 @@ def test_the_gap_stays_below_its_bound(method):
 
 def test_hedge_comes_down_as_the_square_root():
     rounds = (100, 400, 1600, 6400)
-    gaps = [np.mean([run(Problem(8, seed), "hedge", t, seed)[0] for seed in range(3)]) for t in rounds]
+    gaps = [
+        np.mean([run(Problem(8, seed), "hedge", t, seed)[0] for seed in range(3)]) for t in rounds
+    ]
     assert -0.7 < slope(rounds, gaps, start=0.3) < -0.35
 
 
@@ -47,7 +49,19 @@ def test_the_slope_is_over_what_has_left_the_start():
 
 
 def test_the_command_writes_table_figure_and_numbers(tmp_path, capsys):
-    words = ["simulate", "convex", "--groups", "4", "--rounds", "50", "200", "--seeds", "2", "--output", str(tmp_path)]
+    words = [
+        "simulate",
+        "convex",
+        "--groups",
+        "4",
+        "--rounds",
+        "50",
+        "200",
+        "--seeds",
+        "2",
+        "--output",
+        str(tmp_path),
+    ]
     assert main(words) == 0
     record = json.loads((tmp_path / "results.json").read_text())
     assert {curve["method"] for curve in record["curves"]} == set(METHODS)

@@ -12,8 +12,16 @@ from gdro.lab.bench import selecting_names
 
 def test_simulate_takes_options_first(tmp_path, capsys):
     few = ["--seeds", "1", "--steps", "3", "--prompts", "200", "--batch", "8", "--held-out", "50"]
-    assert main(["simulate", *few, "--output", str(tmp_path), "--draw", "uniform", "--", "uniform"]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"table.md", "results.json", "figure.svg", "timing.json"}
+    assert (
+        main(["simulate", *few, "--output", str(tmp_path), "--draw", "uniform", "--", "uniform"])
+        == 0
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "table.md",
+        "results.json",
+        "figure.svg",
+        "timing.json",
+    }
     assert "`uniform`" in capsys.readouterr().out
 
 
@@ -23,15 +31,45 @@ def test_bench_takes_options_first(capsys):
 
 
 def test_bench_times_the_choice_of_prompts(capsys, tmp_path):
-    assert main(["bench", "selection", "--names", "live_gdro", "--steps", "2", "--json", str(tmp_path / "a.json")]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "selection",
+                "--names",
+                "live_gdro",
+                "--steps",
+                "2",
+                "--json",
+                str(tmp_path / "a.json"),
+            ]
+        )
+        == 0
+    )
     assert "16,384" in capsys.readouterr().out
     rows = json.loads((tmp_path / "a.json").read_text())
-    assert [(row["prompts"], row["candidates"]) for row in rows] == [(256, 64 * 256), (1024, 64 * 1024)]
+    assert [(row["prompts"], row["candidates"]) for row in rows] == [
+        (256, 64 * 256),
+        (1024, 64 * 1024),
+    ]
     assert {"live_gdro", "greso", "mopps", "sec", "dump", "adarft"} == set(selecting_names())
 
 
 def test_bench_says_before_the_timing_what_it_cannot_write(capsys, tmp_path):
-    assert main(["bench", "--names", "uniform", "--steps", "2", "--json", str(tmp_path / "no" / "a.json")]) == 2
+    assert (
+        main(
+            [
+                "bench",
+                "--names",
+                "uniform",
+                "--steps",
+                "2",
+                "--json",
+                str(tmp_path / "no" / "a.json"),
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr()
     assert "a.json" in said.err
     assert said.out == ""
@@ -45,7 +83,9 @@ def test_bench_selection_needs_a_controller_that_selects(capsys):
 @pytest.mark.parametrize("what", ["controllers", "selection"])
 def test_bench_names_a_controller_that_does_not_exist(capsys, what):
     assert main(["bench", what, "--names", "jiont", "--steps", "1"]) == 2
-    assert capsys.readouterr().err == "gdro: no controller is called 'jiont'; did you mean 'joint'?\n"
+    assert (
+        capsys.readouterr().err == "gdro: no controller is called 'jiont'; did you mean 'joint'?\n"
+    )
 
 
 def test_bench_takes_at_least_one_step(capsys):
@@ -56,11 +96,16 @@ def test_bench_takes_at_least_one_step(capsys):
 
 def test_compare_names_the_nearest_plan(capsys):
     assert main(["compare", "first_mixtrue"]) == 2
-    assert capsys.readouterr().err == "gdro: first_mixtrue: no plan there; did you mean first_mixture?\n"
+    assert (
+        capsys.readouterr().err
+        == "gdro: first_mixtrue: no plan there; did you mean first_mixture?\n"
+    )
 
 
 def test_compare_without_a_finished_run_says_so(tmp_path, capsys):
-    (tmp_path / "plan.yaml").write_text("name: a\nseeds: [0]\nmethods: {plain: {controller: uniform}}\n")
+    (tmp_path / "plan.yaml").write_text(
+        "name: a\nseeds: [0]\nmethods: {plain: {controller: uniform}}\n"
+    )
     assert main(["compare", str(tmp_path), "--report"]) == 2
     assert "no run of the baseline plain is finished" in capsys.readouterr().err
 
@@ -70,4 +115,6 @@ def test_every_command_is_in_the_help(capsys):
         main(["--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert all(name in said for name in ("train", "evaluate", "report", "compare", "simulate", "bench"))
+    assert all(
+        name in said for name in ("train", "evaluate", "report", "compare", "simulate", "bench")
+    )

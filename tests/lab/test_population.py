@@ -1,4 +1,5 @@
-"""The simulated population and the learner: their formulas against plain re-statements and against sampling."""
+"""The simulated population and the learner: their formulas against plain re-statements and against
+sampling."""
 
 from __future__ import annotations
 
@@ -32,7 +33,10 @@ def test_a_population_is_a_function_of_its_seed():
 def test_held_out_prompts_have_the_families_levels():
     one, two = draw_population(WORLD, 6000, 4, 0), draw_population(WORLD, 6000, 4, 1)
     for family in range(WORLD.families):
-        means = [p.difficulty[[i.startswith(f"family{family:02d}/") for i in p.ids]].mean() for p in (one, two)]
+        means = [
+            p.difficulty[[i.startswith(f"family{family:02d}/") for i in p.ids]].mean()
+            for p in (one, two)
+        ]
         assert means[0] == pytest.approx(means[1], abs=0.5)
 
 
@@ -82,14 +86,17 @@ def test_signal_and_noise_of_a_step(average):
     prompts = draw_population(WORLD, 3, 0, 0)
     assert found.mean(axis=0) == pytest.approx((share * weights * std) @ prompts.features, abs=0.01)
     live = std > 0
-    expected = 0.4**2 * ((share * weights) ** 2 / counts)[live].sum()  # mean squared advantage of a live group: 1
+    # mean squared advantage of a live group: 1
+    expected = 0.4**2 * ((share * weights) ** 2 / counts)[live].sum()
     assert found.var(axis=0).mean() == pytest.approx(expected, rel=0.03)
 
 
 def test_dead_groups_teach_nothing():
     prompts = draw_population(WORLD, 2, 0, 0)
     learner = Learner(np.zeros(WORLD.dimensions), Learning())
-    learner.learn(prompts.features, np.array([0, 4]), np.array([4, 4]), np.ones(2), np.random.default_rng(0))
+    learner.learn(
+        prompts.features, np.array([0, 4]), np.array([4, 4]), np.ones(2), np.random.default_rng(0)
+    )
     assert (learner.theta == 0).all()
 
 
@@ -99,7 +106,13 @@ def test_the_scale_of_the_weights_does_not_matter():
         learner = Learner(np.zeros(WORLD.dimensions), Learning())
         for step in range(5):
             rng = np.random.default_rng(step)
-            learner.learn(prompts.features, np.array([1, 2, 3]), np.full(3, 4), factor * np.array([1, 2, 3.0]), rng)
+            learner.learn(
+                prompts.features,
+                np.array([1, 2, 3]),
+                np.full(3, 4),
+                factor * np.array([1, 2, 3.0]),
+                rng,
+            )
         ends.append(learner.theta)
     assert ends[0] == pytest.approx(ends[1])
 

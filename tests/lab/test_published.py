@@ -1,4 +1,5 @@
-"""The published comparisons: table and figure follow from each folder alone, and its plan can be run again."""
+"""The published comparisons: table and figure follow from each folder alone, and its plan can be
+run again."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ def test_a_published_plan_loads_and_says_what_every_published_run_was(folder):
     plan = read_plan(folder / PLAN)
     assert plan.name == folder.name
     assert plan.ran
-    assert plan.recipe is None, "the recipe must be written out, so that the plan says all by itself"
+    assert plan.recipe is None, (
+        "the recipe must be written out, so that the plan says all by itself"
+    )
     settings = published_settings(folder)
     assert set(plan.methods) == set(settings)
     jobs = jobs_of(narrowed(plan, [], plan.seeds[:1], []), folder)
@@ -54,7 +57,9 @@ def test_another_method_can_be_the_baseline_and_nothing_is_written(capsys):
     folder = RESULTS / "longer"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert main(["compare", str(folder), "--against", "live"]) == 0
-    uniform = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| `uniform`"))
+    uniform = next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("| `uniform`")
+    )
     assert "(-0.013 ± 0.016)" in uniform, "the other side of live's difference from uniform"
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert main(["compare", str(folder), "--against", "liev"]) == 2

@@ -42,7 +42,9 @@ def test_a_cell_that_was_not_measured_is_marked_and_lies_on_the_line(script):
     cost = script("cost")
 
     def row(prompts: int, batch: int, mean: int) -> dict[str, object]:
-        sizes = {key: 2.0 + 1e-4 * prompts for key in ("resident_mb", "state_mb", "save_s", "load_s")}
+        sizes = {
+            key: 2.0 + 1e-4 * prompts for key in ("resident_mb", "state_mb", "save_s", "load_s")
+        }
         milliseconds = 0.5 + 2e-3 * batch + 1e-4 * batch * mean
         shape = {"controller": "uniform", "prompts": prompts, "batch": batch, "mean_rollouts": mean}
         return shape | sizes | {"cpu_ms": milliseconds}
@@ -68,9 +70,23 @@ def test_late_feedback_from_many_workers_meets_every_budget(script, schedule, de
 
 
 def test_changes_are_against_no_delay_of_the_same_seed(script, tmp_path, capsys):
-    arguments = ["--methods", "rollout_gdro", "--schedules", "fixed", "--seeds", "2", "--versions", "24"]
+    arguments = [
+        "--methods",
+        "rollout_gdro",
+        "--schedules",
+        "fixed",
+        "--seeds",
+        "2",
+        "--versions",
+        "24",
+    ]
     output = tmp_path / "delay.json"
-    assert script("delay").main([*arguments, "--workers", "20", "--prompts", "60", "--output", str(output)]) == 0
+    assert (
+        script("delay").main(
+            [*arguments, "--workers", "20", "--prompts", "60", "--output", str(output)]
+        )
+        == 0
+    )
     rows = {row["delay"]: row for row in json.loads(output.read_text())}
     change = rows[8]["mean_at_8"]["change"]["value"]
     assert change == pytest.approx(rows[8]["mean_at_8"]["value"] - rows[0]["mean_at_8"]["value"])

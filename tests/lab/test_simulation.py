@@ -1,4 +1,5 @@
-"""Simulated runs: reproducible, fair between methods, late feedback, and the theory where it makes a prediction."""
+"""Simulated runs: reproducible, fair between methods, late feedback, and the theory where it makes
+a prediction."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def late(values: list[float]) -> float:
 def test_the_same_seed_gives_the_same_run(method):
     one, two = simulate(method, 3, SMALL), simulate(method, 3, SMALL)
     assert one.evaluations == two.evaluations
-    assert all(np.array_equal(one.steps[name], two.steps[name], equal_nan=True) for name in one.steps)
+    assert all(
+        np.array_equal(one.steps[name], two.steps[name], equal_nan=True) for name in one.steps
+    )
     assert simulate(method, 4, SMALL).evaluations != one.evaluations
 
 
@@ -42,7 +45,8 @@ def test_every_controller_can_be_simulated(method):
 
 def test_all_methods_start_from_the_same_place():
     first = [
-        simulate(m, 2, dataclasses.replace(SMALL, steps=1)).evaluations["mean_at_k"][0] for m in ("uniform", "sec")
+        simulate(m, 2, dataclasses.replace(SMALL, steps=1)).evaluations["mean_at_k"][0]
+        for m in ("uniform", "sec")
     ]
     assert first[0] == first[1]
 
@@ -50,7 +54,8 @@ def test_all_methods_start_from_the_same_place():
 def test_late_feedback_teaches_late():
     late_run = simulate("joint", 0, dataclasses.replace(SMALL, delay=20))
     scores = late_run.evaluations["mean_at_k"]
-    assert scores[0] == scores[1] != scores[2]  # evaluations at 0, 20 and 40; the first rewards come at step 21
+    # evaluations at 0, 20 and 40; the first rewards come at step 21
+    assert scores[0] == scores[1] != scores[2]
     assert len(late_run.steps["live_groups"]) == 40
     assert len(late_run.steps["law_distance"]) == 60
 
@@ -62,13 +67,19 @@ def test_uniform_is_its_own_yardstick():
 
 
 def test_the_square_root_law_is_reached_when_nothing_moves():
-    distance = {m: late(simulate(m, 1, STILL).steps["law_distance"]) for m in ("uniform", "sqrt_law", "rollout_gdro")}
+    distance = {
+        m: late(simulate(m, 1, STILL).steps["law_distance"])
+        for m in ("uniform", "sqrt_law", "rollout_gdro")
+    }
     assert distance["sqrt_law"] < 0.4 * distance["uniform"]
     assert distance["rollout_gdro"] < 0.5 * distance["uniform"]
 
 
 def test_allocation_by_variance_lowers_the_true_variance_and_chance_raises_it():
-    change = {m: late(simulate(m, 1, STILL).steps["variance_change"]) for m in ("sqrt_law", "neyman", "random_ragged")}
+    change = {
+        m: late(simulate(m, 1, STILL).steps["variance_change"])
+        for m in ("sqrt_law", "neyman", "random_ragged")
+    }
     assert change["neyman"] < -0.02
     assert change["sqrt_law"] < 0.0
     assert change["random_ragged"] > 0.1
@@ -81,7 +92,9 @@ def test_regret_stays_below_its_bound(adversary):
 
 
 def test_selection_finds_more_live_groups():
-    live = {m: late(simulate(m, 1, STILL).steps["live_groups"]) for m in ("uniform", "mopps", "greso")}
+    live = {
+        m: late(simulate(m, 1, STILL).steps["live_groups"]) for m in ("uniform", "mopps", "greso")
+    }
     assert live["mopps"] > live["uniform"] + 0.05
     assert live["greso"] > live["uniform"] + 0.05
 
@@ -103,19 +116,36 @@ def test_interval_is_students():
 
 
 def test_differences_are_paired_by_seed():
-    traces = [simulate(m, s, dataclasses.replace(SMALL, steps=10)) for m in ("uniform", "joint") for s in (0, 1)]
+    traces = [
+        simulate(m, s, dataclasses.replace(SMALL, steps=10))
+        for m in ("uniform", "joint")
+        for s in (0, 1)
+    ]
     summary = summarize(traces)
     gaps = [
         b.evaluations["pass_at_k"][-1] - a.evaluations["pass_at_k"][-1]
         for a, b in zip(traces[:2], traces[2:], strict=True)
     ]
-    assert summary["methods"]["joint"]["pass_at_k"]["difference"]["value"] == pytest.approx(np.mean(gaps))
+    assert summary["methods"]["joint"]["pass_at_k"]["difference"]["value"] == pytest.approx(
+        np.mean(gaps)
+    )
     assert "difference" not in summary["methods"]["uniform"]["pass_at_k"]
     assert "| `joint` |" in markdown(summary)
 
 
 def test_the_command_writes_the_same_bytes_twice(tmp_path, capsys):
-    arguments = ["uniform", "joint", "--seeds", "2", "--steps", "12", "--batch", "16", "--prompts", "100"]
+    arguments = [
+        "uniform",
+        "joint",
+        "--seeds",
+        "2",
+        "--steps",
+        "12",
+        "--batch",
+        "16",
+        "--prompts",
+        "100",
+    ]
     arguments += ["--held-out", "100", "--every", "6", "--delay", "2"]
     for name in ("one", "two"):
         assert main([*arguments, "--output", str(tmp_path / name)]) == 0

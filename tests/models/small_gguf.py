@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 WIDTH, LAYERS, HEADS = 64, 2, 2
 SPECIAL = ["<unk>", "<s>", "</s>"]
 TEMPLATE = (
-    "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}[a]{% endif %}"
+    "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}{% if"
+    " add_generation_prompt %}[a]{% endif %}"
 )
 PLACES = {
     "attn_q": "self_attn.q_proj",
@@ -48,7 +49,8 @@ def write(
     architecture: str = "llama",
     left_out: str = "",
 ) -> Path:
-    """Write the model; `kind` is the type of its matrices, `left_out` a tensor that the file lacks."""
+    """Write the model; `kind` is the type of its matrices, `left_out` a tensor that the file
+    lacks."""
     out = gguf.GGUFWriter(path, architecture)
     out.add_block_count(LAYERS)
     out.add_context_length(128)
@@ -104,4 +106,9 @@ def _tensors(model: LlamaForCausalLM) -> list[tuple[str, np.ndarray]]:
 def _interleaved(values: np.ndarray, heads: int) -> np.ndarray:
     """llama.cpp keeps the two halves of a rotated pair side by side."""
     rows, columns = values.shape
-    return values.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns).copy()
+    return (
+        values.reshape(heads, 2, rows // heads // 2, columns)
+        .swapaxes(1, 2)
+        .reshape(rows, columns)
+        .copy()
+    )

@@ -1,4 +1,5 @@
-"""Models through the commands: train, evaluate, compare and dry runs take them all, and refuse alike."""
+"""Models through the commands: train, evaluate, compare and dry runs take them all, and refuse
+alike."""
 
 import json
 
@@ -25,7 +26,12 @@ def settings(tmp_path):
         "evaluation": {"num_generations": 2},
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
-    plan = {"name": "p", "recipe": "run.yaml", "seeds": [0], "methods": {"grpo": {"controller": "uniform"}}}
+    plan = {
+        "name": "p",
+        "recipe": "run.yaml",
+        "seeds": [0],
+        "methods": {"grpo": {"controller": "uniform"}},
+    }
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan | {"baseline": "grpo"}))
     return tmp_path
 
@@ -44,14 +50,20 @@ def test_a_gguf_file_is_trained_with_adapters_and_evaluated(settings, plain_file
     assert main(["train", recipe, *_sets(model, "lora={r: 2}", f"output_dir={run}")]) == 0
     assert main(["evaluate", run, "--output", str(settings / "trained.json")]) == 0
     assert main(["evaluate", str(plain_file), recipe, "--output", str(settings / "base.json")]) == 0
-    trained, base = (json.loads((settings / f"{name}.json").read_text()) for name in ("trained", "base"))
+    trained, base = (
+        json.loads((settings / f"{name}.json").read_text()) for name in ("trained", "base")
+    )
     assert trained["prompts"] == base["prompts"] > 0
-    events = [json.loads(line) for line in (settings / "run" / "metrics.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line) for line in (settings / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [event["step"] for event in events if event["event"] == "evaluation"] == [0, 2]
 
 
 @pytest.mark.parametrize("kind", ["cut off", "text", "absent", "not fetched"])
-def test_a_model_that_cannot_be_used_is_one_line_everywhere_and_nothing_is_made(settings, plain_file, capsys, kind):
+def test_a_model_that_cannot_be_used_is_one_line_everywhere_and_nothing_is_made(
+    settings, plain_file, capsys, kind
+):
     file = settings / "broken.gguf"
     if kind == "cut off":
         file.write_bytes(plain_file.read_bytes()[:-4000])
@@ -79,7 +91,20 @@ def test_greedy_evaluation_is_the_same_for_every_seed(settings, plain_file, caps
     model, recipe, figures = str(plain_file), str(settings / "run.yaml"), []
     for seed in (1, 2):
         output = settings / f"{seed}.json"
-        assert main(["evaluate", model, recipe, "--greedy", *_sets(f"seed={seed}"), "--output", str(output)]) == 0
+        assert (
+            main(
+                [
+                    "evaluate",
+                    model,
+                    recipe,
+                    "--greedy",
+                    *_sets(f"seed={seed}"),
+                    "--output",
+                    str(output),
+                ]
+            )
+            == 0
+        )
         figures.append(json.loads(output.read_text()))
         del figures[-1]["seconds"]
     assert figures[0] == figures[1]
@@ -89,15 +114,33 @@ def test_greedy_evaluation_is_the_same_for_every_seed(settings, plain_file, caps
 
 
 def test_a_run_in_half_precision_evaluates_as_the_command_does(settings, plain_file, capsys):
-    """The untrained and the trained model, within the run and from their folders: the same arithmetic, the same
-    answers."""
+    """The untrained and the trained model, within the run and from their folders: the same
+    arithmetic, the same answers."""
     run, recipe = settings / "run", str(settings / "run.yaml")
-    half = _sets("dtype=bfloat16", f"model={plain_file}", "evaluation.num_generations=8", "learning_rate=0.01")
+    half = _sets(
+        "dtype=bfloat16",
+        f"model={plain_file}",
+        "evaluation.num_generations=8",
+        "learning_rate=0.01",
+    )
     reward = settings / "reward.py"
-    reward.write_text("def spaces(completions, prompts):\n    return [float(' ' in c) for c in completions]\n")
+    reward.write_text(
+        "def spaces(completions, prompts):\n    return [float(' ' in c) for c in completions]\n"
+    )
     own = _sets("verifier.kind=python", f"verifier.function={reward}:spaces", f"output_dir={run}")
     assert main(["train", recipe, *half, *own]) == 0
-    assert main(["evaluate", str(plain_file), str(run / "config.yaml"), "--output", str(settings / "base.json")]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                str(plain_file),
+                str(run / "config.yaml"),
+                "--output",
+                str(settings / "base.json"),
+            ]
+        )
+        == 0
+    )
     assert main(["evaluate", str(run), "--output", str(settings / "trained.json")]) == 0
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     within = [event for event in events if event["event"] == "evaluation"]

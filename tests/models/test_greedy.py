@@ -1,4 +1,5 @@
-"""Greedy evaluation: the likeliest token each time, by the fast sampler and by transformers' own."""
+"""Greedy evaluation: the likeliest token each time, by the fast sampler and by transformers'
+own."""
 
 import pytest
 import torch

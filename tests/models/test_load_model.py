@@ -27,7 +27,9 @@ def folder(tmp_path):
 def adapters(tmp_path):
     """LoRA adapters on the embedded model that change it."""
     base = AutoModelForCausalLM.from_pretrained(base_path())
-    model = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = get_peft_model(
+        base, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
     torch.manual_seed(0)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -48,9 +50,13 @@ def test_a_home_folder_is_expanded(folder, monkeypatch):
 
 def test_adapters_are_merged_into_their_base(adapters):
     model, tokenizer, path = load_model(str(adapters))
-    expected = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_path()), adapters)
+    expected = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base_path()), adapters
+    )
     torch.testing.assert_close(_logits(model), _logits(expected))
-    assert not torch.allclose(_logits(model), _logits(AutoModelForCausalLM.from_pretrained(base_path())), atol=1e-3)
+    assert not torch.allclose(
+        _logits(model), _logits(AutoModelForCausalLM.from_pretrained(base_path())), atol=1e-3
+    )
     assert tokenizer("1")["input_ids"]
     assert path == str(adapters)
     assert model_size(str(adapters)) == model_size("tiny")
@@ -58,7 +64,9 @@ def test_adapters_are_merged_into_their_base(adapters):
 
 def test_adapters_whose_base_was_on_another_machine_take_the_run_s(adapters):
     config = adapters / "adapter_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "/nowhere/model"}))
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "/nowhere/model"})
+    )
     with pytest.raises(ModelError, match=r"base_model_name_or_path in .*adapter_config\.json"):
         load_model(str(adapters))
     (adapters.parent / "config.yaml").write_text("name: run\nmodel: tiny\n")
@@ -69,7 +77,9 @@ def test_other_engines_get_a_plain_folder(adapters, plain_file, cache):
     for name in (str(adapters), str(plain_file)):
         path = plain_folder(name)
         assert path.startswith(str(cache))
-        torch.testing.assert_close(_logits(AutoModelForCausalLM.from_pretrained(path)), _logits(load_model(name)[0]))
+        torch.testing.assert_close(
+            _logits(AutoModelForCausalLM.from_pretrained(path)), _logits(load_model(name)[0])
+        )
         assert plain_folder(name) == path
     assert plain_folder("tiny") == str(base_path())
     assert plain_folder("org/name") == "org/name"
@@ -123,7 +133,9 @@ def _without_a_weight(folder):
 
 def _of_another_shape(folder):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": config["intermediate_size"] + 32}))
+    (folder / "config.json").write_text(
+        json.dumps(config | {"intermediate_size": config["intermediate_size"] + 32})
+    )
 
 
 DAMAGES = {
@@ -135,9 +147,13 @@ DAMAGES = {
     "config cut off": lambda folder: _cut(folder, "config.json"),
     "config of a list": lambda folder: (folder / "config.json").write_text("[]"),
     "config without a type": lambda folder: (folder / "config.json").write_text("{}"),
-    "config of an unknown type": lambda folder: (folder / "config.json").write_text('{"model_type": "new1"}'),
+    "config of an unknown type": lambda folder: (folder / "config.json").write_text(
+        '{"model_type": "new1"}'
+    ),
     "tokenizer cut off": lambda folder: _cut(folder, "tokenizer.json"),
-    "tokenizer of something else": lambda folder: (folder / "tokenizer.json").write_text('{"model": 1}'),
+    "tokenizer of something else": lambda folder: (folder / "tokenizer.json").write_text(
+        '{"model": 1}'
+    ),
     "tokenizer settings cut off": lambda folder: _cut(folder, "tokenizer_config.json"),
     "an encoder": lambda folder: (folder / "config.json").write_text('{"model_type": "vit"}'),
 }

@@ -1,4 +1,5 @@
-"""`push_to_hub` through the real client against a hub of the test's own, and the model card that goes with it."""
+"""`push_to_hub` through the real client against a hub of the test's own, and the model card that
+goes with it."""
 
 import base64
 import json
@@ -14,12 +15,25 @@ import yaml
 from gdro.cli import main
 from gdro.models.loading import load_model
 
-SETTINGS = ["model=tiny", "dtype=float32", "max_steps=2", "prompts_per_step=4", "controller=uniform", "data.size=32"]
-SETTINGS += ["data.heldout_size=16", "evaluation.num_generations=2", "max_prompt_length=64", "max_completion_length=8"]
+SETTINGS = [
+    "model=tiny",
+    "dtype=float32",
+    "max_steps=2",
+    "prompts_per_step=4",
+    "controller=uniform",
+    "data.size=32",
+]
+SETTINGS += [
+    "data.heldout_size=16",
+    "evaluation.num_generations=2",
+    "max_prompt_length=64",
+    "max_completion_length=8",
+]
 
 
 class _Hub(ThreadingHTTPServer):
-    """Takes what `create_repo` and `upload_folder` send; refuses everything when `refuses` is set."""
+    """Takes what `create_repo` and `upload_folder` send; refuses everything when `refuses` is
+    set."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -34,7 +48,11 @@ class _Hub(ThreadingHTTPServer):
             return {"url": f"{self.url}/me/name"}
         if "/preupload/" in path:
             names = [file["path"] for file in json.loads(body)["files"]]
-            return {"files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]}
+            return {
+                "files": [
+                    {"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names
+                ]
+            }
         if "/commit/" in path:
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
@@ -48,7 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         status = 403 if self.server.refuses else 200
         content = json.dumps(
-            {"error": "no write access"} if self.server.refuses else self.server.answer(self.path, body)
+            {"error": "no write access"}
+            if self.server.refuses
+            else self.server.answer(self.path, body)
         )
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -86,9 +106,22 @@ def _sets(*settings):
 
 
 def _train(hub, output, *settings):
-    command = [sys.executable, "-m", "gdro", "train", *_sets(*SETTINGS, f"output_dir={output}", *settings)]
-    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_x", "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    return subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False, timeout=200)
+    command = [
+        sys.executable,
+        "-m",
+        "gdro",
+        "train",
+        *_sets(*SETTINGS, f"output_dir={output}", *settings),
+    ]
+    settings = {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": "hf_x",
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    return subprocess.run(
+        command, env=os.environ | settings, capture_output=True, text=True, check=False, timeout=200
+    )
 
 
 def test_the_model_is_sent_with_a_card_of_what_the_record_says(hub, tmp_path):
@@ -101,7 +134,11 @@ def test_the_model_is_sent_with_a_card_of_what_the_record_says(hub, tmp_path):
     card = hub.files["README.md"].decode()
     front, _, text = card.removeprefix("---\n").partition("\n---\n")
     assert yaml.safe_load(front)["library_name"] == "peft"
-    last = [event for event in map(json.loads, (run / "metrics.jsonl").open()) if event["event"] == "evaluation"][-1]
+    last = [
+        event
+        for event in map(json.loads, (run / "metrics.jsonl").open())
+        if event["event"] == "evaluation"
+    ][-1]
     for score in ("mean_at_k", "pass_at_k"):
         figures = last[score]
         assert f"{figures['value']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}]" in text

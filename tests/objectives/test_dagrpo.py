@@ -90,7 +90,9 @@ def test_an_anchor_stands_in_where_nothing_is_right(stats):
         assert result[mine & ~others].tolist() == [1.0]
         assert result[others].tolist() == [0.0] * int(others.sum())
     else:
-        assert result[mine] == pytest.approx(flat_advantages(joined.rewards[mine], rollouts.groups[mine]))
+        assert result[mine] == pytest.approx(
+            flat_advantages(joined.rewards[mine], rollouts.groups[mine])
+        )
     assert not result[rollouts.groups == 2].any()
     live = rollouts.groups == 1
     plain = flat_advantages(rewards, rollouts.groups)[live]

@@ -17,7 +17,15 @@ SIZES = [4, 2, 7, 1, 5]
 
 
 def run(batch, **options):
-    return disco_loss(batch.logp(), batch.logp_old, batch.mask, batch.reward, batch.group, names=batch.names, **options)
+    return disco_loss(
+        batch.logp(),
+        batch.logp_old,
+        batch.mask,
+        batch.reward,
+        batch.group,
+        names=batch.names,
+        **options,
+    )
 
 
 def by_definition(batch, score, tau, basic, delta, beta):
@@ -101,7 +109,9 @@ def test_the_gradient_agrees_with_finite_differences():
     batch.logp_old = batch.logp_old + 0.1
 
     def loss(logp):
-        return disco_loss(logp, batch.logp_old, batch.mask, batch.reward, batch.group, tau=0.5, delta=0.01).loss
+        return disco_loss(
+            logp, batch.logp_old, batch.mask, batch.reward, batch.group, tau=0.5, delta=0.01
+        ).loss
 
     assert torch.autograd.gradcheck(loss, (batch.logp().detach().requires_grad_(True),))
 
@@ -143,7 +153,11 @@ def test_padding_is_not_read_and_a_rollout_without_tokens_takes_no_part():
     result = run(batch)
     keep = torch.arange(len(batch.group)) != row
     without = disco_loss(
-        batch.logp()[keep], batch.logp_old[keep], batch.mask[keep], batch.reward[keep], batch.group[keep]
+        batch.logp()[keep],
+        batch.logp_old[keep],
+        batch.mask[keep],
+        batch.reward[keep],
+        batch.group[keep],
     )
     assert result.metrics["rollouts_without_tokens"] == 1
     assert result.loss.item() == pytest.approx(without.loss.item(), rel=1e-12)

@@ -8,7 +8,13 @@ import sys
 import pytest
 
 SMALL = [
-    *("max_steps=2", "prompts_per_step=16", "data.size=64", "data.heldout_size=24", "evaluation.num_generations=2"),
+    *(
+        "max_steps=2",
+        "prompts_per_step=16",
+        "data.size=64",
+        "data.heldout_size=24",
+        "evaluation.num_generations=2",
+    ),
     "lr_scheduler_type=constant",
 ]
 RUNS = {
@@ -20,12 +26,20 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_trains_with_an_objective(name, tmp_path):
     settings, metric = RUNS[name]
-    sets = [part for one in (*SMALL, *settings, f"output_dir={tmp_path / 'run'}") for part in ("--set", one)]
+    sets = [
+        part
+        for one in (*SMALL, *settings, f"output_dir={tmp_path / 'run'}")
+        for part in ("--set", one)
+    ]
     command = [sys.executable, "-m", "gdro", "train", *sets]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
     assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     steps = [event for event in events if event["event"] == "step"]
     assert len(steps) == 2
     assert any(step["grad_norm"] > 0 for step in steps)

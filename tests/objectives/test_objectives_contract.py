@@ -20,7 +20,14 @@ OTHER = {
     "dppo": {"prune": 0.9, "design": "bernoulli", "unpruned_share": 1.0},
     "cppo": {"prune": 0.2},
     "dagrpo": {"d_min": 0.9, "anchors": "solution", "threshold": -1.0},
-    "disco": {"score": "Lratio", "tau": 0.1, "basic": True, "delta": 1.0, "beta": 0.0, "threshold": 2.0},
+    "disco": {
+        "score": "Lratio",
+        "tau": 0.1,
+        "basic": True,
+        "delta": 1.0,
+        "beta": 0.0,
+        "threshold": 2.0,
+    },
     "direct_reward": {"beta": 3.0, "tau": 1.0, "mode": "top1", "length_normalised": True},
 }
 """A value other than the default for each option that has an effect by itself."""
@@ -50,7 +57,9 @@ def row_losses(objective, made):
     )
     if isinstance(objective, DaGRPO) and objective.anchors is not None:
         rollouts = objective.with_anchors(rollouts, np.ones(len(SIZES), dtype=bool))
-    advantages = ruled_advantages(objective, rollouts, flat_advantages, np.ones(len(SIZES))).advantages
+    advantages = ruled_advantages(
+        objective, rollouts, flat_advantages, np.ones(len(SIZES))
+    ).advantages
     anchor = torch.from_numpy(rollouts.columns.get(ANCHOR, np.zeros(len(advantages))))
 
     def loss(rows):
@@ -76,7 +85,9 @@ def parts(objective, made, micro_batches):
             own = objective.values(made.logp(rows), made.logp_old[rows], made.mask[rows])
             return linear_loss(found.each[rows], own)
 
-    return sum(made.gradient(loss(rows)) for rows in torch.arange(len(made.group)).chunk(micro_batches))
+    return sum(
+        made.gradient(loss(rows)) for rows in torch.arange(len(made.group)).chunk(micro_batches)
+    )
 
 
 def reordered(made, seed):

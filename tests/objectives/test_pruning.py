@@ -102,7 +102,9 @@ def test_the_draw_depends_on_seed_step_and_key_alone(design):
     order = np.random.default_rng(2).permutation(20)
     own = keys(20)
     first = draw(chances, own, 3, 4, design, chances)
-    assert np.array_equal(draw(chances[order], own[order], 3, 4, design, chances[order]), first[order])
+    assert np.array_equal(
+        draw(chances[order], own[order], 3, 4, design, chances[order]), first[order]
+    )
     if design != "deterministic":
         others = [draw(chances, own, seed, step, design) for seed, step in ((3, 5), (4, 4))]
         assert all(not np.array_equal(first, other) for other in others)
@@ -119,7 +121,9 @@ def test_unbiased_designs_have_the_full_gradient_and_the_deterministic_one_has_n
     spread = {}
     for design, prune in itertools.product(("systematic", "bernoulli"), (0.5, 0.7)):
         rule = DPPO(prune=prune, design=design)
-        draws = np.stack([rule.weigh(advantages, rollouts(batch, step=step)).advantages for step in range(DRAWS)])
+        draws = np.stack(
+            [rule.weigh(advantages, rollouts(batch, step=step)).advantages for step in range(DRAWS)]
+        )
         gradients = draws @ rows
         error = gradients.std(0) / np.sqrt(len(draws))
         moving = error > 1e-12
@@ -133,7 +137,9 @@ def test_unbiased_designs_have_the_full_gradient_and_the_deterministic_one_has_n
         by_rate = [spread[design, prune] for prune in (0.5, 0.7)]
         assert by_rate == sorted(by_rate)
     fixed = DPPO(prune=0.5, design="deterministic")
-    draws = np.stack([fixed.weigh(advantages, rollouts(batch, step=s)).advantages for s in range(50)])
+    draws = np.stack(
+        [fixed.weigh(advantages, rollouts(batch, step=s)).advantages for s in range(50)]
+    )
     bias = np.linalg.norm((draws @ rows).mean(0) - full) / np.linalg.norm(full)
     noise = np.sqrt(spread["systematic", 0.5] / DRAWS) / np.linalg.norm(full)
     assert bias > 0.1 > 3 * noise
@@ -176,7 +182,9 @@ def test_a_prompt_keeps_its_draw_wherever_it_lies_in_the_batch():
     advantages = flat_advantages(batch.reward.numpy(), batch.group.numpy())
     one = DPPO().weigh(advantages, rollouts(batch, seed=2, step=9)).advantages
     order = np.argsort(np.random.default_rng(0).permutation(len(SIZES))[batch.group], kind="stable")
-    moved = Rollouts(batch.reward.numpy()[order], batch.group.numpy()[order], tuple(batch.names), 2, 9)
+    moved = Rollouts(
+        batch.reward.numpy()[order], batch.group.numpy()[order], tuple(batch.names), 2, 9
+    )
     assert np.array_equal(DPPO().weigh(advantages[order], moved).advantages, one[order])
 
 

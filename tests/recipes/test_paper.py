@@ -1,4 +1,5 @@
-"""The paper's recipes: they load, hold appendix A's values, and the verl script asks for keys that exist."""
+"""The paper's recipes: they load, hold appendix A's values, and the verl script asks for keys that
+exist."""
 
 import subprocess
 from importlib import resources
@@ -10,11 +11,18 @@ from gdro.config import controller_of, load_config, recipe_names
 from gdro.engines.verl.settings import build_controller, read_settings
 
 SCRIPT = Path(str(resources.files("gdro") / "recipes" / "paper" / "verl.sh"))
-METHODS = {"grpo": "uniform", "prompt": "paper_prompt", "rollout": "paper_rollout", "joint": "paper"}
+METHODS = {
+    "grpo": "uniform",
+    "prompt": "paper_prompt",
+    "rollout": "paper_rollout",
+    "joint": "paper",
+}
 
 
 def _overrides(*arguments: str) -> dict[str, str]:
-    said = subprocess.run(["bash", str(SCRIPT), "--print", *arguments], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["bash", str(SCRIPT), "--print", *arguments], capture_output=True, text=True, check=True
+    )
     return dict(line.split("=", 1) for line in said.stdout.splitlines())
 
 
@@ -41,11 +49,21 @@ def test_one_recipe_serves_the_four_methods(controller: str) -> None:
     assert config.controller.name == controller
     assert (config.prompts_per_step, config.num_generations, config.max_steps) == (256, 4, 1000)
     assert (config.min_rollouts, config.max_rollouts) == (2, 12)
-    assert (config.learning_rate, config.beta, config.epsilon, config.epsilon_high) == (1e-6, 1e-3, 0.2, 0.28)
+    assert (config.learning_rate, config.beta, config.epsilon, config.epsilon_high) == (
+        1e-6,
+        1e-3,
+        0.2,
+        0.28,
+    )
     assert (config.advantage, config.advantage_clip) == ("grpo", 5.0)
     assert (config.max_prompt_length, config.max_completion_length) == (3200, 4096)
     tested = config.evaluation
-    assert (tested.num_generations, tested.temperature, tested.top_p, tested.top_k) == (8, 0.6, 0.8, 20)
+    assert (tested.num_generations, tested.temperature, tested.top_p, tested.top_k) == (
+        8,
+        0.6,
+        0.8,
+        20,
+    )
 
 
 def test_the_joint_controller_has_the_values_of_appendix_a() -> None:
@@ -53,7 +71,13 @@ def test_the_joint_controller_has_the_values_of_appendix_a() -> None:
     wanted = {
         "estimator": {"bins": 10},
         "weigher": {"eta": 0.65, "beta": 0.12, "omega_max": 15.0},
-        "allocator": {"arm_eta": 0.65, "arm_gamma": 0.01, "arm_ema": 0.4, "price_step": 0.05, "coupled": False},
+        "allocator": {
+            "arm_eta": 0.65,
+            "arm_gamma": 0.01,
+            "arm_ema": 0.4,
+            "price_step": 0.05,
+            "coupled": False,
+        },
     }
     for slot, options in wanted.items():
         assert {key: parts[slot][key] for key in options} == options
@@ -74,12 +98,18 @@ def test_the_verl_script_gives_the_plug_in_what_it_takes(size: str, method: str)
 
 def test_only_the_controller_tells_the_methods_apart() -> None:
     one, other = _overrides("4b", "grpo"), _overrides("4b", "joint")
-    assert {key for key in one if one[key] != other[key]} == {"+gdro.controller", "trainer.experiment_name"}
+    assert {key for key in one if one[key] != other[key]} == {
+        "+gdro.controller",
+        "trainer.experiment_name",
+    }
 
 
 def test_further_overrides_come_last() -> None:
     assert list(_overrides("4b", "joint", "trainer.total_training_steps=3").items())[-3:]
-    assert _overrides("4b", "joint", "trainer.total_training_steps=3")["trainer.total_training_steps"] == "3"
+    assert (
+        _overrides("4b", "joint", "trainer.total_training_steps=3")["trainer.total_training_steps"]
+        == "3"
+    )
 
 
 @pytest.mark.parametrize("arguments", [["4b"], ["5b", "joint"], ["4b", "gdro"]])

@@ -1,4 +1,5 @@
-"""The recipe `smollm2` in two small steps, on the model itself, which `make test` fetches before."""
+"""The recipe `smollm2` in two small steps, on the model itself, which `make test` fetches
+before."""
 
 import json
 import shutil
@@ -14,8 +15,20 @@ from gdro.models.loading import load_model
 from gdro.runs.model_size import model_size
 from gdro.runs.prompts import load_prompts
 
-SMALL = ["max_steps=2", "prompts_per_step=4", "num_generations=2", "max_rollouts=4", "max_completion_length=8"]
-SMALL += ["data.size=40", "data.heldout_size=10", "evaluation.num_generations=2", "eval_steps=1", "candidates=2"]
+SMALL = [
+    "max_steps=2",
+    "prompts_per_step=4",
+    "num_generations=2",
+    "max_rollouts=4",
+    "max_completion_length=8",
+]
+SMALL += [
+    "data.size=40",
+    "data.heldout_size=10",
+    "evaluation.num_generations=2",
+    "eval_steps=1",
+    "candidates=2",
+]
 SMALL += ["controller.baseline=posterior"]  # every rollout has a gradient, whatever the rewards are
 
 

@@ -1,17 +1,19 @@
-"""What every preset decides on the streams of `world`, as digests: a change of any decision, at any step, shows here.
+"""What every preset decides on the streams of `world`, as digests: a change of any decision, at any
+step, shows here.
 
 A case is a controller with its options, and a way of meeting it:
 
-    plain       plan, observe, losses where they are asked for, one batch after the other
-    late        up to three plans wait; rewards come for a later plan first, in another order of prompts; losses come
-                two batches late; every seventh plan is cancelled
+    plain  plan, observe, losses where they are asked for, one batch after the other
+    late   up to three plans wait; rewards come for a later plan first, prompts in another order;
+           losses come two batches late; every seventh plan is cancelled
 
-Each case is pinned in parts: what was selected, the rollouts of each plan, its bins, the weights, the baselines and
-deviations, the metrics. `pins.json` holds for each part one short digest a step, so that a failure names the first step
-that differs. Whole numbers and names count exactly, other numbers to DIGITS significant digits.
+Each case is pinned in parts: what was selected, the rollouts of each plan, its bins, the weights,
+the baselines and deviations, the metrics. `pins.json` holds for each part one short digest a step,
+so that a failure names the first step that differs. Whole numbers and names count exactly, other
+numbers to DIGITS significant digits.
 
-`python tests/replay/pins.py [CASE ...]` writes the digests of these cases again, or of all of them: do so only where a
-change of behaviour is meant, and say which in the changelog.
+`python tests/replay/pins.py [CASE ...]` writes the digests of these cases again, or of all of them:
+do so only where a change of behaviour is meant, and say which in the changelog.
 """
 
 from __future__ import annotations
@@ -54,7 +56,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "live_gdro, 8 rollouts": ("live_gdro", {"mean_rollouts": 8, "max_rollouts": 24}),
     "live_gdro, exp3p": ("live_gdro", {"weigher": {"adversary": "exp3p"}}),
     "posterior_gdro, posterior baseline": ("posterior_gdro", {"baseline": "posterior"}),
-    "posterior_gdro, posterior baseline, graded": ("posterior_gdro", {"baseline": "posterior"} | GRADED),
+    "posterior_gdro, posterior baseline, graded": (
+        "posterior_gdro",
+        {"baseline": "posterior"} | GRADED,
+    ),
     "posterior_gdro, quick ageing": ("posterior_gdro", {"estimator": {"ageing": 0.8, "window": 5}}),
     "prompt_gdro, hedge": ("prompt_gdro", {"adversary": "hedge"}),
     "prompt_gdro, exp3p": ("prompt_gdro", {"adversary": "exp3p"}),
@@ -93,7 +98,9 @@ def cases() -> dict[str, tuple[str, dict[str, Any]]]:
 def make(case: str) -> gdro.Controller:
     """The controller of a case."""
     name, options = cases()[case]
-    return gdro.make_controller(name, **({"mean_rollouts": 4, "max_rollouts": 12, "seed": 7} | options))
+    return gdro.make_controller(
+        name, **({"mean_rollouts": 4, "max_rollouts": 12, "seed": 7} | options)
+    )
 
 
 @dataclass
@@ -129,7 +136,8 @@ def digest(value: Any) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """The value with its numbers as text: whole ones exactly, others to DIGITS digits, what is nearly 0 as 0."""
+    """The value with its numbers as text: whole ones exactly, others to DIGITS digits, what is
+    nearly 0 as 0."""
     if isinstance(value, dict):
         return {key: rounded(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -139,7 +147,9 @@ def rounded(value: Any) -> Any:
     return value
 
 
-def plain(controller: gdro.Controller, graded: bool = False, restart: Restart | None = None) -> Decisions:
+def plain(
+    controller: gdro.Controller, graded: bool = False, restart: Restart | None = None
+) -> Decisions:
     """One batch after the other; `restart` may replace the controller between two steps."""
     out = Decisions()
     for step in range(STEPS):
@@ -147,7 +157,10 @@ def plain(controller: gdro.Controller, graded: bool = False, restart: Restart | 
             controller = restart(controller)
         plan = next_plan(controller, step, out)
         ids = plan.prompt_ids
-        answers = [world.rewards(i, step, n, graded) for i, n in zip(ids, plan.rollouts.tolist(), strict=True)]
+        answers = [
+            world.rewards(i, step, n, graded)
+            for i, n in zip(ids, plan.rollouts.tolist(), strict=True)
+        ]
         out.take(controller.observe(ids, answers), controller.metrics())
         if controller.needs_losses:
             controller.observe_losses(ids, [world.loss(i, step) for i in ids])
@@ -157,7 +170,9 @@ def plain(controller: gdro.Controller, graded: bool = False, restart: Restart | 
 Restart = Callable[[gdro.Controller], gdro.Controller]
 
 
-def late(controller: gdro.Controller, graded: bool = False, restart: Restart | None = None) -> Decisions:
+def late(
+    controller: gdro.Controller, graded: bool = False, restart: Restart | None = None
+) -> Decisions:
     """Rewards and losses come late and out of order; some plans are cancelled."""
     out = Decisions()
     waiting: list[tuple[int, gdro.Plan]] = []
@@ -213,7 +228,11 @@ def readable(metrics: dict[str, Any]) -> dict[str, Any]:
             return [plain_number(entry) for entry in value]
         if isinstance(value, float) and not math.isfinite(value):
             return str(value)
-        return float(np.format_float_scientific(value, DIGITS - 1)) if isinstance(value, float) else value
+        return (
+            float(np.format_float_scientific(value, DIGITS - 1))
+            if isinstance(value, float)
+            else value
+        )
 
     return {key: plain_number(value) for key, value in metrics.items()}
 

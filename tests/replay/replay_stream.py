@@ -1,10 +1,12 @@
 """One recorded stream of rewards, and what every adapter must make of it.
 
-`stream.json` holds, for each step, the prompt ids of the batch and for each prompt more rewards than a plan asks for:
-a prompt with a plan of n gets the first n. A controller that selects is offered FACTOR candidates a prompt and rewarded
-by `world`, since it trains on other prompts than were recorded. The batches are EPOCHS passes over PROMPTS prompts in
-the order that TRL's sampler draws with SEED, so that a real trainer meets them by itself. `expected.json` holds the
-digests of what the bare core made of it. `python tests/replay/replay_stream.py` (needs torch) writes both files again.
+`stream.json` holds, for each step, the prompt ids of the batch and for each prompt more rewards
+than a plan asks for: a prompt with a plan of n gets the first n. A controller that selects is
+offered FACTOR candidates a prompt and rewarded by `world`, since it trains on other prompts than
+were recorded. The batches are EPOCHS passes over PROMPTS prompts in the order that TRL's sampler
+draws with SEED, so that a real trainer meets them by itself. `expected.json` holds the digests of
+what the bare core made of it. `python tests/replay/replay_stream.py` (needs torch) writes both
+files again.
 """
 
 from __future__ import annotations
@@ -46,8 +48,11 @@ class Step:
     rewards: list[list[float]]
     losses: list[float]
 
-    def rewards_of(self, prompt_ids: Sequence[str], rollouts: Sequence[int], number: int) -> list[list[float]]:
-        """The rewards of a plan in step `number`: recorded for the recorded batch, the world's for a chosen one."""
+    def rewards_of(
+        self, prompt_ids: Sequence[str], rollouts: Sequence[int], number: int
+    ) -> list[list[float]]:
+        """The rewards of a plan in step `number`: recorded for the recorded batch, the world's for
+        a chosen one."""
         if list(prompt_ids) == self.prompt_ids:
             return [row[:n] for row, n in zip(self.rewards, rollouts, strict=True)]
         return [world.rewards(i, number, n) for i, n in zip(prompt_ids, rollouts, strict=True)]
@@ -55,8 +60,9 @@ class Step:
 
 @dataclass
 class Replay:
-    """What came out: the prompts chosen where the controller selects, rollouts and weights of each step, unweighted
-    advantages where the controller sets baselines, and the hash of the final state."""
+    """What came out: the prompts chosen where the controller selects, rollouts and weights of each
+    step, unweighted advantages where the controller sets baselines, and the hash of the final
+    state."""
 
     chosen: list[list[str]] = field(default_factory=list)
     rollouts: list[list[int]] = field(default_factory=list)
@@ -65,9 +71,12 @@ class Replay:
     state: str = ""
 
     def digest(self) -> str:
-        """Of plans exactly and weights to DIGITS significant digits (exp may differ in the last bit between CPUs)."""
+        """Of plans exactly and weights to DIGITS significant digits (exp may differ in the last bit
+        between CPUs)."""
         numbers = [self.weights] + ([self.advantages] if self.advantages else [])
-        rounded = [[[f"{number:.{DIGITS - 1}e}" for number in step] for step in steps] for steps in numbers]
+        rounded = [
+            [[f"{number:.{DIGITS - 1}e}" for number in step] for step in steps] for steps in numbers
+        ]
         chosen = [self.chosen] if self.chosen else []
         return sha256(json.dumps([self.rollouts, *rounded, *chosen]).encode()).hexdigest()
 
@@ -105,7 +114,9 @@ def bare_core(name: str, steps: list[Step]) -> Replay:
         out.weights.append(feedback.weights.tolist())
         if feedback.baselines is not None:
             unweighted = replace(feedback, weights=np.ones_like(feedback.weights))
-            out.advantages.append(np.concatenate(gdro.group_advantages(rewards, feedback=unweighted)).tolist())
+            out.advantages.append(
+                np.concatenate(gdro.group_advantages(rewards, feedback=unweighted)).tolist()
+            )
         if controller.needs_losses:
             controller.observe_losses(step.prompt_ids, step.losses)
     out.state = gdro.state_hash(controller.state_dict())
@@ -125,7 +136,8 @@ def name_of(place: int) -> str:
 
 
 def _batches() -> Iterator[np.ndarray]:
-    """(BATCH,) places of each step's prompts: one seeded permutation after the other, as in TRL's `RepeatSampler`."""
+    """(BATCH,) places of each step's prompts: one seeded permutation after the other, as in TRL's
+    `RepeatSampler`."""
     import torch
 
     order = torch.Generator().manual_seed(SEED)
@@ -141,7 +153,8 @@ def _record() -> list[dict[str, Any]]:
     steps = []
     for chosen in _batches():
         rewards = (random.random((BATCH, MAX_ROLLOUTS)) < ability[chosen, None]).astype(float)
-        losses = np.round(random.normal(0.0, 0.1, BATCH) * 1024.0) / 1024.0  # exact in every sum and quotient
+        # exact in every sum and quotient
+        losses = np.round(random.normal(0.0, 0.1, BATCH) * 1024.0) / 1024.0
         ids = [name_of(place) for place in chosen.tolist()]
         steps.append({"prompt_ids": ids, "rewards": rewards.tolist(), "losses": losses.tolist()})
         ability[chosen] += 0.05 * (1.0 - ability[chosen])

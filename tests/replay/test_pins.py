@@ -1,4 +1,5 @@
-"""Every preset, and the options that matter, decide as they did when `pins.json` was written, restarted or not."""
+"""Every preset, and the options that matter, decide as they did when `pins.json` was written,
+restarted or not."""
 
 from __future__ import annotations
 
@@ -17,7 +18,10 @@ def test_decisions_are_the_pinned_ones(case: str, way: str) -> None:
     found, expected = replay(case, way).digests(), PINS[case][way]
     for part in PARTS:
         now, then = found[part].split(), expected[part].split()
-        first = next((step for step, pair in enumerate(zip(now, then, strict=False)) if pair[0] != pair[1]), None)
+        first = next(
+            (step for step, pair in enumerate(zip(now, then, strict=False)) if pair[0] != pair[1]),
+            None,
+        )
         assert first is None, f"{case!r}, {way}: {part} differ first at entry {first}"
         assert len(now) == len(then), f"{case!r}, {way}: {part}"
 

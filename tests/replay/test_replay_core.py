@@ -21,5 +21,6 @@ def test_the_stream_makes_the_controllers_differ() -> None:
     assert len(set(digests.values())) == len(CONTROLLERS)
     assert any(len(set(step)) > 1 for step in bare_core("joint", steps).rollouts)
     assert any(
-        chosen != step.prompt_ids for chosen, step in zip(bare_core("live_gdro", steps).chosen, steps, strict=True)
+        chosen != step.prompt_ids
+        for chosen, step in zip(bare_core("live_gdro", steps).chosen, steps, strict=True)
     )

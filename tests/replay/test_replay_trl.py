@@ -1,8 +1,9 @@
-"""The recorded stream through TRL's trainer with a real (tiny) model, against the bare core: bit for bit the same.
+"""The recorded stream through TRL's trainer with a real (tiny) model, against the bare core: bit
+for bit the same.
 
-Nothing of the trainer is replaced: its own sampler draws the batches, its own generation makes as many completions as
-the plan says. The reward function gives the recorded rewards, and the recorded losses take the place of the model's
-where the trainer writes losses into its ledger.
+Nothing of the trainer is replaced: its own sampler draws the batches, its own generation makes as
+many completions as the plan says. The reward function gives the recorded rewards, and the recorded
+losses take the place of the model's where the trainer writes losses into its ledger.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from replay_stream import (
 )
 from replay_stream import make as make_controller
 
-pytest.importorskip("trl", reason="TRL and verl cannot share an environment; `make test` runs the TRL side")
+pytest.importorskip(
+    "trl", reason="TRL and verl cannot share an environment; `make test` runs the TRL side"
+)
 sys.path.append(str(Path(__file__).parents[1] / "engines"))
 
 from datasets import Dataset
@@ -42,7 +45,8 @@ class Playback:
     """What the trainer is given instead of a world, and what it made of it.
 
     Attributes:
-        out: rollouts that reached the reward function, weights that the controller gave, the final state.
+        out: rollouts that reached the reward function, weights that the controller gave, the final
+            state.
         answers: the rewards of each step.
         advantages: of each step, in the order of the rows that the trainer trains on.
     """
@@ -63,7 +67,8 @@ class Playback:
         self.controller.observe = keep_weights
 
     def rewards(self, completions: list[str], id: list[str], **_: Any) -> list[float]:
-        """The reward function: the n-th completion of a prompt gets the n-th recorded reward of this step."""
+        """The reward function: the n-th completion of a prompt gets the n-th recorded reward of
+        this step."""
         number = len(self.out.rollouts)
         step, met = self.steps[number], list(dict.fromkeys(id))
         if self.controller.selects:
@@ -80,11 +85,15 @@ class Playback:
         return groups.new_tensor(self.steps[len(self.out.rollouts) - 1].losses, dtype=float)[groups]
 
 
-def through_trainer(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, weighting: str = "row") -> Playback:
+def through_trainer(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, weighting: str = "row"
+) -> Playback:
     """The whole stream, one optimizer step for each recorded step."""
     play = Playback(name)
     add = LossLedger.add
-    monkeypatch.setattr(LossLedger, "add", lambda self, groups, losses: add(self, groups, play.losses(groups)))
+    monkeypatch.setattr(
+        LossLedger, "add", lambda self, groups, losses: add(self, groups, play.losses(groups))
+    )
 
     class Listening(GDROTrainer):
         def _generate_and_score_completions(self, inputs: Any) -> Any:
@@ -105,9 +114,12 @@ def through_trainer(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, we
             candidates=FACTOR if play.controller.selects else None,
             seed=SEED,
             weighting=weighting,
-            drop_dead_rows=not play.controller.needs_losses,  # a dropped row's loss is 0, whatever was recorded
+            # a dropped row's loss is 0, whatever was recorded
+            drop_dead_rows=not play.controller.needs_losses,
         ),
-        train_dataset=Dataset.from_dict({"prompt": prompts, "id": [name_of(place) for place in range(PROMPTS)]}),
+        train_dataset=Dataset.from_dict(
+            {"prompt": prompts, "id": [name_of(place) for place in range(PROMPTS)]}
+        ),
         processing_class=character_tokenizer(),
         controller=play.controller,
     ).train()
@@ -115,15 +127,27 @@ def through_trainer(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, we
     return play
 
 
-KINDS = {"uniform": "row", "prompt_gdro": "row", "joint": "row", "paper": "prompt", "posterior_gdro": "row"}
-"""Nothing, weights, rollouts as well, surrogate losses, baselines of its own; one that selects has baselines too."""
+KINDS = {
+    "uniform": "row",
+    "prompt_gdro": "row",
+    "joint": "row",
+    "paper": "prompt",
+    "posterior_gdro": "row",
+}
+"""Nothing, weights, rollouts as well, surrogate losses, baselines of its own; one that selects has
+baselines too."""
 
 
-@pytest.mark.parametrize(("name", "weighting"), [*KINDS.items(), ("joint", "prompt"), ("live_gdro", "prompt")])
+@pytest.mark.parametrize(
+    ("name", "weighting"), [*KINDS.items(), ("joint", "prompt"), ("live_gdro", "prompt")]
+)
 def test_the_trainer_decides_as_the_core(
     name: str, weighting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    core, play = bare_core(name, load_stream()), through_trainer(name, tmp_path, monkeypatch, weighting)
+    core, play = (
+        bare_core(name, load_stream()),
+        through_trainer(name, tmp_path, monkeypatch, weighting),
+    )
     assert play.out.chosen == core.chosen
     assert play.out.rollouts == core.rollouts
     assert play.out.weights == core.weights
@@ -135,5 +159,7 @@ def test_the_trainer_decides_as_the_core(
         if core.advantages:
             groups = np.split(np.array(core.advantages[place]), np.cumsum(rollouts)[:-1])
         scale = [MEAN_ROLLOUTS / n if weighting == "prompt" else 1.0 for n in rollouts]
-        rows = [weight * by * group for weight, by, group in zip(weights, scale, groups, strict=True)]
+        rows = [
+            weight * by * group for weight, by, group in zip(weights, scale, groups, strict=True)
+        ]
         np.testing.assert_array_max_ulp(found, np.concatenate(rows).astype(np.float32), maxulp=1)

@@ -1,7 +1,9 @@
-"""The recorded stream through the verl adapter's own code (numpy only), against the bare core: bit for bit the same.
+"""The recorded stream through the verl adapter's own code (numpy only), against the bare core: bit
+for bit the same.
 
-What comes from verl is imitated in its own forms: fresh uids, keys `<uid>_<session>_<output>`, rows shuffled over
-workers, padding rows, several outputs in one session, and loss sums scaled by workers and mini-batches.
+What comes from verl is imitated in its own forms: fresh uids, keys `<uid>_<session>_<output>`, rows
+shuffled over workers, padding rows, several outputs in one session, and loss sums scaled by workers
+and mini-batches.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ class Recorded:
     def select_columns(self, names: list[str]) -> dict[slice, dict[str, list]]:
         assert set(names) == set(self.column_names)
         parts = [prompt_id.split("/") for prompt_id in self.ids]
-        columns = {"data_source": [part[0] for part in parts], "extra_info": [{"index": int(p[1])} for p in parts]}
+        columns = {
+            "data_source": [part[0] for part in parts],
+            "extra_info": [{"index": int(p[1])} for p in parts],
+        }
         return Everything(columns)
 
     def __getitem__(self, place: int) -> str:
@@ -60,7 +65,8 @@ def rows_of(answers: list[list[float]], uids: list[str], random: np.random.Gener
     for uid, rewards in zip(uids, answers, strict=True):
         count = len(rewards)
         for session in range(count):
-            outputs = 1 + session % 2  # an agent loop with two outputs: the last one has the session's reward
+            # an agent loop with two outputs: the last one has the session's reward
+            outputs = 1 + session % 2
             keys += [f"{uid}_{session}_{output}" for output in range(outputs)]
             scores += [-7.0] * (outputs - 1) + [rewards[session]]
     keys, scores = [*keys, "pad0_0_0", "pad0_1_0"], [*scores, 0.0, 0.0]
@@ -76,7 +82,9 @@ def bridge_of(name: str, weighting: str) -> VerlBridge:
     return VerlBridge(ControllerSession(controller, weighting, pool=pool))
 
 
-def through_adapter(name: str, steps: list[Step], weighting: str = "row", restart_at: int | None = None) -> Replay:
+def through_adapter(
+    name: str, steps: list[Step], weighting: str = "row", restart_at: int | None = None
+) -> Replay:
     random = np.random.default_rng(1)
     bridge, out = bridge_of(name, weighting), Replay()
     for number, step in enumerate(steps):
@@ -90,18 +98,28 @@ def through_adapter(name: str, steps: list[Step], weighting: str = "row", restar
             out.chosen.append(ids)
         uids = [f"{number:04d}-{place:04d}" for place in range(len(step.prompt_ids))]
         rollouts = bridge.plan(ids, uids)
-        answer = bridge.observe(*rows_of(step.rewards_of(ids, rollouts.tolist(), number), uids, random))
+        answer = bridge.observe(
+            *rows_of(step.rewards_of(ids, rollouts.tolist(), number), uids, random)
+        )
         rows = answer.rows
         assert (answer.factors_R[rows.prompts_R < 0] == 1.0).all()
         out.rollouts.append(rollouts.tolist())
         firsts = [int(np.flatnonzero(rows.prompts_R == place)[0]) for place in range(len(uids))]
         factors = answer.factors_R[firsts]
-        assert (answer.factors_R[rows.prompts_R >= 0] == factors[rows.prompts_R[rows.prompts_R >= 0]]).all()
-        out.weights.append((factors * rollouts / MEAN_ROLLOUTS if weighting == "prompt" else factors).tolist())
+        assert (
+            answer.factors_R[rows.prompts_R >= 0] == factors[rows.prompts_R[rows.prompts_R >= 0]]
+        ).all()
+        out.weights.append(
+            (factors * rollouts / MEAN_ROLLOUTS if weighting == "prompt" else factors).tolist()
+        )
         if answer.advantages_R is not None:
             assert (answer.advantages_R[rows.prompts_R < 0] == 0.0).all()
-            assert (answer.advantages_R == answer.advantages_R[rows.final_R]).all(), "one advantage for a whole session"
-            out.advantages.append(answer.advantages_R[np.concatenate(rows.finals).astype(int)].tolist())
+            assert (answer.advantages_R == answer.advantages_R[rows.final_R]).all(), (
+                "one advantage for a whole session"
+            )
+            out.advantages.append(
+                answer.advantages_R[np.concatenate(rows.finals).astype(int)].tolist()
+            )
         if bridge.session.controller.needs_losses:
             counts = np.bincount(rows.prompts_R[rows.prompts_R >= 0])
             bridge.observe_losses(np.array(step.losses) * counts / 4.0, rows.real / 4.0)
@@ -130,4 +148,6 @@ def test_a_restart_changes_nothing(name: str) -> None:
 def test_prompt_weighting_takes_the_rollouts_out_of_the_factor() -> None:
     steps = load_stream()
     by_prompt, by_row = through_adapter("joint", steps, "prompt"), through_adapter("joint", steps)
-    np.testing.assert_allclose(np.concatenate(by_prompt.weights), np.concatenate(by_row.weights), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.concatenate(by_prompt.weights), np.concatenate(by_row.weights), rtol=1e-12
+    )

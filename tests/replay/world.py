@@ -1,7 +1,8 @@
-"""A world whose rewards are a formula: 120 prompts of unequal sources, of all difficulties, some of which get easier.
+"""A world whose rewards are a formula: 120 prompts of unequal sources, of all difficulties, some of
+which get easier.
 
-Every number is a hash of (what, prompt id, visit, place), so nothing is recorded, no random state is needed, and a
-controller that chooses other prompts still meets a world that answers.
+Every number is a hash of (what, prompt id, visit, place), so nothing is recorded, no random state
+is needed, and a controller that chooses other prompts still meets a world that answers.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def prompt_ids() -> tuple[str, ...]:
 
 @cache
 def ability(prompt_id: str, step: int) -> float:
-    """Success rate of a prompt after so many steps; "proofs" and the rare source rise, "guess" stays at a half."""
+    """Success rate of a prompt after so many steps; "proofs" and the rare source rise, "guess"
+    stays at a half."""
     source = prompt_id.rpartition("/")[0]
     if source == "guess":
         return 0.5
@@ -46,7 +48,9 @@ def rewards(prompt_id: str, step: int, count: int, graded: bool = False) -> list
     if not graded:
         return [float(number("reward", prompt_id, step, place) < rate) for place in range(count)]
     marks = range(2 * GRADES)
-    draws = [[number("reward", prompt_id, step, place, mark) for mark in marks] for place in range(count)]
+    draws = [
+        [number("reward", prompt_id, step, place, mark) for mark in marks] for place in range(count)
+    ]
     return [sum(draw < rate for draw in drawn) / GRADES - 1.0 for drawn in draws]
 
 
@@ -57,7 +61,8 @@ def loss(prompt_id: str, step: int) -> float:
 
 @cache
 def batch(step: int, size: int) -> tuple[str, ...]:
-    """The prompts that a data loader would give in a step, each once: passes over all prompts, shuffled anew."""
+    """The prompts that a data loader would give in a step, each once: passes over all prompts,
+    shuffled anew."""
     ids = prompt_ids()
     a_pass, place = divmod(step, len(ids) // size)
     shuffled = sorted(ids, key=lambda prompt_id: number("pass", a_pass, prompt_id))
@@ -68,5 +73,7 @@ def batch(step: int, size: int) -> tuple[str, ...]:
 def candidates(step: int, size: int) -> tuple[str, ...]:
     """The prompts offered to a controller that selects: the step's batch first, then others."""
     drawn = batch(step, size // 4)
-    others = sorted(set(prompt_ids()) - set(drawn), key=lambda prompt_id: number("offer", step, prompt_id))
+    others = sorted(
+        set(prompt_ids()) - set(drawn), key=lambda prompt_id: number("offer", step, prompt_id)
+    )
     return (*drawn, *others[: size - len(drawn)])

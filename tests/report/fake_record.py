@@ -1,7 +1,8 @@
 """A synthetic record for the tests of the report: a travelling wave of difficulty over ten bins.
 
-Prompts have latent abilities that training raises, the easier ones first; bins, shares, weights and rollouts
-follow from them as a joint controller's would. No model is involved; no number here is evidence of anything.
+Prompts have latent abilities that training raises, the easier ones first; bins, shares, weights and
+rollouts follow from them as a joint controller's would. No model is involved; no number here is
+evidence of anything.
 
 Run as a script to write one: python tests/report/fake_record.py RUN [steps]
 """
@@ -57,7 +58,12 @@ class FakeRun:
             "time": "2026-11-23T08:00:00Z",
             "version": "0.1.0",
             "config": {
-                "controller": {"name": self.controller, "bins": BINS, "mean_rollouts": 4, "eta": 3.0},
+                "controller": {
+                    "name": self.controller,
+                    "bins": BINS,
+                    "mean_rollouts": 4,
+                    "eta": 3.0,
+                },
                 "model": "tiny",
                 "steps": self.steps,
                 "seed": 0,
@@ -65,7 +71,13 @@ class FakeRun:
             },
             "bins": BINS,
             "edges": [round(0.1 * i, 1) for i in range(BINS + 1)],
-            "machine": {"cpu": "AMD EPYC", "cores": 2, "gpu": None, "python": "3.11.2", "torch": "2.13.0"},
+            "machine": {
+                "cpu": "AMD EPYC",
+                "cores": 2,
+                "gpu": None,
+                "python": "3.11.2",
+                "torch": "2.13.0",
+            },
             "train_prompts": 1024,
             "heldout_prompts": 256,
         }
@@ -80,7 +92,11 @@ class FakeRun:
         family = np.arange(256) % len(SOURCES)
 
         def part(rows):
-            return {"prompts": int(rows.sum()), "mean_at_k": ci(mean[rows]), "pass_at_k": ci(best[rows])}
+            return {
+                "prompts": int(rows.sum()),
+                "mean_at_k": ci(mean[rows]),
+                "pass_at_k": ci(best[rows]),
+            }
 
         by_bin = [{"bin": b, **part(bins == b)} for b in range(BINS) if (bins == b).any()]
         return {
@@ -106,13 +122,18 @@ class FakeRun:
         bins = np.minimum((p * BINS).astype(int), BINS - 1)
         counts = np.bincount(bins, minlength=BINS)
         pool = np.minimum((p_all[self.seen] * BINS).astype(int), BINS - 1)
-        mean_p = np.divide(np.bincount(bins, p, BINS), counts, np.full(BINS, np.nan), where=counts > 0)
+        mean_p = np.divide(
+            np.bincount(bins, p, BINS), counts, np.full(BINS, np.nan), where=counts > 0
+        )
         centre = (np.arange(BINS) + 0.5) / BINS
         variance = centre * (1 - centre)
         plan = np.sqrt(variance) / (counts / 64 @ np.sqrt(variance)) * 4
         reward = mean_p + self.rng.normal(0, 0.05, BINS)
         self.rollouts_total += 256
-        live = {key: np.where(counts > 0, value, np.nan) for key, value in [("plan", plan), ("r", reward)]}
+        live = {
+            key: np.where(counts > 0, value, np.nan)
+            for key, value in [("plan", plan), ("r", reward)]
+        }
         self.dual += 0.02 * self.rng.normal()
         self.regret += abs(self.rng.normal(0.02, 0.02))
         metrics = {
@@ -168,7 +189,11 @@ class FakeRun:
             "rollouts_total": self.rollouts_total,
             "tokens_total": self.rollouts_total * 30,
             "seconds": {"step": 0.36, "generate": 0.19, "score": 0.03, "update": 0.13},
-            "verifier": {"correct": int(256 * p.mean()), "wrong": 250 - int(256 * p.mean()), "no_answer": 6},
+            "verifier": {
+                "correct": int(256 * p.mean()),
+                "wrong": 250 - int(256 * p.mean()),
+                "no_answer": 6,
+            },
             "controller": metrics,
         }
 
@@ -182,7 +207,12 @@ class FakeRun:
             if step % every == 0:
                 yield self.evaluation(step)
                 yield {"event": "checkpoint", "step": step, "path": f"checkpoints/step-{step:06d}"}
-        yield {"event": "end", "step": self.steps, "seconds": 0.39 * self.steps, "peak_memory_mb": 912.0}
+        yield {
+            "event": "end",
+            "step": self.steps,
+            "seconds": 0.39 * self.steps,
+            "peak_memory_mb": 912.0,
+        }
 
 
 def ci(values):
@@ -200,7 +230,9 @@ def lines(run):
 def write(folder: Path, run: FakeRun | None = None) -> Path:
     """Write the record of a run into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.jsonl").write_text("\n".join(lines(run or FakeRun())) + "\n", encoding="utf-8")
+    (folder / "metrics.jsonl").write_text(
+        "\n".join(lines(run or FakeRun())) + "\n", encoding="utf-8"
+    )
     return folder
 
 

@@ -106,6 +106,7 @@ def test_words_and_lines_stand_out(theme):
 
 @pytest.mark.parametrize(("anchors", "sign"), [(LIGHT_SCALE, -1), (DARK_SCALE, 1)])
 def test_the_scale_reads_without_hue(anchors, sign):
-    """Lightness changes one way all along: every kind of colour vision, and grey paper, sees the order."""
+    """Lightness changes one way all along: every kind of colour vision, and grey paper, sees the
+    order."""
     values = [luminance(colour) for colour in scale(anchors)]
     assert (np.diff(values) * sign > 0).all()

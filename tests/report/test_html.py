@@ -1,4 +1,5 @@
-"""The page: complete, self-contained, honest about what is missing, equal bytes for an equal record."""
+"""The page: complete, self-contained, honest about what is missing, equal bytes for an equal
+record."""
 
 from __future__ import annotations
 
@@ -15,7 +16,18 @@ from gdro.report.html import SECTIONS
 from gdro.report.palette import dark, light
 
 EVERY_FIGURE = {
-    *("wave", "triptych", "frontier", "shares", "indices", "lead-lag", "snapshots", "wse", "price", "regret"),
+    *(
+        "wave",
+        "triptych",
+        "frontier",
+        "shares",
+        "indices",
+        "lead-lag",
+        "snapshots",
+        "wse",
+        "price",
+        "regret",
+    ),
     *("curves", "checkpoints", "worst", "before-after", "verifier", "seconds"),
 }
 
@@ -44,7 +56,9 @@ def test_every_figure_is_there_and_the_wave_is_first(run):
 
 def test_nothing_is_requested_from_outside(run):
     page = page_of(run)
-    assert not re.search(r"(src|href|xlink:href)\s*=|@import|url\(|https?://|fetch\(|<link|<img", page)
+    assert not re.search(
+        r"(src|href|xlink:href)\s*=|@import|url\(|https?://|fetch\(|<link|<img", page
+    )
 
 
 def test_same_record_same_bytes(run, tmp_path):
@@ -85,7 +99,9 @@ def test_no_nan_reaches_the_drawing(run):
         ("rollout_gdro", {"lead-lag", "regret"}),
     ],
 )
-def test_what_a_controller_does_not_produce_is_left_out_with_a_reason(tmp_path, controller, missing):
+def test_what_a_controller_does_not_produce_is_left_out_with_a_reason(
+    tmp_path, controller, missing
+):
     page = page_of(write(tmp_path, FakeRun(30, controller=controller)))
     assert set(figures(page)) == EVERY_FIGURE - missing
     assert page.count("is left out:") == len(missing)
@@ -125,7 +141,10 @@ def test_without_evaluations(tmp_path):
 def test_steps_of_nothing_but_numbers_that_are_missing(tmp_path):
     start = next(FakeRun(3).events())
     empty = {"share": [None] * 10, "weight": [None] * 10, "mass": [None] * 10, "regret": None}
-    events = [start, *({"event": "step", "step": n, "loss": None, "controller": empty} for n in (1, 2))]
+    events = [
+        start,
+        *({"event": "step", "step": n, "loss": None, "controller": empty} for n in (1, 2)),
+    ]
     assert figures(with_events(tmp_path, events)) == []
 
 
@@ -134,8 +153,17 @@ def test_a_first_epoch_in_which_no_prompt_has_a_bin(tmp_path, unseen):
     events = list(FakeRun(30).events())
     for event in events:
         if event["event"] == "step" and event["step"] <= unseen:
-            lists = {key: [None] * 10 for key in ("reward", "pass_rate", "variance", "rollouts", "weight")}
-            event["controller"] |= {**lists, "share": [0.0] * 10, "mass": [0.0] * 10, "wse": None, "wse_uniform": None}
+            lists = {
+                key: [None] * 10
+                for key in ("reward", "pass_rate", "variance", "rollouts", "weight")
+            }
+            event["controller"] |= {
+                **lists,
+                "share": [0.0] * 10,
+                "mass": [0.0] * 10,
+                "wse": None,
+                "wse_uniform": None,
+            }
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         page = with_events(tmp_path, events)

@@ -69,7 +69,13 @@ def test_a_resume_drops_what_was_lost_and_the_last_step_counts(tmp_path, story):
     steps = [json.loads(line) for line in story if '"event": "step"' in line]
     again = [{**event, "reward": 9.0} for event in steps if 5 <= event["step"] <= 8]
     first = [event for event in steps if event["step"] <= 10]
-    story = [json.loads(story[0]), *first, {"event": "end", "step": 10}, {"event": "resume", "step": 4}, *again]
+    story = [
+        json.loads(story[0]),
+        *first,
+        {"event": "end", "step": 10},
+        {"event": "resume", "step": 4},
+        *again,
+    ]
     record = record_of(tmp_path, "\n".join(map(json.dumps, story)))
     assert record.steps.tolist() == list(range(1, 9))
     assert record.scalar("reward")[4:].tolist() == [9.0] * 4

@@ -47,7 +47,13 @@ def test_verdicts():
 
 
 def test_signs():
-    assert [summary.signed(v) for v in (0.051, -0.2, -0.001, 0.0, NAN)] == ["+0.05", "−0.20", "0.00", "0.00", "–"]
+    assert [summary.signed(v) for v in (0.051, -0.2, -0.001, 0.0, NAN)] == [
+        "+0.05",
+        "−0.20",
+        "0.00",
+        "0.00",
+        "–",
+    ]
 
 
 def test_headline(run):
@@ -67,7 +73,9 @@ def test_the_table_has_every_bin_and_source(run):
 
 
 def test_a_signal_without_information_names_the_setting(tmp_path):
-    assert "controller.signal=failure" in summary.inert_signal(read_record(write(tmp_path, FakeRun(8, informative=0))))
+    assert "controller.signal=failure" in summary.inert_signal(
+        read_record(write(tmp_path, FakeRun(8, informative=0)))
+    )
 
 
 def test_an_informative_kind_of_signal_that_does_nothing_points_at_eta(tmp_path):

@@ -1,5 +1,5 @@
-"""The scripts of research/ import one another by name, as they do when they are run from there; made-up runs are those
-of tests/report."""
+"""The scripts of research/ import one another by name, as they do when they are run from there;
+made-up runs are those of tests/report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A policy whose gradients are known in closed form: one token, right with probability p, logits that are the weights.
+"""A policy whose gradients are known in closed form: one token, right with probability p, logits
+that are the weights.
 
 The score of the right answer is (1 - p) u and that of the wrong one -p u, with |u|^2 = 2.
 """
@@ -23,7 +24,9 @@ class ToyModel(torch.nn.Module):
     def __init__(self, rates):
         super().__init__()
         rates = torch.tensor(rates)
-        self.table = torch.nn.Parameter(torch.stack([torch.zeros(len(rates)), torch.log(rates / (1 - rates))], dim=1))
+        self.table = torch.nn.Parameter(
+            torch.stack([torch.zeros(len(rates)), torch.log(rates / (1 - rates))], dim=1)
+        )
         self.config = SimpleNamespace(_attn_implementation="eager")
         self.device = torch.device("cpu")
 
@@ -41,7 +44,10 @@ class ToySetting:
         self.rates = np.array(rates)
         self.config = load_config(None, [])
         self.policy = SimpleNamespace(model=ToyModel(rates))
-        self.prompts = [Prompt(id=f"p{i}", data_source="toy", messages="?", answer="1") for i in range(len(rates))]
+        self.prompts = [
+            Prompt(id=f"p{i}", data_source="toy", messages="?", answer="1")
+            for i in range(len(rates))
+        ]
         self.encoded = [[i] for i in range(len(rates))]
         self.ids = tuple(prompt.id for prompt in self.prompts)
 
@@ -51,7 +57,9 @@ class ToySetting:
     def draw(self, counts, seed):
         rng = np.random.default_rng(seed)
         counts = np.broadcast_to(counts, len(self.rates))
-        rewards = [(rng.random(n) < p).astype(float) for n, p in zip(counts, self.rates, strict=True)]
+        rewards = [
+            (rng.random(n) < p).astype(float) for n, p in zip(counts, self.rates, strict=True)
+        ]
         return Groups([[[int(r)] for r in found] for found in rewards], rewards)
 
 
@@ -67,7 +75,8 @@ def gram(rewards, p):
 
 
 def group_moments(p, n, kind, ddof=0):
-    """Mean and variance of a group's mean gradient along u / |u|, by enumeration of the number of right answers."""
+    """Mean and variance of a group's mean gradient along u / |u|, by enumeration of the number of
+    right answers."""
     chance = np.array([comb(n, c) * p**c * (1 - p) ** (n - c) for c in range(n + 1)])
     rewards = [np.array([1.0] * c + [0.0] * (n - c)) for c in range(n + 1)]
     advantages = group_advantages(rewards, kind, ddof=ddof, clip=5.0)

@@ -15,7 +15,9 @@ from gdro.tiny.mixture import DEFAULT_MIXTURE
 
 @pytest.fixture(scope="module")
 def base():
-    return AutoModelForCausalLM.from_pretrained(base_path()).eval(), AutoTokenizer.from_pretrained(base_path())
+    return AutoModelForCausalLM.from_pretrained(base_path()).eval(), AutoTokenizer.from_pretrained(
+        base_path()
+    )
 
 
 def test_folder_is_small_and_complete(base):
@@ -24,7 +26,9 @@ def test_folder_is_small_and_complete(base):
     assert (base_path() / "model.safetensors").stat().st_size <= 4_000_000
     model, tokenizer = base
     assert 800_000 < model.num_parameters() < 1_000_000
-    assert json.loads((base_path() / "config.json").read_text())["architectures"] == ["Qwen3ForCausalLM"]
+    assert json.loads((base_path() / "config.json").read_text())["architectures"] == [
+        "Qwen3ForCausalLM"
+    ]
     assert model.config.vocab_size == len(tokenizer)
     assert model.dtype == torch.float32
 
@@ -32,7 +36,12 @@ def test_folder_is_small_and_complete(base):
 def test_generation_settings_sample_plainly_and_stop_at_the_end(base):
     model, tokenizer = base
     settings = model.generation_config
-    assert (settings.do_sample, settings.temperature, settings.top_p, settings.top_k) == (True, 1.0, 1.0, 0)
+    assert (settings.do_sample, settings.temperature, settings.top_p, settings.top_k) == (
+        True,
+        1.0,
+        1.0,
+        0,
+    )
     assert settings.eos_token_id == tokenizer.eos_token_id
     assert settings.pad_token_id == tokenizer.pad_token_id
 
@@ -43,7 +52,9 @@ def test_greedy_sampling_agrees_with_generate(base):
     ours = sample(model, tokenizer, prompts, samples=2, seed=0, temperature=1e-4)
     for prompt, texts in zip(prompts, ours, strict=True):
         ids = torch.tensor([encode(tokenizer, prompt)])
-        theirs = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24)
+        theirs = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24
+        )
         expected = tokenizer.decode(theirs[0, ids.shape[1] :], skip_special_tokens=True)
         assert texts == [expected, expected]
 
@@ -66,7 +77,10 @@ def test_every_bin_of_difficulty_holds_prompts():
 
 def test_spread_counts_and_pass_at_k():
     prompts = load_mixture(DEFAULT_MIXTURE, 25, seed=0)[:3]
-    completions = [[p.answer] * right + ["?"] * (8 - right) for p, right in zip(prompts, (0, 4, 8), strict=True)]
+    completions = [
+        [p.answer] * right + ["?"] * (8 - right)
+        for p, right in zip(prompts, (0, 4, 8), strict=True)
+    ]
     spread = PassCounts(prompts, count_correct(prompts, completions), samples=8)
     assert spread.correct.tolist() == [0, 4, 8]
     assert spread.bins().tolist() == [1, 0, 0, 0, 0, 1, 0, 0, 0, 1]

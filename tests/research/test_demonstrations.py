@@ -1,4 +1,5 @@
-"""The teaching: right when it should be, wrong as often as it says, and wrong in the scorer's eyes."""
+"""The teaching: right when it should be, wrong as often as it says, and wrong in the scorer's
+eyes."""
 
 from itertools import islice
 from random import Random
@@ -36,11 +37,15 @@ def test_error_rates_are_as_stated():
     for cell in DEFAULT_MIXTURE:
         teaching = TEACHING[cell.name]
         prompts = load_mixture([cell], 20, seed=0)
-        wrong = sum(score(p, demonstrate(p, teaching, rng)) < 1.0 for p in prompts for _ in range(50))
+        wrong = sum(
+            score(p, demonstrate(p, teaching, rng)) < 1.0 for p in prompts for _ in range(50)
+        )
         assert wrong / 1000 == pytest.approx(teaching.habit + teaching.slip, abs=0.06)
 
 
 def test_no_heldout_question_is_taught():
     heldout = {p.messages for p in load_mixture(DEFAULT_MIXTURE, 256, 0, "heldout")}
     for cell in DEFAULT_MIXTURE:
-        assert not heldout & {question for question, _ in islice(demonstrations(cell, 1, faulty=True), 500)}
+        assert not heldout & {
+            question for question, _ in islice(demonstrations(cell, 1, faulty=True), 500)
+        }

@@ -1,4 +1,5 @@
-"""What is measured on finished runs: the gradient's variance under a run's own plan, visits by source."""
+"""What is measured on finished runs: the gradient's variance under a run's own plan, visits by
+source."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from gdro.runs.folder import RunFolder
 PLAN = """
 name: one
 seeds: [3]
-overrides: {max_steps: 3, prompts_per_step: 12, data: {size: 24, heldout_size: 24}, evaluation.num_generations: 2}
+overrides:
+  {max_steps: 3, prompts_per_step: 12, data: {size: 24, heldout_size: 24},
+   evaluation.num_generations: 2}
 methods:
   joint: {controller: joint}
 """
@@ -31,7 +34,9 @@ def trained(tmp_path_factory):
     return folder / "out" / "joint" / "seed-3"
 
 
-def test_a_finished_run_is_measured_once_and_the_same_to_the_last_digit(trained, capsys, monkeypatch):
+def test_a_finished_run_is_measured_once_and_the_same_to_the_last_digit(
+    trained, capsys, monkeypatch
+):
     monkeypatch.setattr(gradient_of_runs, "REPEATS", 4)
     assert gradient_of_runs.main([str(trained)]) == 0
     assert "gradient variance x " in capsys.readouterr().out

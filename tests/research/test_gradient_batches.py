@@ -1,4 +1,5 @@
-"""Repeated batches and per-prompt variances, on the toy policy in closed form and on the embedded model."""
+"""Repeated batches and per-prompt variances, on the toy policy in closed form and on the embedded
+model."""
 
 from __future__ import annotations
 
@@ -33,12 +34,16 @@ def test_repeated_batches_of_the_toy_have_the_variance_of_the_closed_form():
     measured, gradients = repeat_batches(setting, plan, ADVANTAGES, 900, seed=0)
     assert gradients.shape == (3, 900, 8)
     for number, kind in enumerate(ADVANTAGES):
-        moments = [toy.group_moments(p, int(n), kind) for p, n in zip(RATES, plan.rollouts, strict=True)]
+        moments = [
+            toy.group_moments(p, int(n), kind) for p, n in zip(RATES, plan.rollouts, strict=True)
+        ]
         truth = sum(variance for _, variance in moments) / 16
         assert measured.variance(number) == pytest.approx(truth, rel=0.15)
         mean = gradients[number].mean(0).reshape(4, 2)[:, 1].numpy() * np.sqrt(2.0)  # along u / |u|
         error = np.sqrt([variance / 16 / 900 for _, variance in moments])
-        assert (np.abs(mean - np.array([mean for mean, _ in moments]) / 4) < 4.5 * error + 1e-6).all()
+        assert (
+            np.abs(mean - np.array([mean for mean, _ in moments]) / 4) < 4.5 * error + 1e-6
+        ).all()
 
 
 def test_figures_against_a_baseline_with_known_ratios():
@@ -53,7 +58,8 @@ def test_figures_against_a_baseline_with_known_ratios():
     assert found["direction"].value == pytest.approx(1.0, abs=0.02)
     assert found["shift"].value < 0.1
     few = Repeats(base.rollouts, base.weights, base.gram[:, :3, :3], base.against)
-    assert np.isfinite(few.figures(0, few, seed=0)["variance_ratio"].high)  # draws of one repeat alone are left out
+    # draws of one repeat alone are left out
+    assert np.isfinite(few.figures(0, few, seed=0)["variance_ratio"].high)
     itself = base.figures(0, base, seed=0)
     assert itself["variance_ratio"].value == itself["variance_ratio"].low == 1.0
     assert np.isnan(itself["direction"].value)
@@ -64,17 +70,28 @@ def test_variances_of_the_toy_by_prompt_and_bin():
     found = measure_prompts(setting, ADVANTAGES, [2, 4], screen=3000, pool=2000, seed=2)
     p = np.array(RATES)
     assert found.single[:4] == pytest.approx(2 * p * (1 - p) * (1 - 4 * p * (1 - p)), rel=0.35)
-    truth = [[[toy.group_moments(q, n, kind)[1] for q in RATES] for n in (2, 4)] for kind in ADVANTAGES]
+    truth = [
+        [[toy.group_moments(q, n, kind)[1] for q in RATES] for n in (2, 4)] for kind in ADVANTAGES
+    ]
     assert found.groups[:, :, :4] == pytest.approx(np.array(truth), rel=0.35)
     assert found.single[4] == 0.0
     assert found.mixed.tolist() == [True] * 4 + [False]
     rows = by_bin(found, 10, seed=0)
-    assert [row.number for row in rows] == sorted({int(rate * 10 + 1e-9) for rate in found.rate[:4]})
+    assert [row.number for row in rows] == sorted(
+        {int(rate * 10 + 1e-9) for rate in found.rate[:4]}
+    )
     assert sum(row.prompts for row in rows) == 4
     figures = law_figures(found, seed=0)
-    assert figures["law"].value > figures["best"].value  # here p (1 - p) is a bad model: v is 0 at p = 1/2
+    # here p (1 - p) is a bad model: v is 0 at p = 1/2
+    assert figures["law"].value > figures["best"].value
     weights, rollouts = np.array([1.0, 2.0, 1.0, 1.0]), np.array([2, 4, 4, 2])
-    expected = sum(w**2 * found.groups[2, (n == 4) * 1, i] for i, (w, n) in enumerate(zip(weights, rollouts))) / 16  # noqa: B905
+    expected = (
+        sum(
+            w**2 * found.groups[2, (n == 4) * 1, i]
+            for i, (w, n) in enumerate(zip(weights, rollouts, strict=True))
+        )
+        / 16
+    )
     assert found.of_plan("rloo", rollouts, weights) == pytest.approx(expected)
 
 
@@ -88,7 +105,9 @@ def test_scores_of_the_embedded_model_are_those_of_plain_autograd(tiny):
         logp = torch.log_softmax(model(input_ids=ids).logits[0, :-1] / 0.7, -1)
         start = len(tiny.encoded[0]) - 1
         total = logp[torch.arange(start, ids.shape[1] - 1), ids[0, start + 1 :]].sum()
-        plain.append(torch.cat([part.flatten() for part in torch.autograd.grad(total, weights)]).double())
+        plain.append(
+            torch.cat([part.flatten() for part in torch.autograd.grad(total, weights)]).double()
+        )
     rows = torch.stack(plain)
     before = model.config._attn_implementation
     gram = score_gram(model, tiny.encoded[0], groups.tokens[0], 0.7, rows=2)
@@ -96,7 +115,9 @@ def test_scores_of_the_embedded_model_are_those_of_plain_autograd(tiny):
     np.testing.assert_allclose(gram, (rows @ rows.T).numpy(), rtol=2e-4, atol=1e-3)
     scale = torch.linspace(0.5, 2.0, rows.shape[1])
     scaled = score_gram(model, tiny.encoded[0], groups.tokens[0], 0.7, scale=scale)
-    np.testing.assert_allclose(scaled, ((rows * scale) @ (rows * scale).T).numpy(), rtol=2e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        scaled, ((rows * scale) @ (rows * scale).T).numpy(), rtol=2e-4, atol=1e-3
+    )
     coefficients = np.array([[1.0, -2.0, 0.0], [0.5, 0.0, 0.0]])
     found = batch_gradients(model, tiny.encoded[:1], groups.tokens[:1], coefficients, 0.7, rows=1)
     expected = torch.tensor(coefficients) @ rows
@@ -121,7 +142,9 @@ def test_a_seed_gives_the_same_figures_and_the_controller_stays_as_it_was(tiny):
 def test_scale_of_adam_makes_every_coordinate_alike():
     setting = toy.ToySetting(RATES)
     scale = adam_scale(setting, 400, seed=0)
-    _, gradients = repeat_batches(setting, FixedPlan(np.ones(4), 4, 2, 12), ["grpo"], 400, seed=1, scale=scale)
+    _, gradients = repeat_batches(
+        setting, FixedPlan(np.ones(4), 4, 2, 12), ["grpo"], 400, seed=1, scale=scale
+    )
     assert (gradients[0] ** 2).mean(0).numpy() == pytest.approx(np.ones(8), rel=0.2)
 
 

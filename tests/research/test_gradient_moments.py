@@ -41,7 +41,9 @@ def test_variance_of_a_group_is_unbiased_for_every_size_and_advantage(kind, p):
     sizes, found = (2, 3, 5), []
     for pool in range(1500):
         rewards = (rng.random(12) < p).astype(float)
-        found.append(group_variance(toy.gram(rewards, p), rewards, sizes, kind, clip=5.0, draws=4, seed=pool))
+        found.append(
+            group_variance(toy.gram(rewards, p), rewards, sizes, kind, clip=5.0, draws=4, seed=pool)
+        )
     mean, error = mean_and_error(found)
     truth = np.array([toy.group_moments(p, n, kind)[1] for n in sizes])
     assert (np.abs(mean - truth) < 4 * error + 1e-12).all()
@@ -50,7 +52,8 @@ def test_variance_of_a_group_is_unbiased_for_every_size_and_advantage(kind, p):
 def test_group_variance_is_the_same_for_the_same_seed():
     rewards = (np.random.default_rng(0).random(16) < 0.4).astype(float)
     first, again, other = (
-        group_variance(toy.gram(rewards, 0.4), rewards, [4], "grpo", draws=5, seed=seed) for seed in (1, 1, 2)
+        group_variance(toy.gram(rewards, 0.4), rewards, [4], "grpo", draws=5, seed=seed)
+        for seed in (1, 1, 2)
     )
     assert first == again
     assert first != other
@@ -72,7 +75,8 @@ def test_shrinkage_is_the_mean_gradient_over_the_true_one(kind, ddof):
         for n in (2, 4, 12):
             true = np.sqrt(2.0) * p * (1 - p)
             mean = toy.group_moments(p, n, kind, ddof)[0]
-            assert shrinkage(p, n, kind, ddof) == pytest.approx(mean / true, rel=1e-3)  # epsilon beside the std
+            # epsilon beside the std
+            assert shrinkage(p, n, kind, ddof) == pytest.approx(mean / true, rel=1e-3)
 
 
 def test_shrinkage_of_grpo_at_its_ends():

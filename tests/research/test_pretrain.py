@@ -25,7 +25,9 @@ def test_same_seed_same_bytes(tmp_path):
     first = pretrain(SMALL, tmp_path / "a", CELLS)
     assert first == pretrain(SMALL, tmp_path / "b", CELLS)
     assert first != pretrain(dataclasses.replace(SMALL, seed=1), tmp_path / "c", CELLS)
-    assert {weight.dtype.itemsize for weight in load_file(tmp_path / "a" / "model.safetensors").values()} == {4}
+    assert {
+        weight.dtype.itemsize for weight in load_file(tmp_path / "a" / "model.safetensors").values()
+    } == {4}
 
 
 def test_the_rate_warms_up_and_decays_to_a_twentieth():

@@ -1,4 +1,5 @@
-"""docs/results.md shows what results/ says (each comparison's own files: tests/lab/test_published.py)."""
+"""docs/results.md shows what results/ says (each comparison's own files:
+tests/lab/test_published.py)."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def test_runs_of_other_settings_are_not_pooled(monkeypatch):
 
     results_tables.pooled.cache_clear()
     monkeypatch.setattr(results_tables, "published_settings", other)
-    with pytest.raises(RecordError, match=r"two_rollouts, paced seed 90: other settings.*learning_rate"):
+    with pytest.raises(
+        RecordError, match=r"two_rollouts, paced seed 90: other settings.*learning_rate"
+    ):
         results_tables.pooled(results_tables.CLEAN, ("uniform", "paced"))
     results_tables.pooled.cache_clear()
 

@@ -1,4 +1,5 @@
-"""The base's tokenizer: any text comes back unchanged, digits stand alone, chats and plain text agree."""
+"""The base's tokenizer: any text comes back unchanged, digits stand alone, chats and plain text
+agree."""
 
 import pytest
 from hypothesis import given
@@ -23,12 +24,16 @@ def test_any_text_survives(text):
 def test_a_chat_and_plain_text_give_the_same_prompt():
     for prompt in load_mixture(DEFAULT_MIXTURE, 50, seed=0):
         chat = [{"role": "user", "content": prompt.messages}]
-        as_chat = TOKENIZER.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
+        as_chat = TOKENIZER.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)[
+            "input_ids"
+        ]
         assert list(as_chat) == TOKENIZER(prompt.messages).input_ids
 
 
 def test_prompts_and_answers_are_short_and_digits_are_single_tokens():
-    for prompt in load_mixture(DEFAULT_MIXTURE, 1024, seed=0) + load_mixture(DEFAULT_MIXTURE, 256, 0, "heldout"):
+    for prompt in load_mixture(DEFAULT_MIXTURE, 1024, seed=0) + load_mixture(
+        DEFAULT_MIXTURE, 256, 0, "heldout"
+    ):
         assert len(TOKENIZER(prompt.messages).input_ids) <= 32
         assert len(TOKENIZER(prompt.answer, add_special_tokens=False).input_ids) < 24
     tokens = TOKENIZER.convert_ids_to_tokens(TOKENIZER("1234", add_special_tokens=False).input_ids)

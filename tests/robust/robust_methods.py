@@ -22,7 +22,9 @@ METHODS: dict[str, Callable[[], RobustMethod]] = {
     "balanced": lambda: Balanced(NAMES),
     "balanced_counts": lambda: Balanced(NAMES, counts=[100, 10, 1]),
     "group_dro": lambda: GroupDRO(NAMES, eta=0.5),
-    "group_dro_adjusted": lambda: GroupDRO(NAMES, eta=0.5, adjustment=1.0, counts={"a": 9, "b": 4, "c": 1}),
+    "group_dro_adjusted": lambda: GroupDRO(
+        NAMES, eta=0.5, adjustment=1.0, counts={"a": 9, "b": 4, "c": 1}
+    ),
     "group_dro_tsallis": lambda: GroupDRO(NAMES, adversary=TsallisInf(3), loss_range=(0, 3)),
     "group_dro_exp3p": lambda: GroupDRO(NAMES, adversary=Exp3P(3), loss_range=(0, 3)),
     "group_dro_ema": lambda: GroupDRO(NAMES, adversary=EmaHedge(3), loss_range=(0, 3)),

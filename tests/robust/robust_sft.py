@@ -23,7 +23,11 @@ def data(count: int = 24) -> Dataset:
     rows = []
     for n in range(count):
         source = SOURCES[n % 4 == 3]
-        text = " ".join(str(n + k) for k in range(2 + n % 5)) if source == "counting" else "ab" * (3 + n % 3)
+        text = (
+            " ".join(str(n + k) for k in range(2 + n % 5))
+            if source == "counting"
+            else "ab" * (3 + n % 3)
+        )
         rows.append({"text": text, "source": source, "id": f"{source}/{n}"})
     return Dataset.from_list(rows)
 
@@ -62,8 +66,14 @@ def methods(name: str) -> RobustMethod:
     return GroupDRO(SOURCES, eta=1.0) if name == "group_dro" else GroupConditionalDRO(SOURCES)
 
 
-def trainer(folder: str | Path, method: RobustMethod, weights_from: str = "this_step", **changes: Any) -> Any:
-    extra = {key: changes.pop(key) for key in ("eval_dataset", "reference_model", "even_groups") if key in changes}
+def trainer(
+    folder: str | Path, method: RobustMethod, weights_from: str = "this_step", **changes: Any
+) -> Any:
+    extra = {
+        key: changes.pop(key)
+        for key in ("eval_dataset", "reference_model", "even_groups")
+        if key in changes
+    }
     return RobustSFTTrainer(
         model=model(),
         args=settings(folder, **changes),
@@ -78,7 +88,9 @@ def trainer(folder: str | Path, method: RobustMethod, weights_from: str = "this_
 
 def vector(trained: Any) -> torch.Tensor:
     """All parameters of a trained model."""
-    return torch.cat([p.detach().flatten() for p in trained.accelerator.unwrap_model(trained.model).parameters()])
+    return torch.cat(
+        [p.detach().flatten() for p in trained.accelerator.unwrap_model(trained.model).parameters()]
+    )
 
 
 CASES = (("group_dro", "this_step"), ("gc_dro", "last_step"))

@@ -1,4 +1,5 @@
-"""Run by test_robust_processes: each of two processes holds half of every step and writes what it got."""
+"""Run by test_robust_processes: each of two processes holds half of every step and writes what it
+got."""
 
 from __future__ import annotations
 

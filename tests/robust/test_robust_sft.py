@@ -1,4 +1,5 @@
-"""RobustSFTTrainer against TRL's own trainer: equal at weights of one, equal however a step is cut, exact on resume."""
+"""RobustSFTTrainer against TRL's own trainer: equal at weights of one, equal however a step is cut,
+exact on resume."""
 
 from __future__ import annotations
 
@@ -19,12 +20,16 @@ HERE = Path(__file__).parent
 
 
 def test_weights_of_one_are_trl_s_own_trainer(tmp_path):
-    plain = SFTTrainer(model=model(), args=settings(tmp_path), train_dataset=data(), processing_class=tokenizer())
+    plain = SFTTrainer(
+        model=model(), args=settings(tmp_path), train_dataset=data(), processing_class=tokenizer()
+    )
     plain.train()
     robust = trainer(tmp_path, CVaR(1.0, groups=SOURCES))
     robust.train()
     assert torch.equal(vector(plain), vector(robust))
-    losses = [[log["loss"] for log in run.state.log_history if "loss" in log] for run in (plain, robust)]
+    losses = [
+        [log["loss"] for log in run.state.log_history if "loss" in log] for run in (plain, robust)
+    ]
     assert losses[0] == losses[1]
     columns = [set(run.state.log_history[0]) for run in (plain, robust)]
     assert {"entropy", "mean_token_accuracy"} <= columns[0] <= columns[1]
@@ -37,7 +42,11 @@ def test_accumulation_is_one_large_batch(tmp_path, name, weights_from):
     found = []
     for size, steps in ((8, 1), (2, 4)):
         run = trainer(
-            tmp_path, methods(name), weights_from, per_device_train_batch_size=size, gradient_accumulation_steps=steps
+            tmp_path,
+            methods(name),
+            weights_from,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
         )
         run.train()
         found.append((vector(run), run.method))
@@ -49,7 +58,10 @@ def test_accumulation_is_one_large_batch(tmp_path, name, weights_from):
 
 def test_two_processes_are_one(tmp_path):
     """Two processes of 2 samples in 2 passes against one process of 8; gloo."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+    }
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     command = [*launch, str(HERE / "robust_sft.py"), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -63,8 +75,14 @@ def test_two_processes_are_one(tmp_path):
 
 @pytest.mark.parametrize("saved_at", [3, 4])
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, saved_at):
-    """24 samples in batches of 8: step 3 is the last of an epoch, after which GC-DRO renews its weights."""
-    changes = {"save_strategy": "steps", "save_steps": saved_at, "max_steps": 8, "optim": "adamw_torch"}
+    """24 samples in batches of 8: step 3 is the last of an epoch, after which GC-DRO renews its
+    weights."""
+    changes = {
+        "save_strategy": "steps",
+        "save_steps": saved_at,
+        "max_steps": 8,
+        "optim": "adamw_torch",
+    }
     whole = trainer(tmp_path / "whole", methods("gc_dro"), **changes)
     whole.train()
     cut = trainer(tmp_path / "cut", methods("gc_dro"), **changes)
@@ -77,7 +95,13 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, saved_at):
 
 
 def test_evaluation_reports_losses_by_group(tmp_path):
-    run = trainer(tmp_path, methods("group_dro"), eval_dataset=data(10), per_device_eval_batch_size=4, max_steps=1)
+    run = trainer(
+        tmp_path,
+        methods("group_dro"),
+        eval_dataset=data(10),
+        per_device_eval_batch_size=4,
+        max_steps=1,
+    )
     found = run.evaluate()
     by_group = [found[f"eval_loss_{name}"] for name in SOURCES]
     assert found["eval_worst_loss"] == pytest.approx(max(by_group))
@@ -91,7 +115,11 @@ def test_evaluation_reports_losses_by_group(tmp_path):
 def test_groups_are_drawn_evenly_by_default_where_the_method_wants_it(tmp_path):
     run = trainer(tmp_path, methods("group_dro"), max_steps=3)
     run.train()
-    shares = [log["robust/share/letters"] for log in run.state.log_history if "robust/share/letters" in log]
+    shares = [
+        log["robust/share/letters"]
+        for log in run.state.log_history
+        if "robust/share/letters" in log
+    ]
     assert len(shares) == 3
     assert run.even_groups
     assert not trainer(tmp_path, methods("gc_dro")).even_groups

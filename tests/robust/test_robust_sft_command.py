@@ -1,4 +1,5 @@
-"""`gdro sft`: settings and data say what is wrong with them; a run compares two methods and goes on where it was."""
+"""`gdro sft`: settings and data say what is wrong with them; a run compares two methods and goes on
+where it was."""
 
 from __future__ import annotations
 
@@ -28,11 +29,28 @@ def texts(tmp_path):
     return path
 
 
-def test_a_run_compares_plain_training_with_the_method_and_is_not_run_twice(tmp_path, texts, capsys):
+def test_a_run_compares_plain_training_with_the_method_and_is_not_run_twice(
+    tmp_path, texts, capsys
+):
     out = tmp_path / "out"
-    words = ["sft", "tiny", "--set", f"data={texts}", "--set", f"output_dir={out}", "--set", "max_steps=4",
-             "--set", "eval_steps=2", "--set", "per_device_train_batch_size=4", "--set", "validation=0.3",
-             "--set", "methods=[{name: doremi, reference: erm}]"]  # fmt: skip
+    words = [
+        "sft",
+        "tiny",
+        "--set",
+        f"data={texts}",
+        "--set",
+        f"output_dir={out}",
+        "--set",
+        "max_steps=4",
+        "--set",
+        "eval_steps=2",
+        "--set",
+        "per_device_train_batch_size=4",
+        "--set",
+        "validation=0.3",
+        "--set",
+        "methods=[{name: doremi, reference: erm}]",
+    ]
     assert main(words) == 0
     table = (out / "table.md").read_text()
     assert "| before |" in table
@@ -42,7 +60,9 @@ def test_a_run_compares_plain_training_with_the_method_and_is_not_run_twice(tmp_
     record = json.loads((out / "outcomes.json").read_text())
     assert record["sources"] == ["sums", "words"]
     assert any("robust/weight/sums" in entry for entry in record["runs"][1]["history"])
-    weights = json.loads((out / "doremi-0" / "domain_weights.json").read_text())["train_domain_weights"]
+    weights = json.loads((out / "doremi-0" / "domain_weights.json").read_text())[
+        "train_domain_weights"
+    ]
     assert sum(weights.values()) == pytest.approx(1.0)
     assert (out / "figure.svg").read_text().startswith("<?xml")
     stamp = (out / "erm-0" / "outcome.json").stat().st_mtime_ns

@@ -26,7 +26,11 @@ def test_the_table_is_a_dictionary(monkeypatch):
     table, truth = SampleTable({"loss": (np.float32, -1.0)}), {}
     rng = np.random.default_rng(0)
     for step in range(60):
-        keys = rng.integers(0, 2**63, 4).astype(np.uint64) if step % 3 else np.array(list(truth) or [1], np.uint64)[:4]
+        keys = (
+            rng.integers(0, 2**63, 4).astype(np.uint64)
+            if step % 3
+            else np.array(list(truth) or [1], np.uint64)[:4]
+        )
         keys = np.unique(keys)
         rows = table.rows(keys)
         for key, row in zip(keys.tolist(), rows, strict=True):
@@ -42,7 +46,8 @@ def test_the_table_is_a_dictionary(monkeypatch):
 
 
 def test_a_million_ids_take_less_than_forty_bytes_each():
-    method, rng = GroupConditionalDRO(1), np.random.default_rng(0)  # the method with the most columns
+    # the method with the most columns
+    method, rng = GroupConditionalDRO(1), np.random.default_rng(0)
     table = method._samples
     keys = rng.permutation(1_000_000).astype(np.uint64)
     for start in range(0, len(keys), 5_000):

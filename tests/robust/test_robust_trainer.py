@@ -25,12 +25,19 @@ def rows(count=24):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(count, 3, generator=generator)
     return Dataset.from_list(
-        [{"x": x[n].tolist(), "labels": int(x[n, 0] > 0), "group": n % 3 // 2, "id": n} for n in range(count)]
+        [
+            {"x": x[n].tolist(), "labels": int(x[n, 0] > 0), "group": n % 3 // 2, "id": n}
+            for n in range(count)
+        ]
     )
 
 
 def run(folder, method, model=None, **changes):
-    options = {key: changes.pop(key) for key in ("sample_losses", "even_groups", "weights_from") if key in changes}
+    options = {
+        key: changes.pop(key)
+        for key in ("sample_losses", "even_groups", "weights_from")
+        if key in changes
+    }
     plain = {
         "output_dir": str(folder),
         "per_device_train_batch_size": 12,
@@ -46,7 +53,12 @@ def run(folder, method, model=None, **changes):
     }
     arguments = TrainingArguments(**{**plain, **changes})
     trainer = RobustTrainer(
-        model=model or Linear(), args=arguments, train_dataset=rows(), method=method, id_column="id", **options
+        model=model or Linear(),
+        args=arguments,
+        train_dataset=rows(),
+        method=method,
+        id_column="id",
+        **options,
     )
     trainer.train()
     return trainer
@@ -58,7 +70,9 @@ def test_it_is_the_plain_loop(tmp_path):
     trained = run(tmp_path, method, max_steps=1)
     batch = next(iter(trained.get_train_dataloader()))
     model, own = Linear(), GroupDRO(2, eta=1.0)
-    losses = nn.functional.cross_entropy(model(batch["x"])["logits"], batch["labels"], reduction="none")
+    losses = nn.functional.cross_entropy(
+        model(batch["x"])["logits"], batch["labels"], reduction="none"
+    )
     (own(losses, batch["gdro_groups"]) * losses).mean().backward()
     expected = model.head.weight - 0.5 * model.head.weight.grad
     torch.testing.assert_close(trained.model.head.weight, expected)
@@ -92,7 +106,12 @@ def test_weights_of_one_are_the_plain_trainer(tmp_path):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             return nn.functional.cross_entropy(model(**inputs)["logits"], inputs["labels"])
 
-    plain = Plain(model=Labelled(), args=robust.args, train_dataset=rows(), data_collator=default_data_collator)
+    plain = Plain(
+        model=Labelled(),
+        args=robust.args,
+        train_dataset=rows(),
+        data_collator=default_data_collator,
+    )
     plain.train()
     torch.testing.assert_close(plain.model.head.weight, robust.model.head.weight)
 
@@ -100,7 +119,9 @@ def test_weights_of_one_are_the_plain_trainer(tmp_path):
 def test_token_losses_are_means_over_the_labels_that_count(tmp_path):
     trainer = run(tmp_path, CVaR(1.0, groups=2), max_steps=1)
     logits, labels = torch.randn(2, 4, 5), torch.tensor([[1, 2, -100, 3], [4, -100, -100, -100]])
-    each = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(2, 4)
+    each = nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), reduction="none"
+    ).view(2, 4)
     expected = torch.stack([each[0].sum() / 3, each[1, 0]])
     torch.testing.assert_close(trainer._losses({"logits": logits}, labels), expected)
     assert trainer._sizes({"labels": labels}).tolist() == [3, 1]

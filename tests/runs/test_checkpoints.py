@@ -73,7 +73,10 @@ def test_moved_aside_ones_do_not_pile_up(tmp_path):
     for _ in range(3):
         _checkpoint(tmp_path, 20, sealed=False)
         assert checkpoints.newest_whole(tmp_path, lambda text: None).name == "checkpoint-10"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "damaged-checkpoint-20"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-10",
+        "damaged-checkpoint-20",
+    ]
 
 
 def test_rotation_keeps_the_newest_by_step_and_clears_what_an_interruption_left(tmp_path):

@@ -1,4 +1,5 @@
-"""What can be known to be wrong is said before anything is trained: one message, exit code 2, no traceback."""
+"""What can be known to be wrong is said before anything is trained: one message, exit code 2, no
+traceback."""
 
 import json
 import os
@@ -54,7 +55,9 @@ def test_report_of_no_run(capsys, tmp_path):
 
 
 def test_a_model_that_is_not_there(capsys, tmp_path):
-    assert "no tokenizer" in _refused(capsys, "train", *_sets("model=no/such-model", f"output_dir={tmp_path}/run"))
+    assert "no tokenizer" in _refused(
+        capsys, "train", *_sets("model=no/such-model", f"output_dir={tmp_path}/run")
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -65,20 +68,28 @@ def test_a_model_folder_without_tokenizer(capsys, tmp_path):
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):
         (folder / name).symlink_to(base_path() / name)
-    assert "tokenizer" in _refused(capsys, "train", *_sets(f"model={folder}", f"output_dir={tmp_path}/run"))
+    assert "tokenizer" in _refused(
+        capsys, "train", *_sets(f"model={folder}", f"output_dir={tmp_path}/run")
+    )
 
 
 def test_a_folder_that_is_no_model(capsys, tmp_path):
-    assert "config.json" in _refused(capsys, "train", *_sets(f"model={tmp_path}", f"output_dir={tmp_path}/run"))
+    assert "config.json" in _refused(
+        capsys, "train", *_sets(f"model={tmp_path}", f"output_dir={tmp_path}/run")
+    )
 
 
 def test_prompts_and_completions_must_fit_the_context(capsys, tmp_path):
-    said = _refused(capsys, "train", *_sets("max_completion_length=100000", f"output_dir={tmp_path}/run"))
+    said = _refused(
+        capsys, "train", *_sets("max_completion_length=100000", f"output_dir={tmp_path}/run")
+    )
     assert "positions" in said
 
 
 def test_a_prompt_that_is_too_long_is_named(capsys, tmp_path, tasks):
-    settings = _sets("data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", "max_prompt_length=1")
+    settings = _sets(
+        "data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", "max_prompt_length=1"
+    )
     assert "tasks" in _refused(capsys, "train", *settings, "--set", f"output_dir={tmp_path}/run")
 
 
@@ -96,8 +107,15 @@ def test_fewer_prompts_than_a_step_takes(capsys, tmp_path, tasks):
 def test_a_full_folder_is_never_written_over(capsys, tmp_path, tasks):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "notes.txt").touch()
-    settings = ["data.kind=jsonl", f"data.path={tasks}", "verifier.kind=exact", "prompts_per_step=8"]
-    assert "is not empty" in _refused(capsys, "train", *_sets(*settings, f"output_dir={tmp_path}/old"))
+    settings = [
+        "data.kind=jsonl",
+        f"data.path={tasks}",
+        "verifier.kind=exact",
+        "prompts_per_step=8",
+    ]
+    assert "is not empty" in _refused(
+        capsys, "train", *_sets(*settings, f"output_dir={tmp_path}/old")
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +130,12 @@ def test_a_full_folder_is_never_written_over(capsys, tmp_path, tasks):
 def test_a_faulty_reward_function_is_named(capsys, tmp_path, tasks, body, expected):
     code = tmp_path / "reward.py"
     code.write_text(f"def reward(completions, prompts):\n    {body}\n")
-    settings = ["data.kind=jsonl", f"data.path={tasks}", "verifier.kind=python", f"verifier.function={code}:reward"]
+    settings = [
+        "data.kind=jsonl",
+        f"data.path={tasks}",
+        "verifier.kind=python",
+        f"verifier.function={code}:reward",
+    ]
     small = ["prompts_per_step=8", "max_steps=1", f"output_dir={tmp_path}/run"]
     said = _refused(capsys, "train", *_sets(*settings, *small))
     assert "reward" in said
@@ -138,9 +161,18 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     """`gdro ... | head`: the other end of the pipe is closed before the command writes."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-c", "import sys, gdro.cli; sys.exit(gdro.cli.main())", "compare", "first_mixture", "--check"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys, gdro.cli; sys.exit(gdro.cli.main())",
+        "compare",
+        "first_mixture",
+        "--check",
+    ]
     try:
-        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
@@ -150,12 +182,24 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     ("words", "said"),
     [
         (["--check", "--resume", "nosuch"], "--check looks at settings alone; leave --resume out"),
-        (["--dry-run", "--resume", "nosuch"], "--dry-run looks at settings alone; leave --resume out"),
+        (
+            ["--dry-run", "--resume", "nosuch"],
+            "--dry-run looks at settings alone; leave --resume out",
+        ),
         (["--check", "--dry-run"], "leave --dry-run out"),
         (["--check", "--assume", "a=1"], "--assume belongs to --dry-run"),
-        (["--check", *_sets("data.cells=[{family: gcd, level: 2}]")], "row 1: level = 2 must be text: write it in quo"),
-        (["--check", *_sets("data.cells=[{family: gcd, wieght: 2}]")], "row 1: unknown key 'wieght'"),
-        (["--check", *_sets("data.cells=[{family: gcd, weight: x}]")], "row 1: weight = 'x' must be a number"),
+        (
+            ["--check", *_sets("data.cells=[{family: gcd, level: 2}]")],
+            "row 1: level = 2 must be text: write it in quo",
+        ),
+        (
+            ["--check", *_sets("data.cells=[{family: gcd, wieght: 2}]")],
+            "row 1: unknown key 'wieght'",
+        ),
+        (
+            ["--check", *_sets("data.cells=[{family: gcd, weight: x}]")],
+            "row 1: weight = 'x' must be a number",
+        ),
         (["--check", *_sets("data.cells=[{family: gcd, weight: -1}]")], "weight must be positive"),
     ],
 )
@@ -168,8 +212,12 @@ def test_places_that_cannot_be_written_to(capsys, tmp_path):
     file.touch()
     assert "is a file; give a folder" in _refused(capsys, "train", *_sets(f"output_dir={file}"))
     assert "look at that path" in _refused(capsys, "train", *_sets(f"output_dir={file}/run"))
-    assert "look at that path" in _refused(capsys, "simulate", "uniform", "--steps", "2", "--output", str(file))
-    assert "is a file; choose another" in _refused(capsys, "compare", "first_mixture", "--output", str(file))
+    assert "look at that path" in _refused(
+        capsys, "simulate", "uniform", "--steps", "2", "--output", str(file)
+    )
+    assert "is a file; choose another" in _refused(
+        capsys, "compare", "first_mixture", "--output", str(file)
+    )
 
 
 def test_what_is_no_plan_of_a_comparison(capsys, tmp_path):
@@ -178,4 +226,6 @@ def test_what_is_no_plan_of_a_comparison(capsys, tmp_path):
     empty = tmp_path / "empty.yaml"
     empty.touch()
     assert "seeds: missing" in _refused(capsys, "compare", str(empty))
-    assert "--seeds -1: " in _refused(capsys, "compare", "first_mixture", "--check", "--seeds", "-1")
+    assert "--seeds -1: " in _refused(
+        capsys, "compare", "first_mixture", "--check", "--seeds", "-1"
+    )

@@ -37,12 +37,18 @@ def test_parameters_are_those_of_the_weights() -> None:
         stored = sum(file.get_tensor(name).numel() for name in names)
     model, origin = model_size("tiny")
     assert origin == "config.json"
-    assert model.parameters == stored or model.parameters - stored == model.vocabulary * model.hidden
+    assert (
+        model.parameters == stored or model.parameters - stored == model.vocabulary * model.hidden
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("no/Such-1.7B-Base", 1_700_000_000), ("no/such-350m", 350_000_000), ("no/Such3-8B", 8_000_000_000)],
+    [
+        ("no/Such-1.7B-Base", 1_700_000_000),
+        ("no/such-350m", 350_000_000),
+        ("no/Such3-8B", 8_000_000_000),
+    ],
 )
 def test_a_model_that_is_not_here_is_sized_by_its_name(name: str, parameters: int) -> None:
     model, origin = model_size(name)
@@ -58,7 +64,8 @@ def test_a_name_without_a_size() -> None:
 
 
 def test_qwen3_from_its_config_alone(tmp_path: Path) -> None:
-    """Published sizes of Qwen3-1.7B: 28 layers, 2048 wide, 16 heads over 8 of keys and values, tied embeddings."""
+    """Published sizes of Qwen3-1.7B: 28 layers, 2048 wide, 16 heads over 8 of keys and values, tied
+    embeddings."""
     sizes = {
         "model_type": "qwen3",
         "architectures": ["Qwen3ForCausalLM"],
@@ -77,17 +84,27 @@ def test_qwen3_from_its_config_alone(tmp_path: Path) -> None:
     layer = attention + 3 * 2048 * 6144 + 2 * 2048
     assert model.parameters == 28 * layer + 151936 * 2048 + 2048
     assert (model.layers, model.kv_heads, model.head_dim) == (28, 8, 128)
-    found = dry_run(load_config("default", [f"model={tmp_path}", *SMALL, "max_prompt_length=64"]), ["processes=1"])
+    found = dry_run(
+        load_config("default", [f"model={tmp_path}", *SMALL, "max_prompt_length=64"]),
+        ["processes=1"],
+    )
     assert found.found.mean is None
     assert found.memory.fixed == 16 * model.parameters
     assert found.memory.sampling == 64 * (64 + 24) * 2 * 28 * 8 * 128 * 4
 
 
-def test_the_paper_s_recipe_on_a_small_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_paper_s_recipe_on_a_small_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [{"prompt": f"What is ${i}+1$?", "solution": str(i + 1)} for i in range(300)]
     (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     prepared = str(tmp_path / "dapo.parquet")
-    assert main(["prepare", "dapo-math", "--source", str(tmp_path / "raw.jsonl"), "--output", prepared]) == 0
+    assert (
+        main(
+            ["prepare", "dapo-math", "--source", str(tmp_path / "raw.jsonl"), "--output", prepared]
+        )
+        == 0
+    )
     gpus = ["--assume", "gpu=H100", "--assume", "processes=8"]
     command = ["train", "paper/qwen3_1.7b", "--dry-run", "--set", f"data.path={prepared}", *gpus]
     assert main(command) == 0
@@ -104,7 +121,10 @@ def test_the_paper_s_recipe_on_a_small_file(tmp_path: Path, capsys: pytest.Captu
 
 def test_bad_golds_stop_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "tasks.jsonl"
-    rows = [{"id": str(i), "prompt": f"{i}?", "answer": "10^{10^{10}}" if i == 3 else str(i)} for i in range(40)]
+    rows = [
+        {"id": str(i), "prompt": f"{i}?", "answer": "10^{10^{10}}" if i == 3 else str(i)}
+        for i in range(40)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sets = ["data.kind=jsonl", f"data.path={path}", "prompts_per_step=16"]
     assert main(["train", "--dry-run", *(part for text in sets for part in ("--set", text))]) == 2
@@ -141,9 +161,13 @@ def test_it_looks_at_the_machine_it_is_on_and_says_what_is_assumed() -> None:
 
 
 def test_lengths_that_are_not_given_come_from_the_model() -> None:
-    found = dry_run(load_config("default", [*SMALL, "max_prompt_length=null", "max_completion_length=null"]))
+    found = dry_run(
+        load_config("default", [*SMALL, "max_prompt_length=null", "max_completion_length=null"])
+    )
     assert (found.config.lengths.prompt, found.config.lengths.completion) == (128, 128)
-    short = dry_run(load_config("default", [*SMALL, "max_prompt_length=56", "max_completion_length=null"]))
+    short = dry_run(
+        load_config("default", [*SMALL, "max_prompt_length=56", "max_completion_length=null"])
+    )
     assert short.config.lengths.completion == 200
 
 
@@ -152,7 +176,12 @@ def test_all_that_is_wrong_before_the_weights_is_told_at_once(
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes").touch()
-    sets = ["data.kind=jsonl", "data.path=nowhere.jsonl", f"model={tmp_path}", f"output_dir={tmp_path / 'run'}"]
+    sets = [
+        "data.kind=jsonl",
+        "data.path=nowhere.jsonl",
+        f"model={tmp_path}",
+        f"output_dir={tmp_path / 'run'}",
+    ]
     for looks in (["--dry-run"], []):
         assert main(["train", *looks, *(part for text in sets for part in ("--set", text))]) == 2
         told = capsys.readouterr().err

@@ -25,7 +25,8 @@ def test_work_by_hand() -> None:
 
 
 def test_hours_by_hand() -> None:
-    """10^9 parameters; 1 TFLOP/s at half and a quarter: 5 * 10^11 and 2.5 * 10^11 operations a second."""
+    """10^9 parameters; 1 TFLOP/s at half and a quarter: 5 * 10^11 and 2.5 * 10^11 operations a
+    second."""
     done = work(
         steps=1,
         prompts=100,
@@ -42,7 +43,9 @@ def test_hours_by_hand() -> None:
     assert hours.update * 3600 == pytest.approx(900_000 * 6e9 / 5e11)
     assert hours.score * 3600 == pytest.approx(900_000 * 2e9 / 5e11)
     assert hours.evaluate * 3600 == pytest.approx(45_000 * 2e9 / 2.5e11)
-    assert hours.total == pytest.approx(hours.generate + hours.update + hours.score + hours.evaluate)
+    assert hours.total == pytest.approx(
+        hours.generate + hours.update + hours.score + hours.evaluate
+    )
     again = gpu_hours(done, 10**9, given, checkpointing=True)
     assert again.update == pytest.approx(hours.update * 8 / 6)
 
@@ -89,7 +92,10 @@ def test_assumptions_are_read_and_checked() -> None:
     found, origins = assumptions(["processes=2", "gpu=A100"], {"device_gb": 7.0})
     assert found == Assumptions(processes=2, peak_tflops=312, device_gb=80)
     assert origins == {"processes": "given", "peak_tflops": "A100", "device_gb": "A100"}
-    assert assumptions([], {"device_gb": 7.0}) == (Assumptions(device_gb=7), {"device_gb": "this machine"})
+    assert assumptions([], {"device_gb": 7.0}) == (
+        Assumptions(device_gb=7),
+        {"device_gb": "this machine"},
+    )
     for wrong in (
         "gpus=2",
         "gpu=h1000",

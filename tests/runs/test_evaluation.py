@@ -9,7 +9,9 @@ from gdro.runs.evaluation import Evaluation, event, load_evaluation
 
 
 def _evaluation(correct, samples=4):
-    prompts = [Prompt(f"s/{'odd' if i % 2 else 'even'}/{i}", "q", "a", "s") for i in range(len(correct))]
+    prompts = [
+        Prompt(f"s/{'odd' if i % 2 else 'even'}/{i}", "q", "a", "s") for i in range(len(correct))
+    ]
     return Evaluation(prompts, np.array(correct), samples, 1.5)
 
 

@@ -1,4 +1,5 @@
-"""The run's folder and its record: nothing overwritten, nothing half read, cut back to a checkpoint byte for byte."""
+"""The run's folder and its record: nothing overwritten, nothing half read, cut back to a checkpoint
+byte for byte."""
 
 import json
 import math
@@ -14,7 +15,9 @@ from gdro.runs.record import RecordWriter, cut_back, without_nan
 
 def test_first_free_folder_is_taken_in_turn(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert [str(new_folder(None, "default").path) for _ in range(3)] == [f"runs/default-00{n}" for n in (1, 2, 3)]
+    assert [str(new_folder(None, "default").path) for _ in range(3)] == [
+        f"runs/default-00{n}" for n in (1, 2, 3)
+    ]
 
 
 def test_a_named_folder_may_exist_only_empty(tmp_path):
@@ -91,12 +94,18 @@ def test_what_followed_the_checkpoint_of_the_step_is_written_again(tmp_path):
     for event in ("evaluation", "step", "checkpoint", "resume", "evaluation", "end"):
         writer.write(event, step=5)
     writer.close()
-    assert [event["event"] for event in cut_back(path, 5)] == ["evaluation", "step", "checkpoint", "resume"]
+    assert [event["event"] for event in cut_back(path, 5)] == [
+        "evaluation",
+        "step",
+        "checkpoint",
+        "resume",
+    ]
 
 
 @given(
     st.recursive(
-        st.none() | st.floats() | st.text() | st.integers(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+        st.none() | st.floats() | st.text() | st.integers(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
     )
 )
 def test_without_nan_always_gives_strict_json(value):

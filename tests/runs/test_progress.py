@@ -8,7 +8,9 @@ from rich.console import Console
 from gdro.runs.progress import Progress, bar
 
 
-@pytest.mark.parametrize(("fraction", "blocks"), [(0.0, 0), (1.0, 4), (0.5, 2), (7.0, 4), (-1.0, 0), (math.nan, 0)])
+@pytest.mark.parametrize(
+    ("fraction", "blocks"), [(0.0, 0), (1.0, 4), (0.5, 2), (7.0, 4), (-1.0, 0), (math.nan, 0)]
+)
 def test_bar_has_one_width_and_counts_blocks(fraction, blocks):
     assert len(bar(fraction, 4)) == 4
     assert bar(fraction, 4).count("█") == blocks
@@ -43,7 +45,15 @@ def test_the_live_view_names_bins_and_progress():
     console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(progress._view(_record(4), 4))
     text = console.export_text()
-    for expected in ("step 4/10", "1,024 rollouts", "0 hardest", "1 easiest", "75%", "1.50", "worst bin 0.10"):
+    for expected in (
+        "step 4/10",
+        "1,024 rollouts",
+        "0 hardest",
+        "1 easiest",
+        "75%",
+        "1.50",
+        "worst bin 0.10",
+    ):
         assert expected in text
 
 

@@ -1,4 +1,5 @@
-"""The short forms of `make reliability`: runs of the embedded model that are killed, damaged, poisoned, out of disk."""
+"""The short forms of `make reliability`: runs of the embedded model that are killed, damaged,
+poisoned, out of disk."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""Delayed feedback over a resume: outstanding plans are part of a controller's state, whatever the delay."""
+"""Delayed feedback over a resume: outstanding plans are part of a controller's state, whatever the
+delay."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ PROMPTS, STEPS, BATCH = 40, 30, 8
 
 
 def _controller(name):
-    return gdro.make_controller(name, estimator={"bins": 4}, mean_rollouts=4, min_rollouts=2, max_rollouts=8, seed=3)
+    return gdro.make_controller(
+        name, estimator={"bins": 4}, mean_rollouts=4, min_rollouts=2, max_rollouts=8, seed=3
+    )
 
 
 def _rewards(step, plan):
@@ -20,7 +23,8 @@ def _rewards(step, plan):
 
 
 def _play(name, delay, tmp_path, cut=None):
-    """Answers lag `delay` plans behind; with `cut`, a new controller is loaded from a file before that step."""
+    """Answers lag `delay` plans behind; with `cut`, a new controller is loaded from a file before
+    that step."""
     controller, waiting, seen = _controller(name), [], []
     for step in range(STEPS):
         if step == cut:

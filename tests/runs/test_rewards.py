@@ -19,15 +19,22 @@ class Lengths:
         return [float(p.answer) + len(c) / 10 for p, c in zip(prompts, completions, strict=True)]
 
 
-PROMPTS = [Prompt("a/1", "one?", "0", "a", {}), Prompt("a/2", [{"role": "user", "content": "two?"}], "0.5", "a", {})]
+PROMPTS = [
+    Prompt("a/1", "one?", "0", "a", {}),
+    Prompt("a/2", [{"role": "user", "content": "two?"}], "0.5", "a", {}),
+]
 
 
-@pytest.mark.parametrize(("threshold", "expected"), [(None, [0.7, 0.3, 1.0]), (0.7, [1.0, 0.0, 1.0]), (1.0, [0, 0, 1])])
+@pytest.mark.parametrize(
+    ("threshold", "expected"), [(None, [0.7, 0.3, 1.0]), (0.7, [1.0, 0.0, 1.0]), (1.0, [0, 0, 1])]
+)
 def test_partial_credit(threshold, expected):
     verifier = Lengths()
     reward = VerifierReward(verifier, PROMPTS, threshold)
     chat = [{"role": "assistant", "content": "12345"}]
-    assert reward(completions=["12", "123", chat], id=["a/2", "a/1", "a/2"]) == pytest.approx(expected)
+    assert reward(completions=["12", "123", chat], id=["a/2", "a/1", "a/2"]) == pytest.approx(
+        expected
+    )
     assert (reward.example.question, reward.example.completion) == ("two?", "12")
     assert reward.example.reward == expected[0]
     verifier.score(PROMPTS[:1], ["of an evaluation"])

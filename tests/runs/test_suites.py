@@ -24,14 +24,37 @@ from gdro.verify import make_verifier
 
 CHOICES = {"Incorrect Answer 1": "5 m", "Incorrect Answer 2": "6 m", "Incorrect Answer 3": "7 m"}
 ROWS: dict[str, list[dict[str, Any]]] = {
-    "math500": [{"problem": "What is $1+1$?", "solution": "2", "answer": "2", "level": 1, "unique_id": "test/1"}],
-    "aime24": [{"id": 60, "problem": "Find $n$.", "solution": "...", "answer": "204", "year": "2024"}],
+    "math500": [
+        {
+            "problem": "What is $1+1$?",
+            "solution": "2",
+            "answer": "2",
+            "level": 1,
+            "unique_id": "test/1",
+        }
+    ],
+    "aime24": [
+        {"id": 60, "problem": "Find $n$.", "solution": "...", "answer": "204", "year": "2024"}
+    ],
     "aime25": [{"id": "0", "problem": "Find $m$.", "answer": "70"}],
-    "amc": [{"id": 0, "problem": "How many?", "answer": 4.0, "url": "x"}, {"id": 1, "problem": "P?", "answer": 0.5}],
+    "amc": [
+        {"id": 0, "problem": "How many?", "answer": 4.0, "url": "x"},
+        {"id": 1, "problem": "P?", "answer": 0.5},
+    ],
     "minerva": [{"question": "What mass?", "answer": "4.5e33"}],
     "olympiadbench": [
-        {"question": "Solve.", "final_answer": ["2", "3"], "modality": "Text-only", "language": "English"},
-        {"question": "See it.", "final_answer": ["1"], "modality": "Multimodal", "language": "English"},
+        {
+            "question": "Solve.",
+            "final_answer": ["2", "3"],
+            "modality": "Text-only",
+            "language": "English",
+        },
+        {
+            "question": "See it.",
+            "final_answer": ["1"],
+            "modality": "Multimodal",
+            "language": "English",
+        },
     ],
     "gpqa": [{"Question": "How long?", "Correct Answer": "4 m", **CHOICES, "Subdomain": "Physics"}],
 }
@@ -49,12 +72,16 @@ def copies(tmp_path: Path) -> str:
             (folder / "gpqa.csv").write_text("\n".join(cells) + "\n")
         else:
             (folder / name).mkdir()
-            pq.write_table(pa.Table.from_pylist(rows), folder / name / f"{SUITES[name].split}-0.parquet")
+            pq.write_table(
+                pa.Table.from_pylist(rows), folder / name / f"{SUITES[name].split}-0.parquet"
+            )
     return str(folder)
 
 
 def test_every_suite_reads_its_own_columns(copies: str) -> None:
-    golds = {name: [prompt.answer for prompt in load_suite(name, copies).prompts] for name in SUITES}
+    golds = {
+        name: [prompt.answer for prompt in load_suite(name, copies).prompts] for name in SUITES
+    }
     letter = golds.pop("gpqa")
     assert golds == {
         "math500": ["2"],
@@ -88,12 +115,16 @@ def test_duplicates_are_counted_and_a_limit_is_stable(tmp_path: Path) -> None:
     whole = load_suite("aime25", str(tmp_path))
     assert (len(whole.prompts), whole.duplicates) == (20, 5)
     few = load_suite("aime25", str(tmp_path), limit=7).prompts
-    assert {prompt.id for prompt in few} < {prompt.id for prompt in load_suite("aime25", str(tmp_path), 9).prompts}
+    assert {prompt.id for prompt in few} < {
+        prompt.id for prompt in load_suite("aime25", str(tmp_path), 9).prompts
+    }
 
 
 def test_a_missing_column_or_copy_is_named(tmp_path: Path) -> None:
     (tmp_path / "aime24.jsonl").write_text('{"Problem": "x", "answer": "1"}\n')
-    with pytest.raises(DataError, match=r"aime24\.jsonl, row 1: no column 'problem'; the row has Problem, answer"):
+    with pytest.raises(
+        DataError, match=r"aime24\.jsonl, row 1: no column 'problem'; the row has Problem, answer"
+    ):
         load_suite("aime24", str(tmp_path))
     with pytest.raises(RunError, match="holds no amc/"):
         load_suite("amc", str(tmp_path))
@@ -133,7 +164,16 @@ def test_the_command_end_to_end_on_the_tiny_model(
     copies: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "figures.json"
-    arguments = ["evaluate", "tiny", "--suite", "math500,amc,gpqa", "--suite-path", copies, "--output", str(output)]
+    arguments = [
+        "evaluate",
+        "tiny",
+        "--suite",
+        "math500,amc,gpqa",
+        "--suite-path",
+        copies,
+        "--output",
+        str(output),
+    ]
     sets = ["max_completion_length=8", "dtype=float32", "verifier.workers=1"]
     chosen = [part for text in sets for part in ("--set", text)]
     assert main([*arguments, *chosen]) == 0
@@ -142,7 +182,11 @@ def test_the_command_end_to_end_on_the_tiny_model(
     assert "math_500|0,gpqa:diamond|0" in printed
     fields = json.loads(output.read_text())
     assert fields["engine"] == "transformers"
-    assert (fields["sampling"]["temperature"], fields["sampling"]["top_p"], fields["sampling"]["top_k"]) == (
+    assert (
+        fields["sampling"]["temperature"],
+        fields["sampling"]["top_p"],
+        fields["sampling"]["top_k"],
+    ) == (
         0.6,
         0.8,
         20,
@@ -167,11 +211,16 @@ def test_vllm_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, co
         def get_tokenizer(self) -> None:
             return None
 
-        def chat(self, chats: list[Any], params: Any, use_tqdm: bool, chat_template_kwargs: Any) -> list[Any]:
+        def chat(
+            self, chats: list[Any], params: Any, use_tqdm: bool, chat_template_kwargs: Any
+        ) -> list[Any]:
             asked["params"] = params
-            texts = [[f"{chat[0]['content'][:4]}/{i}" for i in range(params["n"])] for chat in chats]
+            texts = [
+                [f"{chat[0]['content'][:4]}/{i}" for i in range(params["n"])] for chat in chats
+            ]
             return [
-                types.SimpleNamespace(outputs=[types.SimpleNamespace(text=text) for text in group]) for group in texts
+                types.SimpleNamespace(outputs=[types.SimpleNamespace(text=text) for text in group])
+                for group in texts
             ]
 
     fake = types.ModuleType("vllm")
@@ -197,6 +246,8 @@ def test_vllm_asked_for_and_not_there() -> None:
 def test_lighteval_s_command_says_what_it_lacks() -> None:
     how = Sampling.of(load_config("paper/qwen3_1.7b"))
     said = lighteval_command("m", list(SUITES), how)
-    assert '"math_500|0,aime24|0,aime25|0,olympiad_bench:OE_TO_maths_en_COMP|0,gpqa:diamond|0"' in said
+    assert (
+        '"math_500|0,aime24|0,aime25|0,olympiad_bench:OE_TO_maths_en_COMP|0,gpqa:diamond|0"' in said
+    )
     assert said.endswith("# no built-in task: AMC, Minerva")
     assert lighteval_command("m", ["amc"], how).startswith("none")

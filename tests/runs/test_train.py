@@ -1,4 +1,5 @@
-"""The main job end to end, through the command line, on the embedded model: what a user types and what they find."""
+"""The main job end to end, through the command line, on the embedded model: what a user types and
+what they find."""
 
 import json
 import os
@@ -24,12 +25,22 @@ def _command(*arguments):
 
 def _gdro(*arguments, **options):
     return subprocess.run(
-        _command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=280, check=False, **options
+        _command(*arguments),
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        **options,
     )
 
 
 def _train(output, *settings):
-    sets = [part for setting in (*SMALL, f"output_dir={output}", *settings) for part in ("--set", setting)]
+    sets = [
+        part
+        for setting in (*SMALL, f"output_dir={output}", *settings)
+        for part in ("--set", setting)
+    ]
     return _gdro("train", *sets)
 
 
@@ -83,7 +94,9 @@ def test_the_record_of_every_step_is_exact(whole):
 def test_the_trained_model_is_an_ordinary_folder_and_has_moved(whole):
     from gdro.tiny import base_path
 
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in (whole / "model").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        path.name for path in (whole / "model").iterdir()
+    }
     with (
         safe_open(base_path() / "model.safetensors", "pt") as old,
         safe_open(whole / "model" / "model.safetensors", "pt") as new,
@@ -98,7 +111,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(whole, tmp_path):
     sets = [part for setting in (*SMALL, f"output_dir={run}") for part in ("--set", setting)]
     process = subprocess.Popen(_command("train", *sets), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     record = run / "metrics.jsonl"
-    while process.poll() is None and not (record.exists() and '"step", "step": 3' in record.read_text()):
+    while process.poll() is None and not (
+        record.exists() and '"step", "step": 3' in record.read_text()
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -115,10 +130,18 @@ def test_a_killed_run_resumes_to_the_same_bytes(whole, tmp_path):
 
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     run = tmp_path / "stopped"
-    sets = [part for setting in (*SMALL, f"output_dir={run}", "max_steps=500") for part in ("--set", setting)]
-    process = subprocess.Popen(_command("train", *sets), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    sets = [
+        part
+        for setting in (*SMALL, f"output_dir={run}", "max_steps=500")
+        for part in ("--set", setting)
+    ]
+    process = subprocess.Popen(
+        _command("train", *sets), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
     record = run / "metrics.jsonl"
-    while process.poll() is None and not (record.exists() and '"event": "step"' in record.read_text()):
+    while process.poll() is None and not (
+        record.exists() and '"event": "step"' in record.read_text()
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
@@ -157,7 +180,9 @@ def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(whol
         assert _gdro("train", "--resume", str(run), *words).returncode == 2
     done = _gdro("train", "--resume", str(run), "--set", "max_steps=4")
     assert done.returncode == 0, done.stderr
-    assert (run / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+    assert (run / "model/model.safetensors").read_bytes() == (
+        whole / "model/model.safetensors"
+    ).read_bytes()
     assert _comparable(run) == _comparable(whole)
     assert "max_steps: 4\n" in (run / "config.yaml").read_text()
     assert "is finished" in _gdro("train", "--resume", str(run)).stderr
@@ -173,12 +198,20 @@ def test_a_run_whose_data_have_changed_is_not_resumed(whole, tmp_path):
     config.write_text(text.replace("  size: 64\n", "  size: 65\n"))
     done = _gdro("train", "--resume", str(run))
     assert done.returncode == 2
-    assert "the training prompts are not those that the run began with (64 then, 65 now" in done.stderr
+    assert (
+        "the training prompts are not those that the run began with (64 then, 65 now" in done.stderr
+    )
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-def test_rounds_within_the_budget_end_when_its_rollouts_are_spent_and_resume_to_the_same_bytes(tmp_path):
-    rounds = ["controller=uniform", "generation.rounds=dynamic_sampling", "generation.rounds_within_budget=true"]
+def test_rounds_within_the_budget_end_when_its_rollouts_are_spent_and_resume_to_the_same_bytes(
+    tmp_path,
+):
+    rounds = [
+        "controller=uniform",
+        "generation.rounds=dynamic_sampling",
+        "generation.rounds_within_budget=true",
+    ]
     whole, short = tmp_path / "whole", tmp_path / "short"
     done = _train(whole, *rounds, "max_steps=12", "eval_steps=4")
     assert done.returncode == 0, done.stderr
@@ -197,4 +230,6 @@ def test_rounds_within_the_budget_end_when_its_rollouts_are_spent_and_resume_to_
     again = _gdro("train", "--resume", str(short))
     assert again.returncode == 0, again.stderr
     assert _comparable(short) == _comparable(whole)
-    assert (short / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+    assert (short / "model/model.safetensors").read_bytes() == (
+        whole / "model/model.safetensors"
+    ).read_bytes()

@@ -6,15 +6,34 @@ import subprocess
 import sys
 from pathlib import Path
 
-SMALL = ["max_steps=2", "prompts_per_step=16", "data.size=64", "data.heldout_size=24", "save_steps=1"]
+SMALL = [
+    "max_steps=2",
+    "prompts_per_step=16",
+    "data.size=64",
+    "data.heldout_size=24",
+    "save_steps=1",
+]
 EVALUATED = "eval_steps=1"
-ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = os.environ | {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 
 
 def _gdro(*arguments):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "--no-python",
+    ]
     command = [*launch, str(Path(sys.executable).with_name("gdro")), *arguments]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False
+    )
 
 
 def _sets(*settings):
@@ -29,7 +48,9 @@ def test_a_run_on_two_processes_ends_cleanly_and_a_finished_one_is_not_resumed(t
     assert events[0]["machine"]["processes"] == 2
     steps = [event for event in events if event["event"] == "step"]
     assert [event["rollouts_total"] for event in steps] == [64, 128]
-    assert [sum(event["verifier"].values()) for event in steps] == [64, 64], "both processes' answers are counted"
+    assert [sum(event["verifier"].values()) for event in steps] == [64, 64], (
+        "both processes' answers are counted"
+    )
     assert events[-1]["event"] == "end"
     assert (run / "report.html").is_file()
     again = _gdro("train", "--resume", str(run))

@@ -1,4 +1,5 @@
-"""Where slime is installed, stand-ins for SGLang, which slime's rollout manager imports. Elsewhere nothing."""
+"""Where slime is installed, stand-ins for SGLang, which slime's rollout manager imports. Elsewhere
+nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A toy task through slime's own function paths: a custom generate function, and the arguments of a run."""
+"""A toy task through slime's own function paths: a custom generate function, and the arguments of a
+run."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ PROMPTS, BATCH, MEAN = 25, 10, 4
 
 
 async def generate(args, sample, sampling_params):
-    """slime's `--custom-generate-function-path`: prompt k succeeds in k % 10 of 9 cases, decided by `sample.index`."""
+    """slime's `--custom-generate-function-path`: prompt k succeeds in k % 10 of 9 cases, decided by
+    `sample.index`."""
     number = int(sample.metadata["id"].split("/")[1])
     sample.tokens, sample.response, sample.response_length = [1, 2, 3], "x", 1
     sample.reward = float(np.random.default_rng([5, sample.index]).random() < (number % 10) / 9)
@@ -24,12 +26,15 @@ async def generate(args, sample, sampling_params):
 def write_prompts(path: Path, ids: list[object] | None = None) -> Path:
     """One row a prompt, with its id in `metadata`."""
     rows = [f"toy/{number}" for number in range(PROMPTS)] if ids is None else ids
-    path.write_text("".join(json.dumps({"text": f"prompt {i}", "metadata": {"id": i}}) + "\n" for i in rows))
+    path.write_text(
+        "".join(json.dumps({"text": f"prompt {i}", "metadata": {"id": i}}) + "\n" for i in rows)
+    )
     return path
 
 
 def arguments(folder: Path, **changes: object) -> Namespace:
-    """The arguments that slime's data source, rollout function and rollout manager read, as its parser leaves them."""
+    """The arguments that slime's data source, rollout function and rollout manager read, as its
+    parser leaves them."""
     values: dict[str, object] = {
         "data_source_path": "gdro.engines.slime.source.GDRODataSource",
         "rollout_function_path": "slime.rollout.sglang_rollout.generate_rollout",

@@ -12,7 +12,9 @@ from unittest.mock import MagicMock
 class StubFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Answers `import sglang...` with empty stand-ins."""
 
-    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: object, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name.split(".")[0] not in ("sglang", "sglang_router"):
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)

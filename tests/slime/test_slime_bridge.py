@@ -31,7 +31,9 @@ def rows_of(rollouts: np.ndarray) -> tuple[list[int], list[float]]:
 
 @pytest.mark.parametrize("weighting", ["prompt", "row"])
 @pytest.mark.parametrize("name", ["joint", "live_gdro"])
-def test_advantages_are_those_of_the_core_whatever_the_order_of_rows(name: str, weighting: str) -> None:
+def test_advantages_are_those_of_the_core_whatever_the_order_of_rows(
+    name: str, weighting: str
+) -> None:
     one, bare = bridge(weighting, name), gdro.make_controller(name, mean_rollouts=MEAN)
     for _ in range(6):
         rollouts, plan = one.plan(IDS, GROUPS), bare.plan(IDS)
@@ -39,14 +41,20 @@ def test_advantages_are_those_of_the_core_whatever_the_order_of_rows(name: str, 
         assert rollouts.sum() == MEAN * len(IDS)
         groups, rewards = rows_of(rollouts)
         found = one.observe(groups, rewards)
-        by_prompt = [[r for g, r in zip(groups, rewards, strict=True) if g == group] for group in GROUPS]
+        by_prompt = [
+            [r for g, r in zip(groups, rewards, strict=True) if g == group] for group in GROUPS
+        ]
         feedback = bare.observe(IDS, by_prompt)
         expected = gdro.group_advantages(by_prompt, epsilon=EPSILON, ddof=DDOF, feedback=feedback)
         for place, group in enumerate(GROUPS):
             scale = MEAN / rollouts[place] if weighting == "prompt" else 1.0
-            np.testing.assert_allclose(found[np.array(groups) == group], expected[place] * scale, rtol=1e-12)
+            np.testing.assert_allclose(
+                found[np.array(groups) == group], expected[place] * scale, rtol=1e-12
+            )
     assert name == "live_gdro" or len(set(rollouts.tolist())) > 1
-    assert gdro.state_hash(one.session.controller.state_dict()) == gdro.state_hash(bare.state_dict())
+    assert gdro.state_hash(one.session.controller.state_dict()) == gdro.state_hash(
+        bare.state_dict()
+    )
 
 
 def test_strange_groups_are_refused() -> None:
@@ -61,7 +69,11 @@ def test_strange_groups_are_refused() -> None:
 
 
 def test_settings_are_read_from_the_custom_configuration(tmp_path: Path) -> None:
-    setup = read_setup(arguments(tmp_path, gdro={"controller": "rollout_gdro", "weighting": "row", "max_rollouts": 9}))
+    setup = read_setup(
+        arguments(
+            tmp_path, gdro={"controller": "rollout_gdro", "weighting": "row", "max_rollouts": 9}
+        )
+    )
     assert setup.controller.name == "rollout_gdro"
     assert (setup.controller.mean_rollouts, setup.controller.max_rollouts) == (MEAN, 9)
     assert (setup.section.weighting, setup.section.fresh, setup.id_key) == ("row", False, "id")
@@ -103,7 +115,9 @@ def test_wrong_settings_are_refused(tmp_path: Path, gdro_section: object, messag
         ("n_samples_per_prompt", 1),
     ],
 )
-def test_arguments_that_do_not_go_with_a_plan_are_named(tmp_path: Path, name: str, value: object) -> None:
+def test_arguments_that_do_not_go_with_a_plan_are_named(
+    tmp_path: Path, name: str, value: object
+) -> None:
     with pytest.raises(OptionError, match=flag(name)):
         read_setup(arguments(tmp_path, **{name: value}))
 
@@ -113,7 +127,9 @@ def test_switches_that_take_the_ground_away_are_named(tmp_path: Path) -> None:
         read_setup(arguments(tmp_path, rollout_global_dataset=False))
     live = arguments(tmp_path, grpo_std_normalization=False, gdro={"controller": "live_gdro"})
     assert read_setup(live).controller.sets_baselines
-    told = read_setup(arguments(tmp_path, grpo_std_normalization=False, gdro={"controller": "maxrl"})).controller
+    told = read_setup(
+        arguments(tmp_path, grpo_std_normalization=False, gdro={"controller": "maxrl"})
+    ).controller
     assert told.parts.weigher.advantage == "dr_grpo"
     with pytest.raises(OptionError, match="--disable-rewards-normalization"):
         read_setup(arguments(tmp_path, rewards_normalization=False))

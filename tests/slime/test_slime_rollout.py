@@ -1,4 +1,5 @@
-"""slime's own data source, rollout function, samples and rollout manager, with nothing but SGLang's servers missing."""
+"""slime's own data source, rollout function, samples and rollout manager, with nothing but SGLang's
+servers missing."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def no_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def manager(args: Namespace) -> object:
-    """slime's rollout manager without its servers: what its constructor sets from the function paths."""
+    """slime's rollout manager without its servers: what its constructor sets from the function
+    paths."""
     one = RolloutManager.__new__(RolloutManager)
     one.args = args
     one.data_source = load_function(args.data_source_path)(args)
@@ -51,7 +53,8 @@ def manager(args: Namespace) -> object:
 
 
 def rollout(one, rollout_id: int) -> tuple[list[Sample], dict[str, list]]:
-    """One rollout as `RolloutManager.generate` does it: the flat samples, and what goes to training."""
+    """One rollout as `RolloutManager.generate` does it: the flat samples, and what goes to
+    training."""
     samples, _ = one._get_rollout_data(rollout_id)
     return samples, one._convert_samples_to_train_data(samples)
 
@@ -60,8 +63,12 @@ def controller_of(one) -> gdro.Controller:
     return one.data_source.setup.controller
 
 
-@pytest.mark.parametrize(("normalize", "weighting"), [(True, "prompt"), (True, "row"), (False, "prompt")])
-def test_slime_trains_on_the_cores_plans_and_weights(tmp_path: Path, normalize: bool, weighting: str) -> None:
+@pytest.mark.parametrize(
+    ("normalize", "weighting"), [(True, "prompt"), (True, "row"), (False, "prompt")]
+)
+def test_slime_trains_on_the_cores_plans_and_weights(
+    tmp_path: Path, normalize: bool, weighting: str
+) -> None:
     section = {"controller": "joint", "weighting": weighting}
     one = manager(arguments(tmp_path, grpo_std_normalization=normalize, gdro=section))
     bare = gdro.make_controller("joint", mean_rollouts=MEAN)
@@ -74,7 +81,9 @@ def test_slime_trains_on_the_cores_plans_and_weights(tmp_path: Path, normalize: 
         assert [len(group) for group in groups] == plan.rollouts.tolist()
         assert len(samples) == BATCH * MEAN == plan.total
         assert len(ids) == BATCH == len({sample.group_index for sample in samples})
-        assert sorted(s.index for s in samples) == list(range(rollout_id * 40, rollout_id * 40 + 40))
+        assert sorted(s.index for s in samples) == list(
+            range(rollout_id * 40, rollout_id * 40 + 40)
+        )
         factors = bare.observe(ids, groups).weights
         if weighting == "prompt":
             factors = factors * MEAN / plan.rollouts
@@ -89,9 +98,12 @@ def test_slime_trains_on_the_cores_plans_and_weights(tmp_path: Path, normalize: 
 
 
 def test_uniform_is_stock_slime(tmp_path: Path) -> None:
-    """Stock slime: its own data source and no post-process, on the same prompts and the same samples."""
+    """Stock slime: its own data source and no post-process, on the same prompts and the same
+    samples."""
     ours = manager(arguments(tmp_path, gdro={"controller": "uniform"}))
-    args = arguments(tmp_path, data_source_path="slime.rollout.data_source.RolloutDataSourceWithBuffer")
+    args = arguments(
+        tmp_path, data_source_path="slime.rollout.data_source.RolloutDataSourceWithBuffer"
+    )
     stock = RolloutManager.__new__(RolloutManager)
     stock.args, stock.generate_rollout = args, ours.generate_rollout
     stock.custom_reward_post_process_func = stock.custom_convert_samples_to_train_data_func = None
@@ -125,11 +137,15 @@ def test_a_prompt_drawn_twice_across_epochs_is_planned_once(tmp_path: Path) -> N
     assert max(seen.values()) - min(seen.values()) <= 3
 
 
-def test_a_controller_that_selects_chooses_the_prompts_and_sets_their_advantages(tmp_path: Path) -> None:
+def test_a_controller_that_selects_chooses_the_prompts_and_sets_their_advantages(
+    tmp_path: Path,
+) -> None:
     one = manager(arguments(tmp_path, gdro={"controller": "live_gdro"}))
     stock = load_function("slime.rollout.data_source.RolloutDataSource")(arguments(tmp_path))
     bare = gdro.make_controller("live_gdro", mean_rollouts=MEAN)
-    pool = CandidatePool(bare, [f"toy/{number}" for number in range(PROMPTS)], bare.pool_factor, seed=42)
+    pool = CandidatePool(
+        bare, [f"toy/{number}" for number in range(PROMPTS)], bare.pool_factor, seed=42
+    )
     others = 0
     for rollout_id in range(2):  # 20 of 25 prompts: the third batch crosses the epoch
         samples, train_data = rollout(one, rollout_id)
@@ -138,7 +154,9 @@ def test_a_controller_that_selects_chooses_the_prompts_and_sets_their_advantages
         assert list(dict.fromkeys(sample.metadata["id"] for sample in samples)) == chosen
         assert {sample.prompt for sample in samples} == {f"prompt {name}" for name in chosen}
         assert len({sample.group_index for sample in samples}) == BATCH
-        assert sorted(s.index for s in samples) == list(range(rollout_id * 40, rollout_id * 40 + 40))
+        assert sorted(s.index for s in samples) == list(
+            range(rollout_id * 40, rollout_id * 40 + 40)
+        )
         bare.plan(chosen)
         groups = [[s.reward for s in samples if s.metadata["id"] == name] for name in chosen]
         advantages = gdro.group_advantages(groups, feedback=bare.observe(chosen, groups))

@@ -1,7 +1,9 @@
-"""The Tinker service as tinker-cookbook's loop sees it, without a network: it samples, records and "trains".
+"""The Tinker service as tinker-cookbook's loop sees it, without a network: it samples, records and
+"trains".
 
-A prompt is one token, its number; an answer is one token, 1 (right) or 0. Every sample is a function of the number of
-optimizer steps done, the prompt and how often it was asked at that step, so a resumed run samples as the first did.
+A prompt is one token, its number; an answer is one token, 1 (right) or 0. Every sample is a
+function of the number of optimizer steps done, the prompt and how often it was asked at that step,
+so a resumed run samples as the first did.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class Sampling:
         self.record, self.step, self.fails = record, step, fails
         self.asked: Counter[int] = Counter()
 
-    async def sample(self, prompt: tinker.ModelInput, num_samples: int, sampling_params: Any) -> Any:
+    async def sample(
+        self, prompt: tinker.ModelInput, num_samples: int, sampling_params: Any
+    ) -> Any:
         number = prompt.to_ints()[0]
         turn = self.asked[number]
         self.asked[number] += 1
@@ -60,9 +64,14 @@ class Training:
     def __init__(self, record: Record, step: int, fails: frozenset[tuple[int, int, int]]) -> None:
         self.record, self.step, self.fails = record, step, fails
 
-    def forward_backward(self, data: list[tinker.Datum], loss_fn: str, loss_fn_config: Any = None) -> Done:
+    def forward_backward(
+        self, data: list[tinker.Datum], loss_fn: str, loss_fn_config: Any = None
+    ) -> Done:
         self.record.datums.setdefault(self.step, []).extend(data)
-        outputs = [{"logprobs": tinker.TensorData.from_torch(torch.full((d.model_input.length,), -0.5))} for d in data]
+        outputs = [
+            {"logprobs": tinker.TensorData.from_torch(torch.full((d.model_input.length,), -0.5))}
+            for d in data
+        ]
         return Done(SimpleNamespace(loss_fn_outputs=outputs))
 
     def optim_step(self, parameters: Any) -> Done:
@@ -84,7 +93,9 @@ class Training:
 class Service:
     """Stands where `tinker.ServiceClient` does."""
 
-    def __init__(self, record: Record, fails: frozenset[tuple[int, int, int]] = frozenset()) -> None:
+    def __init__(
+        self, record: Record, fails: frozenset[tuple[int, int, int]] = frozenset()
+    ) -> None:
         self.record, self.fails = record, fails
 
     def __call__(self, **_: Any) -> Service:

@@ -24,7 +24,10 @@ def opened(one: ControllerSession, answered=lambda: None) -> Batch:
 
 
 def rewards_of(batch: Batch) -> list[list[float]]:
-    return [[float(turn % 4 < place) for turn in range(n)] for place, n in enumerate(batch.plan.rollouts)]
+    return [
+        [float(turn % 4 < place) for turn in range(n)]
+        for place, n in enumerate(batch.plan.rollouts)
+    ]
 
 
 def gather(batch: Batch, rewards: list[list[float]]) -> list[float]:
@@ -64,12 +67,16 @@ def test_a_refused_reward_reaches_every_group_and_the_next_batch() -> None:
     rewards[1][0] = float("nan")
 
     async def run() -> list[object]:
-        return await asyncio.gather(*(batch.factor(i, rewards[i]) for i in range(5)), return_exceptions=True)
+        return await asyncio.gather(
+            *(batch.factor(i, rewards[i]) for i in range(5)), return_exceptions=True
+        )
 
     answers = asyncio.run(run())
     assert [type(answer) for answer in answers] == [PlanError] * 4 + [RewardError]
     assert "toy/1" in str(answers[-1])
-    with pytest.raises(PlanError, match="the rewards of the last batch were refused: RewardError: prompt 'toy/1'"):
+    with pytest.raises(
+        PlanError, match="the rewards of the last batch were refused: RewardError: prompt 'toy/1'"
+    ):
         opened(one)
 
 

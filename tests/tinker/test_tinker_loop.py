@@ -1,4 +1,5 @@
-"""tinker-cookbook's own training loop, datasets, environments and datums; only the service behind it is ours."""
+"""tinker-cookbook's own training loop, datasets, environments and datums; only the service behind
+it is ours."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("tinker_cookbook.rl.train", reason="tinker-cookbook is not installed; see docs/tinker.md")
+pytest.importorskip(
+    "tinker_cookbook.rl.train", reason="tinker-cookbook is not installed; see docs/tinker.md"
+)
 
 import chz
 from fake_service import Record, Service
@@ -34,7 +37,8 @@ PROMPTS, BATCH, MEAN = 40, 10, 4
 
 
 class ToyEnv(Env):
-    """Half of the reward comes from the step, half from the group, as both occur in the cookbook."""
+    """Half of the reward comes from the step, half from the group, as both occur in the
+    cookbook."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -46,7 +50,9 @@ class ToyEnv(Env):
         return tinker.ModelInput.from_ints([self.number, 7, 7]), [0]
 
     async def step(self, action, *, extra=None):
-        return StepResult(0.5 * action[0], True, tinker.ModelInput.empty(), [0], metrics={"right": action[0]})
+        return StepResult(
+            0.5 * action[0], True, tinker.ModelInput.empty(), [0], metrics={"right": action[0]}
+        )
 
 
 class ToyGroup(ProblemGroupBuilder):
@@ -119,7 +125,10 @@ def advantages(record: Record, step: int) -> dict[int, list[float]]:
 
 
 def log_rows(config) -> list[dict[str, float]]:
-    rows = [json.loads(line) for line in (Path(config.log_path) / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (Path(config.log_path) / "metrics.jsonl").read_text().splitlines()
+    ]
     return [row for row in rows if "env/all/reward/total" in row]
 
 
@@ -128,7 +137,9 @@ def toy_id(number: int) -> str:
 
 
 @pytest.mark.parametrize("weighting", ["prompt", "row"])
-def test_the_real_loop_trains_on_the_cores_plans_and_weights(config, monkeypatch, weighting: str) -> None:
+def test_the_real_loop_trains_on_the_cores_plans_and_weights(
+    config, monkeypatch, weighting: str
+) -> None:
     one, bare = controller(), controller()
     record = run(config, monkeypatch, one, weighting=weighting)
     ragged = False
@@ -141,8 +152,12 @@ def test_the_real_loop_trains_on_the_cores_plans_and_weights(config, monkeypatch
         factors = bare.observe(plan.prompt_ids, answers).weights
         if weighting == "prompt":
             factors = factors * MEAN / plan.rollouts
-        for number, group, factor in zip(numbers, gdro.group_advantages(answers, "dr_grpo"), factors, strict=True):
-            np.testing.assert_allclose(advantages(record, step)[number], sorted(factor * group), atol=1e-6)
+        for number, group, factor in zip(
+            numbers, gdro.group_advantages(answers, "dr_grpo"), factors, strict=True
+        ):
+            np.testing.assert_allclose(
+                advantages(record, step)[number], sorted(factor * group), atol=1e-6
+            )
         ragged |= len(set(plan.rollouts.tolist())) > 1
     assert ragged
     assert gdro.state_hash(one.state_dict()) == gdro.state_hash(bare.state_dict())
@@ -163,8 +178,12 @@ def test_a_controller_that_selects_chooses_the_prompts(config, monkeypatch) -> N
         bare.observe(chosen, answers)
         others += len(set(chosen) - set(drawn))
         for prompt, group in zip(chosen, gdro.group_advantages(answers, "dr_grpo"), strict=True):
-            np.testing.assert_allclose(advantages(record, step)[numbers[prompt]], sorted(group), atol=1e-6)
-    assert others > 8, "hardly anything but the batch's own prompts was chosen; this run tests less than it says"
+            np.testing.assert_allclose(
+                advantages(record, step)[numbers[prompt]], sorted(group), atol=1e-6
+            )
+    assert others > 8, (
+        "hardly anything but the batch's own prompts was chosen; this run tests less than it says"
+    )
     assert gdro.state_hash(one.state_dict()) == gdro.state_hash(bare.state_dict())
 
 
@@ -182,10 +201,16 @@ def test_a_dataset_that_changes_gives_no_candidates() -> None:
     drawn = {toy_id(place): builder for place, builder in enumerate(dataset.get_batch(0))}
     assert len(session.choose(drawn, 0)) == BATCH
     dataset.shift = 4
-    with pytest.raises(OptionError, match=r"prompt 'toy/[0-9a-f]+': the dataset Changing gives other prompts"):
+    with pytest.raises(
+        OptionError, match=r"prompt 'toy/[0-9a-f]+': the dataset Changing gives other prompts"
+    ):
         session.choose(drawn, 0)  # the further candidates have changed
-    planned = PlannedDataset(dataset, session, States("nowhere", session), problem_id, with_rollouts)
-    with pytest.raises(OptionError, match=r"prompt 'toy/[0-9a-f]+': the dataset Changing gives other prompts"):
+    planned = PlannedDataset(
+        dataset, session, States("nowhere", session), problem_id, with_rollouts
+    )
+    with pytest.raises(
+        OptionError, match=r"prompt 'toy/[0-9a-f]+': the dataset Changing gives other prompts"
+    ):
         planned.get_batch(0)  # the batch itself has
 
 
@@ -210,13 +235,17 @@ def test_the_log_has_the_true_rewards_and_the_controllers_metrics(config, monkey
         assert row["env/all/seen"] == 1.0
         assert row["env/all/gdro/step"] == step + 1
     assert rows[-1]["env/all/gdro/reward_mean"] == pytest.approx(one.metrics()["reward_mean"])
-    recorded = json.loads((Path(config.log_path) / "config.json").read_text())["dataset_builder"]["gdro"]
+    recorded = json.loads((Path(config.log_path) / "config.json").read_text())["dataset_builder"][
+        "gdro"
+    ]
     assert recorded["controller"] == "joint"
     assert recorded["mean_rollouts"] == MEAN
 
 
 @pytest.mark.parametrize("make", [controller, live])
-def test_resume_goes_on_as_if_nothing_had_happened(config, monkeypatch, tmp_path: Path, make) -> None:
+def test_resume_goes_on_as_if_nothing_had_happened(
+    config, monkeypatch, tmp_path: Path, make
+) -> None:
     whole, first, second = make(), make(), make()
     straight = run(chz.replace(config, log_path=str(tmp_path / "straight")), monkeypatch, whole)
     with pytest.raises(RuntimeError, match="sandbox"):
@@ -258,7 +287,9 @@ def test_dropping_constant_groups_drops_only_zeros(config, monkeypatch, tmp_path
     one, two = controller(), controller()
     every = run(config, monkeypatch, one)
     live = run(
-        chz.replace(config, log_path=str(tmp_path / "live"), remove_constant_reward_groups=True), monkeypatch, two
+        chz.replace(config, log_path=str(tmp_path / "live"), remove_constant_reward_groups=True),
+        monkeypatch,
+        two,
     )
     assert gdro.state_hash(one.state_dict()) == gdro.state_hash(two.state_dict())
     for step in range(8):
@@ -271,7 +302,9 @@ def test_what_the_loop_cannot_do_is_refused_before_it_starts(config) -> None:
     one = controller()
     changes = {
         "async_config": train.AsyncConfig(max_steps_off_policy=1, groups_per_batch=BATCH),
-        "stream_minibatch_config": train.StreamMinibatchConfig(groups_per_batch=BATCH, num_minibatches=2),
+        "stream_minibatch_config": train.StreamMinibatchConfig(
+            groups_per_batch=BATCH, num_minibatches=2
+        ),
         "termination": TerminationRewardPolicy(zero_reward_on_limit=True),
     }
     for name, value in changes.items():
@@ -292,7 +325,9 @@ def test_what_the_loop_cannot_do_is_refused_before_it_starts(config) -> None:
 def test_the_dataset_refuses_strange_orders_executors_and_processes(tmp_path: Path) -> None:
     def planned() -> PlannedDataset:
         session = ControllerSession(controller())
-        return PlannedDataset(ToyDataset(), session, States(str(tmp_path), session), problem_id, with_rollouts)
+        return PlannedDataset(
+            ToyDataset(), session, States(str(tmp_path), session), problem_id, with_rollouts
+        )
 
     with pytest.raises(PlanError, match="one by one"):
         planned().get_batch(1)

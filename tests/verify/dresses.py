@@ -1,6 +1,8 @@
-r"""Dresses of an answer: what a model writes round one and the same value. None changes what is said.
+r"""Dresses of an answer: what a model writes round one and the same value. None changes what is
+said.
 
-`INNER` goes into a box, `OUTER` is a whole completion. A dress that does not apply to a text gives None.
+`INNER` goes into a box, `OUTER` is a whole completion. A dress that does not apply to a text gives
+None.
 """
 
 from __future__ import annotations
@@ -71,7 +73,12 @@ def _fraction(command: str) -> Dress:
 
 
 def _brackets(answer: str) -> str | None:
-    if answer.count("(") != answer.count(")") or "(" not in answer or "[" in answer or "]" in answer:
+    if (
+        answer.count("(") != answer.count(")")
+        or "(" not in answer
+        or "[" in answer
+        or "]" in answer
+    ):
         return None
     return answer.replace("(", r"\left(").replace(")", r"\right)")
 
@@ -145,4 +152,5 @@ HIDDEN = (
     "\\boxed{%s \\approx 77}",
     "\\boxed{77 \\approx %s}",
 )
-"""Where a value stands and is not the answer, or not all of it. 77 equals no gold of the ordinary corpus."""
+"""Where a value stands and is not the answer, or not all of it. 77 equals no gold of the ordinary
+corpus."""

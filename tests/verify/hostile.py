@@ -1,4 +1,5 @@
-r"""The hostile corpus: completions that hang, crash or starve a verifier, made by code where they are large.
+r"""The hostile corpus: completions that hang, crash or starve a verifier, made by code where they
+are large.
 
 Each is (name, completion, gold). None is right for its gold. `tests/verify/test_hostile.py` and
 `benchmarks/verifier.py` read it.
@@ -76,7 +77,9 @@ _RANGES = {
     "nested sums": r"\sum_{i=1}^{999}\sum_{j=1}^{999}\sum_{k=1}^{999} \frac{1}{i+j+k}",
     "four nested sums": r"\sum_{a=1}^{99}\sum_{b=1}^{99}\sum_{c=1}^{99}\sum_{d=1}^{99} abcd",
     "hard integral": r"\int_0^1 \int_0^1 \frac{\sin(x^{y^x})}{1+x^{99}y^{99}} dx dy",
-    "integral without a closed form": r"\int_0^\infty \frac{x^{1/3}\ln(1+x^{5/7})}{e^{x^{2}}+\cos x} dx",
+    "integral without a closed form": (
+        r"\int_0^\infty \frac{x^{1/3}\ln(1+x^{5/7})}{e^{x^{2}}+\cos x} dx"
+    ),
     "many integrals": r"\int" * 100 + " x dx",
     "limit of a tower": r"\lim_{x\to\infty} x^{x^{x^{x}}}",
     "hard limit": r"\lim_{x\to 0} \frac{\sin(\tan x)-\tan(\sin x)}{x^{7}+\sin(x^{8})}",
@@ -118,12 +121,18 @@ _LENGTHS = {
     "megabyte of spaces": "3" + " " * MEGABYTE + "4",
     "long set": r"\{" + ",".join(str(i) for i in range(480)) + r"\}",
     "long equation chain": "=".join(str(i) for i in range(480)),
-    "large matrix": r"\begin{pmatrix}" + r"\\".join(["&".join("1234567890")] * 90) + r"\end{pmatrix}",
-    "determinant": r"\begin{vmatrix}" + r"\\".join(["&".join("abcdefghij")] * 10) + r"\end{vmatrix}",
+    "large matrix": (
+        r"\begin{pmatrix}" + r"\\".join(["&".join("1234567890")] * 90) + r"\end{pmatrix}"
+    ),
+    "determinant": (
+        r"\begin{vmatrix}" + r"\\".join(["&".join("abcdefghij")] * 10) + r"\end{vmatrix}"
+    ),
     "polynomial": "+".join(f"x^{{{i}}}" for i in range(190)) + "=0",
     "hundred factors to expand": "".join(f"(x+{i})" for i in range(200)),
     "trigonometric sum": "+".join(rf"\sin^{{{i}}}({i}x)\cos^{{{i}}}({i}x)" for i in range(1, 40)),
-    "nested radicals to denest": r"\sqrt{2+\sqrt{3+\sqrt{5+\sqrt{7+\sqrt{11+\sqrt{13+\sqrt{17}}}}}}}",
+    "nested radicals to denest": (
+        r"\sqrt{2+\sqrt{3+\sqrt{5+\sqrt{7+\sqrt{11+\sqrt{13+\sqrt{17}}}}}}}"
+    ),
 }
 _CHARACTERS = {
     "null byte": "3\x00",
@@ -179,10 +188,20 @@ def _golds() -> list[Hostile]:
     """Answers that are harmless alone and costly against their gold."""
     return [
         Hostile("power against a factorial", boxed("2^{99999}"), "10000!"),
-        Hostile("equation to solve", boxed("x^{17}+x^{5}-y^{3}x=y^{19}-1"), "y^{11}x^{7}+x^{3}=y^{2}-x"),
-        Hostile("trigonometric identity", boxed(r"\sin^{64}x+\cos^{64}x+\tan^{31}(x+y)"), r"\cos^{62}(x)\tan(x)"),
+        Hostile(
+            "equation to solve", boxed("x^{17}+x^{5}-y^{3}x=y^{19}-1"), "y^{11}x^{7}+x^{3}=y^{2}-x"
+        ),
+        Hostile(
+            "trigonometric identity",
+            boxed(r"\sin^{64}x+\cos^{64}x+\tan^{31}(x+y)"),
+            r"\cos^{62}(x)\tan(x)",
+        ),
         Hostile("inequality", boxed("x^{9}-x^{7}+3x>x^{5}-1"), "x>3"),
-        Hostile("radicals", boxed("+".join(rf"\sqrt[{k}]{{{k}}}" for k in range(3, 40))), r"\sqrt{2}+\sqrt{3}"),
+        Hostile(
+            "radicals",
+            boxed("+".join(rf"\sqrt[{k}]{{{k}}}" for k in range(3, 40))),
+            r"\sqrt{2}+\sqrt{3}",
+        ),
         Hostile("false equation", boxed("4=3")),
         Hostile("false chain", boxed("x=5=3")),
     ]

@@ -1,4 +1,5 @@
-r"""Ordinary answers: what a model writes when it means no harm. (gold, answer in the box, whether it is right)."""
+r"""Ordinary answers: what a model writes when it means no harm. (gold, answer in the box, whether
+it is right)."""
 
 from __future__ import annotations
 
@@ -176,13 +177,23 @@ def _pair(rng: random.Random) -> tuple[str, str]:
     top, bottom = rng.randint(-99, 99), rng.randint(1, 24)
     shift = rng.choice((0, 0, 1))
     gold = rng.choice(
-        (str(top), rf"\frac{{{top}}}{{{bottom}}}", str(top / 8), rf"{top}\sqrt{{{bottom}}}", f"{top}x+{bottom}")
+        (
+            str(top),
+            rf"\frac{{{top}}}{{{bottom}}}",
+            str(top / 8),
+            rf"{top}\sqrt{{{bottom}}}",
+            f"{top}x+{bottom}",
+        )
     )
     other = top + shift
     if "frac" in gold:
         k = rng.randint(1, 3)
         return gold, rng.choice(
-            (rf"\frac{{{other * k}}}{{{bottom * k}}}", f"{other}/{bottom}", rf"{other}\cdot\frac{{1}}{{{bottom}}}")
+            (
+                rf"\frac{{{other * k}}}{{{bottom * k}}}",
+                f"{other}/{bottom}",
+                rf"{other}\cdot\frac{{1}}{{{bottom}}}",
+            )
         )
     if "sqrt" in gold:
         return gold, rng.choice((rf"{other}\sqrt{{{bottom}}}", rf"\sqrt{{{bottom}}}\cdot({other})"))
@@ -191,5 +202,12 @@ def _pair(rng: random.Random) -> tuple[str, str]:
     if "." in gold:
         return gold, rng.choice((str(other / 8), rf"\frac{{{other}}}{{8}}", f"{other / 8:.3f}"))
     return gold, rng.choice(
-        (str(other), f"{other}.0", f"{other + 1}-1", f"x={other}", f"{other * 1000:,}", rf"{other}\text{{ cm}}")
+        (
+            str(other),
+            f"{other}.0",
+            f"{other + 1}-1",
+            f"x={other}",
+            f"{other * 1000:,}",
+            rf"{other}\text{{ cm}}",
+        )
     )

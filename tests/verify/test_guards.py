@@ -88,7 +88,9 @@ def test_each_limit(text: str, cause: str | None) -> None:
 
 
 def test_ordinary_answers_are_never_refused() -> None:
-    assert [text for gold, answer, _ in ORDINARY for text in (gold, answer) if guards.refusal(text)] == []
+    assert [
+        text for gold, answer, _ in ORDINARY for text in (gold, answer) if guards.refusal(text)
+    ] == []
 
 
 @settings(max_examples=400, deadline=None)

@@ -1,4 +1,5 @@
-r"""The math scorer in this process: agreement with math-verify on ordinary answers, and its holes closed."""
+r"""The math scorer in this process: agreement with math-verify on ordinary answers, and its holes
+closed."""
 
 from __future__ import annotations
 
@@ -20,7 +21,10 @@ from gdro.verify.scorers import load_scorer
 
 score = load_scorer(ScorerSpec("math"))
 
-CASES = [json.loads(line) for line in (Path(__file__).parent / "cases.jsonl").read_text("utf-8").splitlines()]
+CASES = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "cases.jsonl").read_text("utf-8").splitlines()
+]
 """Pairs by kind; the first 70 are from the field, where they were scored wrong."""
 DIFFERENT = {("3", "3.")}
 """Where stock math-verify calls an ordinary right answer wrong."""
@@ -46,7 +50,9 @@ def test_ordinary_answers(gold: str, answer: str, expected: bool) -> None:
 @pytest.mark.parametrize("kind", sorted({case["kind"] for case in CASES}))
 def test_cases(kind: str) -> None:
     cases = [case for case in CASES if case["kind"] == kind]
-    wrong = [case for case in cases if right(case["gold"], case["completion"]) is not bool(case["right"])]
+    wrong = [
+        case for case in cases if right(case["gold"], case["completion"]) is not bool(case["right"])
+    ]
     assert wrong == []
 
 
@@ -63,7 +69,11 @@ def test_no_dress_in_a_box_changes_the_verdict(name: str) -> None:
 
 @pytest.mark.parametrize("text", OUTER)
 def test_no_wording_changes_the_verdict(text: str) -> None:
-    assert [(gold, answer) for gold, answer, expected in ORDINARY if right(gold, text % answer) is not expected] == []
+    assert [
+        (gold, answer)
+        for gold, answer, expected in ORDINARY
+        if right(gold, text % answer) is not expected
+    ] == []
 
 
 @pytest.mark.parametrize("text", HIDDEN)
@@ -74,11 +84,23 @@ def test_a_value_that_is_not_the_answer_is_wrong(text: str) -> None:
 
 def test_golds_are_their_own_answers_and_no_other_golds() -> None:
     golds = sorted({case["gold"] for case in CASES})
-    assert [gold for gold in golds if not right(gold, rf"\boxed{{{gold}}}") and "boxed" not in gold] == []
+    assert [
+        gold for gold in golds if not right(gold, rf"\boxed{{{gold}}}") and "boxed" not in gold
+    ] == []
 
 
-NUMBERS = st.builds(Fraction, st.integers(-999, 999), st.sampled_from([1, 2, 3, 4, 5, 7, 8, 12, 16, 25, 100]))
-UNITS = ["", r"\text{ cm}", r"\,\mathrm{kg}", " apples", r"^\circ", r"\text{ m/s}^2", r"\text{ square units}"]
+NUMBERS = st.builds(
+    Fraction, st.integers(-999, 999), st.sampled_from([1, 2, 3, 4, 5, 7, 8, 12, 16, 25, 100])
+)
+UNITS = [
+    "",
+    r"\text{ cm}",
+    r"\,\mathrm{kg}",
+    " apples",
+    r"^\circ",
+    r"\text{ m/s}^2",
+    r"\text{ square units}",
+]
 
 
 def writings(value: Fraction) -> list[str]:
@@ -87,7 +109,12 @@ def writings(value: Fraction) -> list[str]:
     found = [f"{sign}{top}/{bottom}", rf"{sign}\frac{{{top}}}{{{bottom}}}"]
     found += [rf"\dfrac{{{sign}{top * 3}}}{{{bottom * 3}}}"]
     if bottom == 1:
-        found += [f"{sign}{top}", f"{sign}{top}.0", f"{sign}{top * 10}e-1", rf"{sign}{top}\times 10^{{0}}"]
+        found += [
+            f"{sign}{top}",
+            f"{sign}{top}.0",
+            f"{sign}{top * 10}e-1",
+            rf"{sign}{top}\times 10^{{0}}",
+        ]
         found += [rf"{sign}{top}000\times10^{{-3}}"]
     if bottom in (2, 4, 5, 8, 16, 25, 100):
         found += [str(float(value)), rf"{float(value) * 100:g}\%"]
@@ -119,7 +146,9 @@ def test_a_number_is_itself_in_every_writing_and_no_other(
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 99), st.integers(-40, 40), st.integers(1, 99), st.integers(-40, 40))
-def test_numbers_of_any_size_are_told_apart(one: int, power: int, other: int, exponent: int) -> None:
+def test_numbers_of_any_size_are_told_apart(
+    one: int, power: int, other: int, exponent: int
+) -> None:
     gold, same = rf"{one}\times 10^{{{power}}}", f"{one}e{power}"
     assert right(gold, rf"\boxed{{{same}}}")
     equal = Fraction(one) * Fraction(10) ** power == Fraction(other) * Fraction(10) ** exponent
@@ -140,9 +169,17 @@ def test_agrees_with_math_verify_on_generated_pairs() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["The answer is $%s$.", "Answer: %s", "so it is %s", "the final answer is %s. I hope it is correct"]
+    "text",
+    [
+        "The answer is $%s$.",
+        "Answer: %s",
+        "so it is %s",
+        "the final answer is %s. I hope it is correct",
+    ],
 )
-@pytest.mark.parametrize(("gold", "answer"), [("3", "3"), ("3", "4"), (r"0.5", "1/2"), ("12345", "12,345")])
+@pytest.mark.parametrize(
+    ("gold", "answer"), [("3", "3"), ("3", "4"), (r"0.5", "1/2"), ("12345", "12,345")]
+)
 def test_free_text_is_read_as_math_verify_reads_it(text: str, gold: str, answer: str) -> None:
     assert right(gold, text % answer) is stock(gold, text % answer)
 
@@ -240,7 +277,12 @@ def test_decided_cases(gold: str, answer: str, expected: bool) -> None:
 
 @pytest.mark.parametrize(
     "completion",
-    [r"\boxed{3} or \boxed{4}", r"\boxed{4} and \boxed{3}", r"\boxed{4}\boxed{3}", r"\boxed{3}. No: \boxed{4}"],
+    [
+        r"\boxed{3} or \boxed{4}",
+        r"\boxed{4} and \boxed{3}",
+        r"\boxed{4}\boxed{3}",
+        r"\boxed{3}. No: \boxed{4}",
+    ],
 )
 def test_two_boxes_are_not_two_guesses(completion: str) -> None:
     assert not right("3", completion)
@@ -251,7 +293,10 @@ def test_causes() -> None:
     assert score(Task("p", "no idea", "3")).cause == causes.UNPARSABLE
     assert score(Task("p", "The answer is $9^{9^{9}}$", "3")).cause == causes.REFUSED_EXPONENT
     assert score(Task("p", r"\boxed{9^{9^{9}}}", "3")).cause == causes.REFUSED_EXPONENT
-    assert score(Task("p", r"While $9^{9^{9}}$ is huge, the answer is $3$.", "3")).cause == causes.CORRECT
+    assert (
+        score(Task("p", r"While $9^{9^{9}}$ is huge, the answer is $3$.", "3")).cause
+        == causes.CORRECT
+    )
 
 
 def test_gold_in_a_box_or_dollars() -> None:
@@ -273,9 +318,12 @@ def test_ordinary_golds_are_good_and_words_are_told() -> None:
 
 
 _FRAGMENTS = (
-    r"\frac { } 1 2 x ^ _ ( ) [ ] \{ \} , ; = < \le \text{ cm and or \pm \sqrt ! % | \cup - + * / . : \circ "
-    r"\begin{cases} \end{cases} \\ & \pmod \in \mathbb{R} e i f ' \sin \log \sum_{k=1}^{3} \binom \infty $ 3E5 "
-    r"1,234 ½ ² √ 答案 个 not is \left( \right) \overline A AB \boxed{ \approx \equiv \color{red} ** ` \dot "
+    r"\frac { } 1 2 x ^ _ ( ) [ ] \{ \} , ; = < \le \text{ cm and or \pm \sqrt ! % | \cup - + * / ."
+    r" : \circ "
+    r"\begin{cases} \end{cases} \\ & \pmod \in \mathbb{R} e i f ' \sin \log \sum_{k=1}^{3} \binom"
+    r" \infty $ 3E5 "
+    r"1,234 ½ ² √ 答案 个 not is \left( \right) \overline A AB \boxed{ \approx \equiv \color{red}"
+    r" ** ` \dot "
     r"\mathrm{ \over 0.\overline{3} ..."
 )
 FRAGMENTS = st.lists(st.sampled_from(_FRAGMENTS.split()), max_size=22)
@@ -283,9 +331,16 @@ FRAGMENTS = st.lists(st.sampled_from(_FRAGMENTS.split()), max_size=22)
 
 @settings(max_examples=300, deadline=None)
 @given(FRAGMENTS, FRAGMENTS, st.booleans())
-def test_no_text_makes_reading_or_comparing_raise(pieces: list[str], others: list[str], blanks: bool) -> None:
+def test_no_text_makes_reading_or_comparing_raise(
+    pieces: list[str], others: list[str], blanks: bool
+) -> None:
     text, other = (" " if blanks else "").join(pieces), "".join(others)
-    for completion in (text, rf"\boxed{{{text}}}", f"<answer>{text}</answer>", f"The answer is {text}."):
+    for completion in (
+        text,
+        rf"\boxed{{{text}}}",
+        f"<answer>{text}</answer>",
+        f"The answer is {text}.",
+    ):
         assert score(Task("p", completion, other or "3")).score in (0.0, 1.0)
 
 

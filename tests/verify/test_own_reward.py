@@ -1,4 +1,5 @@
-"""A user's reward function in gdro's style and in TRL's: what it gets, a trial call, the line at fault."""
+"""A user's reward function in gdro's style and in TRL's: what it gets, a trial call, the line at
+fault."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ def made(rewards: Path, name: str, **options: object) -> PoolVerifier:
     return make_verifier("function", function=f"{rewards}:{name}", **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "score"), [("answered", 1.0), ("sees", 0.5), ("later", 0.5), ("ours", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "score"), [("answered", 1.0), ("sees", 0.5), ("later", 0.5), ("ours", 0.0)]
+)
 def test_a_function_works_as_it_is(rewards: Path, name: str, score: float) -> None:
     with made(rewards, name) as verifier:
         verifier.check([PROMPT])
@@ -75,11 +78,14 @@ def test_a_rule_for_the_answer_hands_on_the_answer_alone(rewards: Path) -> None:
 
 
 def test_the_trial_names_the_users_line(rewards: Path) -> None:
-    """On a gold answer without a number: the last line of the user's own file on the way to the error."""
+    """On a gold answer without a number: the last line of the user's own file on the way to the
+    error."""
     prompt = Prompt("a/2", [{"role": "user", "content": "?"}], "east", "a")
     with made(rewards, "broken") as verifier, pytest.raises(RewardFunctionError) as caught:
         verifier.check([prompt])
-    assert "AttributeError: 'NoneType' object has no attribute 'group' for prompt 'a/2'" in str(caught.value)
+    assert "AttributeError: 'NoneType' object has no attribute 'group' for prompt 'a/2'" in str(
+        caught.value
+    )
     assert r"(rewards.py, line 22: return re.search(r" in str(caught.value)
 
 
@@ -87,7 +93,11 @@ def test_the_trial_names_the_users_line(rewards: Path) -> None:
     ("name", "error", "message"),
     [
         ("wants_metrics", RewardFunctionError, "raised TypeError: .*log_metric.*for prompt 'a/1'"),
-        ("strange", VerifierError, r"takes \(completions\); write `def strange\(completions, prompts\)`, or"),
+        (
+            "strange",
+            VerifierError,
+            r"takes \(completions\); write `def strange\(completions, prompts\)`, or",
+        ),
         ("hangs", RewardFunctionError, "a trial call on prompt 'a/1', .* ended as timed_out"),
     ],
 )
@@ -98,7 +108,10 @@ def test_trials_that_fail(rewards: Path, name: str, error: type[Exception], mess
 
 def test_a_file_that_does_not_load_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "rewards.py"
-    cases = (("import re\nimport no_such_module\n", "line 2: import no_such_module"), ("def f(:\n", "line 1"))
+    cases = (
+        ("import re\nimport no_such_module\n", "line 2: import no_such_module"),
+        ("def f(:\n", "line 1"),
+    )
     for text, line in cases:
         path.write_text(text)
         with made(path, "f") as verifier, pytest.raises(VerifierError, match=line):

@@ -1,4 +1,5 @@
-"""The pool: deadlines, crashes, memory, order, threads, leaks. Workers run the functions of functions.py."""
+"""The pool: deadlines, crashes, memory, order, threads, leaks. Workers run the functions of
+functions.py."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ from pathlib import Path
 import pytest
 
 from gdro.data.prompts import Prompt
-from gdro.verify import MathVerifier, PoolVerifier, RewardFunctionError, VerifierError, causes, make_verifier
+from gdro.verify import (
+    MathVerifier,
+    PoolVerifier,
+    RewardFunctionError,
+    VerifierError,
+    causes,
+    make_verifier,
+)
 
 FUNCTIONS = Path(__file__).parent / "functions.py"
 
@@ -38,7 +46,11 @@ def score(one: PoolVerifier, *words: str) -> tuple[list[float], dict[str, int]]:
     """Scores, and what the counts grew by."""
     before = one.counts
     scores = one.score(prompts(len(words)), list(words))
-    return scores, {cause: n - before.get(cause, 0) for cause, n in one.counts.items() if n != before.get(cause, 0)}
+    return scores, {
+        cause: n - before.get(cause, 0)
+        for cause, n in one.counts.items()
+        if n != before.get(cause, 0)
+    }
 
 
 def test_order_is_kept_over_many_batches() -> None:
@@ -76,7 +88,12 @@ def test_several_guilty_answers_in_one_batch(words: PoolVerifier) -> None:
     texts = ["segfault", "fine", "bomb", "exit", "fine", "sleep", "sleep", "fine"]
     scores, grown = score(words, *texts)
     assert scores == [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
-    assert grown == {causes.SCORED: 3, causes.CRASHED: 2, causes.OUT_OF_MEMORY: 1, causes.TIMED_OUT: 2}
+    assert grown == {
+        causes.SCORED: 3,
+        causes.CRASHED: 2,
+        causes.OUT_OF_MEMORY: 1,
+        causes.TIMED_OUT: 2,
+    }
 
 
 def test_the_deadline_is_per_answer_and_not_per_batch() -> None:
@@ -94,7 +111,10 @@ def test_a_worker_killed_in_a_call_costs_one_answer() -> None:
         (pid,) = one.pool.pids
         killer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
         killer.start()
-        assert score(one, "fine", "sleep", "fine") == ([1.0, 0.0, 1.0], {causes.SCORED: 2, causes.CRASHED: 1})
+        assert score(one, "fine", "sleep", "fine") == (
+            [1.0, 0.0, 1.0],
+            {causes.SCORED: 2, causes.CRASHED: 1},
+        )
         killer.join()
         assert one.pool.pids != [pid]
 
@@ -130,7 +150,9 @@ def test_a_killed_nursery_is_replaced() -> None:
         ("text", r"returned '1' for prompt 'set/1'"),
     ],
 )
-def test_a_fault_of_the_function_stops_the_run(words: PoolVerifier, word: str, message: str) -> None:
+def test_a_fault_of_the_function_stops_the_run(
+    words: PoolVerifier, word: str, message: str
+) -> None:
     with pytest.raises(RewardFunctionError, match=message) as caught:
         words.score(prompts(3), ["fine", word, "fine"])
     assert "by_word" in str(caught.value)
@@ -139,7 +161,10 @@ def test_a_fault_of_the_function_stops_the_run(words: PoolVerifier, word: str, m
 
 def test_a_fault_can_be_counted_instead() -> None:
     with verifier(errors="wrong") as one:
-        assert score(one, "fine", "raise", "nan") == ([1.0, 0.0, 0.0], {causes.SCORED: 1, causes.FAILED: 2})
+        assert score(one, "fine", "raise", "nan") == (
+            [1.0, 0.0, 0.0],
+            {causes.SCORED: 1, causes.FAILED: 2},
+        )
 
 
 @pytest.mark.parametrize(
@@ -150,16 +175,25 @@ def test_a_fault_can_be_counted_instead() -> None:
         (f"{FUNCTIONS}:not_a_function", "is of type int, which cannot be called"),
         ("no_such_module:f", "'no_such_module:f': write path/to/file.py:name"),
         ("nothing", "'nothing': write path/to/file.py:name"),
-        ("os.path:join", "'os.path:join': write path/to/file.py:name.*a module's name is not looked up"),
+        (
+            "os.path:join",
+            "'os.path:join': write path/to/file.py:name.*a module's name is not looked up",
+        ),
     ],
 )
 def test_a_function_that_does_not_load_is_one_error(function: str, message: str) -> None:
-    with make_verifier("function", function=function) as one, pytest.raises(VerifierError, match=message):
+    with (
+        make_verifier("function", function=function) as one,
+        pytest.raises(VerifierError, match=message),
+    ):
         one.check(prompts(1))
 
 
 def test_too_little_memory_to_load_is_one_error() -> None:
-    with MathVerifier(workers=1, memory_mb=64) as one, pytest.raises(VerifierError, match="memory_mb"):
+    with (
+        MathVerifier(workers=1, memory_mb=64) as one,
+        pytest.raises(VerifierError, match="memory_mb"),
+    ):
         one(["3"], ["3"])
 
 
@@ -168,7 +202,11 @@ def test_four_threads_at_once_share_two_workers() -> None:
     with verifier("length") as one:
 
         def work(k: int) -> None:
-            results[k] = [x for _ in range(5) for x in one.score(prompts(40), ["x" * (k + i) for i in range(40)])]
+            results[k] = [
+                x
+                for _ in range(5)
+                for x in one.score(prompts(40), ["x" * (k + i) for i in range(40)])
+            ]
 
         threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
         for thread in threads:
@@ -225,7 +263,11 @@ def _alive(pid: int) -> bool:
 
 
 def _children() -> set[int]:
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    return {
+        int(pid)
+        for task in Path("/proc/self/task").iterdir()
+        for pid in (task / "children").read_text().split()
+    }
 
 
 def test_nothing_leaks_over_many_verifiers() -> None:
@@ -235,7 +277,11 @@ def test_nothing_leaks_over_many_verifiers() -> None:
             return one.pool.pids
 
     once()
-    files, children, threads = len(os.listdir("/proc/self/fd")), _children(), threading.active_count()
+    files, children, threads = (
+        len(os.listdir("/proc/self/fd")),
+        _children(),
+        threading.active_count(),
+    )
     workers = [pid for _ in range(15) for pid in once()]
     assert len(os.listdir("/proc/self/fd")) == files
     assert _children() == children
@@ -254,7 +300,10 @@ one.score(prompts(4), ["spin"] * 4)
 """
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     trainer = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
     )
     assert trainer.stdout is not None
     pids = [int(pid) for pid in trainer.stdout.readline().split()]
@@ -289,7 +338,12 @@ def test_nothing_starts_before_the_first_use() -> None:
         assert _children() == before
 
 
-def test_a_start_that_is_killed_does_not_blame_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_is_killed_does_not_blame_the_libraries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("gdro.verify.process.START_SECONDS", 0.001)
-    with MathVerifier(workers=1) as one, pytest.raises(VerifierError, match=r"libraries was killed \(signal 9\)"):
+    with (
+        MathVerifier(workers=1) as one,
+        pytest.raises(VerifierError, match=r"libraries was killed \(signal 9\)"),
+    ):
         one([r"\boxed{1}"], ["1"])

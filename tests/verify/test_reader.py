@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdro.verify import MathVerifier, ScorerSpec, Task, make_verifier
-from gdro.verify.reader import RULES, TAIL_CHARS, Answer, after_thinking, completion_text, read, tail
+from gdro.verify.reader import (
+    RULES,
+    TAIL_CHARS,
+    Answer,
+    after_thinking,
+    completion_text,
+    read,
+    tail,
+)
 from gdro.verify.scorers import load_scorer
 
 PIECES = st.lists(
@@ -141,8 +149,17 @@ def test_the_text_of_a_completion() -> None:
     assert completion_text([{"role": "assistant", "content": "a"}]) == "a"
     parsed = {"role": "assistant", "content": "Done.", "reasoning_content": r"so \boxed{2}"}
     assert read(completion_text([parsed])) == read("<think>so \\boxed{2}</think>Done.")
-    assert read(completion_text([{"role": "assistant", "content": "", "reasoning_content": r"so \boxed{2}"}])) is None
-    assert completion_text([{"role": "assistant", "content": [{"type": "text", "text": "a"}]}]) == "a"
+    assert (
+        read(
+            completion_text(
+                [{"role": "assistant", "content": "", "reasoning_content": r"so \boxed{2}"}]
+            )
+        )
+        is None
+    )
+    assert (
+        completion_text([{"role": "assistant", "content": [{"type": "text", "text": "a"}]}]) == "a"
+    )
 
 
 def test_without_a_mark_the_last_whole_lines_are_the_text() -> None:

@@ -1,6 +1,8 @@
-"""These tests need verl, which cannot share an environment with TRL: `make test-verl` runs them in their own.
+"""These tests need verl, which cannot share an environment with TRL: `make test-verl` runs them in
+their own.
 
-Elsewhere pytest does not collect this folder at all, as docs/verl.md says; nothing in it is skipped.
+Elsewhere pytest does not collect this folder at all, as docs/verl.md says; nothing in it is
+skipped.
 """
 
 from __future__ import annotations

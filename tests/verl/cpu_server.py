@@ -9,7 +9,8 @@ import torch
 
 
 class Server:
-    """Samples token by token with the model's own forward pass; answers with the fields of verl's TokenOutput."""
+    """Samples token by token with the model's own forward pass; answers with the fields of verl's
+    TokenOutput."""
 
     def __init__(self, model_path: str, response_length: int, seed: int) -> None:
         from transformers import AutoConfig, AutoModelForCausalLM

@@ -1,8 +1,10 @@
-"""verl without an accelerator, for tests only: a CPU platform, gloo, and a generation server on transformers.
+"""verl without an accelerator, for tests only: a CPU platform, gloo, and a generation server on
+transformers.
 
-verl has no CPU path, but it looks up its platform, engine device and rollout server in registries; this module adds
-to those, and runs in every process through VERL_USE_EXTERNAL_MODULES. verl's trainer, workers, replay buffer, agent
-loop, reward loop, FSDP2 engine, checkpoints and loggers are the real ones. Launch with the variables of `ENVIRONMENT`.
+verl has no CPU path, but it looks up its platform, engine device and rollout server in registries;
+this module adds to those, and runs in every process through VERL_USE_EXTERNAL_MODULES. verl's
+trainer, workers, replay buffer, agent loop, reward loop, FSDP2 engine, checkpoints and loggers are
+the real ones. Launch with the variables of `ENVIRONMENT`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry
 
 ENVIRONMENT = {
     "VERL_PLATFORM": "testcpu",
-    "VERL_ENGINE_DEVICE": "cuda",  # the FSDP engine is registered under this name only; it runs where the platform says
+    # the FSDP engine is registered under this name only; it runs where the platform says
+    "VERL_ENGINE_DEVICE": "cuda",
     "VERL_USE_EXTERNAL_MODULES": "cpu_shim",
 }
 LOSS_LOG = "GDRO_TEST_LOSS_LOG"
@@ -36,9 +39,20 @@ def _nothing(*args, **kwargs):
 def _device_module() -> types.ModuleType:
     """What verl asks of `torch.cuda`: no memory, nothing to wait for."""
     module = types.ModuleType("cpu_device")
-    for name in ("empty_cache", "synchronize", "set_device", "ipc_collect", "reset_peak_memory_stats"):
+    for name in (
+        "empty_cache",
+        "synchronize",
+        "set_device",
+        "ipc_collect",
+        "reset_peak_memory_stats",
+    ):
         setattr(module, name, _nothing)
-    for name in ("memory_allocated", "memory_reserved", "max_memory_allocated", "max_memory_reserved"):
+    for name in (
+        "memory_allocated",
+        "memory_reserved",
+        "max_memory_allocated",
+        "max_memory_reserved",
+    ):
         setattr(module, name, lambda *args, **kwargs: 0)
     module.mem_get_info = lambda *args, **kwargs: (0, 0)
     module.is_available = lambda: False
@@ -50,7 +64,8 @@ def _device_module() -> types.ModuleType:
 
 @PlatformRegistry.register(platform="testcpu")
 class CPUPlatform(PlatformBase):
-    """Every abstract method of verl's platform, on CPU; to Ray each device is one of the declared GPUs."""
+    """Every abstract method of verl's platform, on CPU; to Ray each device is one of the declared
+    GPUs."""
 
     device_name = "cpu"
     vendor_name = "test"
@@ -73,7 +88,8 @@ class CPUPlatform(PlatformBase):
         yield
 
 
-# verl would ask torch for the backend "cpu:gloo,cpu:gloo", which names a device twice; its own argument says "gloo".
+# verl would ask torch for the backend "cpu:gloo,cpu:gloo", which names a device twice; its own
+# argument says "gloo".
 verl.utils.distributed.initialize_global_process_group_ray = functools.partial(
     verl.utils.distributed.initialize_global_process_group_ray, backend="gloo"
 )

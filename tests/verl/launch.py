@@ -1,4 +1,5 @@
-"""Runs verl's own entry point on the toy task in a session of its own, so that a test can kill it whole."""
+"""Runs verl's own entry point on the toy task in a session of its own, so that a test can kill it
+whole."""
 
 from __future__ import annotations
 
@@ -17,13 +18,18 @@ from toy_task import REWARD_LOG
 
 HERE = Path(__file__).parent
 # What cpu_shim.ENVIRONMENT says, without importing verl here.
-SHIM = {"VERL_PLATFORM": "testcpu", "VERL_ENGINE_DEVICE": "cuda", "VERL_USE_EXTERNAL_MODULES": "cpu_shim"}
+SHIM = {
+    "VERL_PLATFORM": "testcpu",
+    "VERL_ENGINE_DEVICE": "cuda",
+    "VERL_USE_EXTERNAL_MODULES": "cpu_shim",
+}
 
 PROMPTS, BATCH, MEAN_ROLLOUTS, MINI_BATCH, DEVICES = 8, 4, 4, 3, 2
 
 
 def overrides(folder: Path, steps: int) -> list[str]:
-    """verl's settings for the toy task. 16 rows a step do not divide by 12 (3 prompts x 4), so verl pads to 24."""
+    """verl's settings for the toy task. 16 rows a step do not divide by 12 (3 prompts x 4), so verl
+    pads to 24."""
     return [
         "trainer.v1.trainer_mode=gdro",
         "+gdro.controller=joint",
@@ -78,13 +84,17 @@ def overrides(folder: Path, steps: int) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, steps: int, name: str, extra: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    folder: Path, steps: int, name: str, extra: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m verl.trainer.main_ppo`, with its output in `<folder>/<name>.log`.
 
-    At the end of the block, however it ends, none of its processes and none of Ray's files are left. Ray gets a folder
-    and a token of its own: it shares nothing with a cluster of the user's and writes nothing into the home folder.
+    At the end of the block, however it ends, none of its processes and none of Ray's files are
+    left. Ray gets a folder and a token of its own: it shares nothing with a cluster of the user's
+    and writes nothing into the home folder.
     """
-    with tempfile.TemporaryDirectory(prefix="gdro-") as ray_folder:  # short: Ray's sockets lie in it
+    # short: Ray's sockets lie in it
+    with tempfile.TemporaryDirectory(prefix="gdro-") as ray_folder:
         environment = (
             os.environ
             | SHIM
@@ -99,7 +109,8 @@ def running(folder: Path, steps: int, name: str, extra: tuple[str, ...] = ()) ->
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
                 "RAY_USAGE_STATS_ENABLED": "0",
-                "RAY_worker_niceness": "0",  # 15 by default: on a busy machine the workers would starve
+                # 15 by default: on a busy machine the workers would starve
+                "RAY_worker_niceness": "0",
                 "TOKENIZERS_PARALLELISM": "false",
                 "PYTHONUNBUFFERED": "1",
             }
@@ -116,7 +127,8 @@ def running(folder: Path, steps: int, name: str, extra: tuple[str, ...] = ()) ->
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to the driver and to its whole session: Ray's daemons, and its workers in process groups of their own."""
+    """SIGKILL to the driver and to its whole session: Ray's daemons, and its workers in process
+    groups of their own."""
     process.kill()
     process.wait()
     stop = time.monotonic() + 30

@@ -16,11 +16,15 @@ UIDS = [f"u{place}" for place in range(6)]
 
 
 def bridge(name: str = "joint", weighting: str = "prompt", **options: object) -> VerlBridge:
-    return VerlBridge(ControllerSession(gdro.make_controller(name, mean_rollouts=4, **options), weighting))
+    return VerlBridge(
+        ControllerSession(gdro.make_controller(name, mean_rollouts=4, **options), weighting)
+    )
 
 
 def keys_for(rollouts: np.ndarray) -> list[str]:
-    return [f"{uid}_{session}_0" for uid, n in zip(UIDS, rollouts, strict=True) for session in range(n)]
+    return [
+        f"{uid}_{session}_0" for uid, n in zip(UIDS, rollouts, strict=True) for session in range(n)
+    ]
 
 
 def step(one: VerlBridge, scores=lambda keys: np.arange(len(keys)) % 3 / 2.0):
@@ -33,7 +37,10 @@ def test_prompt_weighting_gives_every_prompt_the_same_total() -> None:
     passes = np.array([0, 1, 1, 1, 1, 1])  # prompt 0 never succeeds, the others do half of the time
     for _ in range(4):
         _, answer = step(
-            one, lambda keys: np.array([passes[int(key[1])] * (int(key.split("_")[1]) % 2) for key in keys])
+            one,
+            lambda keys: np.array(
+                [passes[int(key[1])] * (int(key.split("_")[1]) % 2) for key in keys]
+            ),
         )
     counts = answer.rows.counts
     assert len(set(counts.tolist())) > 1
@@ -62,7 +69,9 @@ def test_losses_are_those_of_the_prompts_that_came() -> None:
     keys = [key for key in keys_for(one.plan(IDS, UIDS)) if not key.startswith("u2")]
     one.observe(keys, [False] * len(keys), np.zeros(len(keys)))
     told = {}
-    one.session.controller.observe_losses = lambda ids, values: told.update(zip(ids, values, strict=True))
+    one.session.controller.observe_losses = lambda ids, values: told.update(
+        zip(ids, values, strict=True)
+    )
     one.observe_losses(np.array([4.0, 8.0, 0.0, 4.0, 4.0, 4.0]), 20.0)
     assert told == {"toy/0": 1.0, "toy/1": 2.0, "toy/3": 1.0, "toy/4": 1.0, "toy/5": 1.0}
     one.plan(IDS, UIDS)

@@ -1,4 +1,5 @@
-"""Candidates of a verl run: read from verl's own training set, chosen by id, and refused where ids cannot be read."""
+"""Candidates of a verl run: read from verl's own training set, chosen by id, and refused where ids
+cannot be read."""
 
 from __future__ import annotations
 
@@ -74,5 +75,7 @@ def test_two_rows_with_one_id_are_named(tmp_path: Path) -> None:
     toy_task.write_task(tmp_path, 4)
     frame = pandas.read_parquet(tmp_path / "train.parquet")
     pandas.concat([frame, frame[1:2]]).to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(PromptIdError, match="rows 1 and 4 of the training set are both prompt 'toy/p1'"):
+    with pytest.raises(
+        PromptIdError, match="rows 1 and 4 of the training set are both prompt 'toy/p1'"
+    ):
         candidates_of(Last(), verl_set(tmp_path), None, seed=0)

@@ -39,7 +39,9 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def used(one: GDROTrainer) -> GDROTrainer:
     ids = ["toy/0", "toy/1"]
     rollouts = one.bridge.plan(ids, "ab")
-    keys = [f"{uid}_{session}_0" for uid, n in zip("ab", rollouts, strict=True) for session in range(n)]
+    keys = [
+        f"{uid}_{session}_0" for uid, n in zip("ab", rollouts, strict=True) for session in range(n)
+    ]
     one.bridge.observe(keys, [False] * 8, np.array([0.0, 1.0] * 4))
     return one
 
@@ -50,7 +52,9 @@ def test_a_state_comes_back(trainer, tmp_path: Path) -> None:
     assert (tmp_path / "global_step_7" / "gdro.npz").exists()
     second = trainer()
     second._load_checkpoint()
-    assert gdro.state_hash(second.session.state_dict()) == gdro.state_hash(first.session.state_dict())
+    assert gdro.state_hash(second.session.state_dict()) == gdro.state_hash(
+        first.session.state_dict()
+    )
     third = trainer(resume_mode="resume_path", resume_from_path=str(tmp_path / "global_step_7"))
     third._load_checkpoint()
     assert third.session.controller.steps_seen == 1
@@ -70,7 +74,9 @@ def test_another_controllers_state_names_who_wrote_it(trainer) -> None:
     used(trainer())._save_checkpoint()
     other = trainer()
     other.session = ControllerSession(gdro.make_controller("sqrt_law", mean_rollouts=4))
-    with pytest.raises(StateError, match=r"written by verl's trainer gdro with controller 'joint' .*'sqrt_law'"):
+    with pytest.raises(
+        StateError, match=r"written by verl's trainer gdro with controller 'joint' .*'sqrt_law'"
+    ):
         other._load_checkpoint()
 
 

@@ -15,10 +15,15 @@ def test_ids_are_source_and_index() -> None:
     assert ids == ["math/7", "math/a/b", "gsm8k/7", "aime/7"]
 
 
-STRANGE = [{"index": odd} for odd in ([1], {}, b"x", np.True_, np.array([1, 2]), float("nan"), float("inf"))]
+STRANGE = [
+    {"index": odd}
+    for odd in ([1], {}, b"x", np.True_, np.array([1, 2]), float("nan"), float("inf"))
+]
 
 
-@pytest.mark.parametrize("info", [None, {}, {"index": None}, {"index": True}, {"index": 1.5}, {"index": ""}, *STRANGE])
+@pytest.mark.parametrize(
+    "info", [None, {}, {"index": None}, {"index": True}, {"index": 1.5}, {"index": ""}, *STRANGE]
+)
 def test_a_row_without_a_usable_index_is_named(info: object) -> None:
     with pytest.raises(PromptIdError, match=r"row 3 .*extra_info"):
         prompt_id("math", info, 3)

@@ -1,4 +1,5 @@
-"""Per-prompt losses from the workers: the right mean for every number of workers, micro- and mini-batches."""
+"""Per-prompt losses from the workers: the right mean for every number of workers, micro- and
+mini-batches."""
 
 from __future__ import annotations
 
@@ -18,7 +19,14 @@ from verl.workers.utils.losses import ppo_loss
 import gdro
 from gdro.engines.session import ControllerSession
 from gdro.engines.verl.bridge import VerlBridge
-from gdro.engines.verl.losses import FACTOR, GROUP, ppo_loss_with_sums, sum_by_prompt, surrogate_losses, take_sums
+from gdro.engines.verl.losses import (
+    FACTOR,
+    GROUP,
+    ppo_loss_with_sums,
+    sum_by_prompt,
+    surrogate_losses,
+    take_sums,
+)
 
 
 def nested(rows: list[torch.Tensor]) -> torch.Tensor:
@@ -40,8 +48,11 @@ def test_padding_rows_add_nothing() -> None:
     assert (sums.tolist(), rows) == ([0.0, 5.0, 0.0], 2.0)
 
 
-def through_verl(losses: np.ndarray, groups: np.ndarray, prompts: int, shape: tuple[int, int, int]) -> dict:
-    """The rows' way through verl's own metric code: micro-batches, gather over workers, mini-batches, reduction."""
+def through_verl(
+    losses: np.ndarray, groups: np.ndarray, prompts: int, shape: tuple[int, int, int]
+) -> dict:
+    """The rows' way through verl's own metric code: micro-batches, gather over workers,
+    mini-batches, reduction."""
     workers, minis, micros = shape
     order = np.random.default_rng(0).permutation(len(losses))
     over_minis: dict = {}
@@ -50,19 +61,28 @@ def through_verl(losses: np.ndarray, groups: np.ndarray, prompts: int, shape: tu
         for share in np.array_split(mini, workers):
             local: dict = {}
             for micro in np.array_split(share, micros):
-                sums, rows = sum_by_prompt(torch.tensor(losses[micro]), torch.tensor(groups[micro]), prompts)
+                sums, rows = sum_by_prompt(
+                    torch.tensor(losses[micro]), torch.tensor(groups[micro]), prompts
+                )
                 metrics = {"gdro_loss/rows": Metric("sum", rows)}
-                metrics |= {f"gdro_loss/{place:06d}": Metric("sum", value) for place, value in enumerate(sums.tolist())}
+                metrics |= {
+                    f"gdro_loss/{place:06d}": Metric("sum", value)
+                    for place, value in enumerate(sums.tolist())
+                }
                 append_to_dict(local, metrics)
             for key, value in local.items():
                 gathered.setdefault(key, []).append(value)
-        append_to_dict(over_minis, {key: Metric.aggregate_dp(value) for key, value in gathered.items()})
+        append_to_dict(
+            over_minis, {key: Metric.aggregate_dp(value) for key, value in gathered.items()}
+        )
     return reduce_metrics(rename_dict(over_minis, "actor/"))
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    shape=st.tuples(st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2])),
+    shape=st.tuples(
+        st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2])
+    ),
     seed=st.integers(0, 1000),
 )
 def test_every_split_gives_each_prompts_mean(shape: tuple[int, int, int], seed: int) -> None:
@@ -70,16 +90,22 @@ def test_every_split_gives_each_prompts_mean(shape: tuple[int, int, int], seed: 
     one = VerlBridge(ControllerSession(gdro.make_controller("paper", mean_rollouts=4)))
     ids = [f"toy/{place}" for place in range(12)]
     rollouts = one.plan(ids, ids)
-    keys = [f"{uid}_{session}_0" for uid, n in zip(ids, rollouts, strict=True) for session in range(n)]
+    keys = [
+        f"{uid}_{session}_0" for uid, n in zip(ids, rollouts, strict=True) for session in range(n)
+    ]
     one.observe(keys, [False] * len(keys), random.random(len(keys)).round())
     groups = np.repeat(np.arange(12), rollouts)
     losses = random.normal(size=len(keys))
     metrics = through_verl(np.append(losses, [9.0] * 4), np.append(groups, [-1] * 4), 12, shape)
     told = {}
-    one.session.controller.observe_losses = lambda names, values: told.update(zip(names, values, strict=True))
+    one.session.controller.observe_losses = lambda names, values: told.update(
+        zip(names, values, strict=True)
+    )
     one.observe_losses(*take_sums(metrics, 12))
     assert metrics == {}
-    np.testing.assert_allclose(list(told.values()), np.bincount(groups, losses) / rollouts, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        list(told.values()), np.bincount(groups, losses) / rollouts, rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("use_kl", [False, True])
@@ -102,8 +128,12 @@ def test_the_loss_of_verl_stays_as_it_is(use_kl: bool) -> None:
         row
         | {
             "prompts": nested([torch.ones(prompt, dtype=torch.int64) for prompt, _ in lengths]),
-            "responses": nested([torch.ones(response, dtype=torch.int64) for _, response in lengths]),
-            "response_mask": nested([torch.ones(response, dtype=torch.int64) for _, response in lengths]),
+            "responses": nested(
+                [torch.ones(response, dtype=torch.int64) for _, response in lengths]
+            ),
+            "response_mask": nested(
+                [torch.ones(response, dtype=torch.int64) for _, response in lengths]
+            ),
             GROUP: torch.tensor([0, 1, 0]),
             FACTOR: torch.tensor([2.0, 0.5, 2.0]),
         },
@@ -126,6 +156,8 @@ def test_the_loss_of_verl_stays_as_it_is(use_kl: bool) -> None:
             gap = row["ref_log_prob"][place] - new
             value = value + 0.5 * (gap.exp() - gap - 1).clamp(-10, 10)
         by_hand.append(float(masked_mean(value, torch.ones(response))))
-    assert metrics["gdro_loss/000000"].aggregate() == pytest.approx(by_hand[0] + by_hand[2], rel=1e-5)
+    assert metrics["gdro_loss/000000"].aggregate() == pytest.approx(
+        by_hand[0] + by_hand[2], rel=1e-5
+    )
     assert metrics["gdro_loss/000001"].aggregate() == pytest.approx(by_hand[1], rel=1e-5)
     assert metrics["gdro_loss/rows"].aggregate() == 3.0

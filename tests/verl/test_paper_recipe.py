@@ -12,7 +12,9 @@ SCRIPT = Path(str(resources.files("gdro") / "recipes" / "paper" / "verl.sh"))
 
 @pytest.mark.parametrize("size", ["1.7b", "4b", "8b"])
 def test_verl_composes_the_script_s_overrides(size: str) -> None:
-    said = subprocess.run(["bash", str(SCRIPT), "--print", size, "joint"], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["bash", str(SCRIPT), "--print", size, "joint"], capture_output=True, text=True, check=True
+    )
     with initialize_config_module("verl.trainer.config", version_base=None):
         config = compose("ppo_trainer", overrides=said.stdout.splitlines())
     assert config.gdro.controller == "paper"

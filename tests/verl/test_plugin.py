@@ -18,9 +18,14 @@ from gdro.core.errors import OptionError
 from gdro.engines.verl import check, plugin
 
 
-def test_a_version_that_does_not_fit_is_loud(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_version_that_does_not_fit_is_loud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(verl, "__version__", "0.8.2")
-    with caplog.at_level(logging.ERROR), pytest.raises(ImportError, match=r"needs verl 0\.9 or 0\.10"):
+    with (
+        caplog.at_level(logging.ERROR),
+        pytest.raises(ImportError, match=r"needs verl 0\.9 or 0\.10"),
+    ):
         plugin.load()
     assert "did NOT load" in caplog.text
     assert "verl 0.8.2" in caplog.text
@@ -28,7 +33,14 @@ def test_a_version_that_does_not_fit_is_loud(monkeypatch: pytest.MonkeyPatch, ca
 
 @pytest.mark.parametrize(
     ("version", "fits"),
-    [("0.9.1", True), ("0.10.0", True), ("0.9.0.dev", True), ("0.8.9", False), ("0.11.0", False), ("1.0", False)],
+    [
+        ("0.9.1", True),
+        ("0.10.0", True),
+        ("0.9.0.dev", True),
+        ("0.8.9", False),
+        ("0.11.0", False),
+        ("1.0", False),
+    ],
 )
 def test_versions(version: str, fits: bool) -> None:
     assert plugin.supported(version) is fits
@@ -50,7 +62,11 @@ def test_the_check_is_content_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ok (verl" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("policy", "wrong"), [("none", True), ("other,gdro", False), ("other", True)])
-def test_the_check_sees_a_policy_that_keeps_gdro_out(policy: str, wrong: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("policy", "wrong"), [("none", True), ("other,gdro", False), ("other", True)]
+)
+def test_the_check_sees_a_policy_that_keeps_gdro_out(
+    policy: str, wrong: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(os.environ, "VERL_USE_EXTERNAL_PLUGINS", policy)
     assert bool(check.problems()) is wrong

@@ -1,5 +1,5 @@
-"""Stock verl trains on the prompts that a controller chooses: live_gdro against the bare core, over two workers.
-Its advantages, against its posterior, take the place of verl's."""
+"""Stock verl trains on the prompts that a controller chooses: live_gdro against the bare core, over
+two workers. Its advantages, against its posterior, take the place of verl's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def test_the_chosen_prompts_are_generated_and_learned_from(tmp_path: Path) -> No
     toy_task.write_model(tmp_path / "model")
     with launch.running(tmp_path, STEPS, "live", CHOSEN) as run:
         assert run.wait(LIMIT) == 0, (tmp_path / "live.log").read_text()[-3000:]
-    rewards = [json.loads(line) for line in (tmp_path / "live-rewards.jsonl").read_text().splitlines()]
+    rewards = [
+        json.loads(line) for line in (tmp_path / "live-rewards.jsonl").read_text().splitlines()
+    ]
     assert len(rewards) == ROWS * STEPS
     core = gdro.make_controller("live_gdro", bins=4, mean_rollouts=launch.MEAN_ROLLOUTS)
     pool = CandidatePool(core, IDS, CANDIDATES, seed=0)
@@ -39,18 +41,27 @@ def test_the_chosen_prompts_are_generated_and_learned_from(tmp_path: Path) -> No
         for row in rewards[step * ROWS : (step + 1) * ROWS]:
             by_id[row["id"]].append(row["score"])
         assert set(by_id) == set(chosen)
-        assert {prompt_id: len(scores) for prompt_id, scores in by_id.items()} == dict.fromkeys(chosen, 4)
+        assert {prompt_id: len(scores) for prompt_id, scores in by_id.items()} == dict.fromkeys(
+            chosen, 4
+        )
         core.plan(chosen)
         groups = [by_id[prompt_id] for prompt_id in chosen]
         feedback = core.observe(chosen, groups)
         assert (feedback.weights == 1.0).all()
         advantages.append(np.concatenate(gdro.group_advantages(groups, feedback=feedback)))
         as_they_came += set(chosen) == set(drawn)
-    assert as_they_came < STEPS, "the controller chose what came in every step; this run tests less than it says"
+    assert as_they_came < STEPS, (
+        "the controller chose what came in every step; this run tests less than it says"
+    )
     saved = gdro.load_state(tmp_path / "checkpoints" / f"global_step_{STEPS}" / "gdro.npz")
     assert gdro.state_hash(core.state_dict()) == gdro.state_hash(saved["session"]["controller"])
-    metrics = [json.loads(line)["data"] for line in (tmp_path / "live-metrics.jsonl").read_text().splitlines()]
+    metrics = [
+        json.loads(line)["data"]
+        for line in (tmp_path / "live-metrics.jsonl").read_text().splitlines()
+    ]
     assert all("timing_s/gdro_select" in data for data in metrics)
     for name in ("max", "min"):
         core_has = [getattr(step, name)() for step in advantages]
-        np.testing.assert_allclose([data[f"critic/advantages/{name}"] for data in metrics], core_has, rtol=1e-5)
+        np.testing.assert_allclose(
+            [data[f"critic/advantages/{name}"] for data in metrics], core_has, rtol=1e-5
+        )

@@ -61,7 +61,12 @@ def test_weights_that_correct_for_the_advantage_are_told_verls() -> None:
 
 
 def test_hydra_overrides_reach_the_controller() -> None:
-    config = stock("+gdro.controller=prompt_gdro", "+gdro.eta=5", "+gdro.reward_range=[-1,1]", "+gdro.weighting=row")
+    config = stock(
+        "+gdro.controller=prompt_gdro",
+        "+gdro.eta=5",
+        "+gdro.reward_range=[-1,1]",
+        "+gdro.weighting=row",
+    )
     controller = build(config)
     found = (controller.name, controller.parts.weigher.eta, controller.reward_range)
     assert found == ("prompt_gdro", 5, (-1, 1))
@@ -69,9 +74,16 @@ def test_hydra_overrides_reach_the_controller() -> None:
 
 
 def test_a_composition_comes_through_hydra() -> None:
-    parts = ("+gdro.controller={selector: live, weigher: {name: adversary, eta: 3}}", "+gdro.allocator=sqrt_law")
+    parts = (
+        "+gdro.controller={selector: live, weigher: {name: adversary, eta: 3}}",
+        "+gdro.allocator=sqrt_law",
+    )
     controller = build(stock("algorithm.adv_estimator=grpo", *parts))
-    assert (controller.selects, controller.plans_equally, controller.parts.weigher.eta) == (True, False, 3)
+    assert (controller.selects, controller.plans_equally, controller.parts.weigher.eta) == (
+        True,
+        False,
+        3,
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,17 +120,23 @@ def test_a_controller_that_selects_needs_a_choice() -> None:
     assert build(stock(*chosen, "+gdro.candidates=16")).selects
     for few in ("1", "many"):
         with pytest.raises(
-            OptionError, match=f"candidates='?{few}'?: controller 'live_gdro' selects prompts and would"
+            OptionError,
+            match=f"candidates='?{few}'?: controller 'live_gdro' selects prompts and would",
         ):
             build(stock(*chosen, f"+gdro.candidates={few}"))
 
 
 def test_baselines_of_the_controller_replace_grpos_advantages_and_no_others() -> None:
     for estimator in ("rloo", "gae"):
-        with pytest.raises(OptionError, match=f"does not go with the advantage '{estimator}'; set algorithm.adv_est"):
+        with pytest.raises(
+            OptionError,
+            match=f"does not go with the advantage '{estimator}'; set algorithm.adv_est",
+        ):
             build(stock(f"algorithm.adv_estimator={estimator}"))
         assert build(stock(f"algorithm.adv_estimator={estimator}", "+gdro.baseline=group")).selects
-    with pytest.raises(OptionError, match=r"algorithm\.use_kl_in_reward=True verl's rewards have a KL term"):
+    with pytest.raises(
+        OptionError, match=r"algorithm\.use_kl_in_reward=True verl's rewards have a KL term"
+    ):
         build(stock("algorithm.adv_estimator=grpo", "algorithm.use_kl_in_reward=True"))
     without_std = stock("algorithm.adv_estimator=grpo", "algorithm.norm_adv_by_std_in_grpo=False")
     assert build(without_std).sets_baselines, "r - baseline, not divided by anything"

@@ -1,4 +1,5 @@
-"""A tiny task, model and tokenizer: the reward is 1 when the first generated token is below a prompt's threshold."""
+"""A tiny task, model and tokenizer: the reward is 1 when the first generated token is below a
+prompt's threshold."""
 
 from __future__ import annotations
 
@@ -42,15 +43,27 @@ def write_model(folder: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    vocabulary = {f"w{place}": place for place in range(WORDS)} | {"<pad>": 16, "<eos>": 17, "<unk>": 18, "<user>": 19}
+    vocabulary = {f"w{place}": place for place in range(WORDS)} | {
+        "<pad>": 16,
+        "<eos>": 17,
+        "<unk>": 18,
+        "<user>": 19,
+    }
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **special)
     tokenizer.chat_template = "{% for m in messages %}<user> {{ m['content'] }} <eos> {% endfor %}"
     tokenizer.save_pretrained(folder)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 256}
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "max_position_embeddings": 256,
+    }
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
-    config = LlamaConfig(vocab_size=20, eos_token_id=17, pad_token_id=16, tie_word_embeddings=False, **sizes, **heads)
+    config = LlamaConfig(
+        vocab_size=20, eos_token_id=17, pad_token_id=16, tie_word_embeddings=False, **sizes, **heads
+    )
     torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder)

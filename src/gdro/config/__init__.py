@@ -1,4 +1,5 @@
-"""Settings of a run: their schema, how they are loaded from YAML and `--set`, and their reference."""
+"""Settings of a run: their schema, how they are loaded from YAML and `--set`, and their
+reference."""
 
 from __future__ import annotations
 

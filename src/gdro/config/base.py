@@ -1,4 +1,5 @@
-"""What every part of the settings shares: strictness, number ranges, paths, and the one error they raise."""
+"""What every part of the settings shares: strictness, number ranges, paths, and the one error they
+raise."""
 
 from __future__ import annotations
 
@@ -11,14 +12,16 @@ from gdro.core.errors import GDROError
 
 
 class ConfigError(GDROError):
-    """Settings that cannot be used: a line per problem, with key, value, its place and what is allowed.
+    """Settings that cannot be used: a line per problem, with key, value, its place and what is
+    allowed.
 
     Not a ValueError, because pydantic would wrap one and bury the message.
     """
 
 
 class SettingError(GDROError, ValueError):
-    """One setting that does not fit the others, raised while they are checked; ends up in a ConfigError."""
+    """One setting that does not fit the others, raised while they are checked; ends up in a
+    ConfigError."""
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(message)
@@ -26,7 +29,8 @@ class SettingError(GDROError, ValueError):
 
 
 class Section(BaseModel):
-    """A part of the settings: unknown keys are errors, types are not bent, nothing changes after loading.
+    """A part of the settings: unknown keys are errors, types are not bent, nothing changes after
+    loading.
 
     The text below a field is its line in `gdro train --help` and in docs/configuration.md.
     """

@@ -1,4 +1,5 @@
-"""The `data` section: which prompts a run trains on and which it holds out, one class per kind of source."""
+"""The `data` section: which prompts a run trains on and which it holds out, one class per kind of
+source."""
 
 from __future__ import annotations
 
@@ -7,20 +8,33 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from gdro.config.base import Count, CountOrZero, Fraction, Paths, PathText, Section, Seed, SettingError, Text, Texts
+from gdro.config.base import (
+    Count,
+    CountOrZero,
+    Fraction,
+    Paths,
+    PathText,
+    Section,
+    Seed,
+    SettingError,
+    Text,
+    Texts,
+)
 from gdro.data.chat import Shape
 from gdro.data.errors import DataError
 
 Scalar = bool | int | float | str | None
-Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+Cells = Annotated[
+    tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
+]
 
 
 class _Data(Section):
     overlong: Literal["error", "drop"] = "error"
     """A prompt above max_prompt_length: stop, or drop and count it."""
     source_labels: bool = True
-    """false: ids of training prompts carry no source, as where all prompts have one name; held-out prompts keep
-    theirs."""
+    """false: ids of training prompts carry no source, as where all prompts have one name; held-out
+    prompts keep theirs."""
     template: Text | None = None
     """Text put round every plain-text prompt; holds {prompt} exactly once."""
     chat: bool = False
@@ -55,7 +69,8 @@ class ReasoningGymData(_Data):
     heldout_size: CountOrZero = 512
     """Number of held-out prompts to make, from other seeds."""
     heldout_shares: Literal["weights", "equal"] = "weights"
-    """Of the held-out prompts, each cell has a share by its weight, as in training; or all the same."""
+    """Of the held-out prompts, each cell has a share by its weight, as in training; or all the
+    same."""
     seed: Seed = 0
     """Seed of the tasks; apart from the run's own seed, so that prompts stay the same."""
     cells: Cells | None = None
@@ -76,11 +91,11 @@ class _RowData(_Data):
     answer_column: Text = "answer"
     """Column of the gold answer; dots enter a struct."""
     id_column: Text | None = None
-    """Column of the id within its source; null takes `id` where a jsonl row has one, else a hash of the
-    prompt's text."""
+    """Column of the id within its source; null takes `id` where a jsonl row has one, else a hash of
+    the prompt's text."""
     source_column: Text | None = None
-    """Column of the source's name; null takes `source` where a jsonl row has one, else the file's or data
-    set's name."""
+    """Column of the source's name; null takes `source` where a jsonl row has one, else the file's
+    or data set's name."""
     source: Text | None = None
     """Name of the source, the first part of every id; null takes the row's, or the file name."""
     heldout_fraction: Fraction = 0.05
@@ -135,19 +150,31 @@ class HubData(_RowData):
     """A separate held-out split."""
 
 
-DataConfig = Annotated[ReasoningGymData | JsonlData | ParquetData | HubData, Field(discriminator="kind")]
+DataConfig = Annotated[
+    ReasoningGymData | JsonlData | ParquetData | HubData, Field(discriminator="kind")
+]
 """Any of the four; `kind` says which."""
 
 SUFFIXES = {"jsonl": (".jsonl", ".jsonl.gz"), "parquet": (".parquet",)}
 
 
 def kind_of(data: Mapping[str, Any]) -> Any:
-    """The kind that a data section has: as given, else by the ending of its path; None where neither says."""
+    """The kind that a data section has: as given, else by the ending of its path; None where
+    neither says."""
     if "path" not in data:
         return data.get("kind", "reasoning_gym")
-    path = data["path"][0] if isinstance(data["path"], list | tuple) and data["path"] else data["path"]
-    by_name = (kind for kind, ends in SUFFIXES.items() if isinstance(path, str) and path.endswith(ends))
+    path = (
+        data["path"][0] if isinstance(data["path"], list | tuple) and data["path"] else data["path"]
+    )
+    by_name = (
+        kind for kind, ends in SUFFIXES.items() if isinstance(path, str) and path.endswith(ends)
+    )
     return data.get("kind") or next(by_name, None)
 
 
-DATA_KINDS = {"reasoning_gym": ReasoningGymData, "jsonl": JsonlData, "parquet": ParquetData, "hub": HubData}
+DATA_KINDS = {
+    "reasoning_gym": ReasoningGymData,
+    "jsonl": JsonlData,
+    "parquet": ParquetData,
+    "hub": HubData,
+}

@@ -1,4 +1,5 @@
-"""What is wrong with settings, told as lines of one ConfigError: key, value, place, what is allowed."""
+"""What is wrong with settings, told as lines of one ConfigError: key, value, place, what is
+allowed."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Problem:
-    """A key and what is wrong with it; `named` says that it is wrong as a key, so its value does not matter."""
+    """A key and what is wrong with it; `named` says that it is wrong as a key, so its value does
+    not matter."""
 
     path: str
     message: str
@@ -36,7 +38,9 @@ class Problem:
         if value is ABSENT:
             return f"{self.path} (not given): {self.message}"
         text = repr(value)
-        return f"{self.path} = {text if len(text) <= 80 else text[:77] + '...'}{where}: {self.message}"
+        return (
+            f"{self.path} = {text if len(text) <= 80 else text[:77] + '...'}{where}: {self.message}"
+        )
 
 
 def config_error(problems: Sequence[Problem], source: Source) -> ConfigError:
@@ -76,7 +80,9 @@ def _problems(detail: ErrorDetails, root: type[BaseModel], source: Source) -> It
     else:
         missing = detail["type"] == "missing"
         allowed = _allowed(path, root, _data_kind(source)) or str(detail["msg"])
-        yield Problem(path, f"missing; give {allowed}" if missing else f"must be {allowed}", missing=missing)
+        yield Problem(
+            path, f"missing; give {allowed}" if missing else f"must be {allowed}", missing=missing
+        )
 
 
 def _unknown(path: str, value: Any, root: type[BaseModel], data_kind: str) -> Iterator[Problem]:
@@ -95,7 +101,11 @@ def _unknown(path: str, value: Any, root: type[BaseModel], data_kind: str) -> It
     else:
         names = [key.path for key in keys if key.kind in ("", data_kind)]
         near = nearest(path, [*names, *sections(root), *renamed])
-        hint = f"did you mean {renamed.get(near, near)}?" if near else "`gdro train --help-all` lists all keys"
+        hint = (
+            f"did you mean {renamed.get(near, near)}?"
+            if near
+            else "`gdro train --help-all` lists all keys"
+        )
         message = f"unknown key; {hint}"
     yield Problem(path, message, named=True)
 
@@ -103,7 +113,9 @@ def _unknown(path: str, value: Any, root: type[BaseModel], data_kind: str) -> It
 def _allowed(path: str, root: type[BaseModel], data_kind: str) -> str | None:
     if path in sections(root):
         return "a section of `key: value` lines"
-    return next((k.allowed for k in keys_of(root) if k.path == path and k.kind in ("", data_kind)), None)
+    return next(
+        (k.allowed for k in keys_of(root) if k.path == path and k.kind in ("", data_kind)), None
+    )
 
 
 def _data_kind(source: Source) -> str:
@@ -112,7 +124,8 @@ def _data_kind(source: Source) -> str:
 
 
 def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """Pydantic's location as a key path: without the data union's tag and what follows a list position."""
+    """Pydantic's location as a key path: without the data union's tag and what follows a list
+    position."""
     parts = list(loc)
     if len(parts) > 1 and parts[0] == "data" and parts[1] in DATA_KINDS:
         del parts[1]

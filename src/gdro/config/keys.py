@@ -43,7 +43,8 @@ class Key:
 
 @functools.cache
 def keys_of(root: type[BaseModel]) -> tuple[Key, ...]:
-    """Every key of the schema `root`, in its order; a key of several data kinds comes once for each."""
+    """Every key of the schema `root`, in its order; a key of several data kinds comes once for
+    each."""
     schema = root.model_json_schema()
     return tuple(_walk(schema, "", "", schema.get("$defs", {})))
 
@@ -98,7 +99,8 @@ def _yaml(value: Any) -> str:
 
 
 def nearest(path: str, known: Sequence[str]) -> str | None:
-    """The one of `known` most like `path`: by its last part, in the same section before others; else by all of it."""
+    """The one of `known` most like `path`: by its last part, in the same section before others;
+    else by all of it."""
     above, _, last = path.rpartition(".")
     beside = [name for name in known if name.rpartition(".")[0] == above]
     for pool in (beside, known):

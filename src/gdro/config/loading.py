@@ -16,12 +16,15 @@ OF_MODEL = ("dtype", "learning_rate", "max_prompt_length", "max_completion_lengt
 """What a recipe says of its own model only: a file that names another has the defaults for that."""
 
 
-def load_config(recipe_or_path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_config(
+    recipe_or_path: str | Path | None = None, overrides: Sequence[str] = ()
+) -> TrainConfig:
     """The checked settings of a run.
 
     Args:
-        recipe_or_path: a recipe's name, or a YAML file; None is the recipe `default`. What the file leaves
-            out takes the value of the recipe that it names under `recipe`, else the schema's default.
+        recipe_or_path: a recipe's name, or a YAML file; None is the recipe `default`. What the file
+            leaves out takes the value of the recipe that it names under `recipe`, else the schema's
+            default.
         overrides: `key=value` texts laid over it, in any order; values are YAML.
 
     Raises:
@@ -48,12 +51,16 @@ def read_settings(path: Path) -> Source:
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+        raise ConfigError(
+            f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8"
+        ) from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     values, lines = parse_yaml(text, str(path))
     if not isinstance(values, dict | None):
-        raise ConfigError(f"{path}: holds a {type(values).__name__}; settings are `key: value` lines")
+        raise ConfigError(
+            f"{path}: holds a {type(values).__name__}; settings are `key: value` lines"
+        )
     return Source(values or {}, {key: f"{path.name}, line {line}" for key, line in lines.items()})
 
 
@@ -92,7 +99,9 @@ def _locate(name: str, folder: Path) -> Path:
     path = folder / Path(name).expanduser()
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigError(f"{path}: no recipe of that name ({', '.join(recipe_names())}), and as a file it {what}")
+        raise ConfigError(
+            f"{path}: no recipe of that name ({', '.join(recipe_names())}), and as a file it {what}"
+        )
     return path
 
 

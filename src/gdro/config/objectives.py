@@ -1,5 +1,5 @@
-"""The objective section: its options written out, and what does not go with it. A name other than grpo
-imports torch, with which the objectives are written."""
+"""The objective section: its options written out, and what does not go with it. A name other than
+grpo imports torch, with which the objectives are written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def objective_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     if name == "grpo":
         return dict(given)
     known = import_module("gdro.objectives.registry").OBJECTIVES[name]
-    defaults = {option.name: option.default for option in fields(known) if option.default is not MISSING}
+    defaults = {
+        option.name: option.default for option in fields(known) if option.default is not MISSING
+    }
     return {**defaults, **given}
 
 
@@ -39,7 +41,10 @@ def broken_by_objective(config: TrainConfig) -> Iterator[tuple[tuple[str, ...], 
     name, options = config.objective.name, config.objective.options
     if name == "grpo":
         for key in options:
-            yield (f"objective.{key}", "objective"), "grpo has no options; name an objective that has it"
+            yield (
+                (f"objective.{key}", "objective"),
+                "grpo has no options; name an objective that has it",
+            )
         return
     try:
         objective_of(name, options)
@@ -48,14 +53,22 @@ def broken_by_objective(config: TrainConfig) -> Iterator[tuple[tuple[str, ...], 
             yield (key, "objective"), what
         return
     if name in GROUP_LOSSES and config.beta != 0.0:
-        yield ("beta", "objective"), f"must be 0 with objective {name}, which has no KL term to the base"
+        yield (
+            ("beta", "objective"),
+            f"must be 0 with objective {name}, which has no KL term to the base",
+        )
     if options.get("fine") is not None:
-        what = "is for GDROTrainer, which takes several reward functions; here the reward stands for f"
+        what = (
+            "is for GDROTrainer, which takes several reward functions; here the reward stands for f"
+        )
         yield ("objective.fine", "objective"), what
     column = options.get("anchors")
     known = ("answer", *getattr(config.data, "metadata_columns", ()))
     if column is not None and column not in known:
-        what = f"is none of {', '.join(known)}; list the column with solutions in data.metadata_columns"
+        what = (
+            f"is none of {', '.join(known)}; list the column with solutions in"
+            " data.metadata_columns"
+        )
         yield ("objective.anchors", "data.metadata_columns"), what
 
 

@@ -1,6 +1,7 @@
-"""Every key explained, from the schema: `gdro train --help` and `--help-all`, and docs/configuration.md.
+"""Every key explained, from the schema: `gdro train --help` and `--help-all`, and
+docs/configuration.md.
 
-python -m gdro.config.reference        writes the tables of docs/configuration.md, from the repository's root
+python -m gdro.config.reference  writes the tables of docs/configuration.md
 """
 
 from __future__ import annotations
@@ -31,8 +32,22 @@ GROUPS = {
 COMMON = (
     *("model", "data.kind", "data.path", "data.chat", "verifier.kind", "verifier.function"),
     *("controller.name", "max_steps", "prompts_per_step", "num_generations", "max_prompt_length"),
-    *("max_completion_length", "temperature", "learning_rate", "beta", "per_device_train_batch_size"),
-    *("generation.backend", "lora.r", "eval_steps", "save_steps", "seed", "output_dir", "report_to"),
+    *(
+        "max_completion_length",
+        "temperature",
+        "learning_rate",
+        "beta",
+        "per_device_train_batch_size",
+    ),
+    *(
+        "generation.backend",
+        "lora.r",
+        "eval_steps",
+        "save_steps",
+        "seed",
+        "output_dir",
+        "report_to",
+    ),
 )
 """What most runs set: the settings that `--help` shows."""
 
@@ -43,7 +58,10 @@ def help_text() -> str:
     width = max(map(len, COMMON)) + 4
     lines = [f"settings, as YAML or --set KEY=VALUE (recipes: {', '.join(recipe_names())}):"]
     for path in COMMON:
-        text = f"{path:{width - 2}}{re.split(r'[;:] |[.] ', keys[path].meaning)[0].rstrip('.')} {_default(keys[path])}"
+        text = (
+            f"{path:{width - 2}}{re.split(r'[;:] |[.] ', keys[path].meaning)[0].rstrip('.')}"
+            f" {_default(keys[path])}"
+        )
         lines.append(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent=" " * width))
     return "\n".join(lines)
 
@@ -55,10 +73,16 @@ def full_text() -> str:
         parts.append(f"\n{title}")
         for key in keys:
             parts.append(f"  {key.path}  {_default(key)}  {key.allowed}")
-            parts.append(textwrap.fill(key.meaning, WIDTH, initial_indent="      ", subsequent_indent="      "))
+            parts.append(
+                textwrap.fill(
+                    key.meaning, WIDTH, initial_indent="      ", subsequent_indent="      "
+                )
+            )
     parts.append("\ncontroller.OPTION: the options of the controller named, with their defaults")
     for name, meaning, options in controllers():
-        parts.append(textwrap.fill(f"  {name}: {meaning}; {options}", WIDTH, subsequent_indent="      "))
+        parts.append(
+            textwrap.fill(f"  {name}: {meaning}; {options}", WIDTH, subsequent_indent="      ")
+        )
     return "\n".join(parts)
 
 
@@ -67,7 +91,8 @@ def _default(key: Key) -> str:
 
 
 def groups() -> list[tuple[str, list[Key]]]:
-    """Keys under a heading each: those of the top level, then one group a section, of data one a kind or several."""
+    """Keys under a heading each: those of the top level, then one group a section, of data one a
+    kind or several."""
     shared: dict[Key, list[str]] = {}
     for key in keys_of(TrainConfig):
         shared.setdefault(replace(key, kind=""), []).append(key.kind)
@@ -76,7 +101,11 @@ def groups() -> list[tuple[str, list[Key]]]:
     for key, kinds in shared.items():
         section = key.path.partition(".")[0]
         if section == "data":
-            title = f"data, kind {', '.join(kinds)}" if len(kinds) < len(DATA_KINDS) else "data: The prompts."
+            title = (
+                f"data, kind {', '.join(kinds)}"
+                if len(kinds) < len(DATA_KINDS)
+                else "data: The prompts."
+            )
         elif section in sections(TrainConfig):
             title = f"{section}: {TrainConfig.model_fields[section].description}"
         else:
@@ -88,15 +117,28 @@ def groups() -> list[tuple[str, list[Key]]]:
 def controllers() -> Iterator[tuple[str, str, str]]:
     """Each controller's name, its meaning, and its own options with their defaults as text."""
     for name in controller_names():
-        options = {key: option.default for key, option in controller_options(name).items() if key not in OF_RUN}
-        yield name, controller_meaning(name), ", ".join(f"{key}={value}" for key, value in options.items())
+        options = {
+            key: option.default
+            for key, option in controller_options(name).items()
+            if key not in OF_RUN
+        }
+        yield (
+            name,
+            controller_meaning(name),
+            ", ".join(f"{key}={value}" for key, value in options.items()),
+        )
 
 
 def objectives() -> Iterator[tuple[str, str, str]]:
-    """Each objective's name, the first line of its documentation, and its options with their defaults."""
+    """Each objective's name, the first line of its documentation, and its options with their
+    defaults."""
     for name, options in import_module("gdro.objectives.registry").OBJECTIVES.items():
         meaning = options.__doc__.partition("\n")[0]
-        yield name, meaning, ", ".join(f"{option.name}={option.default}" for option in fields(options))
+        yield (
+            name,
+            meaning,
+            ", ".join(f"{option.name}={option.default}" for option in fields(options)),
+        )
 
 
 def tables() -> str:
@@ -108,13 +150,24 @@ def tables() -> str:
             allowed = key.allowed.replace("|", "\\|")
             lines.append(f"| `{key.path}` | {allowed} | {key.default} | {key.meaning} |")
         lines.append("")
-    lines += ["## Controllers\n", "| controller | what it is | its options, with their defaults |", "|---|---|---|"]
+    lines += [
+        "## Controllers\n",
+        "| controller | what it is | its options, with their defaults |",
+        "|---|---|---|",
+    ]
     lines += [f"| `{name}` | {meaning} | {options} |" for name, meaning, options in controllers()]
-    lines += ["", "## Objectives\n", "| objective | what it is | its options, with their defaults |", "|---|---|---|"]
+    lines += [
+        "",
+        "## Objectives\n",
+        "| objective | what it is | its options, with their defaults |",
+        "|---|---|---|",
+    ]
     lines += [f"| `{name}` | {meaning} | {options} |" for name, meaning, options in objectives()]
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     page = Path("docs/configuration.md")
-    page.write_text(page.read_text(encoding="utf-8").partition(MARK)[0] + MARK + tables(), encoding="utf-8")
+    page.write_text(
+        page.read_text(encoding="utf-8").partition(MARK)[0] + MARK + tables(), encoding="utf-8"
+    )

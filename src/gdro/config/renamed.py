@@ -1,4 +1,5 @@
-"""Names that settings had before or have in other trainers, and what they are called: an error says the new one."""
+"""Names that settings had before or have in other trainers, and what they are called: an error says
+the new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What must hold between settings, each rule once. A controller's own rules are found by making it."""
+"""What must hold between settings, each rule once. A controller's own rules are found by making
+it."""
 
 from __future__ import annotations
 
@@ -41,11 +42,16 @@ def problems_between(config: TrainConfig, wrong: Collection[str]) -> list[Proble
     def is_wrong(key: str) -> bool:
         return any(f"{key}.".startswith(f"{path}.") for path in wrong)
 
-    return [Problem(keys[0], message) for keys, message in _broken(config) if not any(map(is_wrong, keys))]
+    return [
+        Problem(keys[0], message)
+        for keys, message in _broken(config)
+        if not any(map(is_wrong, keys))
+    ]
 
 
 def without(values: Mapping[str, Any], wrong: Sequence[Problem]) -> dict[str, Any]:
-    """`values` without those that are wrong, so that the rest can be looked at; nor sections of missing ones."""
+    """`values` without those that are wrong, so that the rest can be looked at; nor sections of
+    missing ones."""
     kept = copy.deepcopy(dict(values))
     for problem in wrong:
         name, _, inner = problem.path.partition(".")
@@ -67,7 +73,8 @@ def controller_of(config: TrainConfig) -> Controller:
 
 
 def controller_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The controller section with every option of the preset that it names written out, as YAML values."""
+    """The controller section with every option of the preset that it names written out, as YAML
+    values."""
     name = given.get("name")
     if name is None and SLOTS.keys() & given.keys():  # a composition
         return dict(given)
@@ -77,12 +84,18 @@ def controller_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     except OptionError:  # told by the rules, with its place
         known = {}
     defaults = {key: option.default for key, option in known.items() if key not in OF_RUN}
-    values = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+    values = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()
+    }
     return {**values, **given, "name": name}
 
 
 def _made(config: TrainConfig, section: Mapping[str, Any]) -> Controller:
-    run = {"horizon": config.max_steps, "advantage": config.advantage, "ddof": config.advantage_ddof}
+    run = {
+        "horizon": config.max_steps,
+        "advantage": config.advantage,
+        "ddof": config.advantage_ddof,
+    }
     facts = {key: getattr(config, setting) for key, setting in OF_RUN.items()}
     return make_controller(section, run=run, **facts)
 
@@ -95,10 +108,16 @@ def _broken(config: TrainConfig) -> Iterator[Broken]:
         what = f"only for verifier.kind python, which is {kind} here"
         yield ("verifier.function", "verifier.kind", "data.kind"), what
     if kind == "reasoning_gym" and config.data.kind != "reasoning_gym":
-        what = f"scores its own tasks only, and data.kind is {config.data.kind}; use math, exact or python"
+        what = (
+            f"scores its own tasks only, and data.kind is {config.data.kind}; use math, exact or"
+            " python"
+        )
         yield ("verifier.kind", "data.kind"), what
     if config.hub_model_id is not None and not config.push_to_hub:
-        yield ("hub_model_id", "push_to_hub"), "names where the model is sent, and push_to_hub is false"
+        yield (
+            ("hub_model_id", "push_to_hub"),
+            "names where the model is sent, and push_to_hub is false",
+        )
     if config.evaluation.temperature == 0 and config.evaluation.num_generations > 1:
         what = "must be 1 with evaluation.temperature 0, which gives the same completion each time"
         yield ("evaluation.num_generations", "evaluation.temperature"), what
@@ -106,31 +125,54 @@ def _broken(config: TrainConfig) -> Iterator[Broken]:
         what = "needs generation.rounds; one round never exceeds it"
         yield ("generation.rounds_within_budget", "generation.rounds"), what
     if config.num_iterations > 1 and sampling.rounds_within_budget:
-        yield ("num_iterations", "generation.rounds_within_budget"), "must be 1 with generation.rounds_within_budget"
+        yield (
+            ("num_iterations", "generation.rounds_within_budget"),
+            "must be 1 with generation.rounds_within_budget",
+        )
     if sampling.rounds == "reinforce_ada" and config.advantage != "grpo":
-        what = "must be grpo with generation.rounds reinforce_ada, which has a mean and a spread of all its rounds"
+        what = (
+            "must be grpo with generation.rounds reinforce_ada, which has a mean and a spread of"
+            " all its rounds"
+        )
         yield ("advantage", "generation.rounds"), what
     yield from broken_by_objective(config)
     low, mean, high = config.min_rollouts, config.num_generations, config.max_rollouts
     if (low or 1) <= mean <= (high or mean):
         yield from _broken_by_controller(config)
     else:
-        below = f"min_rollouts ({low}) or more" if mean < (low or 1) else f"max_rollouts ({high}) or less"
-        yield ("num_generations", "min_rollouts", "max_rollouts"), f"must be {below}; change one of the two"
+        below = (
+            f"min_rollouts ({low}) or more"
+            if mean < (low or 1)
+            else f"max_rollouts ({high}) or less"
+        )
+        yield (
+            ("num_generations", "min_rollouts", "max_rollouts"),
+            f"must be {below}; change one of the two",
+        )
 
 
 def _broken_by_controller(config: TrainConfig) -> Iterator[Broken]:
-    """What a controller refuses, and what the engine would refuse of it, before anything is made."""
+    """What a controller refuses, and what the engine would refuse of it, before anything is
+    made."""
     try:
         controller = controller_of(config)
     except OptionError as error:
         for key, what in _faults(config) or [("controller", str(error))]:
-            yield (key, "controller", "max_steps", "advantage", "advantage_ddof", *OF_RUN.values()), what
+            yield (
+                (key, "controller", "max_steps", "advantage", "advantage_ddof", *OF_RUN.values()),
+                what,
+            )
         return
     for key in config.controller.options.keys() & OF_RUN.keys():
-        yield (f"controller.{key}", "controller"), f"belongs to the run; set {OF_RUN[key]} at the top level"
+        yield (
+            (f"controller.{key}", "controller"),
+            f"belongs to the run; set {OF_RUN[key]} at the top level",
+        )
     if controller.needs_losses and config.objective.name in GROUP_LOSSES:
-        what = f"needs surrogate losses, which objective {config.objective.name} does not have; name another of the two"
+        what = (
+            f"needs surrogate losses, which objective {config.objective.name} does not have; name"
+            " another of the two"
+        )
         yield ("controller", "objective"), what
     for subject, what in refusals(controller, _engine(config), config.candidates):
         yield ("candidates" if subject == "candidates" else "advantage", "controller"), what

@@ -1,8 +1,8 @@
 """The settings of a run: one strict schema for YAML files, `--set key=value` and Python.
 
-What TRL's GRPOConfig has keeps TRL's name, at the top level; sections hold what TRL does not have. The
-defaults are those for a real language model (the paper's, where it gives one); the embedded tiny model has
-its own in `gdro/recipes/default.yaml`.
+What TRL's GRPOConfig has keeps TRL's name, at the top level; sections hold what TRL does not have.
+The defaults are those for a real language model (the paper's, where it gives one); the embedded
+tiny model has its own in `gdro/recipes/default.yaml`.
 """
 
 from __future__ import annotations
@@ -61,32 +61,35 @@ class _Named(Section):
 
 
 class ControllerConfig(_Named):
-    """The controller, its own options beside its name; `controller: joint` is short for `{name: joint}`."""
+    """The controller, its own options beside its name; `controller: joint` is short for `{name:
+    joint}`."""
 
     name: PathText | None = None
-    """Which controller plans rollouts and weights, see below: plain GRPO is `uniform`; one of your own is
-    `path/to/file.py:Class`; null is live_gdro, or a composition of the parts that are named."""
+    """Which controller plans rollouts and weights, see below: plain GRPO is `uniform`; one of your
+    own is `path/to/file.py:Class`; null is live_gdro, or a composition of the parts that are
+    named."""
 
 
 class ObjectiveConfig(_Named):
-    """What an update maximises, its own options beside its name; `objective: disco` is short for `{name: disco}`."""
+    """What an update maximises, its own options beside its name; `objective: disco` is short for
+    `{name: disco}`."""
 
     name: Literal["grpo", "dppo", "cppo", "dagrpo", "disco", "direct_reward"] = "grpo"
-    """The clipped loss on the controller's advantages; the same with rollouts pruned (dppo, cppo) or masked
-    and solutions learned from (dagrpo); or a loss of its own: see docs/objectives.md."""
+    """The clipped loss on the controller's advantages; the same with rollouts pruned (dppo, cppo)
+    or masked and solutions learned from (dagrpo); or a loss of its own: see docs/objectives.md."""
 
 
 class VerifierConfig(Section):
     """How a completion is scored."""
 
     kind: Literal["auto", "math", "exact", "reasoning_gym", "python"] = "auto"
-    """math-verify, exact match, reasoning-gym's own scorer, or a function of yours; auto is reasoning_gym for
-    data of that kind and math for the others."""
+    """math-verify, exact match, reasoning-gym's own scorer, or a function of yours; auto is
+    reasoning_gym for data of that kind and math for the others."""
     function: PathText | None = None
     """For kind python: `path/to/file.py:name`, imported from there and nowhere else."""
     answer: Literal["whole", "last_number", "last_box", "last_answer_tag"] | None = None
-    """What of a completion is its answer, after the thinking; null is the kind's own rule: the last box or closed
-    <answer>, else the text; for kind python the completion as it is."""
+    """What of a completion is its answer, after the thinking; null is the kind's own rule: the last
+    box or closed <answer>, else the text; for kind python the completion as it is."""
     partial_credit: bool = True
     """Train on scores below correct_threshold as they are; false makes them 0 and the others 1."""
     workers: Count | None = None
@@ -101,18 +104,19 @@ class GenerationConfig(Section):
     """How training rollouts are generated."""
 
     backend: Literal["fast", "transformers"] = "fast"
-    """fast reads each prompt once and drops finished rows, with the same completions; transformers is the
-    stock path."""
+    """fast reads each prompt once and drops finished rows, with the same completions; transformers
+    is the stock path."""
     rows: Count | None = None
-    """Most completions a process samples together with backend fast, which bounds its memory; null is all of
-    a step."""
+    """Most completions a process samples together with backend fast, which bounds its memory; null
+    is all of a step."""
     rounds: Literal["dynamic_sampling", "reinforce_ada"] | None = None
     """Generate in rounds before each update, with controller uniform: DAPO's dynamic sampling or
-    Reinforce-Ada. All rollouts are counted, so a step spends more than its budget; null is one round."""
+    Reinforce-Ada. All rollouts are counted, so a step spends more than its budget; null is one
+    round."""
     rounds_within_budget: bool = False
-    """With rounds, let the run as a whole spend what it would without: it makes fewer steps, ends with the
-    one that reaches max_steps x prompts_per_step x num_generations rollouts, and its learning rate and
-    evaluations follow the rollouts spent."""
+    """With rounds, let the run as a whole spend what it would without: it makes fewer steps, ends
+    with the one that reaches max_steps x prompts_per_step x num_generations rollouts, and its
+    learning rate and evaluations follow the rollouts spent."""
 
 
 class EvaluationConfig(Section):
@@ -156,7 +160,8 @@ class Lengths:
 class TrainConfig(Section):
     """All settings of `gdro train`. Wrong ones raise ConfigError, however they come in.
 
-    In Python, sections are mappings: `TrainConfig(max_steps=4, data={"kind": "jsonl", "path": "a.jsonl"})`.
+    In Python, sections are mappings: `TrainConfig(max_steps=4, data={"kind": "jsonl", "path":
+    "a.jsonl"})`.
     """
 
     run_name: Name = "run"
@@ -168,8 +173,8 @@ class TrainConfig(Section):
     max_steps: Count = 1000
     """Number of training steps."""
     model: PathText = "tiny"
-    """A causal language model: a Hugging Face folder or name, a .gguf file, `smollm2` once fetched, or `tiny`,
-    the embedded one; see docs/models.md."""
+    """A causal language model: a Hugging Face folder or name, a .gguf file, `smollm2` once fetched,
+    or `tiny`, the embedded one; see docs/models.md."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Number format of the arithmetic; weights and optimiser stay float32."""
     eval_steps: Count | None = None
@@ -179,7 +184,8 @@ class TrainConfig(Section):
     save_total_limit: Annotated[int, Field(ge=2)] = 2
     """Number of newest checkpoints kept; two at least, since the newest may be damaged."""
     push_to_hub: bool = False
-    """Send the trained model to the Hugging Face hub at the end; a repository made for it is private."""
+    """Send the trained model to the Hugging Face hub at the end; a repository made for it is
+    private."""
     hub_model_id: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = None
     """Its name there, `account/name`; null is run_name under the account of the token."""
     report_to: Annotated[tuple[Tracker, ...], BeforeValidator(one_as_tuple)] = ()
@@ -190,12 +196,14 @@ class TrainConfig(Section):
     num_generations: Rollouts = 4
     """Rollouts per prompt on average; every step spends exactly prompts_per_step times this."""
     min_rollouts: Rollouts | None = None
-    """Fewest rollouts a controller may give a prompt; null is 2, or num_generations if that is 1."""
+    """Fewest rollouts a controller may give a prompt; null is 2, or num_generations if that is
+    1."""
     max_rollouts: Rollouts | None = None
-    """Most rollouts a controller may give a prompt; null is three times num_generations, and at least 12."""
+    """Most rollouts a controller may give a prompt; null is three times num_generations, and at
+    least 12."""
     candidates: Count | None = None
-    """Prompts offered per prompt trained on, for a controller that selects; null is that controller's own
-    number, and 1, no choice, for the rest."""
+    """Prompts offered per prompt trained on, for a controller that selects; null is that
+    controller's own number, and 1, no choice, for the rest."""
     correct_threshold: float = 1.0
     """A completion whose reward is at or above this counts as correct."""
 
@@ -206,7 +214,8 @@ class TrainConfig(Section):
     top_k: CountOrZero = 0
     """Sample among the k likeliest tokens; 0 is off."""
     max_prompt_length: Count | None = None
-    """Most tokens of a prompt, see data.overlong; null is 1024, or less where the model has fewer positions."""
+    """Most tokens of a prompt, see data.overlong; null is 1024, or less where the model has fewer
+    positions."""
     max_completion_length: Count | None = None
     """Most tokens of a completion; null is 1024, or less where the model has fewer positions."""
 
@@ -227,15 +236,16 @@ class TrainConfig(Section):
     epsilon_high: Positive = 0.28
     """Upper clip of the likelihood ratio: 1 + epsilon_high."""
     advantage: Literal["grpo", "dr_grpo", "rloo"] = "grpo"
-    """Group advantage: divided by the standard deviation, mean only, or leave-one-out. A controller with a
-    baseline of its own (controller.baseline: posterior) takes the place of grpo."""
+    """Group advantage: divided by the standard deviation, mean only, or leave-one-out. A controller
+    with a baseline of its own (controller.baseline: posterior) takes the place of grpo."""
     advantage_ddof: Literal[0, 1] = 0
-    """Standard deviation of a group: 0 is the population's (the paper), 1 the sample's (TRL, verl)."""
+    """Standard deviation of a group: 0 is the population's (the paper), 1 the sample's (TRL,
+    verl)."""
     advantage_clip: Positive | None = 5.0
     """Advantages are clipped to +- this, before weighting."""
     weighting: Literal["prompt", "row"] = "prompt"
-    """A prompt's share of the loss: equal (scaled by num_generations over its own rollouts), or growing with
-    its rollouts."""
+    """A prompt's share of the loss: equal (scaled by num_generations over its own rollouts), or
+    growing with its rollouts."""
     num_iterations: Count = 1
     """Updates on the same rollouts."""
     per_device_train_batch_size: Count | None = None
@@ -269,7 +279,8 @@ class TrainConfig(Section):
         return Lengths(self.max_prompt_length or LENGTH, self.max_completion_length or LENGTH)
 
     def for_model(self, positions: int | None) -> TrainConfig:
-        """The same with both lengths set: what is not given is LENGTH, or what the model's positions leave.
+        """The same with both lengths set: what is not given is LENGTH, or what the model's
+        positions leave.
 
         Args:
             positions: those that the model was made for; None where its config does not say.
@@ -280,7 +291,9 @@ class TrainConfig(Section):
             completion = _up_to(LENGTH, room // 2 if prompt is None else room - prompt)
         if prompt is None:
             prompt = _up_to(LENGTH, room - completion)
-        return self.model_copy(update={"max_prompt_length": prompt, "max_completion_length": completion})
+        return self.model_copy(
+            update={"max_prompt_length": prompt, "max_completion_length": completion}
+        )
 
     def to_yaml(self) -> str:
         """Every setting as YAML; loading it gives an equal TrainConfig."""
@@ -302,7 +315,9 @@ class TrainConfig(Section):
         if self.verifier.kind == "auto":
             follows["verifier"] = self.verifier.model_copy(update={"kind": kind})
         follows["objective"] = ObjectiveConfig(**objective_defaults(self.objective.model_dump()))
-        follows["controller"] = ControllerConfig(**controller_defaults(self.controller.model_dump()))
+        follows["controller"] = ControllerConfig(
+            **controller_defaults(self.controller.model_dump())
+        )
         self.__dict__.update(follows)  # it is frozen only for those who use it
         return self
 
@@ -311,7 +326,8 @@ class TrainConfig(Section):
     def _told_at_once(
         cls, values: Any, handler: ModelWrapValidatorHandler[TrainConfig], info: ValidationInfo
     ) -> TrainConfig:
-        """Turns all that is wrong, with single settings and between those that are right, into one ConfigError."""
+        """Turns all that is wrong, with single settings and between those that are right, into one
+        ConfigError."""
         if not isinstance(values, dict):
             return handler(values)
         source = info.context if isinstance(info.context, Source) else Source(values)
@@ -330,5 +346,6 @@ class TrainConfig(Section):
 
 
 def _up_to(length: int, room: int) -> int:
-    """`length`, or less where there is some room, but not so much; without any it will not fit, and that is told."""
+    """`length`, or less where there is some room, but not so much; without any it will not fit, and
+    that is told."""
     return min(length, room) if room > 0 else length

@@ -41,8 +41,16 @@ class Source:
         return value
 
     def place(self, path: KeyPath) -> str:
-        """Where the value at `path` came from: its own place, else its section's; empty where not given."""
-        return next((self.places[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.places), "")
+        """Where the value at `path` came from: its own place, else its section's; empty where not
+        given."""
+        return next(
+            (
+                self.places[path[:end]]
+                for end in range(len(path), 0, -1)
+                if path[:end] in self.places
+            ),
+            "",
+        )
 
     def lay(self, above: Source) -> None:
         """Lay other settings over these: sections key by key, but for one that starts over."""
@@ -52,11 +60,13 @@ class Source:
     def lay_texts(self, overrides: Sequence[str]) -> None:
         """Lay `a.b=value` texts over these, values being YAML.
 
-        Of two for one key the later wins; sections go before keys inside them, and what others depend on goes
-        first, so the order of `controller=uniform` and `controller.eta=3` does not matter.
+        Of two for one key the later wins; sections go before keys inside them, and what others
+        depend on goes first, so the order of `controller=uniform` and `controller.eta=3` does not
+        matter.
 
         Raises:
-            ConfigError: a line for each text that is not `key=value` with a key and a value of YAML.
+            ConfigError: a line for each text that is not `key=value` with a key and a value of
+                YAML.
         """
         wrong, parsed = [], []
         for text in overrides:
@@ -93,9 +103,14 @@ def _merged(old: Any, new: Any, path: KeyPath) -> Any:
 
 def _starts_over(path: KeyPath, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a section replaces the one below it as a whole."""
-    if len(path) == 1 and path[0] in NAMED:  # named, it has its own defaults: a method means the same over every recipe
+    # named, it has its own defaults: a method means the same over every recipe
+    if len(path) == 1 and path[0] in NAMED:
         return "name" in new
-    return path == ("data",) and ("kind" in new or "path" in new) and kind_of(new) not in (None, kind_of(old))
+    return (
+        path == ("data",)
+        and ("kind" in new or "path" in new)
+        and kind_of(new) not in (None, kind_of(old))
+    )
 
 
 def _paths(value: Any, above: KeyPath) -> Iterator[KeyPath]:

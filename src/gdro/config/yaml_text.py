@@ -1,7 +1,7 @@
 """YAML in and out: plain values, each with its line.
 
-YAML here is the 1.2 core schema: `1e-6` is a number, `no` and `010` are text. Duplicate keys, aliases, tags
-and more than one document are errors. Nothing in a text can run code.
+YAML here is the 1.2 core schema: `1e-6` is a number, `no` and `010` are text. Duplicate keys,
+aliases, tags and more than one document are errors. Nothing in a text can run code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ SCALARS = {
     "null": r"null|~|",
     "bool": r"true|false",
     "int": r"[-+]?(?:0|[1-9][0-9]*)",
-    "float": r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+    "float": (
+        r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan"
+    ),
 }
 """What is no text when it is not quoted."""
 
@@ -49,7 +51,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def text(self, text: str) -> yaml.Node:
-        """Text with marks that do not print goes into double quotes, where all of them are escaped."""
+        """Text with marks that do not print goes into double quotes, where all of them are
+        escaped."""
         style = None if text.isprintable() else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -57,7 +60,9 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.text)
 for _class in (_Loader, _Dumper):
     for _kind, _pattern in SCALARS.items():
-        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), [None])
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), [None]
+        )
 
 
 def parse_yaml(text: str, place: str) -> tuple[Any, dict[KeyPath, int]]:

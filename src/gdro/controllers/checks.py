@@ -1,7 +1,8 @@
 """What parts answer, checked where it is used: a wrong answer is an error, not a ruined model.
 
-A part may be code of somebody's own (docs/extending.md). A weight of NaN would train every parameter to NaN, a negative
-one would turn the gradients round, and a plan of other sums would spend another budget.
+A part may be code of somebody's own (docs/extending.md). A weight of NaN would train every
+parameter to NaN, a negative one would turn the gradients round, and a plan of other sums would
+spend another budget.
 """
 
 from __future__ import annotations
@@ -38,14 +39,18 @@ def check_allocation(part: Part, ids: Sequence[str], answer: Allocation, facts: 
         raise HookError(f"{where} answered a {type(answer).__name__}; it is a gdro.Allocation")
     counts = _shaped(where, answer.rollouts, (len(ids),), "rollouts for each prompt")
     if not np.issubdtype(counts.dtype, np.integer):
-        raise HookError(f"{where} answered rollouts of type {counts.dtype}; they are whole numbers (gdro.exact_budget)")
+        raise HookError(
+            f"{where} answered rollouts of type {counts.dtype}; they are whole numbers"
+            " (gdro.exact_budget)"
+        )
     low, mean, high = facts.min_rollouts, facts.mean_rollouts, facts.max_rollouts
     bounds = (counts >= low) & (counts <= high)
     _all(where, ids, counts, bounds, f"rollouts lie from min_rollouts={low} to max_rollouts={high}")
     if (total := int(counts.sum())) != len(ids) * mean:
         raise HookError(
-            f"{where} answered {total} rollouts for {len(ids)} prompts; the budget is exactly {len(ids)} x "
-            f"mean_rollouts={mean} = {len(ids) * mean} (gdro.exact_budget makes them so)"
+            f"{where} answered {total} rollouts for {len(ids)} prompts; the budget is exactly"
+            f" {len(ids)} x mean_rollouts={mean} = {len(ids) * mean} (gdro.exact_budget makes"
+            " them so)"
         )
     return counts.astype(np.int64)
 
@@ -55,7 +60,10 @@ def check_demand(part: Part, demand: Floats, bins: int) -> Floats:
     where = _where(part, "allocate")
     wanted = _shaped(where, demand, (bins,), "a demand for each bin")
     if not np.isfinite(wanted).all():
-        raise HookError(f"{where} answered the demand {wanted[~np.isfinite(wanted)][0]} of a bin; demands are finite")
+        raise HookError(
+            f"{where} answered the demand {wanted[~np.isfinite(wanted)][0]} of a bin; demands are"
+            " finite"
+        )
     return wanted
 
 
@@ -82,7 +90,9 @@ def check_inclusion(part: Part, ids: Sequence[str], chances: Floats | None) -> F
     return values
 
 
-def check_terms(part: Part, ids: Sequence[str], terms: tuple[Floats, Floats] | None) -> tuple[Floats, Floats] | None:
+def check_terms(
+    part: Part, ids: Sequence[str], terms: tuple[Floats, Floats] | None
+) -> tuple[Floats, Floats] | None:
     """(M,) finite baselines and (M,) finite positive deviations, or None.
 
     Raises:
@@ -92,10 +102,21 @@ def check_terms(part: Part, ids: Sequence[str], terms: tuple[Floats, Floats] | N
         return None
     where = _where(part, "terms")
     if not isinstance(terms, tuple) or len(terms) != 2:
-        raise HookError(f"{where} answered a {type(terms).__name__}; it is a pair, baselines and deviations, or None")
-    baselines, deviations = (_shaped(where, term, (len(ids),), "a baseline and a deviation a prompt") for term in terms)
+        raise HookError(
+            f"{where} answered a {type(terms).__name__}; it is a pair, baselines and deviations, or"
+            " None"
+        )
+    baselines, deviations = (
+        _shaped(where, term, (len(ids),), "a baseline and a deviation a prompt") for term in terms
+    )
     _all(where, ids, baselines, np.isfinite(baselines), "baselines are finite")
-    _all(where, ids, deviations, np.isfinite(deviations) & (deviations > 0.0), "deviations are finite and positive")
+    _all(
+        where,
+        ids,
+        deviations,
+        np.isfinite(deviations) & (deviations > 0.0),
+        "deviations are finite and positive",
+    )
     return baselines, deviations
 
 
@@ -106,7 +127,10 @@ def _where(part: Part, question: str) -> str:
 def _shaped(where: str, answer: Floats | Ints, shape: tuple[int, ...], what: str) -> np.ndarray:
     values = np.asarray(answer)
     if values.shape != shape or values.dtype.kind not in "iuf":
-        raise HookError(f"{where} answered {values.dtype} of shape {values.shape}; it is {what}, of shape {shape}")
+        raise HookError(
+            f"{where} answered {values.dtype} of shape {values.shape}; it is {what}, of shape"
+            f" {shape}"
+        )
     return values
 
 

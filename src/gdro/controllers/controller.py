@@ -1,8 +1,9 @@
-"""The one controller: five parts, asked and taught in a fixed order, with everything checked at the door.
+"""The one controller: five parts, asked and taught in a fixed order, with everything checked at the
+door.
 
-    select(candidates)         estimator.predict -> selector.rank                   pure
-    plan(ids)                  estimator.predict -> allocator.allocate              notes the plan
-    observe(ids, rewards)      estimator.predict -> weigher.weigh, baseline.terms   then every part's update, once
+    select(candidates)         estimator.predict -> selector.rank                  pure
+    plan(ids)                  estimator.predict -> allocator.allocate             notes the plan
+    observe(ids, rewards)      estimator.predict -> weigher.weigh, baseline.terms  then all update
 
 Everything that can be refused is refused before a part learns, so an error changes nothing.
 """
@@ -62,8 +63,8 @@ LEAST_ROOM = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The five parts of a controller; what is left out is plain GRPO. A selector of None leaves the order of the data
-    alone."""
+    """The five parts of a controller; what is left out is plain GRPO. A selector of None leaves the
+    order of the data alone."""
 
     estimator: Estimator = field(default_factory=Classifier)
     selector: Selector | None = None
@@ -72,8 +73,8 @@ class Parts:
     baseline: Baseline = field(default_factory=Group)
 
     def __iter__(self) -> Any:
-        """The parts that are there, in the order in which they learn: the estimator last, so that the others see the
-        prompts as they were."""
+        """The parts that are there, in the order in which they learn: the estimator last, so that
+        the others see the prompts as they were."""
         others = (self.weigher, self.allocator, self.baseline, self.selector)
         return iter([part for part in others if part is not None] + [self.estimator])
 
@@ -88,16 +89,22 @@ class Parts:
     def fresh(self) -> Parts:
         """The same parts with the same options, none of which has learnt anything."""
         named = self.named()
-        return self.having(**{slot: None if part is None else replace(part) for slot, part in named.items()})
+        return self.having(
+            **{slot: None if part is None else replace(part) for slot, part in named.items()}
+        )
 
     def options(self) -> dict[str, Any]:
         """Names and options as a nested mapping of plain values, as settings have them."""
-        return {slot: None if part is None else _options(part) for slot, part in self.named().items()}
+        return {
+            slot: None if part is None else _options(part) for slot, part in self.named().items()
+        }
 
 
 def _options(part: Part) -> dict[str, Any]:
     own = {entry.name: getattr(part, entry.name) for entry in fields(part)}
-    return {"name": part.name} | {key: list(v) if isinstance(v, tuple) else v for key, v in own.items()}
+    return {"name": part.name} | {
+        key: list(v) if isinstance(v, tuple) else v for key, v in own.items()
+    }
 
 
 class Controller:
@@ -107,14 +114,15 @@ class Controller:
         parts: the five parts; the controller binds fresh copies of them.
         name: what the controller is called in records and saved states.
         mean_rollouts: nbar; the rollouts of every batch sum to exactly M * nbar.
-        min_rollouts, max_rollouts: bounds of a prompt's rollouts; without them 2 (1 where nbar is 1) and three times
-            nbar, at least 12.
+        min_rollouts, max_rollouts: bounds of a prompt's rollouts; without them 2 (1 where nbar is
+            1) and three times nbar, at least 12.
         reward_range: (low, high) of the rewards; (-1, 1) for the paper's.
         correct_threshold: a reward at or above it counts as correct.
         seed: of every random choice, which is a function of seed, step and prompt id alone.
 
     Raises:
-        OptionError: names the option that is out of range, or the part that needs another estimator.
+        OptionError: names the option that is out of range, or the part that needs another
+            estimator.
     """
 
     def __init__(
@@ -134,7 +142,9 @@ class Controller:
         _check_needs(self.parts)
         mean = plain("mean_rollouts", mean_rollouts, int)
         low = plain("min_rollouts", min(2, mean) if min_rollouts is None else min_rollouts, int)
-        high = plain("max_rollouts", max(3 * mean, LEAST_ROOM) if max_rollouts is None else max_rollouts, int)
+        high = plain(
+            "max_rollouts", max(3 * mean, LEAST_ROOM) if max_rollouts is None else max_rollouts, int
+        )
         if not 1 <= low <= mean <= high:
             raise OptionError(
                 "rollouts must satisfy 1 <= min_rollouts <= mean_rollouts <= max_rollouts, "
@@ -142,7 +152,9 @@ class Controller:
             )
         scale = plain("reward_range", reward_range, tuple[float, float])
         if len(scale) != 2 or not 1e-100 <= scale[1] - scale[0] <= 1e100:
-            raise OptionError(f"reward_range={scale} must be two numbers, the lower first, 1e-100 to 1e100 apart")
+            raise OptionError(
+                f"reward_range={scale} must be two numbers, the lower first, 1e-100 to 1e100 apart"
+            )
         self.facts = Facts(
             mean,
             low,
@@ -208,17 +220,22 @@ class Controller:
 
     @property
     def pool_factor(self) -> int:
-        """Candidates that an engine should offer per prompt selected, where the user says nothing."""
-        return Selector.pool_factor if self.parts.selector is None else self.parts.selector.pool_factor
+        """Candidates that an engine should offer per prompt selected, where the user says
+        nothing."""
+        return (
+            Selector.pool_factor if self.parts.selector is None else self.parts.selector.pool_factor
+        )
 
     @property
     def needs_losses(self) -> bool:
-        """Whether the engine must report surrogate losses through `observe_losses` after each update."""
+        """Whether the engine must report surrogate losses through `observe_losses` after each
+        update."""
         return any(part.needs_losses for part in self.parts)
 
     @property
     def sets_baselines(self) -> bool:
-        """Whether feedback has `baselines` and `deviations`, which an engine must then use for its advantages."""
+        """Whether feedback has `baselines` and `deviations`, which an engine must then use for its
+        advantages."""
         return self.parts.baseline.own
 
     @property
@@ -227,8 +244,8 @@ class Controller:
         return self.parts.allocator.equal
 
     def select(self, candidate_ids: Sequence[str], m: int) -> list[str]:
-        """The m candidates to train on next, best first. Changes nothing: asked again before the next plan, it answers
-        the same, whatever the order of the candidates.
+        """The m candidates to train on next, best first. Changes nothing: asked again before the
+        next plan, it answers the same, whatever the order of the candidates.
 
         Raises:
             OptionError: this controller has no selector (`selects` is False).
@@ -237,11 +254,21 @@ class Controller:
         """
         selector = self.parts.selector
         if selector is None:
-            raise OptionError(f"controller {self.name!r} does not select prompts; draw the batch and call plan")
+            raise OptionError(
+                f"controller {self.name!r} does not select prompts; draw the batch and call plan"
+            )
         candidates = self.table.look_up(candidate_ids)
-        if isinstance(m, bool) or not isinstance(m, (int, np.integer)) or not 1 <= m <= len(candidates):
-            raise PlanError(f"m={m!r} must be a whole number from 1 to the {len(candidates)} candidates")
-        batch = self._batch(candidates, -1 - self.plans_made, self.parts.weigher.selection_weights())
+        if (
+            isinstance(m, bool)
+            or not isinstance(m, (int, np.integer))
+            or not 1 <= m <= len(candidates)
+        ):
+            raise PlanError(
+                f"m={m!r} must be a whole number from 1 to the {len(candidates)} candidates"
+            )
+        batch = self._batch(
+            candidates, -1 - self.plans_made, self.parts.weigher.selection_weights()
+        )
         rank = check_rank(selector, candidates.ids, selector.rank(batch))
         if m < len(rank):  # a partition leaves few to sort
             near = np.flatnonzero(rank <= np.partition(rank, m - 1)[m - 1])
@@ -262,7 +289,8 @@ class Controller:
         prompts = self.table.look_up(prompt_ids)
         if len(self._outstanding) >= MAX_OUTSTANDING:
             raise PlanError(
-                f"{MAX_OUTSTANDING} plans wait for their rewards; call observe (or cancel) before planning more"
+                f"{MAX_OUTSTANDING} plans wait for their rewards; call observe (or cancel) before"
+                " planning more"
             )
         selector, allocator = self.parts.selector, self.parts.allocator
         batch = self._batch(prompts, self.plans_made, self.parts.weigher.allocation_weights())
@@ -279,12 +307,15 @@ class Controller:
             demand = check_demand(allocator, answer.demand, self.bins)
         self.plans_made += 1
         self._outstanding.append(
-            Pending(self.table.admit(prompts), bins, rollouts, demand, answer.shadow_price, inclusion)
+            Pending(
+                self.table.admit(prompts), bins, rollouts, demand, answer.shadow_price, inclusion
+            )
         )
         return Plan(prompts.ids, rollouts.copy(), bins.copy())
 
     def belief(self, prompt_ids: Sequence[str]) -> Belief:
-        """What the estimator knows of these prompts now. Changes nothing; raises PromptIdError as `plan`."""
+        """What the estimator knows of these prompts now. Changes nothing; raises PromptIdError as
+        `plan`."""
         return self.parts.estimator.predict(self.table.look_up(prompt_ids), self.steps_seen)
 
     def cancel(self, plan: Plan) -> None:
@@ -296,35 +327,44 @@ class Controller:
         del self._outstanding[self._place_of(plan)]
 
     def amend(self, plan: Plan, rollouts: ArrayLike) -> Plan:
-        """Correct an outstanding plan to the rollouts that came back; prompts without any are left out.
+        """Correct an outstanding plan to the rollouts that came back; prompts without any are left
+        out.
 
-        For engines whose rollouts fail: the answer to give to `observe` is then that of the plan returned here, and the
-        parts learn from what came alone.
+        For engines whose rollouts fail: the answer to give to `observe` is then that of the plan
+        returned here, and the parts learn from what came alone.
 
         Args:
             rollouts: (M,) whole numbers, at most those planned.
 
         Raises:
-            PlanError: no such plan is outstanding, or rollouts that it cannot have had, or none at all.
+            PlanError: no such plan is outstanding, or rollouts that it cannot have had, or none at
+                all.
         """
         place, counts = self._place_of(plan), np.asarray(rollouts)
-        possible = counts.shape == plan.rollouts.shape and counts.dtype.kind in "iu" and counts.any()
+        possible = (
+            counts.shape == plan.rollouts.shape and counts.dtype.kind in "iu" and counts.any()
+        )
         if not possible or (counts < 0).any() or (counts > plan.rollouts).any():
             raise PlanError(
-                f"rollouts={counts.tolist()!r:.80} did not come back from a plan of {len(plan.prompt_ids)} prompts; "
-                "give whole numbers up to the planned ones, or cancel the plan"
+                f"rollouts={counts.tolist()!r:.80} did not come back from a plan of"
+                f" {len(plan.prompt_ids)} prompts; give whole numbers up to the planned ones, or"
+                " cancel the plan"
             )
         pending, kept = self._outstanding[place], np.flatnonzero(counts)
         prompts = self.table.of_rows(pending.prompts.rows[kept])
         inclusion = None if pending.inclusion is None else pending.inclusion[kept]
         counts, bins = counts[kept].astype(np.int64), pending.bins[kept]
-        self._outstanding[place] = replace(pending, prompts=prompts, bins=bins, rollouts=counts, inclusion=inclusion)
+        self._outstanding[place] = replace(
+            pending, prompts=prompts, bins=bins, rollouts=counts, inclusion=inclusion
+        )
         return Plan(prompts.ids, counts.copy(), bins.copy())
 
     def observe(self, prompt_ids: Sequence[str], rewards: Rewards) -> Feedback:
-        """Learn from the rewards of the oldest outstanding plan with these prompts, and weigh the prompts.
+        """Learn from the rewards of the oldest outstanding plan with these prompts, and weigh the
+        prompts.
 
-        What is learned does not depend, to the last bit, on the order in which prompts and rewards are given here.
+        What is learned does not depend, to the last bit, on the order in which prompts and rewards
+        are given here.
 
         Args:
             prompt_ids: (M,) the prompts of one plan, in any order.
@@ -333,18 +373,21 @@ class Controller:
         Raises:
             PromptIdError: as in `plan`.
             PlanError: no outstanding plan has exactly these prompts.
-            RewardError: a reward is missing, too many, or not a finite number; or it lies outside `reward_range` where
-                baselines follow from that range (`sets_baselines`). Elsewhere such rewards are counted in the metric
-                `out_of_range`, as the nearer end of the range, with a warning.
+            RewardError: a reward is missing, too many, or not a finite number; or it lies outside
+                `reward_range` where baselines follow from that range (`sets_baselines`). Elsewhere
+                such rewards are counted in the metric `out_of_range`, as the nearer end of the
+                range, with a warning.
             HookError: a part of somebody's own answered what no part may.
         """
         prompts = self.table.look_up(prompt_ids)
-        place, order = find(self._outstanding, prompts, "outstanding plan", "call plan before observe")
+        place, order = find(
+            self._outstanding, prompts, "outstanding plan", "call plan before observe"
+        )
         groups = from_rewards(prompts.ids, rewards).take(np.argsort(order)).sorted()
         if self.needs_losses and len(self._awaiting_losses) >= MAX_OUTSTANDING:
             raise PlanError(
-                f"signal or utility 'surrogate' needs the engine's losses: call observe_losses after each update "
-                f"({MAX_OUTSTANDING} batches wait for theirs)"
+                "signal or utility 'surrogate' needs the engine's losses: call observe_losses"
+                f" after each update ({MAX_OUTSTANDING} batches wait for theirs)"
             )
         outcome = self._outcome(self._outstanding[place], groups)
         parts, planned = self.parts, outcome.prompts.ids
@@ -368,7 +411,8 @@ class Controller:
         return Feedback(prompts.ids, weights[order], outcome.bins[order], baselines, deviations)
 
     def observe_losses(self, prompt_ids: Sequence[str], losses: ArrayLike) -> None:
-        """Learn from the surrogate losses of an observed batch; without effect where `needs_losses` is False.
+        """Learn from the surrogate losses of an observed batch; without effect where `needs_losses`
+        is False.
 
         Args:
             prompt_ids: (M,) the prompts of one observed batch, in any order.
@@ -382,7 +426,8 @@ class Controller:
         values = flat_numbers("the list of losses", losses).astype(np.float64)
         if len(values) != len(prompts) or not np.isfinite(values).all():
             raise RewardError(
-                f"losses must be {len(prompts)} finite numbers, one for each prompt id; got {losses!r:.80}"
+                f"losses must be {len(prompts)} finite numbers, one for each prompt id; got"
+                f" {losses!r:.80}"
             )
         if not self.needs_losses:
             return
@@ -393,8 +438,12 @@ class Controller:
             part.update_losses(batch, values)
 
     def metrics(self) -> dict[str, Metric]:
-        """What the last observed step looked like; empty before the first. See docs/controllers.md for every key."""
-        return {key: list(value) if isinstance(value, list) else value for key, value in self._metrics.items()}
+        """What the last observed step looked like; empty before the first. See docs/controllers.md
+        for every key."""
+        return {
+            key: list(value) if isinstance(value, list) else value
+            for key, value in self._metrics.items()
+        }
 
     def options(self) -> dict[str, Any]:
         """All that was chosen, as plain values: the facts and, nested, the parts with theirs."""
@@ -428,10 +477,12 @@ class Controller:
         """Continue from a state as if nothing had happened.
 
         Raises:
-            StateError: another controller or another format saved it, an option differs, or it is damaged; names the
-                key. The controller is then as it was before.
+            StateError: another controller or another format saved it, an option differs, or it is
+                damaged; names the key. The controller is then as it was before.
         """
-        options = {key: value for key, value in self.options().items() if key not in self.parts.named()}
+        options = {
+            key: value for key, value in self.options().items() if key not in self.parts.named()
+        }
         options["reward_range"] = tuple(options["reward_range"])
         loaded = Controller(self.parts, name=self.name, **options)
         loaded._restore(state)
@@ -449,13 +500,18 @@ class Controller:
                     f"this controller has {options.get(option)!r}"
                 )
         self.table.load_state_dict(read_state(state, "prompts"))
-        self.plans_made, self.steps_seen = read_int(state, "plans_made"), read_int(state, "steps_seen")
+        self.plans_made, self.steps_seen = (
+            read_int(state, "plans_made"),
+            read_int(state, "steps_seen"),
+        )
         parts = read_state(state, "parts")
         for slot, part in self.parts.named().items():
             if part is not None:
                 part.load_state_dict(read_state(parts, slot))
         self.parts.estimator.after_load()
-        self._outstanding = [unpack(packed, self.table, self.bins) for packed in read_states(state, "outstanding")]
+        self._outstanding = [
+            unpack(packed, self.table, self.bins) for packed in read_states(state, "outstanding")
+        ]
         waiting = read_states(state, "awaiting_losses")
         self._awaiting_losses = [unpack(packed, self.table, self.bins) for packed in waiting]
         self._metrics = read_state(state, "metrics")
@@ -464,24 +520,34 @@ class Controller:
     def _place_of(self, plan: Plan) -> int:
         """Which of the outstanding plans this is; raises PlanError where it is none."""
         if not isinstance(plan, Plan):
-            raise PlanError(f"cancel and amend take the Plan that plan() gave, not a {type(plan).__name__}")
+            raise PlanError(
+                f"cancel and amend take the Plan that plan() gave, not a {type(plan).__name__}"
+            )
         for place, pending in enumerate(self._outstanding):
-            if pending.prompts.ids == plan.prompt_ids and np.array_equal(pending.rollouts, plan.rollouts):
+            if pending.prompts.ids == plan.prompt_ids and np.array_equal(
+                pending.rollouts, plan.rollouts
+            ):
                 return place
-        raise PlanError(f"no such plan of {len(plan.prompt_ids)} prompts is outstanding; cancel a plan at most once")
+        raise PlanError(
+            f"no such plan of {len(plan.prompt_ids)} prompts is outstanding; cancel a plan at most"
+            " once"
+        )
 
     def _batch(self, prompts: Prompts, salt: int, weights: Floats | None) -> Batch:
         """What selector and allocator are asked about."""
         belief = self.parts.estimator.predict(prompts, self.steps_seen)
-        return Batch(prompts, belief, step_keys(prompts.keys, self.seed, salt), weights, self.plans_made)
+        return Batch(
+            prompts, belief, step_keys(prompts.keys, self.seed, salt), weights, self.plans_made
+        )
 
     def _outcome(self, plan: Pending, rewards: Ragged) -> Outcome:
         wrong = np.flatnonzero(rewards.counts != plan.rollouts)
         if wrong.size:
             prompt = int(wrong[0])
             raise RewardError(
-                f"prompt {plan.prompts.ids[prompt]!r} was planned {plan.rollouts[prompt]} rollouts but has "
-                f"{rewards.counts[prompt]} rewards; score every rollout, or cancel the plan"
+                f"prompt {plan.prompts.ids[prompt]!r} was planned {plan.rollouts[prompt]} rollouts"
+                f" but has {rewards.counts[prompt]} rewards; score every rollout, or cancel the"
+                " plan"
             )
         unit, outside = signals.rescale(rewards, *self.reward_range)
         if outside:
@@ -497,18 +563,21 @@ class Controller:
         )
 
     def _report_outside(self, plan: Pending, rewards: Ragged) -> None:
-        """Rewards lie outside the declared range: an error where baselines follow from it, else a warning."""
+        """Rewards lie outside the declared range: an error where baselines follow from it, else a
+        warning."""
         low, high = self.reward_range
         what = "set the controller's option reward_range=(lowest, highest) to that of your rewards"
         if self.sets_baselines:
             row = int(np.argmax(np.maximum(low - rewards.values, rewards.values - high)))
             prompt = plan.prompts.ids[int(np.searchsorted(rewards.starts, row, side="right")) - 1]
             raise RewardError(
-                f"prompt {prompt!r} has a reward of {rewards.values[row]:g}, outside reward_range={self.reward_range}, "
-                f"by which {self.name!r} sets its baselines; {what}, or baseline='group'"
+                f"prompt {prompt!r} has a reward of {rewards.values[row]:g}, outside"
+                f" reward_range={self.reward_range}, by which {self.name!r} sets its baselines;"
+                f" {what}, or baseline='group'"
             )
         warnings.warn(
-            f"rewards outside reward_range={self.reward_range} count as its nearer end (metric out_of_range); {what}",
+            f"rewards outside reward_range={self.reward_range} count as its nearer end (metric"
+            f" out_of_range); {what}",
             stacklevel=4,
         )
 
@@ -516,11 +585,13 @@ class Controller:
 def _check_needs(parts: Parts) -> None:
     """Refuse a part that asks for what the estimator does not give."""
     for slot, part in parts.named().items():
-        for need in sorted((part.needs if part is not None else frozenset()) - parts.estimator.gives):
+        for need in sorted(
+            (part.needs if part is not None else frozenset()) - parts.estimator.gives
+        ):
             assert part is not None
             raise OptionError(
-                f"{slot} {part.name!r} needs {need}, which estimator {parts.estimator.name!r} does not give "
-                "with these options; take another estimator (docs/controllers.md)"
+                f"{slot} {part.name!r} needs {need}, which estimator {parts.estimator.name!r} does"
+                " not give with these options; take another estimator (docs/controllers.md)"
             )
 
 

@@ -14,7 +14,9 @@ from gdro.core.outcome import Outcome
 from gdro.core.types import UNSEEN, Floats, Ints, Metric
 
 
-def batch_metrics(outcome: Outcome, before: Belief, weights: Floats, mass: Ints, facts: Facts) -> dict[str, Metric]:
+def batch_metrics(
+    outcome: Outcome, before: Belief, weights: Floats, mass: Ints, facts: Facts
+) -> dict[str, Metric]:
     """Metrics of one observed batch, all by the bins of its plan.
 
     Args:
@@ -42,7 +44,9 @@ def batch_metrics(outcome: Outcome, before: Belief, weights: Floats, mass: Ints,
         "weight_max": float(weights.max()),
         "demand_mean": float(outcome.plan.demand[binned].mean()) if binned.size else float("nan"),
         "wse": float(weighted_standard_error(share, variance, rollouts)),
-        "wse_uniform": float(weighted_standard_error(share, variance, np.full(count, counts.mean()))),
+        "wse_uniform": float(
+            weighted_standard_error(share, variance, np.full(count, counts.mean()))
+        ),
         "out_of_range": outcome.out_of_range,
         "share": share.tolist(),
         "mass": (mass / max(seen, 1)).tolist(),
@@ -56,12 +60,15 @@ def batch_metrics(outcome: Outcome, before: Belief, weights: Floats, mass: Ints,
     if not math.isnan(outcome.plan.shadow_price):
         metrics["shadow_price"] = outcome.plan.shadow_price
     if before.a is not None:
-        metrics["live_predicted"] = float(live_probability(*before.beta, facts.mean_rollouts).mean())
+        metrics["live_predicted"] = float(
+            live_probability(*before.beta, facts.mean_rollouts).mean()
+        )
     return metrics
 
 
 def _pooled_variance(outcome: Outcome, count: int) -> Floats:
-    """(B,) unbiased within-prompt variance of the rescaled rewards, pooled over each bin; NaN where none shows."""
+    """(B,) unbiased within-prompt variance of the rescaled rewards, pooled over each bin; NaN where
+    none shows."""
     seen = outcome.bins != UNSEEN
     bins, freedom = outcome.bins[seen], (outcome.counts - 1)[seen]
     spare = np.bincount(bins, weights=freedom, minlength=count)

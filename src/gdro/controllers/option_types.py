@@ -1,4 +1,5 @@
-"""Options checked against their annotations: a wrong type is one clear error, and a saved state is JSON."""
+"""Options checked against their annotations: a wrong type is one clear error, and a saved state is
+JSON."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def plain(name: str, value: Any, hint: Any) -> Any:
 
 
 def _number(name: str, value: Any) -> float:
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+        value, bool
+    )
     return float(_expect(name, value, number and bool(np.isfinite(value)), "a finite number"))
 
 

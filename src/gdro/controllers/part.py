@@ -6,10 +6,11 @@
     weigher     what weight?
     baseline    compared with what?
 
-A part is a small dataclass. Its options are its fields. What it must remember between steps are the entries of
-`self.state`, a dictionary of arrays and numbers that is saved and restored for it. Every question is pure: asked twice
-it answers the same and changes nothing. Each part learns in exactly one place, `update`, which is called once a step
-after all questions were answered (and in `update_losses`, for the few that need the engine's surrogate losses).
+A part is a small dataclass. Its options are its fields. What it must remember between steps are the
+entries of `self.state`, a dictionary of arrays and numbers that is saved and restored for it. Every
+question is pure: asked twice it answers the same and changes nothing. Each part learns in exactly
+one place, `update`, which is called once a step after all questions were answered (and in
+`update_losses`, for the few that need the engine's surrogate losses).
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class Batch:
     Attributes:
         prompts: the M prompts (for a selector: the candidates).
         belief: what the estimator knows of them.
-        keys: (M,) uint64, random for this step and prompt, whatever the order of the batch (`gdro.core.hashing`).
+        keys: (M,) uint64, random for this step and prompt, whatever the order of the batch
+            (`gdro.core.hashing`).
         weights: (B,) weights that the weigher puts on the bins; None where it puts none.
         number: how many batches were planned before.
     """
@@ -89,7 +91,8 @@ class Allocation(NamedTuple):
     """What an allocator answers.
 
     Attributes:
-        rollouts: (M,) whole numbers within the bounds, with sum exactly M * nbar (`gdro.exact_budget` makes them so).
+        rollouts: (M,) whole numbers within the bounds, with sum exactly M * nbar
+            (`gdro.exact_budget` makes them so).
         demand: (B,) what each bin asked for before that; None for the mean of what its prompts got.
         shadow_price: at which it asked; NaN without one.
     """
@@ -122,7 +125,8 @@ class Part:
 
     @property
     def from_run(self) -> tuple[str, ...]:
-        """Options that follow from the run where they are left out (None), as `make_controller(run=...)` tells it."""
+        """Options that follow from the run where they are left out (None), as
+        `make_controller(run=...)` tells it."""
         return ()
 
     @property
@@ -147,7 +151,8 @@ class Part:
         """Learn from a step: its outcome, and the belief in its prompts before it."""
 
     def update_losses(self, batch: Pending, losses: Floats) -> None:
-        """Learn from surrogate losses (M,), which come after the update of the policy (eqs. 6 and 7)."""
+        """Learn from surrogate losses (M,), which come after the update of the policy (eqs. 6 and
+        7)."""
 
     def metrics(self) -> dict[str, Metric]:
         """What the part has to report, after `update`: numbers, and lists with one value a bin."""
@@ -155,7 +160,10 @@ class Part:
 
     def state_dict(self) -> State:
         """`state`, copied."""
-        return {key: value.copy() if isinstance(value, np.ndarray) else value for key, value in self.state.items()}
+        return {
+            key: value.copy() if isinstance(value, np.ndarray) else value
+            for key, value in self.state.items()
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave.
@@ -164,10 +172,14 @@ class Part:
             StateError: an entry is missing, of another shape, or not finite; names it.
         """
         if not isinstance(state, dict) or state.keys() - self.state.keys():
-            raise StateError(f"the state of part {self.name!r} holds other entries than {sorted(self.state)}")
+            raise StateError(
+                f"the state of part {self.name!r} holds other entries than {sorted(self.state)}"
+            )
         readers: dict[type, Callable[[State, str], Any]] = {int: read_int, float: read_float}
         self.state = {
-            key: read_array(state, key, value) if isinstance(value, np.ndarray) else readers[type(value)](state, key)
+            key: read_array(state, key, value)
+            if isinstance(value, np.ndarray)
+            else readers[type(value)](state, key)
             for key, value in self.state.items()
         }
 
@@ -182,8 +194,8 @@ class Estimator(Part):
     """What is known of a prompt? It owns the bins.
 
     Attributes:
-        bins: number of difficulty bins of equal width over [0, 1], or a list of their inner edges, rising inside
-            (0, 1). Bin 0 is the hardest.
+        bins: number of difficulty bins of equal width over [0, 1], or a list of their inner edges,
+            rising inside (0, 1). Bin 0 is the hardest.
     """
 
     bins: int | list[float] = 10
@@ -207,7 +219,8 @@ class Estimator(Part):
         raise NotImplementedError
 
     def after_load(self) -> None:
-        """Derive what follows from the table, which was loaded; raises StateError where it does not fit."""
+        """Derive what follows from the table, which was loaded; raises StateError where it does not
+        fit."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -225,8 +238,9 @@ class Selector(Part):
         raise NotImplementedError
 
     def inclusion(self, batch: Batch) -> Floats | None:
-        """(M,) chance in (0, 1] with which a random design lets each prompt through; its weight is divided by it, so
-        that the gradient stays unbiased. None for a design that does not correct."""
+        """(M,) chance in (0, 1] with which a random design lets each prompt through; its weight is
+        divided by it, so that the gradient stays unbiased. None for a design that does not
+        correct."""
         return None
 
 
@@ -251,11 +265,13 @@ class Weigher(Part):
         raise NotImplementedError
 
     def selection_weights(self) -> Floats | None:
-        """(B,) weights of the bins for the choice of prompts; None where the weigher leaves that alone."""
+        """(B,) weights of the bins for the choice of prompts; None where the weigher leaves that
+        alone."""
         return None
 
     def allocation_weights(self) -> Floats | None:
-        """(B,) weights that the bins' gradients are going to have; None where all are 1 or not known."""
+        """(B,) weights that the bins' gradients are going to have; None where all are 1 or not
+        known."""
         return None
 
 
@@ -264,11 +280,12 @@ class Baseline(Part):
     """Compared with what?"""
 
     own: ClassVar[bool] = True
-    """Whether it gives terms; False leaves the advantage to the engine: the group's own mean and spread."""
+    """Whether it gives terms; False leaves the advantage to the engine: the group's own mean and
+    spread."""
 
     def terms(self, outcome: Outcome, before: Belief) -> tuple[Floats, Floats] | None:
-        """(M,) finite baselines and (M,) positive deviations, in units of the rewards: the advantage of a rollout is
-        (reward - baseline) / deviation."""
+        """(M,) finite baselines and (M,) positive deviations, in units of the rewards: the
+        advantage of a rollout is (reward - baseline) / deviation."""
         raise NotImplementedError
 
 
@@ -281,10 +298,14 @@ def bin_edges(bins: int | list[float]) -> Floats:
     if isinstance(bins, int) and 1 <= bins <= 1000:
         return np.arange(bins + 1) / bins
     if isinstance(bins, int):
-        raise OptionError(f"bins={bins!r} must be a number from 1 to 1000, or a list of inner edges")
+        raise OptionError(
+            f"bins={bins!r} must be a number from 1 to 1000, or a list of inner edges"
+        )
     edges = np.array([0.0, *bins, 1.0], dtype=np.float64)
     if not (np.diff(edges) > 0).all():
-        raise OptionError(f"bins={bins!r}: the inner edges of bins must rise strictly inside (0, 1)")
+        raise OptionError(
+            f"bins={bins!r}: the inner edges of bins must rise strictly inside (0, 1)"
+        )
     return edges
 
 

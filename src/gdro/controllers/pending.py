@@ -53,14 +53,23 @@ def pack(pending: Pending) -> State:
 def unpack(packed: State, table: PromptTable, count: int) -> Pending:
     """What `pack` gave, checked against the table and the number of bins; raises StateError."""
     rows = read_array(packed, "rows", np.empty(0, np.int64), rows=ANY)
-    if not len(rows) or len(np.unique(rows)) != len(rows) or not 0 <= rows.min() <= rows.max() < len(table):
-        raise StateError("state key 'rows': an outstanding plan names prompts that the table lacks, or one twice")
+    if (
+        not len(rows)
+        or len(np.unique(rows)) != len(rows)
+        or not 0 <= rows.min() <= rows.max() < len(table)
+    ):
+        raise StateError(
+            "state key 'rows': an outstanding plan names prompts that the table lacks, or one twice"
+        )
     bins, rollouts = read_array(packed, "bins", rows), read_array(packed, "rollouts", rows)
     if not UNSEEN <= bins.min() <= bins.max() < count or rollouts.min() < 1:
         raise StateError(
-            "state key 'bins' or 'rollouts' of an outstanding plan is out of range; load an older checkpoint"
+            "state key 'bins' or 'rollouts' of an outstanding plan is out of range; load an older"
+            " checkpoint"
         )
-    inclusion = read_array(packed, "inclusion", np.empty(len(rows))) if "inclusion" in packed else None
+    inclusion = (
+        read_array(packed, "inclusion", np.empty(len(rows))) if "inclusion" in packed else None
+    )
     demand = read_array(packed, "demand", np.empty(count))
     price = read_float(packed, "shadow_price") if "shadow_price" in packed else math.nan
     return Pending(table.of_rows(rows), bins, rollouts, demand, price, inclusion)

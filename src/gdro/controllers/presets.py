@@ -1,7 +1,7 @@
 """Methods by name: each a function that chains parts, with its vetted options.
 
-The first sentence of a docstring is what help texts say. An option that is not here is one of a part: see `Parts`, and
-docs/controllers.md for how settings reach it.
+The first sentence of a docstring is what help texts say. An option that is not here is one of a
+part: see `Parts`, and docs/controllers.md for how settings reach it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ Bins = int | list[float]
 
 
 def uniform(*, bins: Bins = 10) -> Parts:
-    """Plain GRPO: equal rollouts, weight 1. It still bins prompts, so its runs show the same diagnostics."""
+    """Plain GRPO: equal rollouts, weight 1. It still bins prompts, so its runs show the same
+    diagnostics."""
     return Parts(estimator=Classifier(bins=bins))
 
 
@@ -48,9 +49,14 @@ def prompt_gdro(
     return Parts(estimator=Classifier(bins=bins), weigher=weigher)
 
 
-def posterior_gdro(*, bins: Bins = 10, signal: Signal = "failure", eta: float | None = None) -> Parts:
+def posterior_gdro(
+    *, bins: Bins = 10, signal: Signal = "failure", eta: float | None = None
+) -> Parts:
     """Weighs by a posterior of source, history and this visit, so that a first visit counts."""
-    return Parts(estimator=SourcePosterior(bins=bins), weigher=BinAdversary(signal=signal, eta=eta, by="after"))
+    return Parts(
+        estimator=SourcePosterior(bins=bins),
+        weigher=BinAdversary(signal=signal, eta=eta, by="after"),
+    )
 
 
 def live_gdro(
@@ -105,17 +111,28 @@ def sqrt_law(*, bins: Bins = 10, ema: float = 0.4) -> Parts:
     return Parts(estimator=Classifier(bins=bins), allocator=SqrtLaw(ema=ema))
 
 
-def paper_prompt(*, bins: Bins = 10, eta: float = 0.65, beta: float = 0.12, omega_max: float = 15.0) -> Parts:
+def paper_prompt(
+    *, bins: Bins = 10, eta: float = 0.65, beta: float = 0.12, omega_max: float = 15.0
+) -> Parts:
     """Weighs: Prompt-GDRO with the values of arXiv 2601.19280."""
     weigher = BinAdversary(
-        signal="surrogate", eta=eta, beta=beta, weights="omega", omega_max=omega_max, share_floor=0.01
+        signal="surrogate",
+        eta=eta,
+        beta=beta,
+        weights="omega",
+        omega_max=omega_max,
+        share_floor=0.01,
     )
     return Parts(estimator=_papers_classifier(bins), weigher=weigher)
 
 
-def paper_rollout(*, bins: Bins = 10, arm_eta: float = 0.65, arm_ema: float = 0.4, price_step: float = 0.05) -> Parts:
+def paper_rollout(
+    *, bins: Bins = 10, arm_eta: float = 0.65, arm_ema: float = 0.4, price_step: float = 0.05
+) -> Parts:
     """Allots: Rollout-GDRO with the values of arXiv 2601.19280."""
-    allocator = ShadowPrice(utility="surrogate", coupled=False, arm_eta=arm_eta, arm_ema=arm_ema, price_step=price_step)
+    allocator = ShadowPrice(
+        utility="surrogate", coupled=False, arm_eta=arm_eta, arm_ema=arm_ema, price_step=price_step
+    )
     return Parts(estimator=_papers_classifier(bins), allocator=allocator)
 
 
@@ -133,7 +150,9 @@ def paper(
     return Parts(
         estimator=_papers_classifier(bins),
         weigher=paper_prompt(bins=bins, eta=eta, beta=beta, omega_max=omega_max).weigher,
-        allocator=paper_rollout(bins=bins, arm_eta=arm_eta, arm_ema=arm_ema, price_step=price_step).allocator,
+        allocator=paper_rollout(
+            bins=bins, arm_eta=arm_eta, arm_ema=arm_ema, price_step=price_step
+        ).allocator,
     )
 
 
@@ -162,10 +181,19 @@ def random_ragged() -> Parts:
 
 
 def greso(
-    *, keep_easy: float = 0.5, keep_hard: float = 0.5, rate_step: float = 0.01, target_dead: float = 0.25
+    *,
+    keep_easy: float = 0.5,
+    keep_hard: float = 0.5,
+    rate_step: float = 0.01,
+    target_dead: float = 0.25,
 ) -> Parts:
     """Selects: skips prompts that gave no gradient (arXiv 2506.02177)."""
-    rates = {"keep_easy": keep_easy, "keep_hard": keep_hard, "rate_step": rate_step, "target_dead": target_dead}
+    rates = {
+        "keep_easy": keep_easy,
+        "keep_hard": keep_hard,
+        "rate_step": rate_step,
+        "target_dead": target_dead,
+    }
     return Parts(selector=GRESO(**rates))
 
 
@@ -174,21 +202,31 @@ def mopps(*, prior: float = 1.0, decay: float = 0.5, target: float = 0.5) -> Par
     return Parts(estimator=PromptPosterior(prior=prior, decay=decay), selector=MoPPS(target=target))
 
 
-def sec(*, bins: Bins = 10, category: str = "bin", temperature: float = 1.0, value_step: float = 0.5) -> Parts:
+def sec(
+    *, bins: Bins = 10, category: str = "bin", temperature: float = 1.0, value_step: float = 0.5
+) -> Parts:
     """Selects: a bandit over categories (arXiv 2505.14970)."""
     selector = SEC(category=category, temperature=temperature, value_step=value_step)  # type: ignore[arg-type]
     return Parts(estimator=Classifier(bins=bins), selector=selector)
 
 
-def dump(*, bins: Bins = 10, category: str = "bin", temperature: float = 0.1, span: int = 300) -> Parts:
+def dump(
+    *, bins: Bins = 10, category: str = "bin", temperature: float = 0.1, span: int = 300
+) -> Parts:
     """Selects: upper confidence bounds over categories (arXiv 2504.09710)."""
     selector = DUMP(category=category, temperature=temperature, span=span)  # type: ignore[arg-type]
     return Parts(estimator=Classifier(bins=bins), selector=selector)
 
 
-def adarft(*, target_reward: float = 0.5, sensitivity: float = 2.0, target_step: float = 50.0) -> Parts:
+def adarft(
+    *, target_reward: float = 0.5, sensitivity: float = 2.0, target_step: float = 50.0
+) -> Parts:
     """Selects prompts nearest to a moving target difficulty (arXiv 2504.05520)."""
-    return Parts(selector=AdaRFT(target_reward=target_reward, sensitivity=sensitivity, target_step=target_step))
+    return Parts(
+        selector=AdaRFT(
+            target_reward=target_reward, sensitivity=sensitivity, target_step=target_step
+        )
+    )
 
 
 def daro(*, bins: Bins = 10, advantage: str | None = None) -> Parts:

@@ -1,4 +1,5 @@
-"""Controllers by name, or composed of parts by name, from plain values as settings files hold them."""
+"""Controllers by name, or composed of parts by name, from plain values as settings files hold
+them."""
 
 from __future__ import annotations
 
@@ -71,7 +72,16 @@ PARTS: dict[str, dict[str, type[Part]]] = {
     for slot, members in {
         "estimator": (Classifier, PromptPosterior, SourcePosterior),
         "selector": (Live, GRESO, MoPPS, SEC, DUMP, AdaRFT),
-        "allocator": (Uniform, ShadowPrice, SqrtLaw, LiveGroups, Neyman, Knapsack, VIP, RandomRagged),
+        "allocator": (
+            Uniform,
+            ShadowPrice,
+            SqrtLaw,
+            LiveGroups,
+            Neyman,
+            Knapsack,
+            VIP,
+            RandomRagged,
+        ),
         "weigher": (Ones, BinAdversary, DARO, MaxRL),
         "baseline": (Group, Posterior),
     }.items()
@@ -79,7 +89,9 @@ PARTS: dict[str, dict[str, type[Part]]] = {
 """The parts by slot and name."""
 
 FACTS = tuple(
-    name for name in inspect.signature(Controller.__init__).parameters if name not in ("self", "parts", "name")
+    name
+    for name in inspect.signature(Controller.__init__).parameters
+    if name not in ("self", "parts", "name")
 )
 """Options that every controller takes: what it must know of the run."""
 
@@ -90,7 +102,8 @@ def controller_names() -> list[str]:
 
 
 def known(name: str) -> bool:
-    """Whether `make_controller` would look for a preset of that name: one of these, or `path/to/file.py:name`."""
+    """Whether `make_controller` would look for a preset of that name: one of these, or
+    `path/to/file.py:name`."""
     return name in PRESETS or is_own(name)
 
 
@@ -105,7 +118,8 @@ def part_names(slot: str) -> list[str]:
 
 
 def controller_options(name: str) -> dict[str, inspect.Parameter]:
-    """The options of a preset with their types and defaults: those of every controller first, then its own.
+    """The options of a preset with their types and defaults: those of every controller first, then
+    its own.
 
     Raises:
         OptionError: no such controller; names the nearest.
@@ -116,27 +130,39 @@ def controller_options(name: str) -> dict[str, inspect.Parameter]:
 
 
 def make_controller(
-    controller: str | Mapping[str, Any] = "uniform", *, run: Mapping[str, Any] | None = None, **options: Any
+    controller: str | Mapping[str, Any] = "uniform",
+    *,
+    run: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Controller:
     """A controller by name, or composed of parts.
 
         make_controller("joint", mean_rollouts=16, eta=2.0)
-        make_controller("live_gdro", baseline="group")                        a preset with another part
-        make_controller("prompt_gdro", estimator={"statistic": "any_of_n"})   with another option of its part
-        make_controller({"selector": "live", "allocator": "sqrt_law", "weigher": {"name": "adversary", "eta": 3}})
+        make_controller("live_gdro", baseline="group")                       another part
+        make_controller("prompt_gdro", estimator={"statistic": "any_of_n"})  an option of a part
+        make_controller(
+            {
+                "selector": "live",
+                "allocator": "sqrt_law",
+                "weigher": {"name": "adversary", "eta": 3},
+            }
+        )
 
     Args:
-        controller: one of `controller_names()`; `path/to/file.py:name` for a part or a preset of one's own
-            (docs/extending.md); or a mapping of such a `name` (without one: plain GRPO) and options.
-        run: what an engine knows of its run, for parts whose options follow from it where they are left out: `horizon`
-            (steps), `advantage` (grpo, dr_grpo) and `ddof` (of its standard deviation).
-        options: the facts of the run (`mean_rollouts`, `reward_range`, ...), options of the preset, and parts for the
-            slots estimator, selector, allocator, weigher and baseline: a name, a mapping of a name and options, or a
-            `Part`. Where no name is given the estimator follows from what the parts need.
+        controller: one of `controller_names()`; `path/to/file.py:name` for a part or a preset of
+            one's own (docs/extending.md); or a mapping of such a `name` (without one: plain GRPO)
+            and options.
+        run: what an engine knows of its run, for parts whose options follow from it where they are
+            left out: `horizon` (steps), `advantage` (grpo, dr_grpo) and `ddof` (of its standard
+            deviation).
+        options: the facts of the run (`mean_rollouts`, `reward_range`, ...), options of the preset,
+            and parts for the slots estimator, selector, allocator, weigher and baseline: a name, a
+            mapping of a name and options, or a `Part`. Where no name is given the estimator follows
+            from what the parts need.
 
     Raises:
-        OptionError: an unknown name or option (with the nearest known one), a value out of range, or parts that do not
-            go together.
+        OptionError: an unknown name or option (with the nearest known one), a value out of range,
+            or parts that do not go together.
     """
     if isinstance(controller, Mapping):
         named = dict(controller)
@@ -154,15 +180,23 @@ def make_controller(
 
 
 def check_run(controller: object, run: Mapping[str, Any]) -> None:
-    """Raise an OptionError where a part was made for another run, e.g. corrects for another advantage."""
+    """Raise an OptionError where a part was made for another run, e.g. corrects for another
+    advantage."""
     if isinstance(controller, Controller):
-        _told(controller.parts, {"advantage": "grpo", "ddof": 0} | dict(run), alone={"advantage": "grpo", "ddof": 0})
+        _told(
+            controller.parts,
+            {"advantage": "grpo", "ddof": 0} | dict(run),
+            alone={"advantage": "grpo", "ddof": 0},
+        )
 
 
 def _told(parts: Parts, run: Mapping[str, Any], alone: Mapping[str, Any] | None = None) -> Parts:
-    """The parts with what follows from the run filled in; `alone`: what None stands for in parts already made."""
+    """The parts with what follows from the run filled in; `alone`: what None stands for in parts
+    already made."""
     filled: dict[str, Part] = {}
-    present: dict[str, Part] = {slot: part for slot, part in parts.named().items() if part is not None}
+    present: dict[str, Part] = {
+        slot: part for slot, part in parts.named().items() if part is not None
+    }
     for slot, part in present.items():
         for key in part.from_run:
             said = getattr(part, key)
@@ -171,8 +205,8 @@ def _told(parts: Parts, run: Mapping[str, Any], alone: Mapping[str, Any] | None 
                 filled[slot] = replace(filled.get(slot, part), **{key: run[key]})
             elif key in run and key != "horizon" and said != run[key]:
                 raise OptionError(
-                    f"{key}={said!r} of {slot} {part.name!r}: it corrects for the engine's advantage, which has "
-                    f"{key}={run[key]!r}; make them agree"
+                    f"{key}={said!r} of {slot} {part.name!r}: it corrects for the engine's"
+                    f" advantage, which has {key}={run[key]!r}; make them agree"
                 )
     return parts.having(**filled)
 
@@ -183,7 +217,9 @@ def _chain(name: str, options: Mapping[str, Any]) -> Parts:
     known = inspect.signature(preset).parameters
     for option in options:
         if option not in known:
-            raise OptionError(f"controller {name!r} has no option {option!r}{_hint(option, preset)}")
+            raise OptionError(
+                f"controller {name!r} has no option {option!r}{_hint(option, preset)}"
+            )
     return preset(**options)
 
 
@@ -198,18 +234,23 @@ def _hint(option: str, preset: Preset) -> str:
 def _with_slots(parts: Parts, slots: Mapping[str, Any]) -> Parts:
     """The parts with some of them replaced."""
     present = parts.named()
-    return parts.having(**{slot: _part(slot, wanted, present[slot]) for slot, wanted in slots.items()})
+    return parts.having(
+        **{slot: _part(slot, wanted, present[slot]) for slot, wanted in slots.items()}
+    )
 
 
 def _part(slot: str, wanted: Any, present: Part | None) -> Part | None:
-    """The part for a slot: by name, by name and options, by other options of the present one, or as it is."""
+    """The part for a slot: by name, by name and options, by other options of the present one, or as
+    it is."""
     if isinstance(wanted, SLOTS[slot]):
         return wanted
     if wanted is None and slot == "selector":
         return None
     given = {"name": wanted} if isinstance(wanted, str) else wanted
     if not isinstance(given, Mapping):
-        raise OptionError(f"{slot}={wanted!r} is none of a name, a mapping of a name and options, or a {slot}")
+        raise OptionError(
+            f"{slot}={wanted!r} is none of a name, a mapping of a name and options, or a {slot}"
+        )
     options = dict(given)
     if "name" not in options and present is None:
         raise OptionError(f"{slot}={wanted!r} lacks a name; known: {', '.join(PARTS[slot])}")
@@ -220,8 +261,14 @@ def _part(slot: str, wanted: Any, present: Part | None) -> Part | None:
     known = {entry.name for entry in fields(kind)}
     for option in options:
         if option not in known:
-            raise OptionError(f"{slot} {kind.name!r} has no option {option!r}{_nearest(option, sorted(known))}")
-    return replace(present, **options) if present is not None and type(present) is kind else kind(**options)
+            raise OptionError(
+                f"{slot} {kind.name!r} has no option {option!r}{_nearest(option, sorted(known))}"
+            )
+    return (
+        replace(present, **options)
+        if present is not None and type(present) is kind
+        else kind(**options)
+    )
 
 
 def _part_class(slot: str, name: Any) -> type[Part]:
@@ -229,7 +276,9 @@ def _part_class(slot: str, name: Any) -> type[Part]:
         found = _own(name)
         if isinstance(found, type) and issubclass(found, SLOTS[slot]):
             return found
-        raise OptionError(f"{slot}: {name} is no {slot}; derive its class from gdro.{SLOTS[slot].__name__}")
+        raise OptionError(
+            f"{slot}: {name} is no {slot}; derive its class from gdro.{SLOTS[slot].__name__}"
+        )
     if not isinstance(name, str) or name not in PARTS[slot]:
         raise OptionError(f"no {slot} is called {name!r}{_nearest(str(name), list(PARTS[slot]))}")
     return PARTS[slot][name]
@@ -238,7 +287,11 @@ def _part_class(slot: str, name: Any) -> type[Part]:
 def _estimator_for(parts: Parts) -> Estimator:
     """The first estimator that gives what the other parts need."""
     needs = frozenset().union(*(part.needs for part in parts))
-    return next(found for found in (parts.estimator, PromptPosterior(), SourcePosterior()) if needs <= found.gives)
+    return next(
+        found
+        for found in (parts.estimator, PromptPosterior(), SourcePosterior())
+        if needs <= found.gives
+    )
 
 
 def _composed_name(parts: Parts) -> str:
@@ -277,8 +330,9 @@ def _own_preset(where: str) -> Preset:
     if inspect.isfunction(found):
         return cast(Preset, found)
     raise OptionError(
-        f"{where} is neither a part nor a preset: derive a class from gdro.Selector, Allocator, Weigher, Estimator or "
-        "Baseline, or write a function that returns gdro.Parts (docs/extending.md)"
+        f"{where} is neither a part nor a preset: derive a class from gdro.Selector, Allocator,"
+        " Weigher, Estimator or Baseline, or write a function that returns gdro.Parts"
+        " (docs/extending.md)"
     )
 
 
@@ -289,13 +343,19 @@ def _own(where: str) -> Any:
     except OwnCodeError as error:
         raise OptionError(str(error)) from error
     if isinstance(found, type) and issubclass(found, Part):
-        if not isinstance(vars(found).get("name"), str) or found.name in {n for kind in PARTS.values() for n in kind}:
-            raise OptionError(f"{where}: a saved state goes by a name of its own; give it name: ClassVar[str] = ...")
+        if not isinstance(vars(found).get("name"), str) or found.name in {
+            n for kind in PARTS.values() for n in kind
+        }:
+            raise OptionError(
+                f"{where}: a saved state goes by a name of its own; give it name: ClassVar[str]"
+                " = ..."
+            )
         options = {entry.name for entry in fields(found)}
         for option, hint in vars(found).get("__annotations__", {}).items():
             if option not in options and "ClassVar" not in str(hint):
                 raise OptionError(
-                    f"{where}: {option} is no option yet; write @dataclass(kw_only=True, eq=False) above the class"
+                    f"{where}: {option} is no option yet; write @dataclass(kw_only=True, eq=False)"
+                    " above the class"
                 )
     return found
 

@@ -1,9 +1,11 @@
-"""The data adversary: a distribution q over bins that moves towards the bins with the larger signal.
+"""The data adversary: a distribution q over bins that moves towards the bins with the larger
+signal.
 
-Four learners behind one Protocol. `gains` are the bins' signals, shape (B,), NaN for a bin absent from the batch.
-The three no-regret learners take gains in [0, 1]; `scale_gains` maps a bounded signal there and counts what it clips.
-An absent bin is a sleeping expert: it is credited with what the adversary itself gained, so its regret stands still.
-At least one bin must be present. Bounds are against the best fixed bin over the rounds in which it was present.
+Four learners behind one Protocol. `gains` are the bins' signals, shape (B,), NaN for a bin absent
+from the batch. The three no-regret learners take gains in [0, 1]; `scale_gains` maps a bounded
+signal there and counts what it clips. An absent bin is a sleeping expert: it is credited with what
+the adversary itself gained, so its regret stands still. At least one bin must be present. Bounds
+are against the best fixed bin over the rounds in which it was present.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ class Adversary(Protocol):
     """One learner.
 
     Attributes:
-        anticipates: True when the weights of a step already use that step's signal (eqs. 12-16); False when they are
-            fixed before it, as a regret bound requires.
+        anticipates: True when the weights of a step already use that step's signal (eqs. 12-16);
+            False when they are fixed before it, as a regret bound requires.
         guarantee: what is proven, in one sentence.
     """
 
@@ -41,7 +43,8 @@ class Adversary(Protocol):
         ...
 
     def omega(self) -> Floats:
-        """(B,) unnormalised weights: 1 means no change (eq. 14; B q for the learners that keep no score)."""
+        """(B,) unnormalised weights: 1 means no change (eq. 14; B q for the learners that keep no
+        score)."""
         ...
 
     def update(self, gains: Floats) -> None:
@@ -49,7 +52,8 @@ class Adversary(Protocol):
         ...
 
     def regret_bound(self, rounds: int) -> float:
-        """Bound on the regret against the best fixed bin after so many rounds, in units of the gains; NaN if none."""
+        """Bound on the regret against the best fixed bin after so many rounds, in units of the
+        gains; NaN if none."""
         ...
 
     def state_dict(self) -> State:
@@ -86,7 +90,10 @@ class EmaHedge:
     """
 
     anticipates = True
-    guarantee = "the weights of two bins differ by at most a factor exp(2 eta C) (no regret bound: the EMA forgets)"
+    guarantee = (
+        "the weights of two bins differ by at most a factor exp(2 eta C) (no regret bound: the EMA"
+        " forgets)"
+    )
 
     def __init__(
         self,
@@ -100,10 +107,14 @@ class EmaHedge:
         _positive("eta", eta)
         _unit("gamma", gamma)
         if not 0.0 < beta <= 1.0:
-            raise OptionError(f"beta={beta:g} must lie in (0, 1]; it is the weight of the newest signal in the EMA")
+            raise OptionError(
+                f"beta={beta:g} must lie in (0, 1]; it is the weight of the newest signal in"
+                " the EMA"
+            )
         if not (clip > 0.0 and eta * clip <= LARGEST_EXPONENT):
             raise OptionError(
-                f"clip={clip:g} must be positive with eta * clip <= {LARGEST_EXPONENT:g}, or exp overflows"
+                f"clip={clip:g} must be positive with eta * clip <= {LARGEST_EXPONENT:g}, or exp"
+                " overflows"
             )
         self.eta, self.gamma, self.beta, self.clip = eta, gamma, beta, clip
         self.score = np.zeros(bins) if start is None else start.copy()
@@ -158,19 +169,26 @@ class _NoRegret:
         return {"cumulative": self.cumulative.copy(), "rounds": self.rounds}
 
     def load_state_dict(self, state: State) -> None:
-        self.cumulative, self.rounds = read_array(state, "cumulative", self.cumulative), read_int(state, "rounds")
+        self.cumulative, self.rounds = (
+            read_array(state, "cumulative", self.cumulative),
+            read_int(state, "rounds"),
+        )
 
 
 class Hedge(_NoRegret):
     """Exponential weights on the sum of all gains (Freund and Schapire, 1997).
 
-    With `eta=None` the rate is the anytime sqrt(8 log B / t), whose regret is at most
-    sqrt(2 T log B) + sqrt(log B / 8) (Cesa-Bianchi and Lugosi, 2006, theorem 2.3); a fixed eta gives
-    log B / eta + eta T / 8 (theorem 2.2). Mixing gamma adds at most gamma T. All hold for every sequence of gains, also
-    one that answers q, and with sleeping bins: a bin credited with <q, gains> neither gains nor loses on q.
+    With `eta=None` the rate is the anytime sqrt(8 log B / t), whose regret is at most sqrt(2 T log
+    B) + sqrt(log B / 8) (Cesa-Bianchi and Lugosi, 2006, theorem 2.3); a fixed eta gives log B / eta
+    + eta T / 8 (theorem 2.2). Mixing gamma adds at most gamma T. All hold for every sequence of
+    gains, also one that answers q, and with sleeping bins: a bin credited with <q, gains> neither
+    gains nor loses on q.
     """
 
-    guarantee = "regret <= sqrt(2 T log B) + sqrt(log B / 8) + gamma T against the best fixed bin, for gains in [0, 1]"
+    guarantee = (
+        "regret <= sqrt(2 T log B) + sqrt(log B / 8) + gamma T against the best fixed bin, for"
+        " gains in [0, 1]"
+    )
 
     def __init__(self, bins: int, eta: float | None = None, gamma: float = 0.0) -> None:
         super().__init__(bins, gamma)
@@ -179,7 +197,11 @@ class Hedge(_NoRegret):
         self.eta = eta
 
     def probabilities(self) -> Floats:
-        rate = self.eta if self.eta is not None else math.sqrt(8.0 * math.log(self.bins) / (self.rounds + 1))
+        rate = (
+            self.eta
+            if self.eta is not None
+            else math.sqrt(8.0 * math.log(self.bins) / (self.rounds + 1))
+        )
         return mix(softmax(rate * self.cumulative), self.gamma)
 
     def update(self, gains: Floats) -> None:
@@ -194,7 +216,8 @@ class Hedge(_NoRegret):
 
 
 class _Bandit(_NoRegret):
-    """A learner that uses the gain of one drawn bin only; the draw is a function of seed and round."""
+    """A learner that uses the gain of one drawn bin only; the draw is a function of seed and
+    round."""
 
     def __init__(self, bins: int, gamma: float, seed: int) -> None:
         super().__init__(bins, gamma)
@@ -214,23 +237,25 @@ class _Bandit(_NoRegret):
 
 
 class Exp3P(_Bandit):
-    """EXP3.P with importance weights g_i = (gain 1{i = drawn} + bias) / q_i (Soma et al., arXiv 2212.13669).
+    """EXP3.P with importance weights g_i = (gain 1{i = drawn} + bias) / q_i (Soma et al., arXiv
+    2212.13669).
 
-    Rates for the horizon T: bias = sqrt(log(B/delta) / (T B)), gamma = 1.05 sqrt(B log B / T),
-    eta = 0.95 sqrt(log B / (T B)) (Bubeck and Cesa-Bianchi, 2012, theorem 3.2). Whatever the number of rounds t, the
-    gains of the DRAWN bins then fall short of the best fixed bin's by at most
+    Rates for the horizon T: bias = sqrt(log(B/delta) / (T B)), gamma = 1.05 sqrt(B log B / T), eta
+    = 0.95 sqrt(log B / (T B)) (Bubeck and Cesa-Bianchi, 2012, theorem 3.2). Whatever the number of
+    rounds t, the gains of the DRAWN bins then fall short of the best fixed bin's by at most
 
         bias t B + gamma t + (1 + bias) eta B t + log(B/delta) / bias + log B / eta
 
-    with probability 1 - delta, which is 5.15 sqrt(T B log(B/delta)) at t = T and linear in t beyond the horizon. The
-    regret meter compares with the EXPECTED gain <q, gains>; by Azuma the two differ by at most sqrt(t log(1/delta) / 2)
-    with probability 1 - delta. Proven with every bin present; with absent ones the draw is among those present, the
-    others take the learner's own estimate, and the bound is an empirical one (tests/core/test_adversaries.py).
+    with probability 1 - delta, which is 5.15 sqrt(T B log(B/delta)) at t = T and linear in t beyond
+    the horizon. The regret meter compares with the EXPECTED gain <q, gains>; by Azuma the two
+    differ by at most sqrt(t log(1/delta) / 2) with probability 1 - delta. Proven with every bin
+    present; with absent ones the draw is among those present, the others take the learner's own
+    estimate, and the bound is an empirical one (tests/core/test_adversaries.py).
     """
 
     guarantee = (
-        "regret <= 5.15 sqrt(T B log(B / delta)) + sqrt(T log(1 / delta) / 2) with probability 1 - 2 delta at "
-        "T = horizon rounds, gains in [0, 1], all bins present"
+        "regret <= 5.15 sqrt(T B log(B / delta)) + sqrt(T log(1 / delta) / 2) with probability 1 -"
+        " 2 delta at T = horizon rounds, gains in [0, 1], all bins present"
     )
 
     def __init__(self, bins: int, horizon: int = 1000, delta: float = 0.05, seed: int = 0) -> None:
@@ -264,16 +289,19 @@ class Exp3P(_Bandit):
 
 
 class TsallisInf(_Bandit):
-    """Tsallis-INF with importance-weighted losses 1 - gain (Zimmert and Seldin, 2021, theorem 1): eta_t = 2 / sqrt(t),
-    q_i = 4 (eta_t (L_i - x))^-2 with x such that q sums to 1. Best of both worlds, no horizon to choose.
+    """Tsallis-INF with importance-weighted losses 1 - gain (Zimmert and Seldin, 2021, theorem 1):
+    eta_t = 2 / sqrt(t), q_i = 4 (eta_t (L_i - x))^-2 with x such that q sums to 1. Best of both
+    worlds, no horizon to choose.
 
-    The bound is on the expectation over the draws (pseudo-regret); one run's meter may lie above it. Mixing gamma costs
-    gamma T, and raises the variance of the estimates by at most 1 / (1 - gamma). It holds with sleeping bins: an absent
-    bin takes the drawn bin's loss, an unbiased estimate of the learner's own with a smaller second moment.
+    The bound is on the expectation over the draws (pseudo-regret); one run's meter may lie above
+    it. Mixing gamma costs gamma T, and raises the variance of the estimates by at most 1 / (1 -
+    gamma). It holds with sleeping bins: an absent bin takes the drawn bin's loss, an unbiased
+    estimate of the learner's own with a smaller second moment.
     """
 
     guarantee = (
-        "expected regret <= (4 sqrt(T B) + 1) / (1 - gamma) + gamma T against the best fixed bin, gains in [0, 1]"
+        "expected regret <= (4 sqrt(T B) + 1) / (1 - gamma) + gamma T against the best fixed bin,"
+        " gains in [0, 1]"
     )
 
     def __init__(self, bins: int, gamma: float = 0.0, seed: int = 0) -> None:
@@ -290,15 +318,18 @@ class TsallisInf(_Bandit):
         self._advance(-fill_absent(loss, q))
 
     def regret_bound(self, rounds: int) -> float:
-        return (4.0 * math.sqrt(rounds * self.bins) + 1.0) / (1.0 - self.gamma) + self.gamma * rounds
+        return (4.0 * math.sqrt(rounds * self.bins) + 1.0) / (
+            1.0 - self.gamma
+        ) + self.gamma * rounds
 
 
 def tsallis_weights(losses: Floats, rate: float) -> Floats:
     """argmin_q <q, losses> - (4 / rate) sum_i sqrt(q_i) over the simplex, by Newton's method.
 
-    q_i = 4 / (rate (losses_i - x))^2. At x = min(losses) - 2 / rate the smallest loss alone has q = 1, so the root lies
-    at or below; the sum is convex in x and rises with it, so Newton's method descends to the root without passing it.
-    Losses are taken above their minimum (q does not change), and at most 1e100 / rate above, where q is below 1e-199.
+    q_i = 4 / (rate (losses_i - x))^2. At x = min(losses) - 2 / rate the smallest loss alone has q =
+    1, so the root lies at or below; the sum is convex in x and rises with it, so Newton's method
+    descends to the root without passing it. Losses are taken above their minimum (q does not
+    change), and at most 1e100 / rate above, where q is below 1e-199.
     """
     above = np.minimum(losses - losses.min(), 1e100 / rate)
     x = -2.0 / rate
@@ -325,8 +356,9 @@ def make_adversary(
 ) -> Adversary:
     """The named learner.
 
-    `eta`, `gamma`, `beta`, `clip` and `start`, the first score, are those of `ema_hedge`; the no-regret learners set
-    their own rates from their theorems and take only `gamma` (hedge, tsallis_inf) and `horizon` (exp3p).
+    `eta`, `gamma`, `beta`, `clip` and `start`, the first score, are those of `ema_hedge`; the
+    no-regret learners set their own rates from their theorems and take only `gamma` (hedge,
+    tsallis_inf) and `horizon` (exp3p).
     """
     if name == "ema_hedge":
         return EmaHedge(bins, eta, gamma, beta, clip, start)
@@ -340,7 +372,8 @@ def make_adversary(
 
 
 def scale_gains(gains: Floats, low: float, high: float) -> tuple[Floats, int]:
-    """(B,) gains mapped from [low, high] to [0, 1] (NaN stays), and how many lay outside and were clipped."""
+    """(B,) gains mapped from [low, high] to [0, 1] (NaN stays), and how many lay outside and were
+    clipped."""
     unit = (gains - low) / (high - low)
     outside = int(((unit < 0.0) | (unit > 1.0)).sum())
     return np.clip(unit, 0.0, 1.0), outside

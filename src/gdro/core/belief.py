@@ -1,4 +1,5 @@
-"""What an estimator believes of prompts before a visit, and arithmetic of Beta distributions over success rates."""
+"""What an estimator believes of prompts before a visit, and arithmetic of Beta distributions over
+success rates."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class Belief:
     Attributes:
         bins: (M,) difficulty bins, 0 the hardest; UNSEEN (-1) where nothing is known.
         visits: (M,) visits so far.
-        rate: (M,) the estimator's statistic, for most the expected success rate; NaN where nothing is known.
+        rate: (M,) the estimator's statistic, for most the expected success rate; NaN where nothing
+            is known.
         a, b: (M,) the Beta posterior of the success rate; None for an estimator without one.
     """
 
@@ -51,8 +53,8 @@ def expected_variance(a: Floats, b: Floats) -> Floats:
 
 
 def live_probability(a: Floats, b: Floats, rollouts: int) -> Floats:
-    """(M,) probability that `rollouts` rollouts of a prompt with p ~ Beta(a, b) are neither all right nor all wrong:
-    1 - E[p^n] - E[(1-p)^n], with E[p^n] = prod_{k<n} (a + k) / (a + b + k)."""
+    """(M,) probability that `rollouts` rollouts of a prompt with p ~ Beta(a, b) are neither all
+    right nor all wrong: 1 - E[p^n] - E[(1-p)^n], with E[p^n] = prod_{k<n} (a + k) / (a + b + k)."""
     if rollouts > 8:  # one pass over a table is faster than many over a column
         steps = np.arange(rollouts)[:, None]
         totals = (a + b) + steps
@@ -67,11 +69,14 @@ def live_probability(a: Floats, b: Floats, rollouts: int) -> Floats:
 
 
 def live_gains(a: Floats, b: Floats, low: int, high: int) -> Floats:
-    """(M, high - low) what one rollout more adds to `live_probability`, from n = low .. high - 1 >= 1 rollouts:
-    E[p^n (1-p) + (1-p)^n p]. It falls with n, since p^n and (1-p)^n do, so the greedy choice of the largest gains
-    maximises the expected number of live groups (`gdro.core.greedy`)."""
+    """(M, high - low) what one rollout more adds to `live_probability`, from n = low .. high - 1 >=
+    1 rollouts: E[p^n (1-p) + (1-p)^n p]. It falls with n, since p^n and (1-p)^n do, so the greedy
+    choice of the largest gains maximises the expected number of live groups
+    (`gdro.core.greedy`)."""
     n = np.arange(low, high)
     k = np.arange(high - 1)
-    ever_right, ever_wrong = (np.cumprod((x[:, None] + k) / ((a + b)[:, None] + k), axis=1)[:, n - 1] for x in (a, b))
+    ever_right, ever_wrong = (
+        np.cumprod((x[:, None] + k) / ((a + b)[:, None] + k), axis=1)[:, n - 1] for x in (a, b)
+    )
     total = (a + b)[:, None] + n
     return np.asarray(ever_right * b[:, None] / total + ever_wrong * a[:, None] / total)

@@ -1,4 +1,5 @@
-"""Exact rollout budgets: any demand becomes whole numbers within bounds that add up to the total."""
+"""Exact rollout budgets: any demand becomes whole numbers within bounds that add up to the
+total."""
 
 from __future__ import annotations
 
@@ -13,19 +14,22 @@ FAINT = 1e-250
 HUGE = 1e200
 
 
-def exact_budget(demand: ArrayLike, total: int, low: int, high: int, keys: Keys | None = None) -> Ints:
+def exact_budget(
+    demand: ArrayLike, total: int, low: int, high: int, keys: Keys | None = None
+) -> Ints:
     """Whole rollouts n_i in low..high with sum exactly `total`, as near as can be to the demand.
 
-    First the continuous plan x_i = clip(c * demand_i, low, high), with c chosen so that it sums to the total: the
-    form of the square-root law under bounds (its KKT conditions). Then largest-remainder rounding, which
-    minimises sum (n_i - x_i)^2 over all such n. Equal demands end up at most one rollout apart.
+    First the continuous plan x_i = clip(c * demand_i, low, high), with c chosen so that it sums to
+    the total: the form of the square-root law under bounds (its KKT conditions). Then
+    largest-remainder rounding, which minimises sum (n_i - x_i)^2 over all such n. Equal demands end
+    up at most one rollout apart.
 
     Args:
         demand: (M,) finite and >= 0, in any unit; all zero means all equal.
         total: rollouts of the batch.
         low, high: bounds of every n_i.
-        keys: (M,) uint64 that break ties between equal remainders; with them the plan does not depend on the order
-            of the batch. Without them the earlier prompt goes first.
+        keys: (M,) uint64 that break ties between equal remainders; with them the plan does not
+            depend on the order of the batch. Without them the earlier prompt goes first.
 
     Returns:
         (M,) int64.
@@ -49,11 +53,13 @@ def exact_budget(demand: ArrayLike, total: int, low: int, high: int, keys: Keys 
 def project(demand: Floats, total: float, low: float, high: float) -> Floats:
     """(M,) x_i = clip(c * demand_i, low, high) with sum `total`.
 
-    The sum is piecewise linear and rises with c: a binary search over its breakpoints finds the piece, one division
-    the place in it. A demand below 1e-250 of the largest counts as 1e-250 of it, so prompts without demand stay at
-    `low` until all others are at `high`.
+    The sum is piecewise linear and rises with c: a binary search over its breakpoints finds the
+    piece, one division the place in it. A demand below 1e-250 of the largest counts as 1e-250 of
+    it, so prompts without demand stay at `low` until all others are at `high`.
     """
-    scaled = np.maximum(demand / demand.max(), FAINT) if demand.max() > 0.0 else np.ones(len(demand))
+    scaled = (
+        np.maximum(demand / demand.max(), FAINT) if demand.max() > 0.0 else np.ones(len(demand))
+    )
     distinct, inverse = np.unique(scaled, return_inverse=True)
     size = np.bincount(inverse)
 
@@ -72,7 +78,8 @@ def project(demand: Floats, total: float, low: float, high: float) -> Floats:
 
 
 def sqrt_law(share: ArrayLike, variance: ArrayLike, mean_rollouts: float) -> Floats:
-    """The square-root law (eqs. 28-31): the n_b that minimise sum_b share_b v_b / n_b under sum_b share_b n_b = nbar.
+    """The square-root law (eqs. 28-31): the n_b that minimise sum_b share_b v_b / n_b under sum_b
+    share_b n_b = nbar.
 
     Args:
         share: (B,) fractions of the prompts; only their proportions count.
@@ -80,14 +87,19 @@ def sqrt_law(share: ArrayLike, variance: ArrayLike, mean_rollouts: float) -> Flo
         mean_rollouts: nbar, the mean rollouts of a prompt.
 
     Returns:
-        (B,) n_b = nbar sqrt(v_b) / sum_j share_j sqrt(v_j); nbar everywhere when no bin with a share varies.
+        (B,) n_b = nbar sqrt(v_b) / sum_j share_j sqrt(v_j); nbar everywhere when no bin with a
+        share varies.
 
     Raises:
-        BudgetError: shares and variances are not equally many finite numbers >= 0, or nbar is not positive.
+        BudgetError: shares and variances are not equally many finite numbers >= 0, or nbar is not
+            positive.
     """
     weights, spread = _numbers("share", share), _numbers("variance", variance)
     if len(weights) != len(spread) or not (mean_rollouts > 0.0 and np.isfinite(mean_rollouts)):
-        raise BudgetError(f"{len(weights)} shares for {len(spread)} variances and a mean of {mean_rollouts} rollouts")
+        raise BudgetError(
+            f"{len(weights)} shares for {len(spread)} variances and a mean of {mean_rollouts}"
+            " rollouts"
+        )
     live = spread[weights > 0.0]
     if not live.any():
         return np.full(len(spread), float(mean_rollouts))
@@ -118,9 +130,14 @@ def _numbers(name: str, values: ArrayLike) -> Floats:
     except ValueError as error:
         raise BudgetError(f"{name} must be a flat list of numbers: {error}") from None
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iuf":
-        raise BudgetError(f"{name} must be a non-empty flat list of numbers, not {array.dtype} of shape {array.shape}")
+        raise BudgetError(
+            f"{name} must be a non-empty flat list of numbers, not {array.dtype} of shape"
+            f" {array.shape}"
+        )
     usable = np.isfinite(array) & (array >= 0.0)
     if not usable.all():
         place = int(np.argmin(usable))
-        raise BudgetError(f"{name} number {place} is {array[place]}; it must be finite and not negative")
+        raise BudgetError(
+            f"{name} number {place} is {array[place]}; it must be finite and not negative"
+        )
     return array.astype(np.float64)

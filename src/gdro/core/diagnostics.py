@@ -1,8 +1,9 @@
 """The paper's diagnostics, each a small pure function of arrays taken from a run's record.
 
-Arrays: T steps x B bins, hardest bin first, NaN where a bin was absent. A function treats an absent bin as
-carrying no prompt, and gives NaN for a step of which nothing is known. Leading axes may be anything: the
-functions work on the last axis, so one step (B,) and a whole run (T, B) go through the same code.
+Arrays: T steps x B bins, hardest bin first, NaN where a bin was absent. A function treats an absent
+bin as carrying no prompt, and gives NaN for a step of which nothing is known. Leading axes may be
+anything: the functions work on the last axis, so one step (B,) and a whole run (T, B) go through
+the same code.
 
 Equation numbers are those of arXiv 2601.19280.
 """
@@ -22,14 +23,18 @@ from gdro.core.types import Floats, Ints
 def _array(values: ArrayLike, name: str) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim == 0 or array.shape[-1] == 0:
-        raise OptionError(f"{name}: expected an array whose last axis holds at least one bin, got {array.shape}")
+        raise OptionError(
+            f"{name}: expected an array whose last axis holds at least one bin, got {array.shape}"
+        )
     return array
 
 
 def _pair(first: ArrayLike, second: ArrayLike, names: str) -> tuple[Floats, Floats]:
     a, b = _array(first, names), _array(second, names)
     if a.shape != b.shape:
-        raise OptionError(f"{names}: the two arrays must have one shape, got {a.shape} and {b.shape}")
+        raise OptionError(
+            f"{names}: the two arrays must have one shape, got {a.shape} and {b.shape}"
+        )
     return a, b
 
 
@@ -95,7 +100,8 @@ def entropy(share: ArrayLike) -> Floats:
 
 
 def effective_bins(share: ArrayLike) -> Floats:
-    """Effective number of bins exp(H(q)): 1 when one bin holds everything, B when all hold the same.
+    """Effective number of bins exp(H(q)): 1 when one bin holds everything, B when all hold the
+    same.
 
     Args:
         share: (..., B) non-negative, normalised here.
@@ -123,8 +129,8 @@ def weighted_share(share: ArrayLike, weight: ArrayLike) -> Floats:
 def lead_lag(share: ArrayLike, weight: ArrayLike) -> Floats:
     """Lead-lag (32): sum_b b q_weight(b) - sum_b b share(b).
 
-    Negative: the adversary stands on harder bins than the data do (it lags behind the wave); positive: on
-    easier bins (it leads).
+    Negative: the adversary stands on harder bins than the data do (it lags behind the wave);
+    positive: on easier bins (it leads).
 
     Args:
         share: (..., B) fraction of the prompts in each bin.
@@ -168,7 +174,8 @@ def weighted_standard_error(share: ArrayLike, variance: ArrayLike, rollouts: Arr
     """Weighted standard error (33): WSE = sum_b share_b sigma_b / sqrt(n_b).
 
     Args:
-        share: (..., B) fraction of the prompts in each bin, normalised here; bins without prompts drop out.
+        share: (..., B) fraction of the prompts in each bin, normalised here; bins without prompts
+            drop out.
         variance: (..., B) within-prompt reward variance sigma_b^2.
         rollouts: (..., B) or a scalar (the uniform plan): rollouts per prompt, above 0.
 
@@ -185,10 +192,12 @@ def weighted_standard_error(share: ArrayLike, variance: ArrayLike, rollouts: Arr
 
 
 def wse_change(share: ArrayLike, variance: ArrayLike, rollouts: ArrayLike) -> Floats:
-    """WSE (33) against the uniform plan of the same total, WSE(n) / WSE(nbar) - 1: -0.1 is 10 % smaller.
+    """WSE (33) against the uniform plan of the same total, WSE(n) / WSE(nbar) - 1: -0.1 is 10 %
+    smaller.
 
     Args:
-        share, variance, rollouts: (..., B) as in `weighted_standard_error`; nbar = sum_b share_b n_b.
+        share, variance, rollouts: (..., B) as in `weighted_standard_error`; nbar = sum_b share_b
+            n_b.
 
     Returns:
         (...,); NaN where the uniform WSE is 0 or unknown.
@@ -196,7 +205,9 @@ def wse_change(share: ArrayLike, variance: ArrayLike, rollouts: ArrayLike) -> Fl
     q, n = _pair(share, rollouts, "share, rollouts")
     q = normalized(q)
     nbar = np.where(q > 0, q * n, 0.0).sum(axis=-1, keepdims=True)
-    uniform = weighted_standard_error(q, variance, np.where(nbar > 0, nbar, np.nan) * np.ones_like(q))
+    uniform = weighted_standard_error(
+        q, variance, np.where(nbar > 0, nbar, np.nan) * np.ones_like(q)
+    )
     adapted = weighted_standard_error(q, variance, n)
     ratio = np.divide(adapted, uniform, out=np.full_like(adapted, np.nan), where=uniform > 0)
     return np.asarray(ratio - 1.0)
@@ -219,7 +230,8 @@ class Snapshot:
 
 
 def snapshots(values: ArrayLike, span: int = 10) -> tuple[Snapshot, ...]:
-    """The run at its start, early (1/4), mid (1/2) and late (its end), each the mean of up to `span` steps.
+    """The run at its start, early (1/4), mid (1/2) and late (its end), each the mean of up to
+    `span` steps.
 
     Args:
         values: (T, B), NaN = absent.
@@ -230,7 +242,9 @@ def snapshots(values: ArrayLike, span: int = 10) -> tuple[Snapshot, ...]:
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or span < 1:
-        raise OptionError(f"snapshots: expected a (T, B) array and span >= 1, got {array.shape} and {span}")
+        raise OptionError(
+            f"snapshots: expected a (T, B) array and span >= 1, got {array.shape} and {span}"
+        )
     steps = len(array)
     if steps == 0:
         return ()
@@ -238,12 +252,14 @@ def snapshots(values: ArrayLike, span: int = 10) -> tuple[Snapshot, ...]:
     last_start = steps - size
     starts = {"start": 0, "early": last_start // 4, "mid": last_start // 2, "late": last_start}
     return tuple(
-        Snapshot(name, first, first + size - 1, nan_mean(array[first : first + size])) for name, first in starts.items()
+        Snapshot(name, first, first + size - 1, nan_mean(array[first : first + size]))
+        for name, first in starts.items()
     )
 
 
 def nan_mean(values: ArrayLike) -> Floats:
-    """Mean over the first axis that leaves NaN out; NaN where nothing is left. (T, ...) -> (...)."""
+    """Mean over the first axis that leaves NaN out; NaN where nothing is left. (T, ...) ->
+    (...)."""
     array = np.asarray(values, dtype=np.float64)
     known = ~np.isnan(array)
     count = known.sum(axis=0)
@@ -275,7 +291,9 @@ def interval(entry: object) -> tuple[float, float, float]:
     return (value, low, high)
 
 
-def worst_group(groups: Mapping[str, Mapping[str, object]]) -> tuple[str, tuple[float, float, float]] | None:
+def worst_group(
+    groups: Mapping[str, Mapping[str, object]],
+) -> tuple[str, tuple[float, float, float]] | None:
     """Worst-bin or worst-group pass@1: the group whose mean@k (an unbiased pass@1) is lowest.
 
     Args:

@@ -1,18 +1,21 @@
-"""The Online Difficulty Classifier (paper section 3, eqs. 10 and 11): each prompt's success estimate and its bin.
+"""The Online Difficulty Classifier (paper section 3, eqs. 10 and 11): each prompt's success
+estimate and its bin.
 
 Statistics of one visit with c correct rollouts of n, each a number in [0, 1]:
 
-- `any_of_n`: 1 if c > 0. The paper's; it grows with n, so a rollout adversary would confound its own signal.
-- `pass_at_k`: the posterior mean of 1 - (1-p)^k: 1 - B(a, b+k) / B(a, b), with a = c + 1/4 and b = n - c + 1/4 over the
-  pooled rollouts of the visits that count. For n < k no unbiased estimate of one visit exists, and a mean of stand-ins
-  would keep the prior for ever; pooled, it washes out.
+- `any_of_n`: 1 if c > 0. The paper's; it grows with n, so a rollout adversary would confound its
+  own signal.
+- `pass_at_k`: the posterior mean of 1 - (1-p)^k: 1 - B(a, b+k) / B(a, b), with a = c + 1/4 and b =
+  n - c + 1/4 over the pooled rollouts of the visits that count. For n < k no unbiased estimate of
+  one visit exists, and a mean of stand-ins would keep the prior for ever; pooled, it washes out.
 - `mean_reward`: the mean reward, rescaled to [0, 1] by the declared reward range.
-- `beta`: the mean of a Beta posterior over p with prior Beta(1/4, 1/4); good after one visit, free of n. The prior is
-  that of heavy-tailed data, where most prompts are nearly always or nearly never solved: 0 of 4 reads .06, 4 of 4 .94.
+- `beta`: the mean of a Beta posterior over p with prior Beta(1/4, 1/4); good after one visit, free
+  of n. The prior is that of heavy-tailed data, where most prompts are nearly always or nearly never
+  solved: 0 of 4 reads .06, 4 of 4 .94.
 
-Visits are averaged over the last `window` of them, or discounted: a visit t visits ago weighs discount^t. A discounted
-estimate takes 46 bytes a prompt whatever the statistic; a window of H visits takes 30 + H / 8 (any_of_n), 30 + 4 H
-(mean_reward) or 30 + 8 H (beta, pass_at_k).
+Visits are averaged over the last `window` of them, or discounted: a visit t visits ago weighs
+discount^t. A discounted estimate takes 46 bytes a prompt whatever the statistic; a window of H
+visits takes 30 + H / 8 (any_of_n), 30 + 4 H (mean_reward) or 30 + 8 H (beta, pass_at_k).
 """
 
 from __future__ import annotations
@@ -29,14 +32,16 @@ from gdro.core.types import UNSEEN, Floats, Ints
 
 Statistic = Literal["any_of_n", "pass_at_k", "mean_reward", "beta"]
 POOLED = ("beta", "pass_at_k")
-"""The statistics of the pooled rollouts of several visits; the others average a number of each visit."""
+"""The statistics of the pooled rollouts of several visits; the others average a number of each
+visit."""
 STATISTICS: tuple[Statistic, ...] = ("any_of_n", "pass_at_k", "mean_reward", "beta")
 PRIOR = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """What one step saw of its M prompts: correct (M,), total (M,) rollouts, and the rescaled mean reward (M,)."""
+    """What one step saw of its M prompts: correct (M,), total (M,) rollouts, and the rescaled mean
+    reward (M,)."""
 
     correct: Ints
     total: Ints
@@ -51,8 +56,9 @@ def uniform_edges(bins: int) -> Floats:
 class DifficultyClassifier:
     """Estimates and bins of all prompts, kept in the columns of a `PromptTable`.
 
-    Bins are numbered from 0, the hardest. A prompt leaves its bin only when its estimate passes the edge by
-    `hysteresis`; it moves both ways. Bins change in `record`, after a step, never within one.
+    Bins are numbered from 0, the hardest. A prompt leaves its bin only when its estimate passes the
+    edge by `hysteresis`; it moves both ways. Bins change in `record`, after a step, never within
+    one.
 
     Raises:
         OptionError: names the option that is out of range.
@@ -95,7 +101,9 @@ class DifficultyClassifier:
         if self.statistic not in STATISTICS:
             raise OptionError(f"statistic={self.statistic!r} is none of {', '.join(STATISTICS)}")
         if self.window is not None and self.window < 1:
-            raise OptionError(f"window={self.window} must be at least 1 visit, or None to discount instead")
+            raise OptionError(
+                f"window={self.window} must be at least 1 visit, or None to discount instead"
+            )
         if not 0.0 < self.discount <= 1.0:
             raise OptionError(f"discount={self.discount:g} must lie in (0, 1]")
         if self.k < 1:
@@ -103,7 +111,8 @@ class DifficultyClassifier:
         room = min(self.edges[1], 1.0 - self.edges[-2])
         if not 0.0 <= self.hysteresis < room:
             raise OptionError(
-                f"hysteresis={self.hysteresis:g} must lie in [0, {room:g}), or the outermost bins could not be reached"
+                f"hysteresis={self.hysteresis:g} must lie in [0, {room:g}), or the outermost bins"
+                " could not be reached"
             )
 
     def bins_of(self, rows: Ints) -> Ints:
@@ -181,15 +190,20 @@ class DifficultyClassifier:
         self.mass += np.bincount(new, minlength=self.bins) - np.bincount(seen, minlength=self.bins)
 
     def recount(self) -> None:
-        """Take the masses from the table, after it was loaded. Raises StateError when bins do not fit."""
+        """Take the masses from the table, after it was loaded. Raises StateError when bins do not
+        fit."""
         bins, visits = self.table.column("bin"), self.table.column("visits")
         if ((bins < UNSEEN) | (bins >= self.bins) | ((bins == UNSEEN) != (visits == 0))).any():
-            raise StateError(f"column 'bin' of this state does not fit {self.bins} bins; load an older checkpoint")
+            raise StateError(
+                f"column 'bin' of this state does not fit {self.bins} bins; load an older"
+                " checkpoint"
+            )
         self.mass = np.bincount(bins[bins != UNSEEN], minlength=self.bins).astype(np.int64)
 
 
 def move_bins(old: Ints, estimate: Floats, edges: Floats, hysteresis: float) -> Ints:
-    """(M,) bins after hysteresis: up when the estimate clears the edge by the margin, down likewise, else as before.
+    """(M,) bins after hysteresis: up when the estimate clears the edge by the margin, down
+    likewise, else as before.
 
     A prompt that was UNSEEN goes straight to the bin of its estimate.
     """
@@ -211,13 +225,19 @@ def posterior_pass_at_k(a: Floats, b: Floats, k: int) -> Floats:
 
 def _edges(bins: int | list[float]) -> Floats:
     if isinstance(bins, bool) or (isinstance(bins, int) and not 1 <= bins <= 1000):
-        raise OptionError(f"bins={bins!r} must be a number of bins from 1 to 1000, or a list of inner edges")
+        raise OptionError(
+            f"bins={bins!r} must be a number of bins from 1 to 1000, or a list of inner edges"
+        )
     if isinstance(bins, int):
         return uniform_edges(bins)
     try:
         edges = np.array([0.0, *bins, 1.0], dtype=np.float64)
     except (TypeError, ValueError):
-        raise OptionError(f"bins={bins!r} must be a number of bins from 1 to 1000, or a list of inner edges") from None
+        raise OptionError(
+            f"bins={bins!r} must be a number of bins from 1 to 1000, or a list of inner edges"
+        ) from None
     if not (np.diff(edges) > 0).all():
-        raise OptionError(f"inner_edges={bins!r}: the inner edges of bins must rise strictly inside (0, 1)")
+        raise OptionError(
+            f"inner_edges={bins!r}: the inner edges of bins must rise strictly inside (0, 1)"
+        )
     return edges

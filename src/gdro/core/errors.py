@@ -1,14 +1,16 @@
-"""The one family of errors: each names the prompt, option, file or state key at fault and what to do about it.
+"""The one family of errors: each names the prompt, option, file or state key at fault and what to
+do about it.
 
-Every room of the package derives its own from `GDROError`, so that the command line catches one family.
+Every room of the package derives its own from `GDROError`, so that the command line catches one
+family.
 """
 
 from __future__ import annotations
 
 
 class GDROError(Exception):
-    """Root of every error that a user can mend. In the core, whatever raised it has changed no state (but for
-    `HookError`)."""
+    """Root of every error that a user can mend. In the core, whatever raised it has changed no
+    state (but for `HookError`)."""
 
 
 class PromptIdError(GDROError, ValueError):
@@ -16,7 +18,8 @@ class PromptIdError(GDROError, ValueError):
 
 
 class RewardError(GDROError, ValueError):
-    """A reward is missing, not a number, NaN or infinite, or a prompt has the wrong number of them."""
+    """A reward is missing, not a number, NaN or infinite, or a prompt has the wrong number of
+    them."""
 
 
 class PlanError(GDROError, ValueError):
@@ -36,4 +39,5 @@ class StateError(GDROError, ValueError):
 
 
 class HookError(GDROError, ValueError):
-    """A controller of somebody's own answered what no controller may. The step it belongs to is not to be used."""
+    """A controller of somebody's own answered what no controller may. The step it belongs to is not
+    to be used."""

@@ -1,4 +1,5 @@
-"""What one observed step looked like: the common input of both games, of every peer and of the metrics."""
+"""What one observed step looked like: the common input of both games, of every peer and of the
+metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Pending:
         rollouts: (M,) planned rollouts.
         demand: (B,) rollouts that each bin asked for before the plan was made exact.
         shadow_price: at which the bins asked; NaN without one.
-        inclusion: (M,) the chance with which each prompt was let through by a random selector; None for 1.
+        inclusion: (M,) the chance with which each prompt was let through by a random selector; None
+            for 1.
     """
 
     prompts: Prompts
@@ -94,6 +96,7 @@ class Outcome:
 
 
 def count_correct(rewards: Ragged, threshold: float) -> Ints:
-    """(M,) rewards of each group at or above the threshold, or as near below it as float32 may have put them."""
+    """(M,) rewards of each group at or above the threshold, or as near below it as float32 may have
+    put them."""
     least = threshold - ROUNDING * max(1.0, abs(threshold))
     return np.add.reduceat((rewards.values >= least).astype(np.int64), rewards.starts)

@@ -23,9 +23,11 @@ class Interval:
 
 
 def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
-    """Unbiased probability that one of k rollouts is correct: 1 - C(n-c, k) / C(n, k) (Chen et al., 2021).
+    """Unbiased probability that one of k rollouts is correct: 1 - C(n-c, k) / C(n, k) (Chen et al.,
+    2021).
 
-    Computed as -expm1(sum_{j<k} log1p(-c / (n-j))), which neither overflows nor cancels for large n.
+    Computed as -expm1(sum_{j<k} log1p(-c / (n-j))), which neither overflows nor cancels for large
+    n.
 
     Args:
         n: rollouts of each prompt, any shape.
@@ -47,7 +49,8 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
 
 
 def mean_at_k(n: ArrayLike, c: ArrayLike) -> Floats:
-    """Fraction of correct rollouts of each prompt (pass@1): c / n. Raises RewardError as `pass_at_k`."""
+    """Fraction of correct rollouts of each prompt (pass@1): c / n. Raises RewardError as
+    `pass_at_k`."""
     total, correct = _counts(n, c, 1)
     return np.asarray(correct / total)
 
@@ -55,18 +58,25 @@ def mean_at_k(n: ArrayLike, c: ArrayLike) -> Floats:
 def _counts(n: ArrayLike, c: ArrayLike, k: int) -> tuple[Floats, Floats]:
     """n and c as arrays of one shape, checked for pass@k."""
     total, correct = np.broadcast_arrays(np.asarray(n, np.float64), np.asarray(c, np.float64))
-    if not (np.mod(total, 1.0) == 0.0).all() or not (np.mod(correct, 1.0) == 0.0).all() or k != int(k):
+    if (
+        not (np.mod(total, 1.0) == 0.0).all()
+        or not (np.mod(correct, 1.0) == 0.0).all()
+        or k != int(k)
+    ):
         raise RewardError(f"pass@{k} is of whole numbers: rollouts n, correct ones c, and k")
     if k < 1 or (total < k).any():
         raise RewardError(
-            f"pass@{k} needs k >= 1 and at least {k} rollouts of every prompt; the fewest is {total.min():g}"
+            f"pass@{k} needs k >= 1 and at least {k} rollouts of every prompt; the fewest is"
+            f" {total.min():g}"
         )
     if (correct < 0).any() or (correct > total).any():
         raise RewardError("the number of correct rollouts must lie between 0 and n")
     return total, correct
 
 
-def bootstrap(values: ArrayLike, *, resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
+def bootstrap(
+    values: ArrayLike, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> Interval:
     """Mean over prompts with a percentile bootstrap interval; prompts are the resampled unit.
 
     Args:
@@ -89,13 +99,17 @@ def bootstrap(values: ArrayLike, *, resamples: int = 2000, level: float = 0.95, 
     means = np.empty(resamples)
     block = max(1, 2**20 // sample.size)
     for start in range(0, resamples, block):
-        draws = generator.integers(0, sample.size, size=(min(block, resamples - start), sample.size))
+        draws = generator.integers(
+            0, sample.size, size=(min(block, resamples - start), sample.size)
+        )
         means[start : start + block] = sample[draws].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(sample.mean()), float(low), float(high), sample.size)
 
 
-def by_group(values: ArrayLike, groups: Sequence[Hashable], *, seed: int = 0) -> dict[Hashable, Interval]:
+def by_group(
+    values: ArrayLike, groups: Sequence[Hashable], *, seed: int = 0
+) -> dict[Hashable, Interval]:
     """`bootstrap` of each group of prompts, in the order in which the groups first appear."""
     sample = np.asarray(values, np.float64)
     if len(sample) != len(groups):

@@ -1,11 +1,12 @@
 """Prompts by id: one look-up a batch, and a table from planned prompts to rows of growable arrays.
 
-A prompt's source is its id up to the last "/": `dapo_math/17` comes from `dapo_math`. That is the one definition of a
-source; controllers, comparisons, reports and evaluations all use `source_of`.
+A prompt's source is its id up to the last "/": `dapo_math/17` comes from `dapo_math`. That is the
+one definition of a source; controllers, comparisons, reports and evaluations all use `source_of`.
 
-Every id that was ever looked up has a place in the directory, which remembers its hash and its source, so that the
-candidates of a choice are split and hashed once in a run and not once a step. The directory is a cache: it is in no
-checkpoint and nothing depends on it. A ROW, with its columns, a prompt gets when it is first planned.
+Every id that was ever looked up has a place in the directory, which remembers its hash and its
+source, so that the candidates of a choice are split and hashed once in a run and not once a step.
+The directory is a cache: it is in no checkpoint and nothing depends on it. A ROW, with its columns,
+a prompt gets when it is first planned.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Prompts:
         places: (M,) in the directory.
         rows: (M,) in the table; -1 for a prompt that was never planned.
         keys: (M,) uint64, the hash of each id.
-        sources: (M,) place of each prompt's source among the table's; -1 for a source never planned.
+        sources: (M,) place of each prompt's source among the table's; -1 for a source never
+            planned.
         groups: (M,) equal numbers for prompts of the same source, also of one without a place.
     """
 
@@ -84,14 +86,17 @@ class PromptTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def add_column(self, name: str, dtype: DTypeLike, default: float, width: int | None = None) -> None:
+    def add_column(
+        self, name: str, dtype: DTypeLike, default: float, width: int | None = None
+    ) -> None:
         """Add a column (N,) or, with a width, (N, width), filled with its default."""
         shape = (0,) if width is None else (0, width)
         self._columns[name] = np.empty(shape, dtype)
         self._defaults[name] = default
 
     def column(self, name: str) -> NDArray[Any]:
-        """A writable view of a column's rows in use; invalid after the next `admit` of new prompts."""
+        """A writable view of a column's rows in use; invalid after the next `admit` of new
+        prompts."""
         return self._columns[name][: len(self.ids)]
 
     def read(self, name: str, rows: Ints) -> NDArray[Any]:
@@ -107,7 +112,8 @@ class PromptTable:
     def bytes_per_prompt(self) -> int:
         """Bytes of all columns for one prompt, without the id and the directory."""
         return sum(
-            column.itemsize * int(np.prod(column.shape[1:], dtype=np.int64)) for column in self._columns.values()
+            column.itemsize * int(np.prod(column.shape[1:], dtype=np.int64))
+            for column in self._columns.values()
         )
 
     def look_up(self, prompt_ids: Sequence[str]) -> Prompts:
@@ -130,7 +136,8 @@ class PromptTable:
         return self._prompts(ids, places)
 
     def admit(self, prompts: Prompts) -> Prompts:
-        """The same prompts, each with a row and each source with a place; what is new takes the next free ones."""
+        """The same prompts, each with a row and each source with a place; what is new takes the
+        next free ones."""
         fresh = np.flatnonzero(prompts.rows < 0)
         if not fresh.size:
             return prompts
@@ -167,7 +174,9 @@ class PromptTable:
         self._places.update(zip(names, range(known, count), strict=True))
         self._key[known:count] = [prompt_key(name) for name in names] if keys is None else keys
         groups, met = self._groups, len(self._groups)
-        self._group[known:count] = [groups.setdefault(source_of(name), len(groups)) for name in names]
+        self._group[known:count] = [
+            groups.setdefault(source_of(name), len(groups)) for name in names
+        ]
         self._source_of_group = _grown(self._source_of_group, met, len(groups), -1)
 
     def _grow_columns(self, known: int, needed: int) -> None:
@@ -175,7 +184,8 @@ class PromptTable:
             self._columns[name] = _grown(column, known, needed, self._defaults[name])
 
     def state_dict(self) -> State:
-        """Ids as one text with their lengths, the sources, and every column, cut to the rows in use."""
+        """Ids as one text with their lengths, the sources, and every column, cut to the rows in
+        use."""
         lengths = np.fromiter(map(len, self.ids), np.int32, len(self.ids))
         text = "".join(self.ids).encode("utf-8", "surrogatepass")
         columns = {name: self.column(name).copy() for name in self._columns}
@@ -194,7 +204,10 @@ class PromptTable:
         """
         ids = _split_ids(state)
         saved = read_state(state, "columns")
-        columns = {name: read_array(saved, name, column, rows=len(ids)) for name, column in self._columns.items()}
+        columns = {
+            name: read_array(saved, name, column, rows=len(ids))
+            for name, column in self._columns.items()
+        }
         sources = state.get("sources")
         if not isinstance(sources, list) or sorted(sources) != sorted(set(map(source_of, ids))):
             raise StateError("state key 'sources' does not fit 'ids'; load an older checkpoint")
@@ -222,7 +235,9 @@ def _split_ids(state: State) -> list[str]:
     try:
         text = packed.tobytes().decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
-        raise StateError(f"state key 'ids' is damaged ({error}); load an older checkpoint") from None
+        raise StateError(
+            f"state key 'ids' is damaged ({error}); load an older checkpoint"
+        ) from None
     ends = np.cumsum(lengths, dtype=np.int64)
     starts = (ends - lengths).tolist()
     ids = [text[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
@@ -255,9 +270,13 @@ def check_ids(prompt_ids: Sequence[str]) -> tuple[str, ...]:
     if set(map(type, ids)) != {str} or not all(ids):
         for place, prompt_id in enumerate(ids):
             if not isinstance(prompt_id, str) or not prompt_id:
-                raise PromptIdError(f"prompt id number {place} is {prompt_id!r}; ids are non-empty strings")
+                raise PromptIdError(
+                    f"prompt id number {place} is {prompt_id!r}; ids are non-empty strings"
+                )
     if len(set(ids)) != len(ids):
         seen: set[str] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-        raise PromptIdError(f"prompt id {twice!r} is in the batch twice; every prompt of a batch has its own id")
+        raise PromptIdError(
+            f"prompt id {twice!r} is in the batch twice; every prompt of a batch has its own id"
+        )
     return ids

@@ -1,4 +1,5 @@
-"""Ragged rewards: one flat array and the number of rewards of each prompt, validated once at the door."""
+"""Ragged rewards: one flat array and the number of rewards of each prompt, validated once at the
+door."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class Ragged:
         return np.repeat(np.asarray(each, dtype=np.float64), self.counts)
 
     def sum_of_squares(self) -> Floats:
-        """(M,) sum of squared deviations from the group's mean; exactly 0 where all values are equal."""
+        """(M,) sum of squared deviations from the group's mean; exactly 0 where all values are
+        equal."""
         centred = self.values - self.spread(self.mean())
         squares = np.add.reduceat(centred * centred, self.starts)
         return np.where(self.constant(), 0.0, squares)
@@ -54,7 +56,9 @@ class Ragged:
     def constant(self) -> Bools:
         """(M,) all values of the group are the same."""
         starts = self.starts
-        return np.equal(np.maximum.reduceat(self.values, starts), np.minimum.reduceat(self.values, starts))
+        return np.equal(
+            np.maximum.reduceat(self.values, starts), np.minimum.reduceat(self.values, starts)
+        )
 
     def take(self, order: Ints) -> Ragged:
         """The groups in another order (M,)."""
@@ -64,8 +68,10 @@ class Ragged:
         return Ragged(self.values[np.arange(len(shift)) + shift], counts)
 
     def sorted(self) -> Ragged:
-        """The same groups, each in rising order, so that sums round alike in whatever order the values came."""
-        keyed = np.empty(len(self.values), np.complex128)  # complex numbers sort by their real part, then the other
+        """The same groups, each in rising order, so that sums round alike in whatever order the
+        values came."""
+        # complex numbers sort by their real part, then the other
+        keyed = np.empty(len(self.values), np.complex128)
         keyed.real, keyed.imag = np.repeat(np.arange(len(self.counts)), self.counts), self.values
         keyed.sort()
         return Ragged(keyed.imag, self.counts)
@@ -87,8 +93,8 @@ def from_rewards(prompt_ids: Sequence[str], rewards: Rewards) -> Ragged:
         rewards: M sequences of numbers (lists, arrays, CPU tensors).
 
     Raises:
-        RewardError: names the prompt whose rewards are missing, not numbers (None and bool included), NaN or
-            infinite, and says what to do.
+        RewardError: names the prompt whose rewards are missing, not numbers (None and bool
+            included), NaN or infinite, and says what to do.
     """
     try:
         given = len(rewards)
@@ -98,7 +104,8 @@ def from_rewards(prompt_ids: Sequence[str], rewards: Rewards) -> Ragged:
         ) from None
     if given != len(prompt_ids):
         raise RewardError(
-            f"got rewards of {given} prompts for {len(prompt_ids)} prompt ids; give one sequence for each id"
+            f"got rewards of {given} prompts for {len(prompt_ids)} prompt ids; give one sequence"
+            " for each id"
         )
     groups = [
         group if _is_flat(group) else flat_numbers(f"prompt {i!r}", group)
@@ -111,8 +118,8 @@ def from_rewards(prompt_ids: Sequence[str], rewards: Rewards) -> Ragged:
         row = int(np.argmin(finite))
         prompt = int(np.searchsorted(np.cumsum(counts), row, side="right"))
         raise RewardError(
-            f"prompt {prompt_ids[prompt]!r} has the reward {values[row]}; score it as a finite number, "
-            f"or drop the prompt and cancel the plan"
+            f"prompt {prompt_ids[prompt]!r} has the reward {values[row]}; score it as a finite"
+            " number, or drop the prompt and cancel the plan"
         )
     return Ragged(np.clip(values, -LARGEST, LARGEST), counts)
 
@@ -126,15 +133,24 @@ def flat_numbers(name: str, values: ArrayLike) -> NDArray[np.number[Any]]:
     except (ValueError, TypeError, RuntimeError) as error:
         raise RewardError(f"{name} does not have a flat list of numbers: {error}") from None
     if array.ndim != 1 or array.dtype.kind not in "iuf":
-        raise RewardError(f"{name} must have a flat list of numbers, not {_describe(values)} (None and bool are none)")
+        raise RewardError(
+            f"{name} must have a flat list of numbers, not {_describe(values)} (None and bool are"
+            " none)"
+        )
     if array.size == 0:
         raise RewardError(f"{name} has no number; every planned rollout needs a reward")
     return array
 
 
 def _is_flat(values: ArrayLike) -> TypeGuard[NDArray[np.number[Any]]]:
-    """Whether this is, beyond doubt, what `flat_numbers` would return: it saves most of its time."""
-    return type(values) is np.ndarray and values.ndim == 1 and values.dtype == np.float64 and values.size > 0
+    """Whether this is, beyond doubt, what `flat_numbers` would return: it saves most of its
+    time."""
+    return (
+        type(values) is np.ndarray
+        and values.ndim == 1
+        and values.dtype == np.float64
+        and values.size > 0
+    )
 
 
 def _describe(value: object) -> str:

@@ -11,8 +11,8 @@ from gdro.core.types import Floats
 class RegretMeter:
     """Cumulative gain of every fixed bin minus that of the q that was played.
 
-    An absent bin is a sleeping expert: in that round it counts as gaining what the adversary gained. So the regret
-    against a bin is over the rounds in which it was present.
+    An absent bin is a sleeping expert: in that round it counts as gaining what the adversary
+    gained. So the regret against a bin is over the rounds in which it was present.
     """
 
     def __init__(self, bins: int) -> None:
@@ -20,7 +20,8 @@ class RegretMeter:
         self.rounds = 0
 
     def record(self, q: Floats, gains: Floats) -> None:
-        """One round: q (B,) fixed before the gains (B,) in [0, 1], which are NaN for an absent bin, not for all."""
+        """One round: q (B,) fixed before the gains (B,) in [0, 1], which are NaN for an absent bin,
+        not for all."""
         present = ~np.isnan(gains)
         own = float(q[present] @ gains[present]) / float(q[present].sum())
         self.excess = self.excess + np.where(present, gains - own, 0.0)
@@ -37,4 +38,7 @@ class RegretMeter:
 
     def load_state_dict(self, state: State) -> None:
         """Restore the running sums."""
-        self.excess, self.rounds = read_array(state, "excess", self.excess), read_int(state, "rounds")
+        self.excess, self.rounds = (
+            read_array(state, "excess", self.excess),
+            read_int(state, "rounds"),
+        )

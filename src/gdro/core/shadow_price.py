@@ -1,30 +1,35 @@
-"""Rollout-GDRO's game (eqs. 17-21): one exponential-weights learner per bin over the arms n_min..n_max, one price.
+"""Rollout-GDRO's game (eqs. 17-21): one exponential-weights learner per bin over the arms
+n_min..n_max, one price.
 
     arm loss      L_b(n) = -J_b(n) + mu n                                                   (20)
 
-The price mu is what makes the bins' demand, sum_b share_b E_{p_b}[n], meet the budget nbar, BEFORE the plan is made
-exact: the plan always meets the budget, so a price driven by what was realised would never move.
+The price mu is what makes the bins' demand, sum_b share_b E_{p_b}[n], meet the budget nbar, BEFORE
+the plan is made exact: the plan always meets the budget, so a price driven by what was realised
+would never move.
 
 Utilities J_b(n), and how each finds its price:
 
-- `variance`: J_b(n) = -v_b / n, with v_b estimated online. Every arm's value is known after one visit, so the whole
-  demand curve is, and the price that clears this batch is solved for: demand falls with mu, its slope is -sum_b share_b
-  eta Var_{p_b}(n), and Newton's method kept inside a bracket finds the root. It is the fixed point of eq. 21 at every
-  step. Following eq. 21 itself with a fixed alpha is stable only while alpha times that slope stays below 2, and no one
-  alpha is: on a heavy tail, where most prompts are solved, the slope is that of arms all alike, eta Var(arms), 160 for
-  arms 2 to 12 at eta 16, and the price swings from end to end. In units of the batch's mean variance,
-  (v_b / vbar) nbar / n, so that a price of 1 / nbar makes identical bins demand nbar.
-- `surrogate`: J_b(n) = minus the mean surrogate loss of the prompts of bin b that got n rollouts (18): only the arms
-  that were played are updated. So that every arm is tried, each bin asks for an arm drawn from p_b, not for its mean.
-  The price follows eq. 21 as the paper has it,
+- `variance`: J_b(n) = -v_b / n, with v_b estimated online. Every arm's value is known after one
+  visit, so the whole demand curve is, and the price that clears this batch is solved for: demand
+  falls with mu, its slope is -sum_b share_b eta Var_{p_b}(n), and Newton's method kept inside a
+  bracket finds the root. It is the fixed point of eq. 21 at every step. Following eq. 21 itself
+  with a fixed alpha is stable only while alpha times that slope stays below 2, and no one
+  alpha is: on a heavy tail, where most prompts are solved, the slope is that of arms all alike, eta
+  Var(arms), 160 for arms 2 to 12 at eta 16, and the price swings from end to end. In units of the
+  batch's mean variance, (v_b / vbar) nbar / n, so that a price of 1 / nbar makes identical bins
+  demand nbar.
+- `surrogate`: J_b(n) = minus the mean surrogate loss of the prompts of bin b that got n rollouts
+  (18): only the arms that were played are updated. So that every arm is tried, each bin asks for an
+  arm drawn from p_b, not for its mean. The price follows eq. 21 as the paper has it,
 
     mu <- clip(mu + alpha (4 / nbar)^2 (demand - nbar) / (1 + d), -mu_max, mu_max)           (21)
 
-  with the paper's alpha at its nbar = 4, and with d plans on their way, since x <- x - g x(d rounds ago) is stable only
-  below g = 2 sin(pi / (4 d + 2)).
+  with the paper's alpha at its nbar = 4, and with d plans on their way, since x <- x - g x(d rounds
+  ago) is stable only below g = 2 sin(pi / (4 d + 2)).
 
-With the utility `variance` the learners are smoothed best responses: p_b(n) ~ exp(-eta L_b(n)) is close to a normal
-distribution around sqrt(v_b / mu), the shadow-price form of the square-root law (eq. 31).
+With the utility `variance` the learners are smoothed best responses: p_b(n) ~ exp(-eta L_b(n)) is
+close to a normal distribution around sqrt(v_b / mu), the shadow-price form of the square-root law
+(eq. 31).
 """
 
 from __future__ import annotations
@@ -44,7 +49,8 @@ REFERENCE_ROLLOUTS = 4.0
 """The mean rollouts at which `price_step` is the alpha of eq. 21 (the paper's setting)."""
 
 LARGEST_RELATIVE = 1e6
-"""A bin absent from the batch may vary far more than the batch's mean; beyond this it wants the largest arm anyway."""
+"""A bin absent from the batch may vary far more than the batch's mean; beyond this it wants the
+largest arm anyway."""
 
 Utility = Literal["variance", "surrogate"]
 UTILITIES: tuple[Utility, ...] = ("variance", "surrogate")
@@ -57,9 +63,10 @@ class RolloutGame:
     """Arms, price and their learning. All arrays have B bins, and A = n_max - n_min + 1 arms.
 
     Args:
-        edges: (B+1,) bin edges; before a bin is visited its variance is p(1-p) at the centre of its edges.
-        arm_eta: rate of the exponential weights over arms; with utility `variance` up to nbar = 4, in proportion
-            beyond.
+        edges: (B+1,) bin edges; before a bin is visited its variance is p(1-p) at the centre of its
+            edges.
+        arm_eta: rate of the exponential weights over arms; with utility `variance` up to nbar = 4,
+            in proportion beyond.
         arm_gamma: uniform mixing over arms.
         arm_ema: weight of the newest observation in the estimates.
         price_step: alpha of eq. 21 at nbar = 4, of utility `surrogate`.
@@ -84,8 +91,8 @@ class RolloutGame:
     ) -> None:
         self.mean_rollouts, self.utility = mean_rollouts, utility
         self.arm_eta, self.arm_gamma, self.arm_ema = arm_eta, arm_gamma, arm_ema
-        # Neighbouring arms differ in loss by about mu = 1 / nbar: the rate grows with nbar, or many would be played
-        # alike.
+        # Neighbouring arms differ in loss by about mu = 1 / nbar: the rate grows with nbar, or many
+        # would be played alike.
         scale = max(1.0, mean_rollouts / REFERENCE_ROLLOUTS) if utility == "variance" else 1.0
         self.rate = arm_eta * scale
         self.price_step, self.price_limit = price_step, price_limit
@@ -113,7 +120,9 @@ class RolloutGame:
         noise = self.variance if weights is None else self.variance * weights**2
         mean = float(share @ noise) / max(float(share.sum()), 1e-300)
         with np.errstate(over="ignore"):
-            relative = np.minimum(noise / mean, LARGEST_RELATIVE) if mean > 0.0 else np.ones_like(noise)
+            relative = (
+                np.minimum(noise / mean, LARGEST_RELATIVE) if mean > 0.0 else np.ones_like(noise)
+            )
         return -np.outer(relative, self.mean_rollouts / self.arms)
 
     def arm_probabilities(self, utilities: Floats, price: float) -> Floats:
@@ -126,13 +135,17 @@ class RolloutGame:
         return mixed
 
     def demand(self, share: Floats, weights: Floats | None = None) -> tuple[Floats, float]:
-        """(B,) E_{p_b}[n], the rollouts a prompt of each bin asks for, and the price at which it does."""
+        """(B,) E_{p_b}[n], the rollouts a prompt of each bin asks for, and the price at which it
+        does."""
         utilities = self.arm_utilities(share, weights)
-        price = self.price if self.utility == "surrogate" else self._clearing_price(share, utilities)
+        price = (
+            self.price if self.utility == "surrogate" else self._clearing_price(share, utilities)
+        )
         return self.arm_probabilities(utilities, price) @ self.arms, price
 
     def _clearing_price(self, share: Floats, utilities: Floats) -> float:
-        """The price at which the bins' demand is nbar; the nearest, where mixing keeps the demand off a bound."""
+        """The price at which the bins' demand is nbar; the nearest, where mixing keeps the demand
+        off a bound."""
         total = float(share.sum())
         if total == 0.0:
             return 1.0 / self.mean_rollouts
@@ -153,13 +166,15 @@ class RolloutGame:
         return price
 
     def draw(self, share: Floats, points: Floats) -> Floats:
-        """(B,) an arm of each bin, drawn from p_b by the uniform numbers `points` (B,) in [0, 1)."""
+        """(B,) an arm of each bin, drawn from p_b by the uniform numbers `points` (B,) in [0,
+        1)."""
         chances = self.arm_probabilities(self.arm_utilities(share), self.price)
         reached = np.cumsum(chances, axis=1) <= points[:, None]
         return np.asarray(self.arms[np.minimum(reached.sum(axis=1), len(self.arms) - 1)])
 
     def move_price(self, demand: float, outstanding: int = 0) -> None:
-        """Dual ascent on the demand of a batch, mean rollouts per prompt before projection (eq. 21).
+        """Dual ascent on the demand of a batch, mean rollouts per prompt before projection (eq.
+        21).
 
         Args:
             outstanding: plans made after that of this batch whose rewards are still to come.
@@ -185,7 +200,11 @@ class RolloutGame:
 
     def state_dict(self) -> State:
         """Price and estimates."""
-        return {"price": self.price, "variance": self.variance.copy(), "arm_utility": self.arm_utility.copy()}
+        return {
+            "price": self.price,
+            "variance": self.variance.copy(),
+            "arm_utility": self.arm_utility.copy(),
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Restore price and estimates."""
@@ -195,11 +214,13 @@ class RolloutGame:
 
 
 def newest_variance(bins: Ints, squares: Floats, counts: Ints, rates: Floats, count: int) -> Floats:
-    """(B,) what a batch shows of the variance of one rollout in each bin; NaN for a bin that it lacks.
+    """(B,) what a batch shows of the variance of one rollout in each bin; NaN for a bin that it
+    lacks.
 
-    Pooled as sum of squares / sum of (n - 1). Prompts with a single rollout show none: for a bin of nothing else, the
-    mean of p (1 - p) by the success rates that the estimator had for them stands in. Without that a bin that fell to
-    one rollout a prompt would be taken for one without variance, and stay there for ever.
+    Pooled as sum of squares / sum of (n - 1). Prompts with a single rollout show none: for a bin of
+    nothing else, the mean of p (1 - p) by the success rates that the estimator had for them stands
+    in. Without that a bin that fell to one rollout a prompt would be taken for one without
+    variance, and stay there for ever.
 
     Args:
         bins: (M,) bins; UNSEEN prompts are left out.

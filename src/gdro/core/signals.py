@@ -1,9 +1,12 @@
-"""What the data adversary looks at: one number a prompt, averaged over each bin of the batch (eq. 13).
+"""What the data adversary looks at: one number a prompt, averaged over each bin of the batch (eq.
+13).
 
-- `failure`: 1 - mean reward, rescaled to [0, 1]; the bin's expected loss L_b = -J_b (paper, footnote 3).
-- `variance`: within-prompt reward variance, p(1-p) for binary rewards, rescaled to [0, 1/4]: where a gradient exists.
-- `surrogate`: the GRPO loss of eqs. 6 and 7. On-policy the advantages of a group sum to 0, so it is 0 in every bin
-  and tells the adversary nothing; `informative` says so.
+- `failure`: 1 - mean reward, rescaled to [0, 1]; the bin's expected loss L_b = -J_b (paper,
+  footnote 3).
+- `variance`: within-prompt reward variance, p(1-p) for binary rewards, rescaled to [0, 1/4]: where
+  a gradient exists.
+- `surrogate`: the GRPO loss of eqs. 6 and 7. On-policy the advantages of a group sum to 0, so it is
+  0 in every bin and tells the adversary nothing; `informative` says so.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ INFORMATIVE_SPREAD = 0.01
 
 
 def rescale(rewards: Ragged, low: float, high: float) -> tuple[Ragged, int]:
-    """Rewards mapped from [low, high] to [0, 1], and how many lay outside and were moved to the nearer end.
+    """Rewards mapped from [low, high] to [0, 1], and how many lay outside and were moved to the
+    nearer end.
 
     What float32 can make of an end of the range is moved there too, and not counted.
     """
@@ -52,7 +56,8 @@ def variance(unit_rewards: Ragged) -> Floats:
 def bin_means(values: ArrayLike, bins: Ints, count: int) -> Floats:
     """(B,) mean over the prompts of each bin (eq. 13); NaN where the batch has none.
 
-    UNSEEN prompts and NaN values are left out. Values are divided before they are added: +-1e308 stays finite.
+    UNSEEN prompts and NaN values are left out. Values are divided before they are added: +-1e308
+    stays finite.
     """
     sample = np.asarray(values, np.float64)
     use = (bins != UNSEEN) & ~np.isnan(sample)

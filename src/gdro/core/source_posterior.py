@@ -1,18 +1,23 @@
-"""Each prompt's success probability as a Beta posterior with its source as the prior, for prompts seen once or twice.
+"""Each prompt's success probability as a Beta posterior with its source as the prior, for prompts
+seen once or twice.
 
-Prompts of a source (`gdro.core.prompts.source_of`) share a Beta(m K, (1 - m) K) prior, known by its first two moments
-E[p] = m and E[p^2]; a prompt's own rollouts come on top and age, since the policy moves on while it is not visited:
+Prompts of a source (`gdro.core.prompts.source_of`) share a Beta(m K, (1 - m) K) prior, known by its
+first two moments E[p] = m and E[p^2]; a prompt's own rollouts come on top and age, since the policy
+moves on while it is not visited:
 
-    a = m K + sum of r * ageing^(steps since)        b = (1 - m) K + sum of (1 - r) * ageing^(steps since)
+    a = m K + sum of r * ageing^(steps since)  b = (1 - m) K + sum of (1 - r) * ageing^(steps since)
 
-with rewards r rescaled to [0, 1]; p is a prompt's expected r. Moments are learned from prediction errors. A visit of n
-rollouts has unbiased estimates, the mean r of p and the mean of r_j r_k over its pairs of p^2; their mean error against
-the posterior's own E[p] and E[p^2] moves the source's moments. While the posterior is right these errors have mean zero
-for every prompt, WHICHEVER prompts are chosen, so a method that visits some prompts more often does not bend the prior
-(a plain mean over visits would); when the policy learns, all prompts of the source rise with the visited ones.
+with rewards r rescaled to [0, 1]; p is a prompt's expected r. Moments are learned from prediction
+errors. A visit of n rollouts has unbiased estimates, the mean r of p and the mean of r_j r_k over
+its pairs of p^2; their mean error against the posterior's own E[p] and E[p^2] moves the source's
+moments. While the posterior is right these errors have mean zero for every prompt, WHICHEVER
+prompts are chosen, so a method that visits some prompts more often does not bend the prior (a plain
+mean over visits would); when the policy learns, all prompts of the source rise with the visited
+ones.
 
-K comes out small for a source of prompts that differ (0 or 1: K near 1/2) and large for one of like prompts. The prior
-of a source without a visit is Beta(1/4, 1/4), as in gdro.core.difficulty, and counts as one visit.
+K comes out small for a source of prompts that differ (0 or 1: K near 1/2) and large for one of like
+prompts. The prior of a source without a visit is Beta(1/4, 1/4), as in gdro.core.difficulty, and
+counts as one visit.
 """
 
 from __future__ import annotations
@@ -34,7 +39,8 @@ MARGIN = 1.0 / 512.0
 
 
 class SourcePosterior:
-    """Posteriors of the prompts of a table; their own evidence is kept in three columns of it (12 bytes a prompt).
+    """Posteriors of the prompts of a table; their own evidence is kept in three columns of it (12
+    bytes a prompt).
 
     Args:
         table: the prompts.
@@ -47,16 +53,24 @@ class SourcePosterior:
 
     def __init__(self, table: PromptTable, ageing: float = 0.99, window: int = 40) -> None:
         if not 0.0 < ageing <= 1.0:
-            raise OptionError(f"ageing={ageing:g} must lie in (0, 1]; it is the weight of a rollout one step later")
+            raise OptionError(
+                f"ageing={ageing:g} must lie in (0, 1]; it is the weight of a rollout one step"
+                " later"
+            )
         if window < 1:
             raise OptionError(f"window={window} must be at least 1 visit")
         self.table, self.ageing, self.window = table, ageing, window
-        for name, kind in (("own_reward", np.float32), ("own_total", np.float32), ("own_step", np.int32)):
+        for name, kind in (
+            ("own_reward", np.float32),
+            ("own_total", np.float32),
+            ("own_step", np.int32),
+        ):
             table.add_column(name, kind, 0)
         self.mean, self.square, self.visits = np.empty(0), np.empty(0), np.empty(0)
 
     def prior(self, sources: Ints) -> tuple[Floats, Floats]:
-        """(M,) a and b of sources by their places in the table; those without a visit, and -1, as a new one."""
+        """(M,) a and b of sources by their places in the table; those without a visit, and -1, as a
+        new one."""
         known_or_new = np.where(sources < len(self.mean), sources, -1)
         mean, square = np.append(self.mean, 0.5), np.append(self.square, beta_square(PRIOR, PRIOR))
         strength = np.clip(mean * (1.0 - mean) / (square - mean * mean) - 1.0, *STRENGTH)
@@ -82,10 +96,13 @@ class SourcePosterior:
         source, visited = np.unique(prompts.sources, return_inverse=True)
         reward, total = unit.sum(), unit.counts
         several = total > 1
-        ordered = reward**2 - unit.map(unit.values**2).sum()  # over ordered pairs of different rollouts
+        # over ordered pairs of different rollouts
+        ordered = reward**2 - unit.map(unit.values**2).sum()
         pairs = ordered / np.maximum(total * (total - 1.0), 1.0)
         self._move(source, visited, self.mean, reward / total - a / (a + b), np.ones(len(total)))
-        self._move(source, visited, self.square, pairs - beta_square(a, b), several.astype(np.float64))
+        self._move(
+            source, visited, self.square, pairs - beta_square(a, b), several.astype(np.float64)
+        )
         size = np.bincount(visited)
         self.visits[source] = np.minimum(self.visits[source] + size, self.window)
         self._keep_proper()
@@ -94,11 +111,15 @@ class SourcePosterior:
         self.table.column("own_total")[prompts.rows] = own_total + total
         self.table.column("own_step")[prompts.rows] = now
 
-    def _move(self, source: Ints, visited: Ints, moment: Floats, error: Floats, use: Floats) -> None:
+    def _move(
+        self, source: Ints, visited: Ints, moment: Floats, error: Floats, use: Floats
+    ) -> None:
         """Move a moment of the visited sources by the mean error of their visits."""
         size = np.bincount(visited, weights=use)
         total = np.bincount(visited, weights=error * use)
-        moment[source] += total / np.maximum(np.minimum(self.visits[source] + size, self.window), size.clip(min=1.0))
+        moment[source] += total / np.maximum(
+            np.minimum(self.visits[source] + size, self.window), size.clip(min=1.0)
+        )
 
     def _keep_proper(self) -> None:
         """Moments of a Beta distribution with K within STRENGTH."""
@@ -114,7 +135,8 @@ class SourcePosterior:
         return column("own_reward")[rows] * weight, column("own_total")[rows] * weight
 
     def _make_room(self, sources: int) -> None:
-        """Give sources that are new to the table the moments of a prior, which count as one visit."""
+        """Give sources that are new to the table the moments of a prior, which count as one
+        visit."""
         fresh = sources - len(self.mean)
         self.mean = np.append(self.mean, np.full(fresh, 0.5))
         self.square = np.append(self.square, np.full(fresh, beta_square(PRIOR, PRIOR)))
@@ -122,13 +144,26 @@ class SourcePosterior:
 
     def state_dict(self) -> State:
         """The sources' moments; the prompts' own evidence is in the table."""
-        return {"mean": self.mean.copy(), "square": self.square.copy(), "visits": self.visits.copy()}
+        return {
+            "mean": self.mean.copy(),
+            "square": self.square.copy(),
+            "visits": self.visits.copy(),
+        }
 
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` gave; raises StateError naming the key that is missing or damaged."""
-        mean, square, visits = (read_array(state, key, np.empty(0), rows=ANY) for key in ("mean", "square", "visits"))
+        """Restore what `state_dict` gave; raises StateError naming the key that is missing or
+        damaged."""
+        mean, square, visits = (
+            read_array(state, key, np.empty(0), rows=ANY) for key in ("mean", "square", "visits")
+        )
         fits = len(mean) == len(square) == len(visits) <= len(self.table.sources)
         proper = fits and all(np.isfinite(array).all() for array in (mean, square, visits))
-        if not proper or ((mean <= 0.0) | (mean >= 1.0) | (square <= mean**2) | (square >= mean)).any():
-            raise StateError("state keys 'mean', 'square': not the moments of these sources; load an older checkpoint")
+        if (
+            not proper
+            or ((mean <= 0.0) | (mean >= 1.0) | (square <= mean**2) | (square >= mean)).any()
+        ):
+            raise StateError(
+                "state keys 'mean', 'square': not the moments of these sources; load an older"
+                " checkpoint"
+            )
         self.mean, self.square, self.visits = mean, square, visits

@@ -1,4 +1,5 @@
-"""Saved state: one .npz file without pickle, written whole or not at all, sealed by a checksum over all of it."""
+"""Saved state: one .npz file without pickle, written whole or not at all, sealed by a checksum over
+all of it."""
 
 from __future__ import annotations
 
@@ -62,7 +63,9 @@ def load_state(path: str | os.PathLike[str]) -> State:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StateError(f"{path} is not a readable state ({error}); use an older checkpoint") from error
+        raise StateError(
+            f"{path} is not a readable state ({error}); use an older checkpoint"
+        ) from error
     if sha256(memoryview(content)[:-SEAL]).hexdigest().encode() != content[-SEAL:]:
         raise StateError(f"{path} is damaged: its checksum does not match; use an older checkpoint")
     try:
@@ -90,17 +93,29 @@ def read_array(state: State, key: str, like: Array, rows: int = AS_LIKE) -> Arra
         rows: the length of the first axis, AS_LIKE or ANY.
 
     Raises:
-        StateError: names the key that is missing, of another type or shape, or (AS_LIKE) not finite.
+        StateError: names the key that is missing, of another type or shape, or (AS_LIKE) not
+            finite.
     """
     found = _read(state, key)
     if not isinstance(found, np.ndarray) or found.dtype != like.dtype:
         kind = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
-        raise StateError(f"state key {key!r} is of type {kind}, not {like.dtype}; was it saved with other options?")
-    expected = (len(found) if found.ndim and rows == ANY else rows if rows >= 0 else len(like), *like.shape[1:])
+        raise StateError(
+            f"state key {key!r} is of type {kind}, not {like.dtype}; was it saved with other"
+            " options?"
+        )
+    expected = (
+        len(found) if found.ndim and rows == ANY else rows if rows >= 0 else len(like),
+        *like.shape[1:],
+    )
     if found.shape != expected:
-        raise StateError(f"state key {key!r} has shape {found.shape}, not {expected}; was it saved with other options?")
+        raise StateError(
+            f"state key {key!r} has shape {found.shape}, not {expected}; was it saved with other"
+            " options?"
+        )
     if rows == AS_LIKE and found.dtype.kind == "f" and not np.isfinite(found).all():
-        raise StateError(f"state key {key!r} holds a number that is not finite; load an older checkpoint")
+        raise StateError(
+            f"state key {key!r} holds a number that is not finite; load an older checkpoint"
+        )
     return found.copy()  # type: ignore[return-value]
 
 
@@ -116,7 +131,9 @@ def read_float(state: State, key: str) -> float:
     """The number at `key`; raises StateError when it is missing or not finite."""
     found = _read(state, key)
     if isinstance(found, bool) or not isinstance(found, (int, float)) or not np.isfinite(found):
-        raise StateError(f"state key {key!r} is {found!r}, not a finite number; load an older checkpoint")
+        raise StateError(
+            f"state key {key!r} is {found!r}, not a finite number; load an older checkpoint"
+        )
     return float(found)
 
 
@@ -124,21 +141,29 @@ def read_state(state: State, key: str) -> State:
     """The nested state at `key`; raises StateError when it is missing or something else."""
     found = _read(state, key)
     if not isinstance(found, dict):
-        raise StateError(f"state key {key!r} is a {type(found).__name__}, not a dictionary; load an older checkpoint")
+        raise StateError(
+            f"state key {key!r} is a {type(found).__name__}, not a dictionary; load an older"
+            " checkpoint"
+        )
     return found
 
 
 def read_states(state: State, key: str) -> list[State]:
-    """The list of nested states at `key`; raises StateError when it is missing or something else."""
+    """The list of nested states at `key`; raises StateError when it is missing or something
+    else."""
     found = _read(state, key)
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise StateError(f"state key {key!r} is not a list of dictionaries; load an older checkpoint")
+        raise StateError(
+            f"state key {key!r} is not a list of dictionaries; load an older checkpoint"
+        )
     return found
 
 
 def _read(state: State, key: str) -> Any:
     if not isinstance(state, dict) or key not in state:
-        raise StateError(f"the state lacks the key {key!r}; it is no state of this version, or damaged")
+        raise StateError(
+            f"the state lacks the key {key!r}; it is no state of this version, or damaged"
+        )
     return state[key]
 
 
@@ -172,13 +197,18 @@ def _strip(node: Any, path: str, arrays: list[NDArray[Any]]) -> Any:
         return [_strip(value, f"{path}.{place}", arrays) for place, value in enumerate(node)]
     if node is None or isinstance(node, (bool, int, float, str)):
         return node
-    raise StateError(f"state key {path.lstrip('.')!r} holds a {type(node).__name__}, which cannot be saved")
+    raise StateError(
+        f"state key {path.lstrip('.')!r} holds a {type(node).__name__}, which cannot be saved"
+    )
 
 
 def _items(node: State, path: str) -> Iterator[tuple[str, Any]]:
     for key in node:
         if not isinstance(key, str) or key == "__array__":
-            raise StateError(f"state key {path.lstrip('.')!r} holds the key {key!r}; keys are strings, not '__array__'")
+            raise StateError(
+                f"state key {path.lstrip('.')!r} holds the key {key!r}; keys are strings, not"
+                " '__array__'"
+            )
     return iter(sorted(node.items()))
 
 

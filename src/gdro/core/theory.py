@@ -1,8 +1,9 @@
-"""The paper's theory as functions: the entropic risk behind the data game (Lemma 4.1, eqs. 22-26), the gap (27).
+"""The paper's theory as functions: the entropic risk behind the data game (Lemma 4.1, eqs. 22-26),
+the gap (27).
 
-The data adversary at temperature 1 / eta solves  max_q <q, L> + H(q) / eta  over the simplex, where H is the entropy.
-The maximiser is softmax(eta L) and the value is R_eta(L), a smooth maximum that goes from the mean loss plus
-log B / eta (eta -> 0) to the worst bin's loss (eta -> infinity).
+The data adversary at temperature 1 / eta solves  max_q <q, L> + H(q) / eta  over the simplex, where
+H is the entropy. The maximiser is softmax(eta L) and the value is R_eta(L), a smooth maximum that
+goes from the mean loss plus log B / eta (eta -> 0) to the worst bin's loss (eta -> infinity).
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from gdro.core.types import Floats
 
 
 def entropic_risk(losses: ArrayLike, eta: float) -> float:
-    """R_eta = (1 / eta) log sum_b exp(eta L_b) (22), with max L <= R_eta <= max L + log B / eta (25).
+    """R_eta = (1 / eta) log sum_b exp(eta L_b) (22), with max L <= R_eta <= max L + log B / eta
+    (25).
 
     Args:
         losses: (B,) finite losses of the bins.
         eta: positive and finite.
 
     Raises:
-        OptionError: losses that are not a non-empty flat list of finite numbers, or eta out of range.
+        OptionError: losses that are not a non-empty flat list of finite numbers, or eta out of
+            range.
     """
     bins = _check(losses, eta)
     worst = float(bins.max())
@@ -34,8 +37,8 @@ def entropic_risk(losses: ArrayLike, eta: float) -> float:
 def entropic_maximiser(losses: ArrayLike, eta: float) -> Floats:
     """(B,) q = softmax(eta L), the maximiser of <q, L> + H(q) / eta (23, 24).
 
-    It is also the gradient of R_eta in L, so grad_theta R_eta = sum_b q_b grad_theta L_b (26): a step on the weighted
-    losses is a step on the robust risk. Raises OptionError as `entropic_risk`.
+    It is also the gradient of R_eta in L, so grad_theta R_eta = sum_b q_b grad_theta L_b (26): a
+    step on the weighted losses is a step on the robust risk. Raises OptionError as `entropic_risk`.
     """
     bins = _check(losses, eta)
     weights = np.exp(eta * (bins - bins.max()))
@@ -43,7 +46,8 @@ def entropic_maximiser(losses: ArrayLike, eta: float) -> Floats:
 
 
 def entropic_value(q: ArrayLike, losses: ArrayLike, eta: float) -> float:
-    """<q, L> + H(q) / eta, what the adversary maximises; at most R_eta. Raises OptionError as `entropic_risk`."""
+    """<q, L> + H(q) / eta, what the adversary maximises; at most R_eta. Raises OptionError as
+    `entropic_risk`."""
     bins, weights = _check(losses, eta), np.asarray(q, np.float64)
     used = weights > 0.0
     entropy = -float(weights[used] @ np.log(weights[used]))
@@ -53,8 +57,8 @@ def entropic_value(q: ArrayLike, losses: ArrayLike, eta: float) -> float:
 def duality_gap_bound(regret_policy: float, regret_adversary: float, rounds: int) -> float:
     """Bound on the duality gap of the averaged iterates: (Regret_theta + Regret_q) / T (27).
 
-    It holds where the loss is convex in the policy's parameters and both regrets are against the best fixed choice. For
-    a neural policy it says what the adversary's part of the gap is, no more.
+    It holds where the loss is convex in the policy's parameters and both regrets are against the
+    best fixed choice. For a neural policy it says what the adversary's part of the gap is, no more.
 
     Raises:
         OptionError: fewer than one round.
@@ -67,35 +71,44 @@ def duality_gap_bound(regret_policy: float, regret_adversary: float, rounds: int
 def _check(losses: ArrayLike, eta: float) -> Floats:
     bins = np.asarray(losses, np.float64)
     if bins.ndim != 1 or not bins.size or not np.isfinite(bins).all():
-        raise OptionError(f"losses must be a non-empty flat list of finite numbers, not {losses!r:.80}")
+        raise OptionError(
+            f"losses must be a non-empty flat list of finite numbers, not {losses!r:.80}"
+        )
     if not (eta > 0.0 and math.isfinite(eta)):
         raise OptionError(f"eta={eta} must be positive and finite")
     return bins
 
 
 def objective_slope(weights: ArrayLike, rates: ArrayLike) -> Floats:
-    """U'(p) of the objective that weights by the number of right rollouts pursue, for rewards of 0 and 1.
+    """U'(p) of the objective that weights by the number of right rollouts pursue, for rewards of 0
+    and 1.
 
-    When a group of n rollouts with c right has its centred advantages r - mean multiplied by w(c), its mean gradient
-    over all outcomes is U'(p) grad p, with the Bernstein polynomial
+    When a group of n rollouts with c right has its centred advantages r - mean multiplied by w(c),
+    its mean gradient over all outcomes is U'(p) grad p, with the Bernstein polynomial
 
         U'(p) = (n-1)/n sum_{c=1}^{n-1} C(n-2, c-1) p^(c-1) (1-p)^(n-1-c) w(c)
 
-    Proof: given c, the sum of (r_j - c/n) times the score s_j has mean c (n-c)/n (E[s | right] - E[s | wrong]), where
-    E[s | right] = grad p / p and E[s | wrong] = -grad p / (1-p); so the mean gradient given c is
-    c (n-c) / (n^2 p (1-p)) grad p, and C(n, c) c (n-c) = n (n-1) C(n-2, c-1). GRPO's own w(c) = n / sqrt(c (n-c)) is
-    one such weight, MaxRL's n / c another, and pass@k, k < n, has C(n-1-c, k-1) / C(n-2, k-1).
+    Proof: given c, the sum of (r_j - c/n) times the score s_j has mean
+    c (n-c)/n (E[s | right] - E[s | wrong]), where E[s | right] = grad p / p and
+    E[s | wrong] = -grad p / (1-p); so the mean gradient given c is
+    c (n-c) / (n^2 p (1-p)) grad p, and C(n, c) c (n-c) = n (n-1) C(n-2, c-1). GRPO's own
+    w(c) = n / sqrt(c (n-c)) is one such weight, MaxRL's n / c another, and pass@k, k < n, has
+    C(n-1-c, k-1) / C(n-2, k-1).
 
     Args:
-        weights: (n-1,) w(1)..w(n-1), finite; groups without a right or without a wrong rollout have no gradient.
+        weights: (n-1,) w(1)..w(n-1), finite; groups without a right or without a wrong rollout have
+            no gradient.
         rates: (P,) success probabilities in [0, 1].
 
     Raises:
-        OptionError: weights that are not a non-empty flat list of finite numbers, or a rate outside [0, 1].
+        OptionError: weights that are not a non-empty flat list of finite numbers, or a rate outside
+            [0, 1].
     """
     values, p = np.asarray(weights, np.float64), np.asarray(rates, np.float64)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
-        raise OptionError(f"weights must be a flat list of one or more finite numbers, got {weights!r:.80}")
+        raise OptionError(
+            f"weights must be a flat list of one or more finite numbers, got {weights!r:.80}"
+        )
     if p.ndim != 1 or not ((p >= 0.0) & (p <= 1.0)).all():
         raise OptionError(f"rates must be a flat list of numbers in [0, 1], got {rates!r:.80}")
     degree = values.size - 1
@@ -106,18 +119,20 @@ def objective_slope(weights: ArrayLike, rates: ArrayLike) -> Floats:
 
 
 def posterior_slope(rates: ArrayLike, rollouts: int, a: float, b: float) -> Floats:
-    """U'(p) of the objective that Live-GDRO's advantages pursue, for rewards of 0 and 1 (`parts.baselines.Posterior`).
+    """U'(p) of the objective that Live-GDRO's advantages pursue, for rewards of 0 and 1
+    (`parts.baselines.Posterior`).
 
-    With Beta(a, b) before a visit of n rollouts, c of them right, T = a + b + n and mu_c = (a + c) / T, an advantage is
-    (r - mu_c) T / (T - 1) / sqrt(mu_c (1 - mu_c)). Its mean over all outcomes, times the score, is
-    U'(p) grad p with the Bernstein polynomial
+    With Beta(a, b) before a visit of n rollouts, c of them right, T = a + b + n and mu_c = (a + c)
+    / T, an advantage is (r - mu_c) T / (T - 1) / sqrt(mu_c (1 - mu_c)). Its mean over all outcomes,
+    times the score, is U'(p) grad p with the Bernstein polynomial
 
         U'(p) = T/(T-1) sum_{c<n} C(n-1, c) p^c (1-p)^(n-1-c)
                                   (sqrt((1 - mu_{c+1}) / mu_{c+1}) + sqrt(mu_c / (1 - mu_c)))
 
-    Proof: a right rollout's score has mean grad p / p, a wrong one's -grad p / (1 - p), and c C(n, c) = n C(n-1, c-1).
-    Without the division by the deviation every bracket is (1 - mu_{c+1}) + mu_c = (T - 1) / T and U' = 1: the baseline
-    biases nothing. The deviation holds r_j too; that reweights by p, by what the polynomial says and no more.
+    Proof: a right rollout's score has mean grad p / p, a wrong one's -grad p / (1 - p), and c C(n,
+    c) = n C(n-1, c-1). Without the division by the deviation every bracket is (1 - mu_{c+1}) + mu_c
+    = (T - 1) / T and U' = 1: the baseline biases nothing. The deviation holds r_j too; that
+    reweights by p, by what the polynomial says and no more.
 
     Args:
         rates: (P,) success probabilities in [0, 1].

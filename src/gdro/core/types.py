@@ -1,6 +1,7 @@
 """What passes between a controller and an engine: a plan on the way out, feedback on the way back.
 
-Shapes: M prompts in a batch, B difficulty bins, n_i rollouts of prompt i. Dimension suffixes follow the names.
+Shapes: M prompts in a batch, B difficulty bins, n_i rollouts of prompt i. Dimension suffixes follow
+the names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 UNSEEN = -1
-"""The bin of a prompt with no visit yet: a state of its own, not a hard bin (weight 1, mean budget)."""
+"""The bin of a prompt with no visit yet: a state of its own, not a hard bin (weight 1, mean
+budget)."""
 
 Metric = int | float | str | list[float]
 """A scalar, or a list with one value for each bin (hardest first; NaN where a bin has none)."""
@@ -34,8 +36,8 @@ class Plan:
     Attributes:
         prompt_ids: (M,) the batch, in the order in which it was given.
         rollouts: (M,) int64, n_i >= 1; the sum is exactly M * mean_rollouts.
-        bins: (M,) int64, the difficulty bin in which each prompt stands for this step, 0 the hardest; UNSEEN (-1)
-            before its first visit.
+        bins: (M,) int64, the difficulty bin in which each prompt stands for this step, 0 the
+            hardest; UNSEEN (-1) before its first visit.
     """
 
     prompt_ids: tuple[str, ...]
@@ -56,8 +58,9 @@ class Feedback:
         prompt_ids: (M,) in the order given to `observe`.
         weights: (M,) float64, finite and positive: the factor of each prompt's advantages (eq. 16).
         bins: (M,) int64, the bins of the plan that these rewards answer.
-        baselines, deviations: (M,) float64, both or neither (most methods): what stands for the group's own mean and
-            standard deviation in its advantages (`own_advantages`). In units of the rewards; deviations are positive.
+        baselines, deviations: (M,) float64, both or neither (most methods): what stands for the
+            group's own mean and standard deviation in its advantages (`own_advantages`). In units
+            of the rewards; deviations are positive.
     """
 
     prompt_ids: tuple[str, ...]
@@ -66,8 +69,11 @@ class Feedback:
     baselines: Floats | None = None
     deviations: Floats | None = None
 
-    def own_advantages(self, rewards: ArrayLike, places: Ints, clip: float | None = None) -> Floats | None:
-        """(R,) unweighted advantages of rollouts, (r - baseline) / deviation; None without baselines.
+    def own_advantages(
+        self, rewards: ArrayLike, places: Ints, clip: float | None = None
+    ) -> Floats | None:
+        """(R,) unweighted advantages of rollouts, (r - baseline) / deviation; None without
+        baselines.
 
         Args:
             rewards: (R,) rewards of rollouts, in any order.

@@ -1,6 +1,8 @@
-"""Prompts as a model gets them: plain text through its tokenizer, messages through its chat template.
+"""Prompts as a model gets them: plain text through its tokenizer, messages through its chat
+template.
 
-Every count, every training rollout and every evaluation goes through `encode`, so that all of them see the same tokens.
+Every count, every training rollout and every evaluation goes through `encode`, so that all of them
+see the same tokens.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class Shape:
     Attributes:
         template: text with `{prompt}` in it exactly once, or None.
         chat: make it one user message, so that the model's chat template applies.
-        system_prompt: a system message in front of every chat, or None; needs `chat` for prompts that are text.
+        system_prompt: a system message in front of every chat, or None; needs `chat` for prompts
+            that are text.
     """
 
     template: str | None = None
@@ -40,11 +43,13 @@ class Shape:
         """`messages` as the model gets them.
 
         Raises:
-            DataError: a system prompt meets plain text that stays plain, or a chat that has a system message of its
-                own; `place` names the row.
+            DataError: a system prompt meets plain text that stays plain, or a chat that has a
+                system message of its own; `place` names the row.
         """
         if isinstance(messages, str):
-            whole = messages if self.template is None else self.template.replace("{prompt}", messages)
+            whole = (
+                messages if self.template is None else self.template.replace("{prompt}", messages)
+            )
             if not self.chat:
                 if self.system_prompt is not None:
                     raise DataError(f"{place}: plain text takes no system_prompt; set chat to true")
@@ -53,7 +58,10 @@ class Shape:
         if self.system_prompt is None:
             return messages
         if messages[0]["role"] == "system":
-            raise DataError(f"{place}: has a system message of its own beside system_prompt; remove one of the two")
+            raise DataError(
+                f"{place}: has a system message of its own beside system_prompt; remove one of"
+                " the two"
+            )
         return [{"role": "system", "content": self.system_prompt}, *messages]
 
 
@@ -61,16 +69,20 @@ def encode(messages: Messages, tokenizer: Any, values: TemplateValues | None = N
     """Token ids of a prompt up to where the completion starts.
 
     Args:
-        messages: plain text, tokenized as it is, or a chat, rendered by the tokenizer's chat template.
+        messages: plain text, tokenized as it is, or a chat, rendered by the tokenizer's chat
+            template.
         tokenizer: a Hugging Face tokenizer.
         values: variables of the chat template, e.g. `{"enable_thinking": False}`.
 
     Raises:
-        DataError: a chat meets a tokenizer without a template, or the template refuses the messages.
+        DataError: a chat meets a tokenizer without a template, or the template refuses the
+            messages.
     """
     if isinstance(messages, str):
         return list(tokenizer(messages)["input_ids"])
-    return list(_rendered(messages, tokenizer, values, tokenize=True, return_dict=True)["input_ids"])
+    return list(
+        _rendered(messages, tokenizer, values, tokenize=True, return_dict=True)["input_ids"]
+    )
 
 
 def render(messages: Messages, tokenizer: Any, values: TemplateValues | None = None) -> str:
@@ -80,20 +92,27 @@ def render(messages: Messages, tokenizer: Any, values: TemplateValues | None = N
     return str(_rendered(messages, tokenizer, values, tokenize=False))
 
 
-def opens_thinking(messages: Messages, tokenizer: Any, values: TemplateValues | None = None) -> bool:
-    """Whether the rendered prompt ends inside a thinking part, which the completion then has to close."""
+def opens_thinking(
+    messages: Messages, tokenizer: Any, values: TemplateValues | None = None
+) -> bool:
+    """Whether the rendered prompt ends inside a thinking part, which the completion then has to
+    close."""
     text = render(messages, tokenizer, values)
     return text.rfind(OPEN) > text.rfind(CLOSE)
 
 
-def check_chats(prompts: Sequence[Prompt], tokenizer: Any, values: TemplateValues | None = None) -> str | None:
+def check_chats(
+    prompts: Sequence[Prompt], tokenizer: Any, values: TemplateValues | None = None
+) -> str | None:
     """Look at the prompts and the tokenizer's chat template together, before anything is made.
 
     Returns:
-        What a person should know, in one sentence: a chat model gets plain text. None if there is nothing.
+        What a person should know, in one sentence: a chat model gets plain text. None if there is
+            nothing.
 
     Raises:
-        DataError: `values` names a variable that the template does not use, or there is no chat to use it.
+        DataError: `values` names a variable that the template does not use, or there is no chat to
+            use it.
     """
     plain = [prompt for prompt in prompts if isinstance(prompt.messages, str)]
     if values:
@@ -113,8 +132,11 @@ def check_chats(prompts: Sequence[Prompt], tokenizer: Any, values: TemplateValue
 def _check_values(values: TemplateValues, tokenizer: Any, *, chats: bool) -> None:
     name = next(iter(values))
     if not chats:
-        raise DataError(f"data.chat_template_kwargs.{name}: the prompts are plain text; set data.chat=true")
-    if not isinstance(tokenizer.chat_template, str):  # none at all is `encode`'s error; several named ones are unknown
+        raise DataError(
+            f"data.chat_template_kwargs.{name}: the prompts are plain text; set data.chat=true"
+        )
+    # none at all is `encode`'s error; several named ones are unknown
+    if not isinstance(tokenizer.chat_template, str):
         return
     from jinja2 import Environment, meta
 
@@ -122,8 +144,8 @@ def _check_values(values: TemplateValues, tokenizer: Any, *, chats: bool) -> Non
     for name in values:
         if name not in known:
             raise DataError(
-                f"data.chat_template_kwargs.{name}: the model's chat template has no such variable; it has "
-                f"{', '.join(sorted(known - _ALWAYS)) or 'none to set'}"
+                f"data.chat_template_kwargs.{name}: the model's chat template has no such variable;"
+                f" it has {', '.join(sorted(known - _ALWAYS)) or 'none to set'}"
             )
 
 
@@ -152,14 +174,16 @@ def _rendered(messages: Messages, tokenizer: Any, values: TemplateValues | None,
     chat = [dict(message) for message in messages if not isinstance(message, str)]
     if tokenizer.chat_template is None:
         raise DataError(
-            "the prompts are chats and the model's tokenizer has no chat template; use plain-text prompts "
-            "(data.chat: false) or a chat model"
+            "the prompts are chats and the model's tokenizer has no chat template; use plain-text"
+            " prompts (data.chat: false) or a chat model"
         )
     try:
-        return tokenizer.apply_chat_template(chat, add_generation_prompt=True, **how, **(values or {}))
+        return tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, **how, **(values or {})
+        )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in chat)
         raise DataError(
-            f"the model's chat template refuses a prompt with the roles {roles} ({error}); put what the system "
-            "message says into the user's, or take another model"
+            f"the model's chat template refuses a prompt with the roles {roles} ({error}); put what"
+            " the system message says into the user's, or take another model"
         ) from error

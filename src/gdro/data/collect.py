@@ -32,8 +32,8 @@ def collect(files: Iterable[tuple[str, Rows]], duplicates: OnDuplicate = "error"
     """All prompts of `files`, pairs of a name for errors and the (row, prompt) pairs of that file.
 
     Raises:
-        DataError: two rows have one id and `duplicates` is `error`; some prompts are text and some are chats; or
-            whatever reading a file raises.
+        DataError: two rows have one id and `duplicates` is `error`; some prompts are text and some
+            are chats; or whatever reading a file raises.
     """
     kept: dict[str, tuple[int, str, int]] = {}
     prompts: list[Prompt] = []
@@ -48,11 +48,19 @@ def collect(files: Iterable[tuple[str, Rows]], duplicates: OnDuplicate = "error"
         if duplicates == "error":
             other = prompts[index].messages != prompt.messages
             raise DataError(
-                f"id {prompt.id!r} is there twice: {first_name}, row {first_row} and {name}, row {row}; "
-                + (f"they are two prompts: {COUNTS_ANEW}" if other else "remove one, or set duplicates to keep_first")
+                f"id {prompt.id!r} is there twice: {first_name}, row {first_row} and {name}, row"
+                f" {row}; "
+                + (
+                    f"they are two prompts: {COUNTS_ANEW}"
+                    if other
+                    else "remove one, or set duplicates to keep_first"
+                )
             )
         dropped += 1
-        contradictions += (prompts[index].messages, prompts[index].answer) != (prompt.messages, prompt.answer)
+        contradictions += (prompts[index].messages, prompts[index].answer) != (
+            prompt.messages,
+            prompt.answer,
+        )
     return Collected(prompts, dropped, contradictions)
 
 

@@ -13,7 +13,8 @@ class DataError(GDROError, ValueError):
 
 
 COUNTS_ANEW = (
-    "their id column counts anew in every file; set data.id_column: null, which makes ids of the prompts' texts"
+    "their id column counts anew in every file; set data.id_column: null, which makes ids of the"
+    " prompts' texts"
 )
 """What to do when one id names two prompts, as in verl's own GSM8K files."""
 

@@ -31,7 +31,8 @@ def read_hub(
         source: name of the source where `columns.source` is None; default the last part of `path`.
 
     Raises:
-        DataError: the dataset, subset, split or a column is not there, it has no rows, or a row is malformed.
+        DataError: the dataset, subset, split or a column is not there, it has no rows, or a row is
+            malformed.
     """
     columns, shape = columns or Columns(), shape or Shape()
     path = str(Path(path).expanduser()) if path.startswith("~") else path
@@ -46,12 +47,15 @@ def read_hub(
 
 
 def load_split(path: str, name: str | None, split: str, where: str) -> Any:
-    """One split as a `datasets.Dataset`; `where` names it in errors. Raises DataError as `read_hub`."""
+    """One split as a `datasets.Dataset`; `where` names it in errors. Raises DataError as
+    `read_hub`."""
     import datasets
     from datasets.exceptions import DatasetsError
 
     if path == "pandas":
-        raise DataError(f"{where}: the loader `pandas` reads pickles, which can run code; use parquet or jsonl")
+        raise DataError(
+            f"{where}: the loader `pandas` reads pickles, which can run code; use parquet or jsonl"
+        )
     try:
         if (Path(path) / "state.json").is_file() or (Path(path) / "dataset_dict.json").is_file():
             return _saved(datasets.load_from_disk(path), split, where)
@@ -60,11 +64,14 @@ def load_split(path: str, name: str | None, split: str, where: str) -> Any:
         raise
     except (DatasetsError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise DataError(f"{where}: cannot be loaded ({reason}); check path, name, split and the network") from error
+        raise DataError(
+            f"{where}: cannot be loaded ({reason}); check path, name, split and the network"
+        ) from error
 
 
 def _saved(saved: Any, split: str, where: str) -> Any:
-    """The split of a folder written by `save_to_disk`, `train[:5]` too; one saved without a name is `train`."""
+    """The split of a folder written by `save_to_disk`, `train[:5]` too; one saved without a name is
+    `train`."""
     import datasets
 
     parts = saved if isinstance(saved, dict) else {str(saved.split or "train"): saved}
@@ -73,7 +80,9 @@ def _saved(saved: Any, split: str, where: str) -> Any:
             {name: len(part) for name, part in parts.items()}
         )
     except (ValueError, AssertionError) as error:
-        raise DataError(f"{where}: no such split; the folder has {', '.join(map(str, parts))}") from error
+        raise DataError(
+            f"{where}: no such split; the folder has {', '.join(map(str, parts))}"
+        ) from error
     cut = [parts[part.splitname].select(range(part.from_, part.to)) for part in wanted]
     return cut[0] if len(cut) == 1 else datasets.concatenate_datasets(cut)
 

@@ -1,4 +1,5 @@
-"""jsonl files -> prompts: one JSON object a line, UTF-8; lines of white space only are passed over."""
+"""jsonl files -> prompts: one JSON object a line, UTF-8; lines of white space only are passed
+over."""
 
 from __future__ import annotations
 
@@ -24,18 +25,22 @@ _PACKED = {
 }
 """First bytes of packed files."""
 MAX_LINE_BYTES = 16 * 2**20
-"""Longest line read; a prompt is far shorter, and a file of one endless line must not fill the memory."""
+"""Longest line read; a prompt is far shorter, and a file of one endless line must not fill the
+memory."""
 
 
 def read_jsonl(
-    path: str | Path, columns: Columns | None = None, shape: Shape | None = None, source: str | None = None
+    path: str | Path,
+    columns: Columns | None = None,
+    shape: Shape | None = None,
+    source: str | None = None,
 ) -> Iterator[tuple[int, Prompt]]:
     """The line number and Prompt of every line, in order.
 
     Args:
         path: the file.
-        columns: where to look; default `prompt`, `answer`, and `id` and `source` if the first row has them
-            (then every row must).
+        columns: where to look; default `prompt`, `answer`, and `id` and `source` if the first row
+            has them (then every row must).
         shape: applied to plain-text prompts.
         source: name of the source; default the file's name without its ending.
 
@@ -43,9 +48,13 @@ def read_jsonl(
         DataError: the file cannot be read, holds no row, or a row is malformed.
     """
     path = Path(path)
-    source = path.name.removesuffix(".gz").rpartition(".")[0] or path.stem if source is None else source
+    source = (
+        path.name.removesuffix(".gz").rpartition(".")[0] or path.stem if source is None else source
+    )
     columns, shape = columns or Columns(), shape or Shape()
-    free = [name for name, given in (("id", columns.id), ("source", columns.source)) if given is None]
+    free = [
+        name for name, given in (("id", columns.id), ("source", columns.source)) if given is None
+    ]
     first, absent = True, list[str]()
     with open_file(path, packed=True) as file:
         for number, row in objects(file, path):
@@ -100,7 +109,10 @@ def _check_absent(row: Mapping[str, Any], absent: list[str], place: str) -> None
     """An id or source that only later rows have would make ids of two sorts."""
     for name in absent:
         if name in row:
-            raise DataError(f"{place}: has {name!r}, but the first row has none; give it to every row or to none")
+            raise DataError(
+                f"{place}: has {name!r}, but the first row has none; give it to every row or to"
+                " none"
+            )
 
 
 def objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -111,7 +123,10 @@ def objects(file: BinaryIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]
         place = f"{path}, row {number}"
         if len(line) > MAX_LINE_BYTES:
             limit = MAX_LINE_BYTES // 2**20
-            raise DataError(f"{place}: the line is longer than {limit} MiB; jsonl has one object a line, split it up")
+            raise DataError(
+                f"{place}: the line is longer than {limit} MiB; jsonl has one object a line, split"
+                " it up"
+            )
         text = _decoded(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, place)
         if text.strip():
             yield number, _object(text, place)
@@ -128,7 +143,9 @@ def _decoded(line: bytes, place: str) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not UTF-8 at byte {error.start} of the line; save the file as UTF-8") from error
+        raise DataError(
+            f"{place}: not UTF-8 at byte {error.start} of the line; save the file as UTF-8"
+        ) from error
 
 
 def _object(text: str, place: str) -> Mapping[str, Any]:
@@ -137,7 +154,9 @@ def _object(text: str, place: str) -> Mapping[str, Any]:
     except RecursionError as error:
         raise DataError(f"{place}: nested too deeply; a row is a flat object") from error
     except ValueError as error:
-        raise DataError(f"{place}: not valid JSON ({error}); write one JSON object a line") from error
+        raise DataError(
+            f"{place}: not valid JSON ({error}); write one JSON object a line"
+        ) from error
     if not isinstance(value, dict):
         raise DataError(f"{place}: holds {shown(value)}; write one JSON object a line")
     return value

@@ -45,21 +45,29 @@ def check_lengths(
         values: variables of the chat template.
 
     Raises:
-        DataError: there are longer ones and `overlong` is `error`; all are longer; or the tokenizer has no chat
-            template, or one that refuses a prompt; it is named.
+        DataError: there are longer ones and `overlong` is `error`; all are longer; or the tokenizer
+            has no chat template, or one that refuses a prompt; it is named.
     """
     counts = [_tokens(prompt, tokenizer, values) for prompt in prompts]
-    fits = [prompt for prompt, count in zip(prompts, counts, strict=True) if count <= max_prompt_tokens]
+    fits = [
+        prompt for prompt, count in zip(prompts, counts, strict=True) if count <= max_prompt_tokens
+    ]
     longest = max(counts, default=0)
     dropped = len(prompts) - len(fits)
     if dropped and (overlong == "error" or not fits):
-        first = next(prompt.id for prompt, count in zip(prompts, counts, strict=True) if count > max_prompt_tokens)
-        raise DataError(
-            f"{dropped} of {len(prompts)} prompts are longer than {max_prompt_tokens} tokens; the first "
-            f"is {first!r}, the longest has {longest}; raise max_prompt_length "
-            "or set data.overlong to drop"
+        first = next(
+            prompt.id
+            for prompt, count in zip(prompts, counts, strict=True)
+            if count > max_prompt_tokens
         )
-    return Lengths(fits, dropped, longest, sum(count for count in counts if count <= max_prompt_tokens))
+        raise DataError(
+            f"{dropped} of {len(prompts)} prompts are longer than {max_prompt_tokens} tokens; the"
+            f" first is {first!r}, the longest has {longest}; raise max_prompt_length or set"
+            " data.overlong to drop"
+        )
+    return Lengths(
+        fits, dropped, longest, sum(count for count in counts if count <= max_prompt_tokens)
+    )
 
 
 def _tokens(prompt: Prompt, tokenizer: Any, values: TemplateValues | None) -> int:

@@ -1,4 +1,5 @@
-"""Parquet files, as verl lays them out, -> prompts. Columns are plain values; nothing is ever unpickled."""
+"""Parquet files, as verl lays them out, -> prompts. Columns are plain values; nothing is ever
+unpickled."""
 
 from __future__ import annotations
 
@@ -17,15 +18,20 @@ BATCH_ROWS = 1024
 
 
 def read_parquet(
-    path: str | Path, columns: Columns = VERL_COLUMNS, shape: Shape | None = None, source: str | None = None
+    path: str | Path,
+    columns: Columns = VERL_COLUMNS,
+    shape: Shape | None = None,
+    source: str | None = None,
 ) -> Iterator[tuple[int, Prompt]]:
     """The row number (from 1) and Prompt of every row, in order.
 
     Args:
         path: the file.
-        columns: where to look; default verl's layout, which gives ids `<data_source>/<extra_info.index>`.
+        columns: where to look; default verl's layout, which gives ids
+            `<data_source>/<extra_info.index>`.
         shape: applied to plain-text prompts.
-        source: name of the source where `columns.source` is None; default the file's name without its ending.
+        source: name of the source where `columns.source` is None; default the file's name without
+            its ending.
 
     Raises:
         DataError: not a parquet file, a column is missing, no rows, or a row is malformed.
@@ -41,7 +47,8 @@ def read_parquet(
 
 
 def parquet_rows(path: Path, columns: Columns | None = None) -> Iterator[dict[str, Any]]:
-    """Every row with the columns needed, or with all of them; raises DataError as `read_parquet`."""
+    """Every row with the columns needed, or with all of them; raises DataError as
+    `read_parquet`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -58,10 +65,14 @@ def parquet_rows(path: Path, columns: Columns | None = None) -> Iterator[dict[st
             raise
         except UnicodeDecodeError as error:
             where = f"rows {done + 1} to {done + BATCH_ROWS}"
-            raise DataError(f"{path}, {where}: text that is not UTF-8; write the file again") from error
+            raise DataError(
+                f"{path}, {where}: text that is not UTF-8; write the file again"
+            ) from error
         except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise DataError(f"{path}: not a readable parquet file ({reason}); write it again") from error
+            raise DataError(
+                f"{path}: not a readable parquet file ({reason}); write it again"
+            ) from error
 
 
 def _top_columns(schema: Any, columns: Columns, path: Path) -> list[str]:

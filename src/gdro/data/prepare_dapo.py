@@ -1,7 +1,9 @@
-r"""DAPO-Math-17k-Processed (a folder, a parquet or jsonl file, or the hub) -> one parquet file in verl's schema.
+r"""DAPO-Math-17k-Processed (a folder, a parquet or jsonl file, or the hub) -> one parquet file in
+verl's schema.
 
-The rows read have `prompt` (the problem's text) and `solution` (the final answer); other columns are not needed. A
-row's id is a hash of the problem's words, so it outlives new rows, another order and other white space.
+The rows read have `prompt` (the problem's text) and `solution` (the final answer); other columns
+are not needed. A row's id is a hash of the problem's words, so it outlives new rows, another order
+and other white space.
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ class Prepared:
     def summary(self) -> str:
         """One line for a person."""
         return (
-            f"{self.read} rows read, {len(self.rows)} kept; {self.duplicates} duplicates dropped "
-            f"({self.contradictions} with another answer), {self.not_english} not in English dropped"
+            f"{self.read} rows read, {len(self.rows)} kept; {self.duplicates} duplicates dropped"
+            f" ({self.contradictions} with another answer), {self.not_english} not in English"
+            " dropped"
         )
 
 
@@ -71,7 +74,10 @@ def prepare(rows: Iterable[Row], template: str = TEMPLATE) -> Prepared:
         read += 1
         prompt = to_prompt(row, COLUMNS, Shape(), DATA_SOURCE, place)
         if not isinstance(prompt.messages, str):
-            raise DataError(f"{place}: prompt is a chat; this is not DAPO-Math-17k-Processed, whose prompts are text")
+            raise DataError(
+                f"{place}: prompt is a chat; this is not DAPO-Math-17k-Processed, whose prompts are"
+                " text"
+            )
         text = prompt.messages.strip()
         if _CHINESE.search(text):
             not_english += 1
@@ -87,8 +93,11 @@ def prepare(rows: Iterable[Row], template: str = TEMPLATE) -> Prepared:
     return Prepared(list(kept.values()), read, duplicates, contradictions, not_english)
 
 
-def prepare_dapo(source: str = HUB, output: str | Path = "dapo-math-en.parquet", template: str = TEMPLATE) -> Prepared:
-    """Read, clean and write. Raises DataError: what stands in the way; an existing file is then as it was."""
+def prepare_dapo(
+    source: str = HUB, output: str | Path = "dapo-math-en.parquet", template: str = TEMPLATE
+) -> Prepared:
+    """Read, clean and write. Raises DataError: what stands in the way; an existing file is then as
+    it was."""
     prepared = prepare(read_raw(source, "en", "train"), template)
     write(prepared, output)
     return prepared

@@ -1,4 +1,5 @@
-"""The one form in which every data source reaches a run: a prompt with a stable, source-qualified id."""
+"""The one form in which every data source reaches a run: a prompt with a stable, source-qualified
+id."""
 
 from __future__ import annotations
 
@@ -19,11 +20,12 @@ class Prompt:
     """One task of a data set.
 
     Attributes:
-        id: stable and source-qualified, e.g. `reasoning_gym/chain_sum/2/17`; it survives shuffling, sharding and
-            a new epoch, and no two prompts of a run share it.
+        id: stable and source-qualified, e.g. `reasoning_gym/chain_sum/2/17`; it survives shuffling,
+            sharding and a new epoch, and no two prompts of a run share it.
         messages: a chat, or plain text for a model that has no chat template.
         answer: the gold answer, as the verifier wants it.
-        data_source: name of the data set; `source` is what controllers, reports and comparisons group by.
+        data_source: name of the data set; `source` is what controllers, reports and comparisons
+            group by.
         metadata: whatever else the verifier needs (JSON values only).
     """
 
@@ -35,15 +37,21 @@ class Prompt:
 
     @property
     def source(self) -> str:
-        """What stands before the last "/" of the id: the data set, and the task and level where it has them."""
+        """What stands before the last "/" of the id: the data set, and the task and level where it
+        has them."""
         return source_of(self.id)
 
 
 def fingerprint(prompts: Iterable[Prompt]) -> str:
-    """SHA-256 of prompts in their order, all that is asked and all that scores the answers: 64 hex digits."""
+    """SHA-256 of prompts in their order, all that is asked and all that scores the answers: 64 hex
+    digits."""
     digest = hashlib.sha256()
     for prompt in prompts:
-        messages = prompt.messages if isinstance(prompt.messages, str) else [dict(turn) for turn in prompt.messages]
+        messages = (
+            prompt.messages
+            if isinstance(prompt.messages, str)
+            else [dict(turn) for turn in prompt.messages]
+        )
         row = [prompt.id, messages, prompt.answer, prompt.data_source, dict(prompt.metadata)]
         digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()

@@ -1,4 +1,5 @@
-"""Rows as they lie in a file, a folder or on the hub, before anyone knows what their columns mean."""
+"""Rows as they lie in a file, a folder or on the hub, before anyone knows what their columns
+mean."""
 
 from __future__ import annotations
 
@@ -21,17 +22,19 @@ def read_raw(source: str | Path, name: str | None = None, split: str = "train") 
     """Every row, in order.
 
     Args:
-        source: a parquet, jsonl or csv file; a folder of such files; a folder written by `save_to_disk`; or a name on
-            the hub.
+        source: a parquet, jsonl or csv file; a folder of such files; a folder written by
+            `save_to_disk`; or a name on the hub.
         name: the subset.
-        split: the split. Of several files in a folder, those are taken that, or whose folder, begin with the subset's
-            name, and of these those that begin with the split's.
+        split: the split. Of several files in a folder, those are taken that, or whose folder, begin
+            with the subset's name, and of these those that begin with the split's.
 
     Raises:
         DataError: nothing is there, it cannot be read, or it has no row.
     """
     path = Path(source).expanduser()
-    rows = _files(_chosen(path, name, split)) if _has_files(path) else _hub(str(source), name, split)
+    rows = (
+        _files(_chosen(path, name, split)) if _has_files(path) else _hub(str(source), name, split)
+    )
     empty = True
     for row in rows:
         empty = False
@@ -63,10 +66,16 @@ def _chosen(path: Path, name: str | None, split: str) -> list[Path]:
 
 def _matching(files: list[Path], path: Path, wanted: str) -> list[Path]:
     """The files with a folder, or a name, that begins with `wanted`."""
-    found = [file for file in files if any(part.startswith(wanted) for part in file.relative_to(path).parts)]
+    found = [
+        file
+        for file in files
+        if any(part.startswith(wanted) for part in file.relative_to(path).parts)
+    ]
     if not found:
         names = ", ".join(str(file.relative_to(path)) for file in files[:8])
-        raise DataError(f"{path}: of its files ({names}) none is of {wanted!r}; name the file itself")
+        raise DataError(
+            f"{path}: of its files ({names}) none is of {wanted!r}; name the file itself"
+        )
     return found
 
 
@@ -93,7 +102,9 @@ def _csv(path: Path) -> Iterator[Row]:
         try:
             for number, row in enumerate(csv.DictReader(file, strict=True), start=1):
                 if None in row or None in row.values():
-                    raise DataError(f"{path}, row {number}: has another number of cells than the header")
+                    raise DataError(
+                        f"{path}, row {number}: has another number of cells than the header"
+                    )
                 yield f"{path}, row {number}", row
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{path}: not readable as UTF-8 csv with a header ({error})") from error

@@ -2,11 +2,12 @@
 
 The rules, the same for every kind of file:
 
-- A prompt is text or a list of chat messages `{"role": text, "content": text}`; blank ones are errors.
-- An answer is text, kept as it is, or a number, written as `number_text` says; null, blank, true/false, lists
-  and objects are errors.
-- The id is `<source>/<row's own id>`; without an id column `<source>/<first 16 hex digits of the SHA-256 of
-  the prompt>`. It never depends on the row's position.
+- A prompt is text or a list of chat messages `{"role": text, "content": text}`; blank ones are
+  errors.
+- An answer is text, kept as it is, or a number, written as `number_text` says; null, blank,
+  true/false, lists and objects are errors.
+- The id is `<source>/<row's own id>`; without an id column `<source>/<first 16 hex digits of the
+  SHA-256 of the prompt>`. It never depends on the row's position.
 """
 
 from __future__ import annotations
@@ -44,10 +45,16 @@ class Columns:
 
     def names(self) -> list[str]:
         """Every column needed."""
-        return [name for name in (self.prompt, self.answer, self.id, self.source, *self.metadata) if name is not None]
+        return [
+            name
+            for name in (self.prompt, self.answer, self.id, self.source, *self.metadata)
+            if name is not None
+        ]
 
 
-def to_prompt(row: Mapping[str, Any], columns: Columns, shape: Shape, source: str, place: str) -> Prompt:
+def to_prompt(
+    row: Mapping[str, Any], columns: Columns, shape: Shape, source: str, place: str
+) -> Prompt:
     """The Prompt of one row.
 
     Args:
@@ -62,18 +69,23 @@ def to_prompt(row: Mapping[str, Any], columns: Columns, shape: Shape, source: st
     """
     messages = _messages(column(row, columns.prompt, place), columns.prompt, place)
     if columns.source is not None:
-        source = _name(column(row, columns.source, place), columns.source, place, whole_numbers=False)
+        source = _name(
+            column(row, columns.source, place), columns.source, place, whole_numbers=False
+        )
     if columns.id is not None:
         own = _name(column(row, columns.id, place), columns.id, place, whole_numbers=True)
     else:
         own = content_hash(messages)
     answer = answer_text(column(row, columns.answer, place), columns.answer, place)
-    metadata = {name: _json_value(column(row, name, place), name, place) for name in columns.metadata}
+    metadata = {
+        name: _json_value(column(row, name, place), name, place) for name in columns.metadata
+    }
     return Prompt(f"{source}/{own}", shape.apply(messages, place), answer, source, metadata)
 
 
 def column(row: Mapping[str, Any], name: str, place: str) -> Any:
-    """The value of a column, entering nested objects at dots; a column with the whole name comes first."""
+    """The value of a column, entering nested objects at dots; a column with the whole name comes
+    first."""
     if name in row:
         return row[name]
     value: Any = row
@@ -86,7 +98,8 @@ def column(row: Mapping[str, Any], name: str, place: str) -> Any:
 
 
 def content_hash(messages: str | list[Message]) -> str:
-    """The first 16 hex digits of the SHA-256 of a prompt's text (of its messages as JSON, for a chat)."""
+    """The first 16 hex digits of the SHA-256 of a prompt's text (of its messages as JSON, for a
+    chat)."""
     if not isinstance(messages, str):
         messages = json.dumps(messages, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(messages.encode("utf-8")).hexdigest()[:16]
@@ -99,15 +112,19 @@ def answer_text(value: Any, name: str, place: str) -> str:
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return number_text(value, name, place)
     what = "is null" if value is None else f"is {_kind(value)}"
-    raise DataError(f"{place}: {name} {what}; an answer is text or a number: fill it in or remove the row")
+    raise DataError(
+        f"{place}: {name} {what}; an answer is text or a number: fill it in or remove the row"
+    )
 
 
 def number_text(value: int | float | Decimal, name: str, place: str) -> str:
-    """A number as text: whole ones without a point (`3.0` is `3`), others in the shortest exact form.
+    """A number as text: whole ones without a point (`3.0` is `3`), others in the shortest exact
+    form.
 
     Never in e-notation, which reads as Euler's number elsewhere: JSON's 0.00001 is `0.00001`.
 
-    Whole floats from 1e16 on, which may have lost digits, and numbers that are not finite are errors.
+    Whole floats from 1e16 on, which may have lost digits, and numbers that are not finite are
+    errors.
     """
     if not math.isfinite(value):
         raise DataError(f"{place}: {name} is {value}; an answer must be finite")
@@ -118,7 +135,9 @@ def number_text(value: int | float | Decimal, name: str, place: str) -> str:
     if not value.is_integer():
         return format(Decimal(repr(value)), "f")
     if abs(value) >= 1e16:
-        raise DataError(f"{place}: {name} is {value!r}, too large for a float to be exact; give it as text")
+        raise DataError(
+            f"{place}: {name} is {value!r}, too large for a float to be exact; give it as text"
+        )
     return str(int(value))
 
 
@@ -139,7 +158,9 @@ def _message(item: Any, name: str, place: str) -> Message:
     given = {key: value for key, value in item.items() if value is not None}
     if given.keys() != {"role", "content"}:
         keys = ", ".join(sorted(map(str, given))) or "none"
-        raise DataError(f"{place}: {name} has the keys {keys}; a chat message has role and content, both text")
+        raise DataError(
+            f"{place}: {name} has the keys {keys}; a chat message has role and content, both text"
+        )
     return {key: _text(given[key], f"{name}.{key}", place) for key in ("role", "content")}
 
 
@@ -163,7 +184,9 @@ def _text(value: Any, name: str, place: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(f"{place}: {name} holds half a character pair at {error.start}; write it as UTF-8") from error
+        raise DataError(
+            f"{place}: {name} holds half a character pair at {error.start}; write it as UTF-8"
+        ) from error
     return value
 
 
@@ -171,7 +194,9 @@ def _json_value(value: Any, name: str, place: str) -> Any:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"{place}: {name} is not a JSON value ({error}); leave it out of the metadata") from error
+        raise DataError(
+            f"{place}: {name} is not a JSON value ({error}); leave it out of the metadata"
+        ) from error
     return value
 
 

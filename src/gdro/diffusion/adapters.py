@@ -1,4 +1,5 @@
-"""The trained part of a run: LoRA adapters on a frozen base, their optimiser, and their average over steps.
+"""The trained part of a run: LoRA adapters on a frozen base, their optimiser, and their average
+over steps.
 
 The reference needs no second model: it is the same one with its adapters off.
 """
@@ -56,7 +57,9 @@ class Adapters:
             num_warmup_steps=config.lr_warmup_steps,
             num_training_steps=config.max_train_steps,
         )
-        self.average = EMAModel(self.parameters, decay=config.ema_decay) if config.ema_decay else None
+        self.average = (
+            EMAModel(self.parameters, decay=config.ema_decay) if config.ema_decay else None
+        )
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -89,8 +92,8 @@ class Adapters:
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
         if not norm < float("inf"):
             raise DiffusionError(
-                f"the gradient is {norm}: the run has blown up. Go back to a checkpoint with a lower learning_rate or "
-                "beta, or set clamp"
+                f"the gradient is {norm}: the run has blown up. Go back to a checkpoint with a"
+                " lower learning_rate or beta, or set clamp"
             )
         self.optimizer.step()
         self.schedule.step()
@@ -115,7 +118,9 @@ class Adapters:
             DiffusionError: it is of other adapters.
         """
         if set(state["adapters"]) != set(self.named):
-            raise DiffusionError("the checkpoint holds other adapters than this model has; is it another base?")
+            raise DiffusionError(
+                "the checkpoint holds other adapters than this model has; is it another base?"
+            )
         with torch.no_grad():
             for name, part in self.named.items():
                 part.copy_(state["adapters"][name])

@@ -13,7 +13,8 @@ SIZE = 16
 CLASSES = 10
 BATCH = 64
 NOISE = 0.3
-"""Standard deviation of the noise on training images, which range over [-1, 1]: no verdict on a grain."""
+"""Standard deviation of the noise on training images, which range over [-1, 1]: no verdict on a
+grain."""
 
 
 def convolutional() -> nn.Module:
@@ -34,11 +35,15 @@ NAMES = ("classifier", "judge")
 EPOCHS = 12
 
 
-def train_classifiers(images: torch.Tensor, labels: torch.Tensor, seed: int) -> dict[str, nn.Module]:
+def train_classifiers(
+    images: torch.Tensor, labels: torch.Tensor, seed: int
+) -> dict[str, nn.Module]:
     """Both, each trained on its half of (N, 1, 16, 16) images in [-1, 1] with (N,) labels."""
     half = len(images) // 2
     found = {}
-    for number, (name, part) in enumerate(zip(NAMES, (slice(0, half), slice(half, None)), strict=True)):
+    for number, (name, part) in enumerate(
+        zip(NAMES, (slice(0, half), slice(half, None)), strict=True)
+    ):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * len(NAMES) + number)
             found[name] = _train(convolutional(), images[part], labels[part], EPOCHS)

@@ -1,7 +1,8 @@
 """`gdro diffusion RECIPE --dry-run`: settings checked, work and memory told; no weights are loaded.
 
-Parameters and adapters are counted on the architecture itself, built without memory (torch's meta device). Memory is an
-estimate: the sum of what must be held at once, with the activation rule of a transformer block below.
+Parameters and adapters are counted on the architecture itself, built without memory (torch's meta
+device). Memory is an estimate: the sum of what must be held at once, with the activation rule of a
+transformer block below.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from gdro.diffusion.families import Digits
 
 GB = 1e9
 BLOCK_VALUES = 34
-"""Values a token and channel that one transformer block keeps for its backward pass (arXiv 2205.05198, eq. 2, without
-the attention matrix, which is not kept)."""
+"""Values a token and channel that one transformer block keeps for its backward pass (arXiv
+2205.05198, eq. 2, without the attention matrix, which is not kept)."""
 LATENT_STRIDE = 8
 TOKEN_STRIDE = 2
 """Pixels a latent cell, and latent cells a token, along a side: of both families."""
 DECODER_VALUES = 512
 """Values a pixel that the VAE's decoder holds at its widest: 128 channels, four at a time."""
 ENCODERS_GB = {"sd3": 11.0, "flux": 9.8, "digits": 0.0}
-"""Text encoders and VAE in bfloat16: T5-XXL's encoder (4.76e9 parameters) and one or two CLIP models."""
+"""Text encoders and VAE in bfloat16: T5-XXL's encoder (4.76e9 parameters) and one or two CLIP
+models."""
 TEXT_TOKENS = {"sd3": 333, "flux": 512, "digits": 1}
 KNOWN: dict[str, dict[str, Any]] = {
     "stabilityai/stable-diffusion-3.5-medium": {
@@ -85,7 +87,8 @@ class Sizes:
         return self.parameters * (2.0 if config.mixed_precision == "bf16" else 4.0)
 
     def update_bytes(self, config: DiffusionConfig) -> float:
-        """Base, adapters with gradients, two moments and the average, and the activations of one pass."""
+        """Base, adapters with gradients, two moments and the average, and the activations of one
+        pass."""
         number = 2.0 if config.mixed_precision == "bf16" else 4.0
         images = config.train_batch_size * config.group_size
         cell = images * self.tokens * self.width * number
@@ -96,11 +99,13 @@ class Sizes:
         return self.frozen_bytes(config) + states + kept
 
     def encoding_bytes(self, config: DiffusionConfig) -> float:
-        """Base, text encoders and VAE, as a pipeline is loaded; the encoders go once the prompts are encoded."""
+        """Base, text encoders and VAE, as a pipeline is loaded; the encoders go once the prompts
+        are encoded."""
         return self.frozen_bytes(config) + ENCODERS_GB[config.family] * GB
 
     def sampling_bytes(self, config: DiffusionConfig) -> float:
-        """Base, adapters, and of the images sampled together one block's values or, afterwards, the decoder's."""
+        """Base, adapters, and of the images sampled together one block's values or, afterwards, the
+        decoder's."""
         number = 2.0 if config.mixed_precision == "bf16" else 4.0
         guided = 2 if config.family == "sd3" and config.guidance_scale > 1.0 else 1
         cell = guided * config.sample_batch_size * self.tokens * self.width * number
@@ -120,23 +125,32 @@ def dry_run(config: DiffusionConfig) -> str:
     stored = len(prompts) * config.num_images_per_prompt
     groups = config.train_batch_size * config.gradient_accumulation_steps
     seen = config.max_train_steps * groups * config.group_size
-    disk = stored * (4.0 * sizes.latent + config.resolution**2 * (1 if config.family == "digits" else 3)) / GB
+    disk = (
+        stored
+        * (4.0 * sizes.latent + config.resolution**2 * (1 if config.family == "digits" else 3))
+        / GB
+    )
     sampler = stored * config.num_inference_steps
     encoding = sizes.encoding_bytes(config) / GB
     update, sampling = sizes.update_bytes(config) / GB, sizes.sampling_bytes(config) / GB
     return (
-        f"settings    ok: {config.name}, {config.loss_type}, reward {config.reward}, judge {config.judge or 'none'}\n"
-        f"model       {config.pretrained_model_name_or_path}: {sizes.parameters:,} parameters, from {sizes.source}\n"
-        f"adapters    rank {config.rank}: {sizes.adapters:,} parameters\n"
-        f"groups      {len(prompts)} prompts x {config.num_images_per_prompt} images = {stored:,}, "
+        f"settings  ok: {config.name}, {config.loss_type}, reward {config.reward},"
+        f" judge {config.judge or 'none'}\n"
+        f"model     {config.pretrained_model_name_or_path}: {sizes.parameters:,} parameters,"
+        f" from {sizes.source}\n"
+        f"adapters  rank {config.rank}: {sizes.adapters:,} parameters\n"
+        f"groups    {len(prompts)} prompts x {config.num_images_per_prompt} images = {stored:,}, "
         f"{sampler:,} sampler steps, {disk:.2f} GB on disk\n"
-        f"training    {config.max_train_steps} updates x {groups} groups x {config.group_size} images = {seen:,}, "
+        f"training  {config.max_train_steps} updates x {groups} groups x {config.group_size}"
+        f" images = {seen:,},"
+        " "
         f"each forward twice and backward once\n"
         f"beta        {config.beta:g} on the mean over {sizes.latent:,} latent values "
         f"= {config.beta / sizes.latent:.3g} on their sum\n"
         f"memory      estimate, of the {'GPU' if config.family != 'digits' else 'process'}, in GB\n"
-        f"            loading    {encoding:.2f}  (text encoders and all; they go once the prompts are encoded)\n"
-        f"            updating   {update:.2f}" + ("" if config.gradient_checkpointing else
+        f"            loading   {encoding:.2f}  (text encoders and all; they go once the"
+        " prompts are encoded)\n"
+        f"            updating  {update:.2f}" + ("" if config.gradient_checkpointing else
         "  (gradient_checkpointing true lowers it)") + "\n"
         f"            sampling   {sampling:.2f}  (sample_batch_size {config.sample_batch_size})\n"
         f"            peak       {max(encoding, update, sampling):.2f}"
@@ -173,14 +187,19 @@ def _targets(config: DiffusionConfig) -> tuple[str, ...]:
 def _architecture(config: DiffusionConfig) -> tuple[Any, str]:
     path = Path(config.pretrained_model_name_or_path)
     if config.family == "digits":
-        return small_transformer(), f"{path / BASE}" if (path / BASE).is_file() else "its recipe; it is not trained yet"
+        return small_transformer(), (
+            f"{path / BASE}" if (path / BASE).is_file() else "its recipe; it is not trained yet"
+        )
     kind = SD3Transformer2DModel if config.family == "sd3" else FluxTransformer2DModel
     file = path / "transformer" / "config.json"
     if file.is_file():
         return kind.from_config(json.loads(file.read_text(encoding="utf-8"))), str(file)
     if config.pretrained_model_name_or_path in KNOWN:
-        return kind(**KNOWN[config.pretrained_model_name_or_path]), "the architecture that gdro knows by this name"
+        return (
+            kind(**KNOWN[config.pretrained_model_name_or_path]),
+            "the architecture that gdro knows by this name",
+        )
     raise DiffusionError(
-        f"pretrained_model_name_or_path {str(path)!r}: no {file}, and no base that gdro knows by name "
-        f"({', '.join(KNOWN)}); give a local folder for a dry run"
+        f"pretrained_model_name_or_path {str(path)!r}: no {file}, and no base that gdro knows by"
+        f" name ({', '.join(KNOWN)}); give a local folder for a dry run"
     )

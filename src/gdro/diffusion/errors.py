@@ -1,4 +1,5 @@
-"""The error of this room: one message for a person, with the file, prompt, image or key at fault."""
+"""The error of this room: one message for a person, with the file, prompt, image or key at
+fault."""
 
 from __future__ import annotations
 

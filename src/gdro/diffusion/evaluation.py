@@ -1,4 +1,5 @@
-"""Looking at a model: images of the validation prompts, the same noise each time, and what they are worth."""
+"""Looking at a model: images of the validation prompts, the same noise each time, and what they are
+worth."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Evaluation:
 
     Attributes:
         images: of all validation prompts, one after the other.
-        fields: of the record: means over prompts of reward, judge, drift and diversity, and the rewards by prompt.
+        fields: of the record: means over prompts of reward, judge, drift and diversity, and the
+            rewards by prompt.
     """
 
     images: Images
@@ -65,7 +67,8 @@ def evaluate(
     reward: Reward,
     judge: Reward | None,
 ) -> Evaluation:
-    """Sample and measure. Drift is the kernel distance to the stored images of the base, a prompt at a time.
+    """Sample and measure. Drift is the kernel distance to the stored images of the base, a prompt
+    at a time.
 
     Raises:
         DiffusionError: a reward raised or returned no numbers.
@@ -76,21 +79,30 @@ def evaluate(
     unscored = 0
     for place, one in enumerate(data):
         mine = images[place * count : (place + 1) * count]
-        prompts, what = [one.stored.prompt] * count, f"prompt {one.stored.prompt!r}, validation images"
+        prompts, what = (
+            [one.stored.prompt] * count,
+            f"prompt {one.stored.prompt!r}, validation images",
+        )
         values = reward(mine, prompts, what)
         unscored += int(np.isnan(values).sum())
         table["reward"].append(_known_mean(values))
-        table["judge"].append(_known_mean(judge(mine, prompts, what)) if judge is not None else float("nan"))
+        table["judge"].append(
+            _known_mean(judge(mine, prompts, what)) if judge is not None else float("nan")
+        )
         seen = features(mine)
         table["drift"].append(kernel_distance(seen, features(one.stored.images)))
         table["diversity"].append(diversity(seen))
     fields: dict[str, Any] = {name: _known_mean(np.array(values)) for name, values in table.items()}
     fields["unscored"] = unscored
-    fields["reward_by_prompt"] = {one.stored.prompt: value for one, value in zip(data, table["reward"], strict=True)}
+    fields["reward_by_prompt"] = {
+        one.stored.prompt: value for one, value in zip(data, table["reward"], strict=True)
+    }
     return Evaluation(images, fields)
 
 
-def _sample(family: Family, told: Conditions, data: Sequence[Scored], config: DiffusionConfig) -> Images:
+def _sample(
+    family: Family, told: Conditions, data: Sequence[Scored], config: DiffusionConfig
+) -> Images:
     wanted = [
         (one.row, image_seed(config.seed, f"validation/{one.stored.prompt_id}", number))
         for one in data
@@ -101,7 +113,11 @@ def _sample(family: Family, told: Conditions, data: Sequence[Scored], config: Di
         batch = wanted[first : first + config.sample_batch_size]
         mine = rows(told, torch.tensor([row for row, _ in batch]))
         seeds = [seed for _, seed in batch]
-        parts.append(family.decode(family.sample(mine, seeds, config.num_inference_steps, config.guidance_scale)))
+        parts.append(
+            family.decode(
+                family.sample(mine, seeds, config.num_inference_steps, config.guidance_scale)
+            )
+        )
     return np.concatenate(parts)
 
 

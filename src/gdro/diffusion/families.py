@@ -1,4 +1,5 @@
-"""Kinds of models behind one interface: what the trainer asks of a base, whatever pipeline it is."""
+"""Kinds of models behind one interface: what the trainer asks of a base, whatever pipeline it
+is."""
 
 from __future__ import annotations
 
@@ -10,7 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
@@ -49,7 +54,9 @@ class Family(Protocol):
         """The velocity of (N, ...) latents at (N,) times in 0..1000, told N rows."""
         ...
 
-    def sample(self, told: Conditions, seeds: Sequence[int], steps: int, guidance: float) -> torch.Tensor:
+    def sample(
+        self, told: Conditions, seeds: Sequence[int], steps: int, guidance: float
+    ) -> torch.Tensor:
         """(N, ...) latents of N rows, the noise of each from its own seed."""
         ...
 
@@ -77,7 +84,8 @@ def rows(told: Conditions, index: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """A hash of every parameter's name, shape and a thousand of its numbers: another base has another."""
+    """A hash of every parameter's name, shape and a thousand of its numbers: another base has
+    another."""
     digest = sha256()
     for name, part in sorted(model.named_parameters()):
         flat = part.detach().flatten()
@@ -108,9 +116,13 @@ class Digits:
         return digit_velocity(self.transformer, x, timestep, told["prompt"])
 
     @torch.no_grad()
-    def sample(self, told: Conditions, seeds: Sequence[int], steps: int, guidance: float) -> torch.Tensor:
+    def sample(
+        self, told: Conditions, seeds: Sequence[int], steps: int, guidance: float
+    ) -> torch.Tensor:
         """See Family; there is no guidance."""
-        noise = torch.stack([torch.randn((1, SIZE, SIZE), generator=generator(seed)) for seed in seeds])
+        noise = torch.stack(
+            [torch.randn((1, SIZE, SIZE), generator=generator(seed)) for seed in seeds]
+        )
         found = euler_sample(self.scheduler, noise, steps, lambda x, at: self.velocity(x, at, told))
         return found.clamp(-1.0, 1.0)
 
@@ -128,5 +140,8 @@ def digit_of(prompt: str) -> int:
     """
     found = re.findall(r"[0-9]", prompt)
     if len(found) != 1 or int(found[0]) >= CLASSES:
-        raise DiffusionError(f"prompt {prompt!r}: family digits needs exactly one digit in it, as in 'a handwritten 7'")
+        raise DiffusionError(
+            f"prompt {prompt!r}: family digits needs exactly one digit in it, as in 'a"
+            " handwritten 7'"
+        )
     return int(found[0])

@@ -1,4 +1,5 @@
-"""Rectified flow: times drawn as SD3 does, images noised, velocity errors. Everything drawn comes from a given seed.
+"""Rectified flow: times drawn as SD3 does, images noised, velocity errors. Everything drawn comes
+from a given seed.
 
 With sigma in (0, 1], noise e and image x: x_sigma = (1 - sigma) x + sigma e, velocity v = e - x.
 """
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.training_utils import compute_density_for_timestep_sampling, compute_loss_weighting_for_sd3
+from diffusers.training_utils import (
+    compute_density_for_timestep_sampling,
+    compute_loss_weighting_for_sd3,
+)
 
 from gdro.diffusion.config import DiffusionConfig
 
@@ -43,22 +47,29 @@ def generator(*words: int) -> torch.Generator:
 
 
 class Times:
-    """The training times of a scheduler: its shifted table of sigmas, drawn from by SD3's density."""
+    """The training times of a scheduler: its shifted table of sigmas, drawn from by SD3's
+    density."""
 
     def __init__(self, scheduler: FlowMatchEulerDiscreteScheduler, config: DiffusionConfig) -> None:
-        fresh = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)  # sampling rewrites its table
+        # sampling rewrites its table
+        fresh = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)
         self.sigmas, self.timesteps = fresh.sigmas.clone(), fresh.timesteps.clone()
         self.config = config
 
-    def noised(self, latents: torch.Tensor, group: torch.Tensor, randoms: Sequence[torch.Generator]) -> Noised:
-        """Noise (N, ...) latents; those of one group, (N,) integers 0..G-1, share the noise and the time.
+    def noised(
+        self, latents: torch.Tensor, group: torch.Tensor, randoms: Sequence[torch.Generator]
+    ) -> Noised:
+        """Noise (N, ...) latents; those of one group, (N,) integers 0..G-1, share the noise and the
+        time.
 
         Args:
             randoms: G generators, one a group: how groups are split over passes changes nothing.
         """
         density = torch.cat([self._density(random) for random in randoms])
         index = (density * len(self.sigmas)).long().clamp(0, len(self.sigmas) - 1)
-        noise = torch.stack([torch.randn(latents.shape[1:], generator=random) for random in randoms])
+        noise = torch.stack(
+            [torch.randn(latents.shape[1:], generator=random) for random in randoms]
+        )
         noise = noise.to(latents)[group]
         sigma = self.sigmas[index]
         weight = compute_loss_weighting_for_sd3(self.config.weighting_scheme, sigmas=sigma)

@@ -114,8 +114,14 @@ def group_direct_reward_loss(
         else:
             total = anchor[sides.states].sum()
             loss = loss + gamma * (total / max(sides.stating, 1) if reduction == "mean" else total)
-    bounded = 0.0 if clamp is None or not len(raw) else float((raw.detach().abs() > clamp).double().mean())
-    return _report(loss, err, err_ref, sides, preference.rank_agreement, preference.mean_score, bounded)
+    bounded = (
+        0.0
+        if clamp is None or not len(raw)
+        else float((raw.detach().abs() > clamp).double().mean())
+    )
+    return _report(
+        loss, err, err_ref, sides, preference.rank_agreement, preference.mean_score, bounded
+    )
 
 
 def dgpo_loss(
@@ -130,7 +136,8 @@ def dgpo_loss(
 ) -> GroupLoss:
     """Direct group preference optimisation (arXiv 2510.08425), as its authors' release computes it.
 
-    With A = (reward - mean) / standard deviation of the group (ddof 0, + 1e-4), shared noise and time:
+    With A = (reward - mean) / standard deviation of the group (ddof 0, + 1e-4), shared noise and
+    time:
 
         loss = mean over images of sigmoid(beta mean_group A (err - err_ref)) * A * err
 
@@ -181,7 +188,9 @@ class _Sides:
         groups = Groups.of(group)
         top = reward.new_full((len(groups.size),), -torch.inf)
         top = top.scatter_reduce(0, groups.number, reward, "amax")
-        low = -reward.new_full((len(groups.size),), -torch.inf).scatter_reduce(0, groups.number, -reward, "amax")
+        low = -reward.new_full((len(groups.size),), -torch.inf).scatter_reduce(
+            0, groups.number, -reward, "amax"
+        )
         states = top > low
         inside = states[groups.number]
         best, worst = (
@@ -234,4 +243,6 @@ def _check_options(beta: float, gamma: float, clamp: float | None) -> None:
     if not 0.0 <= gamma < float("inf"):
         raise OptionError(f"gamma={gamma!r}: it must be a finite number >= 0")
     if clamp is not None and not 0.0 < clamp < float("inf"):
-        raise OptionError(f"clamp={clamp!r}: it must be a finite number above 0, or None for no bound")
+        raise OptionError(
+            f"clamp={clamp!r}: it must be a finite number above 0, or None for no bound"
+        )

@@ -9,11 +9,11 @@ from gdro.diffusion.config import DiffusionConfig, load_config, recipe_names
 from gdro.diffusion.errors import DiffusionError
 
 USAGE = """\
-  gdro diffusion digits                          real digits on a CPU, from nothing to a report in minutes
-  gdro diffusion digits --learning_rate 5e-4     any setting, by its name
-  gdro diffusion flux --dry-run                  settings checked, memory told, nothing loaded
-  gdro diffusion --resume runs/digits-001        go on where it stopped
-  gdro diffusion --report runs/digits-001        write its report again
+  gdro diffusion digits                       real digits on a CPU, to a report in minutes
+  gdro diffusion digits --learning_rate 5e-4  any setting, by its name
+  gdro diffusion flux --dry-run               settings checked, memory told, nothing loaded
+  gdro diffusion --resume runs/digits-001     go on where it stopped
+  gdro diffusion --report runs/digits-001     write its report again
 """
 
 
@@ -65,18 +65,34 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,
         allow_abbrev=False,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this help and every setting")
+    parser.add_argument(
+        "-h", "--help", action="store_true", help="show this help and every setting"
+    )
     parser.add_argument("recipe", nargs="?", help=f"{', '.join(recipe_names())}, or a YAML file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a setting")
-    parser.add_argument("--check", action="store_true", help="check the settings, print them, do nothing")
-    parser.add_argument("--dry-run", action="store_true", help="check settings and tell the memory, load nothing")
-    parser.add_argument("--resume", "--resume_from_checkpoint", metavar="RUN", help="go on with a run")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="a setting",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="check the settings, print them, do nothing"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check settings and tell the memory, load nothing"
+    )
+    parser.add_argument(
+        "--resume", "--resume_from_checkpoint", metavar="RUN", help="go on with a run"
+    )
     parser.add_argument("--report", metavar="RUN", help="write a run's report again")
     return parser
 
 
 def _flags(words: Sequence[str]) -> list[str]:
-    """`--learning_rate 1e-4` and `--learning_rate=1e-4`, as diffusers' scripts take them, as key=value.
+    """`--learning_rate 1e-4` and `--learning_rate=1e-4`, as diffusers' scripts take them, as
+    key=value.
 
     Raises:
         DiffusionError: a word that is no setting.
@@ -90,14 +106,17 @@ def _flags(words: Sequence[str]) -> list[str]:
             waiting = "" if "=" in word else word[2:]
             found.extend([] if waiting else [word[2:]])
         else:
-            raise DiffusionError(f"{word}: no such option or setting; `gdro diffusion --help` lists them")
+            raise DiffusionError(
+                f"{word}: no such option or setting; `gdro diffusion --help` lists them"
+            )
     if waiting:
         raise DiffusionError(f"--{waiting} needs a value")
     return found
 
 
 def _quiet() -> None:
-    """Importing a pipeline must not print what transformers says of torchvision, which nothing here needs."""
+    """Importing a pipeline must not print what transformers says of torchvision, which nothing here
+    needs."""
     from transformers import logging
 
     logging.set_verbosity_error()

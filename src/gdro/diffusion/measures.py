@@ -1,4 +1,5 @@
-"""What an evaluation measures beside the reward: how far the images have moved, and how alike they have become."""
+"""What an evaluation measures beside the reward: how far the images have moved, and how alike they
+have become."""
 
 from __future__ import annotations
 
@@ -24,11 +25,12 @@ def features(images: Images) -> Floats:
 
 
 def kernel_distance(first: Floats, second: Floats) -> float:
-    """Squared maximum mean discrepancy of two sets of (n, d) features, unbiased (so it may be below 0).
+    """Squared maximum mean discrepancy of two sets of (n, d) features, unbiased (so it may be below
+    0).
 
     The kernel is Gaussian; its width is the median distance inside `second`, the set compared with
-    (arXiv 1801.01401 has the estimator with another kernel and a network's features; ours are cell means, so compare
-    values of one data set alone).
+    (arXiv 1801.01401 has the estimator with another kernel and a network's features; ours are cell
+    means, so compare values of one data set alone).
     """
     if len(first) < 2 or len(second) < 2:
         return float("nan")
@@ -49,7 +51,9 @@ def diversity(values: Floats) -> float:
 
 def _squared_distances(first: Floats, second: Floats) -> Floats:
     products = first @ second.T
-    found: Floats = np.maximum((first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2.0 * products, 0.0)
+    found: Floats = np.maximum(
+        (first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2.0 * products, 0.0
+    )
     return found
 
 

@@ -1,6 +1,8 @@
-"""Stable Diffusion 3 and FLUX.1 through their stock diffusers pipelines, which also sample and decode.
+"""Stable Diffusion 3 and FLUX.1 through their stock diffusers pipelines, which also sample and
+decode.
 
-Prompts are encoded once, then the text encoders are let go; latents are kept as the pipeline's sampler leaves them.
+Prompts are encoded once, then the text encoders are let go; latents are kept as the pipeline's
+sampler leaves them.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def load_pipeline(config: DiffusionConfig) -> Family:
 
 
 class StockPipeline:
-    """What both have in common: loading, encoding once, and the pipeline's own sampler and decoder."""
+    """What both have in common: loading, encoding once, and the pipeline's own sampler and
+    decoder."""
 
     pipeline: Any
     lora_targets: tuple[str, ...]
@@ -58,8 +61,8 @@ class StockPipeline:
             )
         except (OSError, ValueError) as error:
             raise DiffusionError(
-                f"pretrained_model_name_or_path {config.pretrained_model_name_or_path!r} cannot be loaded as a "
-                f"{self.pipeline.__name__}: {' '.join(str(error).split())}"
+                f"pretrained_model_name_or_path {config.pretrained_model_name_or_path!r} cannot be"
+                f" loaded as a {self.pipeline.__name__}: {' '.join(str(error).split())}"
             ) from error
         self.pipe.set_progress_bar_config(disable=True)
         self.pipe.to(self.device)
@@ -80,7 +83,9 @@ class StockPipeline:
         return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
     @torch.no_grad()
-    def sample(self, told: Conditions, seeds: Sequence[int], steps: int, guidance: float) -> torch.Tensor:
+    def sample(
+        self, told: Conditions, seeds: Sequence[int], steps: int, guidance: float
+    ) -> torch.Tensor:
         """See Family."""
         found: torch.Tensor = self.pipe(
             **self._sampler_arguments(told, len(seeds)),
@@ -100,7 +105,9 @@ class StockPipeline:
         scaled = self._unpacked(latents) / vae.config.scaling_factor + vae.config.shift_factor
         pixels = vae.decode(scaled.to(self.device, vae.dtype), return_dict=False)[0]
         found: Images = (
-            (self.pipe.image_processor.postprocess(pixels, output_type="np") * 255.0).round().astype("uint8")
+            (self.pipe.image_processor.postprocess(pixels, output_type="np") * 255.0)
+            .round()
+            .astype("uint8")
         )
         return found
 
@@ -140,7 +147,11 @@ class StableDiffusion3(StockPipeline):
 
     def _encoded(self, prompts: list[str]) -> dict[str, torch.Tensor]:
         prompt, _, pooled, _ = self.pipe.encode_prompt(
-            prompt=prompts, prompt_2=None, prompt_3=None, device=self.device, do_classifier_free_guidance=False
+            prompt=prompts,
+            prompt_2=None,
+            prompt_3=None,
+            device=self.device,
+            do_classifier_free_guidance=False,
         )
         return {"prompt": prompt, "pooled": pooled}
 
@@ -156,7 +167,8 @@ class StableDiffusion3(StockPipeline):
 
 
 class Flux(StockPipeline):
-    """Latents stay packed, (N, tokens, channels); the distilled guidance is the one sampled with."""
+    """Latents stay packed, (N, tokens, channels); the distilled guidance is the one sampled
+    with."""
 
     pipeline: Any = FluxPipeline
     lora_targets: tuple[str, ...] = (
@@ -180,7 +192,11 @@ class Flux(StockPipeline):
         found: torch.Tensor = self.transformer(
             hidden_states=x.to(self.dtype),
             timestep=timestep / 1000.0,
-            guidance=torch.full((count,), self.config.guidance_scale, device=self.device) if guided else None,
+            guidance=(
+                torch.full((count,), self.config.guidance_scale, device=self.device)
+                if guided
+                else None
+            ),
             encoder_hidden_states=prompt,
             pooled_projections=told["pooled"].to(self.device),
             txt_ids=torch.zeros(prompt.shape[1], 3, device=self.device, dtype=self.dtype),
@@ -192,7 +208,9 @@ class Flux(StockPipeline):
         return found
 
     def _encoded(self, prompts: list[str]) -> dict[str, torch.Tensor]:
-        prompt, pooled, _ = self.pipe.encode_prompt(prompt=prompts, prompt_2=None, device=self.device)
+        prompt, pooled, _ = self.pipe.encode_prompt(
+            prompt=prompts, prompt_2=None, device=self.device
+        )
         return {"prompt": prompt, "pooled": pooled}
 
     def _unpacked(self, latents: torch.Tensor) -> torch.Tensor:

@@ -86,7 +86,9 @@ class Folder:
         """
         folder = cls(Path(path))
         if not folder.config.is_file():
-            raise DiffusionError(f"{path} holds no run (no config.yaml); give the folder that gdro diffusion named")
+            raise DiffusionError(
+                f"{path} holds no run (no config.yaml); give the folder that gdro diffusion named"
+            )
         return folder
 
     @contextmanager
@@ -101,7 +103,9 @@ class Folder:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError:
-            raise DiffusionError(f"{self.path} is being written by another process; wait for it or stop it") from None
+            raise DiffusionError(
+                f"{self.path} is being written by another process; wait for it or stop it"
+            ) from None
         finally:
             os.close(handle)
 
@@ -132,11 +136,16 @@ def read_record(path: Path) -> list[Event]:
 
 
 def cut_back(path: Path, step: int) -> list[Event]:
-    """Keep the events up to a step, so that a resumed run's record is that of one that never stopped.
+    """Keep the events up to a step, so that a resumed run's record is that of one that never
+    stopped.
 
     Events of a `step` above it go, and so does the end; `start` and notes have none and stay.
     """
-    kept = [event for event in read_record(path) if event.get("step", 0) <= step and event["event"] != "end"]
+    kept = [
+        event
+        for event in read_record(path)
+        if event.get("step", 0) <= step and event["event"] != "end"
+    ]
     write_atomic(path, "".join(to_json(event) + "\n" for event in kept))
     return kept
 
@@ -154,7 +163,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
         old.unlink()
 
 
-def newest_checkpoint(folder: Path, tell: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
+def newest_checkpoint(
+    folder: Path, tell: Callable[[str], None]
+) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint that is whole, as (step, state); None if there is none at all.
 
     Raises:
@@ -169,10 +180,14 @@ def newest_checkpoint(folder: Path, tell: Callable[[str], None]) -> tuple[int, d
             try:
                 state = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
             except pickle.UnpicklingError as error:
-                raise DiffusionError(f"{path} holds more than plain data; do not trust this run, start anew") from error
+                raise DiffusionError(
+                    f"{path} holds more than plain data; do not trust this run, start anew"
+                ) from error
             return int(path.stem.removeprefix("step-")), state
         damaged.append(path.name)
         tell(f"checkpoint {path} is damaged; trying the one before it")
     if damaged:
-        raise DiffusionError(f"every checkpoint in {folder} is damaged ({', '.join(damaged)}); start the run anew")
+        raise DiffusionError(
+            f"every checkpoint in {folder} is damaged ({', '.join(damaged)}); start the run anew"
+        )
     return None

@@ -1,4 +1,5 @@
-"""report.html of a diffusion run: one self-contained page, built from its record and stored samples alone."""
+"""report.html of a diffusion run: one self-contained page, built from its record and stored samples
+alone."""
 
 from __future__ import annotations
 
@@ -24,18 +25,20 @@ from gdro.report.chart import Chart, extent, short
 from gdro.report.palette import theme_css
 
 ABOUT_DRIFT = (
-    "Drift is the kernel distance (squared maximum mean discrepancy of cell means) between the images of a prompt and "
-    "the base's stored ones; up and to the left is best."
+    "Drift is the kernel distance (squared maximum mean discrepancy of cell means) between the"
+    " images of a prompt and the base's stored ones; up and to the left is best."
 )
 ABOUT_DIVERSITY = "Diversity is the mean distance between two images of a prompt."
 ABOUT_TRAINING = (
-    "Left: the velocity error of the best and worst images of a group above the reference's; both rising means that "
-    "the images turn to noise. Right: the share of pairs that the implicit reward orders as the reward does."
+    "Left: the velocity error of the best and worst images of a group above the reference's; both"
+    " rising means that the images turn to noise. Right: the share of pairs that the implicit"
+    " reward orders as the reward does."
 )
 GRID_COLUMNS = 12
 """Images of a prompt that a grid shows."""
 GRID_SIDE = 96
-"""Images larger than this are shrunk, smaller ones enlarged to a multiple of their size up to it."""
+"""Images larger than this are shrunk, smaller ones enlarged to a multiple of their size up to
+it."""
 
 
 def write_report(run: Path) -> Path:
@@ -47,7 +50,9 @@ def write_report(run: Path) -> Path:
     folder = Folder(Path(run))
     events = read_record(folder.record)
     if not any(event["event"] == "evaluation" for event in events):
-        raise DiffusionError(f"{run}: no evaluation in {folder.record.name} yet, so nothing to show")
+        raise DiffusionError(
+            f"{run}: no evaluation in {folder.record.name} yet, so nothing to show"
+        )
     path = folder.path / "report.html"
     write_atomic(path, page(folder, events))
     return path
@@ -98,18 +103,20 @@ def _cost(events: Sequence[Event], begin: Event) -> str:
     end = next((event for event in events if event["event"] == "end"), None)
     time = f" · {end['seconds']:.0f} s" if end else " · not finished"
     return (
-        f"{groups.get('images', 0):,} stored images of {groups.get('prompts', 0)} prompts · base {begin['base']}{time}"
+        f"{groups.get('images', 0):,} stored images of {groups.get('prompts', 0)} prompts · base"
+        f" {begin['base']}{time}"
     )
 
 
 def _in_words(begin: Event) -> str:
     config = begin["config"]
     return (
-        f"Groups of {config['group_size']} stored images of one prompt are noised alike; the {config['loss_type']} "
-        f"loss (beta {config['beta']:g} on the mean over the latent, tau {config['tau']:g}, gamma "
-        f"{config['gamma']:g}, {config['mode']}) moves the adapters so that images of higher reward become likelier "
-        f"than under the base. The reward is {config['reward']}; the judge, which training never sees, is "
-        f"{config['judge'] or 'none'}."
+        f"Groups of {config['group_size']} stored images of one prompt are noised alike; the"
+        f" {config['loss_type']} loss (beta {config['beta']:g} on the mean over the latent, tau"
+        f" {config['tau']:g}, gamma {config['gamma']:g}, {config['mode']}) moves the adapters so"
+        " that images of higher reward become likelier than under the base. The reward is"
+        f" {config['reward']}; the judge, which training never sees, is"
+        f" {config['judge'] or 'none'}."
     )
 
 
@@ -120,11 +127,22 @@ def _alerts(seen: Sequence[Event], steps: Sequence[Event]) -> str:
     if gained > 0.0 and judged < -0.02:
         found.append("The reward rose and the judge fell: the reward is being hacked.")
     if _number(last["diversity"]) < 0.7 * _number(first["diversity"]):
-        found.append("The images of a prompt have become much more alike: below 70 % of the base's diversity.")
+        found.append(
+            "The images of a prompt have become much more alike: below 70 % of the base's"
+            " diversity."
+        )
     tail = steps[-10:]
-    if tail and np.mean([_number(e["winner_err"]) - _number(e["winner_err_ref"]) for e in tail]) > 0.05:
-        found.append("The best images have become less likely than under the base: raise beta or gamma.")
-    return "".join(f'<p class="alert" role="alert"><strong>Look here.</strong> {escape(text)}</p>' for text in found)
+    if (
+        tail
+        and np.mean([_number(e["winner_err"]) - _number(e["winner_err_ref"]) for e in tail]) > 0.05
+    ):
+        found.append(
+            "The best images have become less likely than under the base: raise beta or gamma."
+        )
+    return "".join(
+        f'<p class="alert" role="alert"><strong>Look here.</strong> {escape(text)}</p>'
+        for text in found
+    )
 
 
 def _table(seen: Sequence[Event]) -> str:
@@ -135,27 +153,43 @@ def _table(seen: Sequence[Event]) -> str:
         for prompt, before in first["reward_by_prompt"].items()
     ]
     total = f'<tr><th scope="row">all</th><td>{_change(first["reward"], last["reward"])}</td></tr>'
-    head = '<thead><tr><th scope="col">Prompt</th><th scope="col">Reward, before → after</th></tr></thead>'
+    head = (
+        '<thead><tr><th scope="col">Prompt</th><th scope="col">Reward, before →'
+        " after</th></tr></thead>"
+    )
     return f"<table>{head}<tbody>{total}{''.join(rows)}</tbody></table>"
 
 
 def _figures(folder: Folder, seen: Sequence[Event], steps: Sequence[Event]) -> list[str]:
     at = [event["step"] for event in seen]
     reward = _lines(
-        "Reward", at, {"reward": _column(seen, "reward"), "judge": _column(seen, "judge")}, "reward", "step"
+        "Reward",
+        at,
+        {"reward": _column(seen, "reward"), "judge": _column(seen, "judge")},
+        "reward",
+        "step",
     )
     moved = _trade(seen)
-    drift = _lines("Drift from the base", at, {"drift": _column(seen, "drift")}, "drift", "step", zero=True)
-    alike = _lines("Diversity", at, {"diversity": _column(seen, "diversity")}, "diversity", "step", zero=True)
+    drift = _lines(
+        "Drift from the base", at, {"drift": _column(seen, "drift")}, "drift", "step", zero=True
+    )
+    alike = _lines(
+        "Diversity", at, {"diversity": _column(seen, "diversity")}, "diversity", "step", zero=True
+    )
     made = [
         _figure("reward", "Reward and drift", ABOUT_DRIFT, [reward, moved]),
         _figure("moved", "How far, and how alike", ABOUT_DIVERSITY, [drift, alike]),
     ]
     if steps:
         steps_at = [event["step"] for event in steps]
-        gaps = {side: _column(steps, f"{side}_err") - _column(steps, f"{side}_err_ref") for side in ("winner", "loser")}
+        gaps = {
+            side: _column(steps, f"{side}_err") - _column(steps, f"{side}_err_ref")
+            for side in ("winner", "loser")
+        }
         error = _lines("Error above the reference", steps_at, gaps, "gap", "step", zero=True)
-        rank = _lines("Rank agreement", steps_at, {"": _column(steps, "rank_agreement")}, "rank", "step")
+        rank = _lines(
+            "Rank agreement", steps_at, {"": _column(steps, "rank_agreement")}, "rank", "step"
+        )
         made.append(_figure("training", "Training", ABOUT_TRAINING, [error, rank]))
     return [f'<section><div class="figures">{"".join(made)}</div></section>', _grids(folder, seen)]
 
@@ -163,21 +197,38 @@ def _figures(folder: Folder, seen: Sequence[Event], steps: Sequence[Event]) -> l
 def _figure(slug: str, title: str, caption: str, panels: Sequence[str]) -> str:
     return (
         f'<figure id="{slug}" class="full of{len(panels)}"><h3>{escape(title)}</h3>'
-        f'<div class="panels">{"".join(panels)}</div><figcaption>{escape(caption)}</figcaption></figure>'
+        "<div"
+        f' class="panels">{"".join(panels)}</div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
-def _lines(title: str, at: Sequence[int], lines: dict[str, Any], slug: str, axis: str, *, zero: bool = False) -> str:
+def _lines(
+    title: str,
+    at: Sequence[int],
+    lines: dict[str, Any],
+    slug: str,
+    axis: str,
+    *,
+    zero: bool = False,
+) -> str:
     lines = {name: values for name, values in lines.items() if np.isfinite(values).any()} or lines
     right = 66 if len(lines) > 1 else 14
     low, high = extent(*lines.values(), zero=zero)
-    chart = Chart((min(at), max(max(at), min(at) + 1)), (low, high), title, f"{title} over steps", right=right)
+    chart = Chart(
+        (min(at), max(max(at), min(at) + 1)), (low, high), title, f"{title} over steps", right=right
+    )
     chart.y_axis()
     chart.x_axis(axis)
     for series, values in enumerate(lines.values()):
         chart.line(at, values, series)
     if len(lines) > 1:
-        chart.end_labels([(float(values[-1]), name, series) for series, (name, values) in enumerate(lines.items())])
+        chart.end_labels(
+            [
+                (float(values[-1]), name, series)
+                for series, (name, values) in enumerate(lines.items())
+            ]
+        )
     return chart.svg(slug)
 
 
@@ -185,7 +236,13 @@ def _trade(seen: Sequence[Event]) -> str:
     """Reward against drift, a dot an evaluation."""
     drift, reward, judge = (_column(seen, name) for name in ("drift", "reward", "judge"))
     known = [values for values in (reward, judge) if np.isfinite(values).any()] or [reward]
-    chart = Chart(extent(drift, zero=True), extent(*known), "Reward against drift", "one dot an evaluation", right=66)
+    chart = Chart(
+        extent(drift, zero=True),
+        extent(*known),
+        "Reward against drift",
+        "one dot an evaluation",
+        right=66,
+    )
     chart.y_axis()
     chart.x_axis("drift")
     for series, values in enumerate(known):
@@ -194,7 +251,10 @@ def _trade(seen: Sequence[Event]) -> str:
         for x, y in zip(drift, values, strict=True):
             chart.dot(float(x), float(y), series, hollow=series == 1, radius=3)
     chart.end_labels(
-        [(float(v[-1]), name, s) for s, (name, v) in enumerate(zip(("reward", "judge"), known, strict=False))]
+        [
+            (float(v[-1]), name, s)
+            for s, (name, v) in enumerate(zip(("reward", "judge"), known, strict=False))
+        ]
     )
     return chart.svg("trade")
 
@@ -206,7 +266,10 @@ def _grids(folder: Folder, seen: Sequence[Event]) -> str:
     for event in shown:
         prompts = list(event["reward_by_prompt"])
         images = load_images(folder.samples(event["step"]))
-        caption = f"Step {event['step']}: {len(prompts)} prompts, one a row; the same noise in every grid."
+        caption = (
+            f"Step {event['step']}: {len(prompts)} prompts, one a row; the same noise in every"
+            " grid."
+        )
         picture = base64.b64encode(_png(_grid(images, len(prompts)))).decode()
         alt = escape(f"{caption} Rows: {'; '.join(prompts)}", quote=True)
         made.append(
@@ -226,10 +289,13 @@ def _grid(images: Images, prompts: int) -> Image.Image:
     factor = GRID_SIDE / max(height, width)
     if factor >= 2.0:
         return picture.resize(
-            (picture.width * int(factor) // 2, picture.height * int(factor) // 2), Image.Resampling.NEAREST
+            (picture.width * int(factor) // 2, picture.height * int(factor) // 2),
+            Image.Resampling.NEAREST,
         )
     if factor < 1.0:
-        return picture.resize((round(picture.width * factor), round(picture.height * factor)), Image.Resampling.BOX)
+        return picture.resize(
+            (round(picture.width * factor), round(picture.height * factor)), Image.Resampling.BOX
+        )
     return picture
 
 

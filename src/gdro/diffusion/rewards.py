@@ -1,8 +1,9 @@
-"""Rewards of stored images: a function of the user's or a built-in classifier, image by image, kept in a file.
+"""Rewards of stored images: a function of the user's or a built-in classifier, image by image, kept
+in a file.
 
-A reward function takes `(images, prompts)`, n PIL images and their n prompts, and returns n numbers. None says that it
-cannot judge an image, which is then left out and counted; NaN and infinity are errors, because they are nearly always a
-bug of the function.
+A reward function takes `(images, prompts)`, n PIL images and their n prompts, and returns n
+numbers. None says that it cannot judge an image, which is then left out and counted; NaN and
+infinity are errors, because they are nearly always a bug of the function.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Reward:
 
     Attributes:
         name: as the settings have it.
-        key: names its file; of the user's code it holds a hash of the source, so that another function has another.
+        key: names its file; of the user's code it holds a hash of the source, so that another
+            function has another.
         function: of (images, prompts).
     """
 
@@ -56,15 +58,23 @@ class Reward:
             what: names the images in errors.
 
         Raises:
-            DiffusionError: the function raised, or returned something else than n finite numbers or None.
+            DiffusionError: the function raised, or returned something else than n finite numbers or
+                None.
         """
-        pictures = [Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in images]
+        pictures = [
+            Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in images
+        ]
         try:
             found = list(self.function(pictures, list(prompts)))
         except Exception as error:
-            raise DiffusionError(f"reward {self.name} raised on {what}: {type(error).__name__}: {error}") from error
+            raise DiffusionError(
+                f"reward {self.name} raised on {what}: {type(error).__name__}: {error}"
+            ) from error
         if len(found) != len(images):
-            raise DiffusionError(f"reward {self.name} returned {len(found)} rewards for {len(images)} images of {what}")
+            raise DiffusionError(
+                f"reward {self.name} returned {len(found)} rewards for {len(images)} images of"
+                f" {what}"
+            )
         values = np.full(len(found), math.nan)
         for number, value in enumerate(found):
             if value is None:
@@ -73,12 +83,13 @@ class Reward:
                 values[number] = float(value)
             except (TypeError, ValueError):
                 raise DiffusionError(
-                    f"reward {self.name} returned {value!r} for image {number} of {what}; return numbers or None"
+                    f"reward {self.name} returned {value!r} for image {number} of {what}; return"
+                    " numbers or None"
                 ) from None
             if not math.isfinite(values[number]):
                 raise DiffusionError(
-                    f"reward {self.name} returned {value!r} for image {number} of {what}; return finite numbers, or "
-                    "None for an image that it cannot judge"
+                    f"reward {self.name} returned {value!r} for image {number} of {what}; return"
+                    " finite numbers, or None for an image that it cannot judge"
                 )
         return values
 
@@ -91,7 +102,9 @@ def load_reward(name: str, config: DiffusionConfig) -> Reward:
     """
     if config.family == "digits" and name in BUILT_IN:
         return (
-            Reward(name, name, _ink) if name == "ink" else _classifier(name, Path(config.pretrained_model_name_or_path))
+            Reward(name, name, _ink)
+            if name == "ink"
+            else _classifier(name, Path(config.pretrained_model_name_or_path))
         )
     function = load_own(name, "reward function")
     if not callable(function):
@@ -111,15 +124,27 @@ def _classifier(name: str, base: Path) -> Reward:
     net = load_classifiers(base)[name]
 
     def function(images: list[Any], prompts: list[str]) -> Sequence[float]:
-        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).float()[:, None] / 127.5 - 1.0
-        found: list[float] = probability(net, pixels, torch.tensor([digit_of(text) for text in prompts])).tolist()
+        pixels = (
+            torch.from_numpy(np.stack([np.asarray(image) for image in images])).float()[:, None]
+            / 127.5
+            - 1.0
+        )
+        found: list[float] = probability(
+            net, pixels, torch.tensor([digit_of(text) for text in prompts])
+        ).tolist()
         return found
 
     return Reward(name, name, function)
 
 
-def score(store: GroupStore, stored: Stored, reward: Reward, known: dict[tuple[str, str], dict[int, float]]) -> Floats:
-    """(n,) rewards of a prompt's images: those written down, and the rest computed and written down.
+def score(
+    store: GroupStore,
+    stored: Stored,
+    reward: Reward,
+    known: dict[tuple[str, str], dict[int, float]],
+) -> Floats:
+    """(n,) rewards of a prompt's images: those written down, and the rest computed and written
+    down.
 
     A reward that raises loses nothing: what was scored before is in the file.
     """
@@ -132,19 +157,26 @@ def score(store: GroupStore, stored: Stored, reward: Reward, known: dict[tuple[s
         have.update(zip(numbers, values.tolist(), strict=True))
         with _file(store, reward).open("a", encoding="utf-8") as file:
             for number, value in zip(numbers, values.tolist(), strict=True):
-                line = {"id": stored.prompt_id, "of": stored.digest, "image": number, "reward": value}
+                line = {
+                    "id": stored.prompt_id,
+                    "of": stored.digest,
+                    "image": number,
+                    "reward": value,
+                }
                 file.write(to_json(line) + "\n")
     return np.array([have[number] for number in range(len(stored.images))])
 
 
 def written_rewards(store: GroupStore, reward: Reward) -> dict[tuple[str, str], dict[int, float]]:
-    """The rewards written down, by prompt id and digest of the images; a line half written does not count."""
+    """The rewards written down, by prompt id and digest of the images; a line half written does not
+    count."""
     path = _file(store, reward)
     found: dict[tuple[str, str], dict[int, float]] = {}
     if not path.is_file():
         return found
     text = path.read_text(encoding="utf-8")
-    if text and not text.endswith("\n"):  # cut off while it was written: the next line must not join it
+    # cut off while it was written: the next line must not join it
+    if text and not text.endswith("\n"):
         with path.open("a", encoding="utf-8") as file:
             file.write("\n")
     for line in text.splitlines():

@@ -20,7 +20,14 @@ from gdro.diffusion.config import DiffusionConfig, load_config
 from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.evaluation import evaluate, validation_set
 from gdro.diffusion.families import Conditions, Family, fingerprint, load_family
-from gdro.diffusion.record import Folder, Record, cut_back, newest_checkpoint, read_record, save_checkpoint
+from gdro.diffusion.record import (
+    Folder,
+    Record,
+    cut_back,
+    newest_checkpoint,
+    read_record,
+    save_checkpoint,
+)
 from gdro.diffusion.report import write_report
 from gdro.diffusion.rewards import Reward, load_reward, score, written_rewards
 from gdro.diffusion.store import GroupStore
@@ -52,7 +59,8 @@ def resume(path: str | Path) -> Folder:
     """Go on with a run from its newest whole checkpoint, as if it had never stopped.
 
     Raises:
-        DiffusionError: it holds no run, is finished, or its base, prompts or reward are other ones now.
+        DiffusionError: it holds no run, is finished, or its base, prompts or reward are other ones
+            now.
     """
     folder = Folder.old(path)
     config = load_config(folder.config)
@@ -91,7 +99,10 @@ class Run:
             with self._signals():
                 ready = self._prepare()
                 if self.stop:
-                    self._tell(f"stopped before training; go on with: gdro diffusion --resume {self.folder.path}")
+                    self._tell(
+                        "stopped before training; go on with: gdro diffusion --resume"
+                        f" {self.folder.path}"
+                    )
                 else:
                     self._train(ready, trackers)
         finally:
@@ -128,8 +139,8 @@ class Run:
         self._tell("groups: " + _listed(counts))
         if not teaching:
             raise DiffusionError(
-                f"no prompt has two images of different reward, so there is nothing to learn from {config.reward}; "
-                f"look at the images and rewards in {store.folder}"
+                "no prompt has two images of different reward, so there is nothing to learn from"
+                f" {config.reward}; look at the images and rewards in {store.folder}"
             )
         self.counts = counts
         return Prepared(family, told, teaching, reward, judge)
@@ -143,18 +154,27 @@ class Run:
         return data
 
     def _check_start(self, now: dict[str, Any]) -> None:
-        """The base, reward and prompts are those that the run began with; they are written down first."""
-        before = next((event for event in read_record(self.folder.record) if event["event"] == "start"), None)
+        """The base, reward and prompts are those that the run began with; they are written down
+        first."""
+        before = next(
+            (event for event in read_record(self.folder.record) if event["event"] == "start"), None
+        )
         if before is None:
             record = Record(self.folder.record)
-            record.write("start", version=__version__, time=_now(), config=self.config.model_dump(mode="json"), **now)
+            record.write(
+                "start",
+                version=__version__,
+                time=_now(),
+                config=self.config.model_dump(mode="json"),
+                **now,
+            )
             record.close()
             return
         for name, value in now.items():
             if before[name] != value:
                 raise DiffusionError(
-                    f"{self.folder.path}: the {name} is another one than the run began with ({before[name]!r} then, "
-                    f"{value!r} now); put it back, or start a new run"
+                    f"{self.folder.path}: the {name} is another one than the run began with"
+                    f" ({before[name]!r} then, {value!r} now); put it back, or start a new run"
                 )
 
     def _train(self, ready: Prepared, trackers: Trackers) -> None:
@@ -181,9 +201,17 @@ class Run:
                 if step % config.validation_steps == 0 or last:
                     self._evaluate(step, ready, adapters, record, trackers)
                 if step % config.checkpointing_steps == 0 or last or self.stop:
-                    save_checkpoint(folder.checkpoints, step, adapters.state_dict(), config.checkpoints_total_limit)
+                    save_checkpoint(
+                        folder.checkpoints,
+                        step,
+                        adapters.state_dict(),
+                        config.checkpoints_total_limit,
+                    )
                 if self.stop and not last:
-                    self._tell(f"stopped after step {step}; go on with: gdro diffusion --resume {folder.path}")
+                    self._tell(
+                        f"stopped after step {step}; go on with: gdro diffusion --resume"
+                        f" {folder.path}"
+                    )
                     return
             adapters.save(folder.path)
             record.write("end", time=_now(), seconds=round(time.monotonic() - self.began, 1))
@@ -202,18 +230,24 @@ class Run:
             self.last_line = time.monotonic()
             left = int(seconds * (self.config.max_train_steps - step))
             self._tell(
-                f"step {step}/{self.config.max_train_steps}  loss {fields['loss']:.3f}  "
-                f"rank agreement {fields['rank_agreement']:.2f}  winner {fields['winner_err']:.3f} (reference "
-                f"{fields['winner_err_ref']:.3f})  left {left // 60}:{left % 60:02d}"
+                f"step {step}/{self.config.max_train_steps}  loss {fields['loss']:.3f}  rank"
+                f" agreement {fields['rank_agreement']:.2f}  winner {fields['winner_err']:.3f}"
+                f" (reference {fields['winner_err_ref']:.3f})  left {left // 60}:{left % 60:02d}"
             )
 
-    def _evaluate(self, step: int, ready: Prepared, adapters: Adapters, record: Record, trackers: Trackers) -> None:
+    def _evaluate(
+        self, step: int, ready: Prepared, adapters: Adapters, record: Record, trackers: Trackers
+    ) -> None:
         with adapters.averaged():
             chosen = validation_set(ready.data, self.config)
-            found = evaluate(ready.family, ready.told, chosen, self.config, ready.reward, ready.judge)
+            found = evaluate(
+                ready.family, ready.told, chosen, self.config, ready.reward, ready.judge
+            )
         found.save(self.folder.samples(step))
         record.write("evaluation", step=step, **found.fields)
-        numbers = {name: value for name, value in found.fields.items() if isinstance(value, int | float)}
+        numbers = {
+            name: value for name, value in found.fields.items() if isinstance(value, int | float)
+        }
         trackers.log({f"eval/{name}": float(value) for name, value in numbers.items()}, step)
         self._tell(f"evaluation at step {step}: {_listed(numbers)}")
 
@@ -226,7 +260,8 @@ class Run:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """First Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one: stop at once."""
+        """First Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one: stop at
+        once."""
 
         def on_signal(number: int, frame: Any) -> None:
             if self.stop:
@@ -234,7 +269,9 @@ class Run:
             self.stop = True
             self._tell("stopping after this step, with a checkpoint; once more to stop at once")
 
-        old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        old = {
+            number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             yield
         finally:
@@ -259,4 +296,6 @@ def _now() -> str:
 def _listed(values: Mapping[str, float]) -> str:
     """`name 0.123, other 4`."""
     texts = (str(value) if isinstance(value, int) else f"{value:.4g}" for value in values.values())
-    return ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in zip(values, texts, strict=True))
+    return ", ".join(
+        f"{name.replace('_', ' ')} {text}" for name, text in zip(values, texts, strict=True)
+    )

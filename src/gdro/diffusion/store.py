@@ -1,12 +1,13 @@
-"""The offline groups: for every prompt one file of images sampled from the base, which runs may share.
+"""The offline groups: for every prompt one file of images sampled from the base, which runs may
+share.
 
-GROUPS/manifest.json            whose images they are: base, sampler, seed, number; every prompt by its id
-GROUPS/<prompt id>.safetensors  latents (n, ...) float32 and images (n, height, width, channels) uint8
+GROUPS/manifest.json            base, sampler, seed, number; every prompt by its id
+GROUPS/<prompt id>.safetensors  latents (n, ...) float32, images (n, height, width, channels) uint8
 GROUPS/rewards-<name>.jsonl     one line an image: prompt id, digest of the file, number, reward
 
-A prompt is known by the hash of its text. A file is written whole or not at all, so that sampling goes on where it
-stopped; a file that is missing is sampled again, with the same seeds. Rewards carry the digest of the images they are
-of: other images, no reward.
+A prompt is known by the hash of its text. A file is written whole or not at all, so that sampling
+goes on where it stopped; a file that is missing is sampled again, with the same seeds. Rewards
+carry the digest of the images they are of: other images, no reward.
 """
 
 from __future__ import annotations
@@ -88,13 +89,15 @@ class GroupStore:
             for name, value in self.settings.items():
                 if found["settings"].get(name) != value:
                     raise DiffusionError(
-                        f"{path}: the images are of {name} {found['settings'].get(name)!r}, this run has {value!r}; "
-                        "set it back or name another groups_dir"
+                        f"{path}: the images are of {name} {found['settings'].get(name)!r}, this"
+                        f" run has {value!r}; set it back or name another groups_dir"
                     )
             known = found["prompts"]
         both = known | self.prompts
         if not path.is_file() or both != known:
-            write_atomic(path, to_json({"settings": self.settings, "prompts": both}, indent=1) + "\n")
+            write_atomic(
+                path, to_json({"settings": self.settings, "prompts": both}, indent=1) + "\n"
+            )
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -107,21 +110,31 @@ class GroupStore:
             os.close(handle)
 
     def sample(
-        self, family: Family, told: Conditions, config: DiffusionConfig, on_prompt: Callable[[int, int], None]
+        self,
+        family: Family,
+        told: Conditions,
+        config: DiffusionConfig,
+        on_prompt: Callable[[int, int], None],
     ) -> int:
-        """Sample what is not there yet; the number of prompts sampled. `told` has a row a prompt, in order."""
-        missing = [(row, key) for row, key in enumerate(self.prompts) if not self.path(key).is_file()]
+        """Sample what is not there yet; the number of prompts sampled. `told` has a row a prompt,
+        in order."""
+        missing = [
+            (row, key) for row, key in enumerate(self.prompts) if not self.path(key).is_file()
+        ]
         for done, (row, key) in enumerate(missing):
             parts = []
             for first in range(0, self.count, config.sample_batch_size):
                 numbers = range(first, min(first + config.sample_batch_size, self.count))
                 seeds = [image_seed(config.seed, key, number) for number in numbers]
                 mine = rows(told, torch.full((len(seeds),), row))
-                parts.append(family.sample(mine, seeds, config.num_inference_steps, config.guidance_scale))
+                parts.append(
+                    family.sample(mine, seeds, config.num_inference_steps, config.guidance_scale)
+                )
             latents = torch.cat(parts)
             images = torch.from_numpy(np.ascontiguousarray(family.decode(latents)))
             blob = save(
-                {"latents": latents.float().cpu().contiguous(), "images": images}, {"prompt": self.prompts[key]}
+                {"latents": latents.float().cpu().contiguous(), "images": images},
+                {"prompt": self.prompts[key]},
             )
             write_atomic(self.path(key), blob)
             on_prompt(done + 1, len(missing))
@@ -137,19 +150,23 @@ class GroupStore:
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-            found = load_file(path)  # mapped, not read: images of many prompts need no memory until they are used
+            # mapped, not read: images of many prompts need no memory until they are used
+            found = load_file(path)
             latents, images = found["latents"], found["images"].numpy()
         except FileNotFoundError:
             raise DiffusionError(
-                f"{path}: the images of prompt {self.prompts[key]!r} are missing; resume the run and they are "
-                "sampled again, with the same seeds"
+                f"{path}: the images of prompt {self.prompts[key]!r} are missing; resume the run"
+                " and they are sampled again, with the same seeds"
             ) from None
         except (SafetensorError, KeyError) as error:
             raise DiffusionError(
-                f"{path}: damaged ({error}); remove the file and resume: its images are sampled again"
+                f"{path}: damaged ({error}); remove the file and resume: its images are sampled"
+                " again"
             ) from error
         if not len(latents) == len(images) == self.count:
-            raise DiffusionError(f"{path}: {len(images)} images, {self.count} expected; remove the file and resume")
+            raise DiffusionError(
+                f"{path}: {len(images)} images, {self.count} expected; remove the file and resume"
+            )
         return Stored(key, self.prompts[key], digest, latents, images)
 
     def path(self, key: str) -> Path:

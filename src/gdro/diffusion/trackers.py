@@ -40,10 +40,14 @@ class Trackers:
         self._trackers: list[GeneralTracker] = []
         for name in names:
             kind = LOGGER_TYPE_TO_CLASS[name]
-            place = {"logging_dir": str(run / "tensorboard")} if kind.requires_logging_directory else {}
+            place = (
+                {"logging_dir": str(run / "tensorboard")} if kind.requires_logging_directory else {}
+            )
             tracker = kind(run.name, **place)
             tracker.start()
-            tracker.store_init_configuration({key: _plain(value) for key, value in settings.items()})
+            tracker.store_init_configuration(
+                {key: _plain(value) for key, value in settings.items()}
+            )
             self._trackers.append(tracker)
 
     def log(self, values: Mapping[str, float], step: int) -> None:

@@ -1,7 +1,7 @@
 """Updates on stored groups: which images form a step's groups, and the loss on them.
 
-Nothing is kept from step to step but the adapters: prompts, images, noise and times of a step are drawn from the seed
-and the step's number, so a resumed run draws what one that never stopped would.
+Nothing is kept from step to step but the adapters: prompts, images, noise and times of a step are
+drawn from the seed and the step's number, so a resumed run draws what one that never stopped would.
 """
 
 from __future__ import annotations
@@ -81,9 +81,20 @@ class Trainer:
     """The updates of a run."""
 
     def __init__(
-        self, family: Family, adapters: Adapters, told: Conditions, data: Sequence[Scored], config: DiffusionConfig
+        self,
+        family: Family,
+        adapters: Adapters,
+        told: Conditions,
+        data: Sequence[Scored],
+        config: DiffusionConfig,
     ) -> None:
-        self.family, self.adapters, self.told, self.data, self.config = family, adapters, told, data, config
+        self.family, self.adapters, self.told, self.data, self.config = (
+            family,
+            adapters,
+            told,
+            data,
+            config,
+        )
         self.times = Times(family.scheduler, config)
         self.device = next(family.transformer.parameters()).device
 
@@ -113,13 +124,17 @@ class Trainer:
         config = self.config
         latents = torch.cat([self.data[group.of].stored.latents[group.images] for group in groups])
         rewards = np.concatenate([self.data[group.of].rewards[group.images] for group in groups])
-        number = torch.tensor([at for at, group in enumerate(groups) for _ in group.images], device=self.device)
+        number = torch.tensor(
+            [at for at, group in enumerate(groups) for _ in group.images], device=self.device
+        )
         row = torch.tensor([self.data[group.of].row for group in groups for _ in group.images])
         told = rows(self.told, row)
         noised = self.times.noised(latents.to(self.device), number, randoms)
 
         def velocity(x: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"
+            ):
                 return self.family.velocity(x, timestep, told)
 
         with torch.no_grad(), self.adapters.reference():
@@ -143,5 +158,11 @@ def _merged(parts: Sequence[GroupLoss]) -> dict[str, float]:
     for name in tables[0]:
         values = np.array([table[name] for table in tables])
         known = values[np.isfinite(values)]
-        merged[name] = float(values.sum()) if name in COUNTED else float(known.mean()) if len(known) else float("nan")
+        merged[name] = (
+            float(values.sum())
+            if name in COUNTED
+            else float(known.mean())
+            if len(known)
+            else float("nan")
+        )
     return merged

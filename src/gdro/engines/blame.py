@@ -10,7 +10,11 @@ from types import TracebackType
 _OWN = Path(__file__).resolve().parents[1]
 _LIBRARIES = [
     Path(path).resolve()
-    for path in (*site.getsitepackages(), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+    for path in (
+        *site.getsitepackages(),
+        sysconfig.get_path("stdlib"),
+        sysconfig.get_path("purelib"),
+    )
 ]
 
 
@@ -22,7 +26,9 @@ def point_at(error: BaseException) -> None:
     """
     trace = error.__traceback__
     places = _places(None if trace is None else trace.tb_next)
-    if places and not any(note.startswith("raised in ") for note in getattr(error, "__notes__", ())):
+    if places and not any(
+        note.startswith("raised in ") for note in getattr(error, "__notes__", ())
+    ):
         file, line, name = places[-1]
         error.add_note(f"raised in {file}:{line}, in {name}")
 

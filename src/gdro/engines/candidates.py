@@ -64,7 +64,11 @@ class CandidatePool(Generic[Row]):
         """
         offered = self.offer(drawn, number)
         chosen = self.controller.select(offered, len(drawn))
-        if len(chosen) != len(drawn) or len(set(chosen)) != len(chosen) or not set(chosen) <= set(offered):
+        if (
+            len(chosen) != len(drawn)
+            or len(set(chosen)) != len(chosen)
+            or not set(chosen) <= set(offered)
+        ):
             raise PlanError(
                 f"the controller selected {len(chosen)} prompts, "
                 f"{len(set(chosen) & set(offered))} of them offered; select must answer "
@@ -89,7 +93,9 @@ class CandidatePool(Generic[Row]):
         return [*drawn, *(self.ids[place] for place in more)]
 
 
-def further_places(size: int, taken: Sequence[int], count: int, seed: int, number: int) -> list[int]:
+def further_places(
+    size: int, taken: Sequence[int], count: int, seed: int, number: int
+) -> list[int]:
     """`count` places of a set of that size beside those taken, or all there are.
 
     A function of seed and number alone.
@@ -138,8 +144,8 @@ def candidate_factor(controller: Controller, factor: int | None) -> int | None:
     if not controller.selects:
         if factor not in (None, 1):
             raise OptionError(
-                f"candidates={factor}: controller {controller.name!r} does not select prompts; leave "
-                "candidates out, or take a controller that selects (docs/controllers.md)"
+                f"candidates={factor}: controller {controller.name!r} does not select prompts;"
+                " leave candidates out, or take a controller that selects (docs/controllers.md)"
             )
         return None
     factor = controller.pool_factor if factor is None else factor

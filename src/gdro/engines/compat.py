@@ -16,7 +16,8 @@ from gdro.engines.candidates import candidate_factor
 from gdro.engines.interface import Controller, require_controller
 
 DEFAULT_CONTROLLER = "live_gdro"
-"""Acts from the first step, where a controller that weighs by difficulty waits for prompts to return."""
+"""Acts from the first step, where a controller that weighs by difficulty waits for prompts to
+return."""
 
 WITH_BASELINE = ("grpo", "dr_grpo", "batch")
 """Advantages in which a controller's own baseline can take the place of the group's mean."""
@@ -69,8 +70,8 @@ def build_controller(
 ) -> Controller:
     """The controller of a run, with what the engine's own settings say filled in.
 
-    These are its mean rollouts and, where it corrects for the engine's advantage (MaxRL, DARO), which
-    one that is.
+    These are its mean rollouts and, where it corrects for the engine's advantage (MaxRL, DARO),
+    which one that is.
 
     Args:
         controller: a name, or a composition, as `gdro.make_controller` takes it.
@@ -81,12 +82,16 @@ def build_controller(
     """
     if "mean_rollouts" in options:
         raise OptionError(f"mean_rollouts is set by {traits.mean_setting}; remove it")
-    made: Controller = make_controller(controller, run=_facts(traits), mean_rollouts=traits.mean_rollouts, **options)
+    made: Controller = make_controller(
+        controller, run=_facts(traits), mean_rollouts=traits.mean_rollouts, **options
+    )
     check_engine(made, traits, candidates)
     return made
 
 
-def check_engine(controller: Controller, traits: EngineTraits, candidates: int | None = None) -> None:
+def check_engine(
+    controller: Controller, traits: EngineTraits, candidates: int | None = None
+) -> None:
     """Refuse a controller that this engine cannot run as it is set up.
 
     Args:
@@ -101,40 +106,52 @@ def check_engine(controller: Controller, traits: EngineTraits, candidates: int |
         raise OptionError(message)
 
 
-def refusals(controller: Controller, traits: EngineTraits, candidates: int | None = None) -> Iterator[tuple[str, str]]:
+def refusals(
+    controller: Controller, traits: EngineTraits, candidates: int | None = None
+) -> Iterator[tuple[str, str]]:
     """All that does not go together: about what (mean_rollouts, min_rollouts, losses, advantage or
     candidates), and what to do."""
     who = f"controller {controller.name!r}"
     if controller.mean_rollouts != traits.mean_rollouts:
         yield (
             "mean_rollouts",
-            f"{who} plans {controller.mean_rollouts} rollouts a prompt on average, "
-            f"{traits.mean_setting} is {traits.mean_rollouts}; make them equal",
+            (
+                f"{who} plans {controller.mean_rollouts} rollouts a prompt on average, "
+                f"{traits.mean_setting} is {traits.mean_rollouts}; make them equal"
+            ),
         )
     if controller.min_rollouts < traits.least_rollouts:
         yield (
             "min_rollouts",
-            f"min_rollouts={controller.min_rollouts} of {who} must be at least "
-            f"{traits.least_rollouts} in {traits.name}: {traits.least_reason}",
+            (
+                f"min_rollouts={controller.min_rollouts} of {who} must be at least "
+                f"{traits.least_rollouts} in {traits.name}: {traits.least_reason}"
+            ),
         )
     if controller.needs_losses and traits.no_losses is not None:
         yield (
             "losses",
-            f"{who} needs each prompt's loss, and {traits.no_losses}; choose signal='failure' and "
-            "utility='variance', or another controller",
+            (
+                f"{who} needs each prompt's loss, and {traits.no_losses}; choose signal='failure'"
+                " and utility='variance', or another controller"
+            ),
         )
     if controller.sets_baselines and traits.no_baselines is not None:
         yield (
             "advantage",
-            f"{who} compares rewards with a baseline of its own, and {traits.no_baselines}; set its "
-            "option baseline='group'",
+            (
+                f"{who} compares rewards with a baseline of its own, and {traits.no_baselines}; set"
+                " its option baseline='group'"
+            ),
         )
     elif controller.sets_baselines and traits.advantage not in WITH_BASELINE:
         yield (
             "advantage",
-            f"{who} compares rewards with a baseline of its own, which does not go with the "
-            f"advantage {traits.advantage!r}; set {traits.advantage_hint}, or its option "
-            "baseline='group'",
+            (
+                f"{who} compares rewards with a baseline of its own, which does not go with the "
+                f"advantage {traits.advantage!r}; set {traits.advantage_hint}, or its option "
+                "baseline='group'"
+            ),
         )
     try:
         check_run(controller, _facts(traits))
@@ -153,7 +170,7 @@ def refusals(controller: Controller, traits: EngineTraits, candidates: int | Non
 
 
 def _facts(traits: EngineTraits) -> dict[str, Any]:
-    """What parts that correct for the advantage must know of it. Without a standard deviation in it,
-    none has to agree."""
+    """What parts that correct for the advantage must know of it. Without a standard deviation in
+    it, none has to agree."""
     facts: dict[str, Any] = {"advantage": traits.corrected}
     return facts | {"ddof": traits.ddof} if traits.corrected == "grpo" else facts

@@ -1,4 +1,5 @@
-"""What an engine asks of a controller. Every controller of gdro meets it; so can one of your own."""
+"""What an engine asks of a controller. Every controller of gdro meets it; so can one of your
+own."""
 
 from __future__ import annotations
 
@@ -90,18 +91,18 @@ def require_controller(given: object) -> None:
     """Raise an OptionError that names what an object lacks to be a controller."""
     if isinstance(given, (str, type)):
         raise OptionError(
-            f"controller={given!r} is no controller yet: make one with gdro.make_controller(...), or "
-            "give the name where the engine's settings take it"
+            f"controller={given!r} is no controller yet: make one with gdro.make_controller(...),"
+            " or give the name where the engine's settings take it"
         )
     # Asked once, here, so that nothing later has to guess what an object can do.
     if missing := [name for name in MEMBERS if not hasattr(given, name)]:
         raise OptionError(
-            f"{type(given).__name__} is no controller, it lacks {', '.join(missing)}; derive it from "
-            "gdro.Controller (docs/extending.md)"
+            f"{type(given).__name__} is no controller, it lacks {', '.join(missing)}; derive it"
+            " from gdro.Controller (docs/extending.md)"
         )
 
 
 def leaves_choice(controller: Controller) -> bool:
-    """Whether the engine's own prompts are trained on, each with `mean_rollouts`, and no losses asked
-    for: only then can rounds of generation take the place of a choice."""
+    """Whether the engine's own prompts are trained on, each with `mean_rollouts`, and no losses
+    asked for: only then can rounds of generation take the place of a choice."""
     return controller.plans_equally and not controller.needs_losses and not controller.selects

@@ -45,10 +45,17 @@ class Section:
         """The controller that the section names.
 
         Raises:
-            OptionError: an option that is unknown or out of range, or one that this engine, as it is
-                set up, cannot go with.
+            OptionError: an option that is unknown or out of range, or one that this engine, as it
+                is set up, cannot go with.
         """
-        known = {*SLOTS, *(controller_options(self.controller) if isinstance(self.controller, str) else self.options)}
+        known = {
+            *SLOTS,
+            *(
+                controller_options(self.controller)
+                if isinstance(self.controller, str)
+                else self.options
+            ),
+        }
         for key in self.options.keys() - known:
             if near := difflib.get_close_matches(key, OWN_KEYS, n=1, cutoff=0.8):
                 raise OptionError(f"gdro has no option {key!r}; did you mean {near[0]!r}?")
@@ -63,16 +70,22 @@ def read_section(section: Any) -> Section:
     """
     section = section or {}
     if not isinstance(section, Mapping):
-        raise OptionError(f"gdro={section!r} must hold keys, such as controller: {DEFAULT_CONTROLLER}")
+        raise OptionError(
+            f"gdro={section!r} must hold keys, such as controller: {DEFAULT_CONTROLLER}"
+        )
     controller = section.get("controller", Section().controller)
     weighting, fresh = section.get("weighting", "prompt"), section.get("fresh", False)
     if not isinstance(controller, (str, Mapping)):
-        raise OptionError(f"gdro.controller={controller!r} must be the name of a controller, or a composition")
+        raise OptionError(
+            f"gdro.controller={controller!r} must be the name of a controller, or a composition"
+        )
     if weighting not in get_args(Weighting):
         raise OptionError(f"gdro.weighting={weighting!r} must be prompt or row")
     if not isinstance(fresh, bool):
         raise OptionError(f"gdro.fresh={fresh!r} must be true or false")
     options = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in section.items() if key not in OWN_KEYS
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in section.items()
+        if key not in OWN_KEYS
     }
     return Section(controller, weighting, fresh, section.get("candidates"), options)

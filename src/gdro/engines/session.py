@@ -4,8 +4,8 @@ An adapter sorts what its engine brings by prompt id and asks this class. A batc
 
     choose -> plan -> (generation, rewards) -> observe -> advantages [-> observe_losses]
 
-and ends in `observe` or, when the engine fails in between, in `abandon`. Rewards may be missing:
-a rollout that crashed, a completion that no reward function scored. They are counted, their rollouts
+and ends in `observe` or, when the engine fails in between, in `abandon`. Rewards may be missing: a
+rollout that crashed, a completion that no reward function scored. They are counted, their rollouts
 have no advantage, and the controller learns from those that came.
 """
 
@@ -169,8 +169,8 @@ class ControllerSession(Generic[Row]):
             raise PlanError(f"the rewards of the last batch were refused: {self._refused}")
         if self._plan is not None:
             raise PlanError(
-                "a batch is planned while the last one waits for its rewards; gdro needs an engine's "
-                "synchronous mode, one batch after the other"
+                "a batch is planned while the last one waits for its rewards; gdro needs an"
+                " engine's synchronous mode, one batch after the other"
             )
         self._plan = plan = self.controller.plan(prompt_ids)
         self._awaiting_losses = None
@@ -229,7 +229,8 @@ class ControllerSession(Generic[Row]):
         )
 
     def observe_losses(self, losses: ArrayLike) -> None:
-        """(M,) mean unweighted surrogate losses of the last batch's prompts, in the order of the plan.
+        """(M,) mean unweighted surrogate losses of the last batch's prompts, in the order of the
+        plan.
 
         Nothing happens after a batch that was skipped, or where the controller wants none.
         """
@@ -258,7 +259,9 @@ class ControllerSession(Generic[Row]):
             "skipped_in_a_row": self._skipped_in_a_row,
             "missing": self.missing,
             "outside": self._outside,
-            "awaiting_losses": None if self._awaiting_losses is None else list(self._awaiting_losses),
+            "awaiting_losses": (
+                None if self._awaiting_losses is None else list(self._awaiting_losses)
+            ),
             "learned": self._learned.copy(),
         }
 
@@ -282,12 +285,14 @@ class ControllerSession(Generic[Row]):
     def _check(self, plan: Plan, prompt_ids: tuple[str, ...]) -> None:
         """Refuse a plan that the engine cannot carry out."""
         if tuple(plan.prompt_ids) != prompt_ids:
-            raise PlanError("the controller's plan names other prompts than the batch, or another order")
+            raise PlanError(
+                "the controller's plan names other prompts than the batch, or another order"
+            )
         total, least = len(prompt_ids) * self.controller.mean_rollouts, int(plan.rollouts.min())
         if plan.total != total or least < 1:
             raise PlanError(
-                f"the controller planned {plan.total} rollouts, at least {least} a prompt; the batch "
-                f"holds exactly {total} and every prompt needs at least 1"
+                f"the controller planned {plan.total} rollouts, at least {least} a prompt; the"
+                f" batch holds exactly {total} and every prompt needs at least 1"
             )
 
     def _scale(self, counts: Ints) -> Floats:
@@ -331,7 +336,8 @@ class ControllerSession(Generic[Row]):
 
     def _within(self, rewards: Sequence[ArrayLike]) -> Sequence[ArrayLike]:
         """The rewards, those outside `reward_range` as its nearer end, as controllers without
-        baselines take them; from the first such reward on the controller's baselines are not used."""
+        baselines take them; from the first such reward on the controller's baselines are not
+        used."""
         low, high = self.controller.reward_range
         groups = [np.asarray(group, np.float64) for group in rewards]
         values = np.concatenate(groups)
@@ -339,9 +345,10 @@ class ControllerSession(Generic[Row]):
             return rewards
         if not self._outside:
             logger.warning(
-                "a reward of %g lies outside (%g, %g), the range that is taken where none is stated: "
-                "from here on advantages are those of the group, and the controller sees such "
-                "rewards as the nearer end. State reward_range=(lowest, highest) to keep its baselines",
+                "a reward of %g lies outside (%g, %g), the range that is taken where none is"
+                " stated: from here on advantages are those of the group, and the controller sees"
+                " such rewards as the nearer end. State reward_range=(lowest, highest) to keep its"
+                " baselines",
                 values[outside][0],
                 low,
                 high,
@@ -355,16 +362,20 @@ class ControllerSession(Generic[Row]):
         self._skipped_in_a_row += 1
         first = int(np.argmax(counts != plan.rollouts))
         message = (
-            f"the controller cannot learn from a batch with {counts.sum()} rewards for {plan.total} rollouts, "
-            f"prompt {plan.prompt_ids[first]!r} with {counts[first]} of {plan.rollouts[first]}"
+            f"the controller cannot learn from a batch with {counts.sum()} rewards for {plan.total}"
+            f" rollouts, prompt {plan.prompt_ids[first]!r} with {counts[first]} of"
+            f" {plan.rollouts[first]}"
         )
         if self._skipped_in_a_row >= MAX_SKIPS:
-            raise PlanError(f"{message}, {MAX_SKIPS} batches in a row; mend the rollouts or the reward")
+            raise PlanError(
+                f"{message}, {MAX_SKIPS} batches in a row; mend the rollouts or the reward"
+            )
         logger.warning("%s; all weights are 1", message)
 
 
 def _spread(feedback: Feedback, plan: Plan, kept: Ints) -> Feedback:
-    """Feedback to some prompts of a plan as feedback to all; the others, which have no rollout, weigh 1."""
+    """Feedback to some prompts of a plan as feedback to all; the others, which have no rollout,
+    weigh 1."""
 
     def all_of(values: Floats, other: float) -> Floats:
         out = np.full(len(plan.prompt_ids), other)

@@ -62,15 +62,22 @@ def read_session(path: Path, fresh: str | None = None) -> dict[str, Any]:
     """
     if not path.is_file():
         empty = "" if fresh is None else f", or set {fresh} to start with an empty controller"
-        raise StateError(f"{path} is missing: the checkpoint was written without gdro, or is incomplete; {HOW}{empty}")
+        raise StateError(
+            f"{path} is missing: the checkpoint was written without gdro, or is incomplete;"
+            f" {HOW}{empty}"
+        )
     state = load_state(path)
     if state.get("format") != FORMAT:
-        raise StateError(f"{path} has format {state.get('format')!r}, this version reads {FORMAT}; {HOW}")
+        raise StateError(
+            f"{path} has format {state.get('format')!r}, this version reads {FORMAT}; {HOW}"
+        )
     return state
 
 
 def written_by(state: Mapping[str, Any]) -> str:
     """Who wrote a state, in words."""
     writer = state["writer"]
-    rest = [f"{key}={value!r}" for key, value in writer.items() if key not in ("engine", "controller")]
+    rest = [
+        f"{key}={value!r}" for key, value in writer.items() if key not in ("engine", "controller")
+    ]
     return f"{writer['engine']} with controller {writer['controller']!r} ({', '.join(rest)})"

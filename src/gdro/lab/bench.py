@@ -1,8 +1,8 @@
 """`gdro bench`: what a controller costs on the machine at hand, all of plan + observe on one core.
 
-gdro bench controllers                 every controller at 256 x 4 and 1,024 x 16 (prompts x mean rollouts)
-gdro bench selection                   those that choose prompts: choosing as many among their candidates
-gdro bench million                     one million prompts: memory, state size, seconds for a checkpoint
+gdro bench controllers          every controller at 256 x 4 and 1,024 x 16 (prompts x mean rollouts)
+gdro bench selection            those that choose prompts: choosing as many among their candidates
+gdro bench million              one million prompts: memory, state size, seconds for a checkpoint
 """
 
 from __future__ import annotations
@@ -39,10 +39,13 @@ class Cost:
     """Cost of one controller at one batch size.
 
     Attributes:
-        quiet_ms, median_ms, p95_ms: quantiles .1, .5 and .95 of plan + observe (+ observe_losses where needed) over all
-            timed steps. On an idle core they lie close together; on a busy one the first comes nearest to the cost.
-        floor_ms: the time in which memory delivers the bytes that a step must touch: rewards, ids, table rows.
-        calls: Python and C function calls of one step; at this size their overhead is the cost, not memory.
+        quiet_ms, median_ms, p95_ms: quantiles .1, .5 and .95 of plan + observe (+ observe_losses
+            where needed) over all timed steps. On an idle core they lie close together; on a busy
+            one the first comes nearest to the cost.
+        floor_ms: the time in which memory delivers the bytes that a step must touch: rewards, ids,
+            table rows.
+        calls: Python and C function calls of one step; at this size their overhead is the cost, not
+            memory.
         limit_ms: what the project allows; None where it says nothing.
     """
 
@@ -59,7 +62,8 @@ class Cost:
 
 
 class Workload:
-    """Batches of a pool of prompts with known pass rates; rewards as an engine gives them, one array a prompt."""
+    """Batches of a pool of prompts with known pass rates; rewards as an engine gives them, one
+    array a prompt."""
 
     def __init__(self, pool: int, seed: int, sources: int = 1) -> None:
         names = ["prompt"] if sources == 1 else [f"prompt_{source}" for source in range(sources)]
@@ -74,12 +78,20 @@ class Workload:
 
     def rewards(self, rates: Floats, rollouts: np.ndarray) -> list[np.ndarray]:
         """0/1 rewards of a plan."""
-        flat = (self.generator.random(int(rollouts.sum())) < np.repeat(rates, rollouts)).astype(np.float64)
+        flat = (self.generator.random(int(rollouts.sum())) < np.repeat(rates, rollouts)).astype(
+            np.float64
+        )
         return np.split(flat, np.cumsum(rollouts)[:-1])
 
 
 def controller_cost(
-    name: str, prompts: int, mean_rollouts: int, steps: int = 200, seed: int = 0, warm_up: int = 20, **options: Any
+    name: str,
+    prompts: int,
+    mean_rollouts: int,
+    steps: int = 200,
+    seed: int = 0,
+    warm_up: int = 20,
+    **options: Any,
 ) -> Cost:
     """Time plan + observe over varying batches from a pool of 4 batches' prompts.
 
@@ -89,11 +101,15 @@ def controller_cost(
         mean_rollouts: nbar; arms reach to 3 nbar.
         steps: timed steps, after `warm_up` others.
     """
-    controller = make_controller(name, mean_rollouts=mean_rollouts, max_rollouts=3 * mean_rollouts, **options)
+    controller = make_controller(
+        name, mean_rollouts=mean_rollouts, max_rollouts=3 * mean_rollouts, **options
+    )
     workload = Workload(4 * prompts, seed)
     seconds = [_step(controller, workload, prompts) for _ in range(warm_up + steps)][warm_up:]
     quiet, median, high = np.quantile(seconds, [0.1, 0.5, 0.95]) * 1e3
-    traffic = prompts * (8 * mean_rollouts + 2 * BYTES_PER_ID + 2 * controller.table.bytes_per_prompt)
+    traffic = prompts * (
+        8 * mean_rollouts + 2 * BYTES_PER_ID + 2 * controller.table.bytes_per_prompt
+    )
     return Cost(
         name,
         prompts,
@@ -127,8 +143,11 @@ class Choice:
     us_a_candidate: float
 
 
-def selection_cost(name: str, prompts: int, steps: int = 50, seed: int = 0, visited: int = 20) -> Choice:
-    """Time `select` among `pool_factor` candidates a prompt, from a pool of four times as many prompts in 50 sources.
+def selection_cost(
+    name: str, prompts: int, steps: int = 50, seed: int = 0, visited: int = 20
+) -> Choice:
+    """Time `select` among `pool_factor` candidates a prompt, from a pool of four times as many
+    prompts in 50 sources.
 
     Args:
         name: of a controller that selects.
@@ -148,7 +167,9 @@ def selection_cost(name: str, prompts: int, steps: int = 50, seed: int = 0, visi
         seconds.append(time.perf_counter() - start)
         _step(controller, workload, prompts)
     quiet, median = np.quantile(seconds, [0.1, 0.5]) * 1e3
-    return Choice(name, prompts, offered, steps, float(quiet), float(median), float(quiet) * 1e3 / offered)
+    return Choice(
+        name, prompts, offered, steps, float(quiet), float(median), float(quiet) * 1e3 / offered
+    )
 
 
 def selecting_names() -> list[str]:
@@ -158,7 +179,10 @@ def selecting_names() -> list[str]:
 
 def choice_table(costs: Sequence[Choice]) -> str:
     """The costs as lines of text."""
-    lines = [f"{'controller':<15}{'prompts':>9}{'candidates':>12}{'quiet ms':>10}{'median ms':>11}{'us each':>9}"]
+    lines = [
+        f"{'controller':<15}{'prompts':>9}{'candidates':>12}{'quiet ms':>10}"
+        f"{'median ms':>11}{'us each':>9}"
+    ]
     for cost in costs:
         lines.append(
             f"{cost.controller:<15}{cost.prompts:>9}{cost.candidates:>12,}{cost.quiet_ms:>10.2f}{cost.median_ms:>11.2f}"
@@ -220,7 +244,8 @@ class Million:
 
     Attributes:
         step_ms_first, step_ms_last: median step over the first and the last hundred steps.
-        state_mb: size of the saved state; save_s, load_s: seconds to write it (fsync included) and read it.
+        state_mb: size of the saved state; save_s, load_s: seconds to write it (fsync included) and
+            read it.
         rss_mb_early, rss_mb_late: resident memory after a tenth of the steps and after all.
     """
 
@@ -237,8 +262,11 @@ class Million:
     rss_mb_late: float
 
 
-def million_prompts(name: str = "joint", prompts: int = 1_000_000, steps: int = 1000, batch: int = 1024) -> Million:
-    """Visit every prompt of a large pool about once, save and load the state, and check that it came back whole."""
+def million_prompts(
+    name: str = "joint", prompts: int = 1_000_000, steps: int = 1000, batch: int = 1024
+) -> Million:
+    """Visit every prompt of a large pool about once, save and load the state, and check that it
+    came back whole."""
     controller, workload = make_controller(name), Workload(prompts, 0)
     controller.table.admit(controller.table.look_up(workload.ids.tolist()))
     seconds, resident = [], []
@@ -298,22 +326,42 @@ def cost_table(costs: Sequence[Cost]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """The command line of `gdro bench`; 1 when a median lies above its limit."""
-    parser = argparse.ArgumentParser(prog="gdro bench", description="What a controller costs on this machine.")
-    parser.add_argument("what", nargs="?", choices=("controllers", "selection", "million"), default="controllers")
-    parser.add_argument("--names", nargs="+", default=None, metavar="NAME", help="controllers to time (default: all)")
-    parser.add_argument(
-        "--steps", type=at_least_one, default=None, help="timed steps (controllers: 200, selection: 50, million: 1000)"
+    parser = argparse.ArgumentParser(
+        prog="gdro bench", description="What a controller costs on this machine."
     )
-    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="also write the figures there")
+    parser.add_argument(
+        "what", nargs="?", choices=("controllers", "selection", "million"), default="controllers"
+    )
+    parser.add_argument(
+        "--names",
+        nargs="+",
+        default=None,
+        metavar="NAME",
+        help="controllers to time (default: all)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=at_least_one,
+        default=None,
+        help="timed steps (controllers: 200, selection: 50, million: 1000)",
+    )
+    parser.add_argument(
+        "--json", type=Path, default=None, metavar="FILE", help="also write the figures there"
+    )
     chosen = parser.parse_args(list(argv))
     if chosen.json is not None:
-        chosen.json.open("a").close()  # what cannot be written is told before the timing, not after it
+        # what cannot be written is told before the timing, not after it
+        chosen.json.open("a").close()
     if chosen.what == "million":
         figures: list[Any] = [million_prompts(steps=chosen.steps or 1000)]
         print("\n".join(f"{key:<18}{value}" for key, value in asdict(figures[0]).items()))
     elif chosen.what == "selection":
         names = chosen.names or selecting_names()
-        figures = [selection_cost(name, prompts, chosen.steps or 50) for prompts, _ in LIMITS_MS for name in names]
+        figures = [
+            selection_cost(name, prompts, chosen.steps or 50)
+            for prompts, _ in LIMITS_MS
+            for name in names
+        ]
         print(choice_table(figures))
     else:
         figures = [
@@ -324,10 +372,14 @@ def main(argv: Sequence[str]) -> int:
         print(cost_table(figures))
     if chosen.json is not None:
         chosen.json.write_text(json.dumps([asdict(entry) for entry in figures], indent=1) + "\n")
-    late = [cost for cost in figures if isinstance(cost, Cost) and cost.limit_ms and cost.median_ms > cost.limit_ms]
+    late = [
+        cost
+        for cost in figures
+        if isinstance(cost, Cost) and cost.limit_ms and cost.median_ms > cost.limit_ms
+    ]
     for cost in late:
         print(
-            f"over its limit: {cost.controller} {cost.prompts}x{cost.mean_rollouts}, {cost.median_ms:.2f} ms of "
-            f"{cost.limit_ms:g}; other work on this machine counts too"
+            f"over its limit: {cost.controller} {cost.prompts}x{cost.mean_rollouts},"
+            f" {cost.median_ms:.2f} ms of {cost.limit_ms:g}; other work on this machine counts too"
         )
     return 1 if late else 0

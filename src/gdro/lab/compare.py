@@ -1,18 +1,20 @@
-"""`gdro compare`: methods x seeds on real training, side by side, with one table, one figure and one page.
+"""`gdro compare`: methods x seeds on real training, side by side, with one table, one figure and
+one page.
 
-    gdro compare first_mixture                  # a plan of the package -> runs/compare-first_mixture
-    gdro compare first_mixture --methods uniform gdro --seeds 0 1 --set max_steps=120 --output runs/small
-    gdro compare my.yaml --check                # what would run; trains nothing
-    gdro compare RUNS                           # RUNS, e.g. runs/compare-my: go on with what is missing
-    gdro compare RUNS --retry                   # and try again what failed
-    gdro compare RUNS --report                  # table.md, results.json, figure.svg, report.html, from the record
-    gdro compare RUNS --against live            # the table with another baseline, printed only
-    gdro compare RUNS --publish results/my      # pack it into four small files, for version control
-    gdro compare results/my --report            # table.md and figure.svg again, from that folder alone
+    gdro compare first_mixture                 # a plan of the package -> runs/compare-first_mixture
+    gdro compare first_mixture --methods uniform gdro --seeds 0 1 --output runs/small
+    gdro compare my.yaml --check            # what would run; trains nothing
+    gdro compare RUNS                       # RUNS, e.g. runs/compare-my: go on with what is missing
+    gdro compare RUNS --retry               # and try again what failed
+    gdro compare RUNS --report              # table.md, results.json, figure.svg, report.html again
+    gdro compare RUNS --against live        # the table with another baseline, printed only
+    gdro compare RUNS --publish results/my  # pack it into four small files, for version control
+    gdro compare results/my --report        # table.md and figure.svg again, from that folder alone
 
-Every run is an ordinary folder COMPARE/METHOD/seed-S. Methods and seeds can be added to COMPARE/plan.yaml later.
-A run's folder can be removed once it is reported: seed-S.yaml and seed-S.outcome.json beside it are enough for
-everything above. docs/results.md says what is measured.
+Every run is an ordinary folder COMPARE/METHOD/seed-S. Methods and seeds can be added to
+COMPARE/plan.yaml later. A run's folder can be removed once it is reported: seed-S.yaml and
+seed-S.outcome.json beside it are enough for everything above. docs/results.md says what is
+measured.
 """
 
 from __future__ import annotations
@@ -30,7 +32,17 @@ from gdro.io import write_atomic
 from gdro.lab.compare_archive import is_archive, load_archive, save_archive
 from gdro.lab.compare_jobs import JobFolder, Pool, cores
 from gdro.lab.compare_page import write_page, write_published
-from gdro.lab.compare_plan import PLAN, Job, Plan, jobs_of, locate_plan, narrowed, plan_text, read_plan, self_contained
+from gdro.lab.compare_plan import (
+    PLAN,
+    Job,
+    Plan,
+    jobs_of,
+    locate_plan,
+    narrowed,
+    plan_text,
+    read_plan,
+    self_contained,
+)
 from gdro.lab.compare_record import Comparison, comparison_of, read_comparison
 from gdro.lab.compare_scores import summarize
 from gdro.lab.compare_table import markdown
@@ -56,7 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     going_on = what.is_dir()
     narrowing = bool(chosen.methods or chosen.seeds or chosen.overrides or chosen.output)
     if going_on and narrowing:
-        raise RunError("a comparison goes on with its own plan; leave --methods, --seeds, --set and --output out")
+        raise RunError(
+            "a comparison goes on with its own plan; leave --methods, --seeds, --set and"
+            " --output out"
+        )
     path = locate_plan(chosen.what)
     plan = narrowed(read_plan(path), chosen.methods, chosen.seeds, chosen.overrides)
     jobs = jobs_of(plan, path.parent)
@@ -66,7 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         comparison = comparison_in(what, plan, jobs)
         if chosen.publish:
             return publish(what, comparison, jobs, Path(chosen.publish))
-        return _print_against(comparison, chosen.against) if chosen.against else _report(what, comparison)
+        return (
+            _print_against(comparison, chosen.against)
+            if chosen.against
+            else _report(what, comparison)
+        )
     for model in sorted({job.config.model for job in jobs}):
         locate(model)  # one line now, not one failed run after another
     if chosen.check:
@@ -81,8 +100,8 @@ def _published(folder: Path, chosen: argparse.Namespace) -> int:
     """Report a published comparison, from its folder alone."""
     if not (chosen.report or chosen.against):
         raise RunError(
-            f"{folder} is a published comparison: show it again with --report or --against METHOD, train it again with "
-            f"gdro compare {folder / PLAN}"
+            f"{folder} is a published comparison: show it again with --report or --against METHOD,"
+            f" train it again with gdro compare {folder / PLAN}"
         )
     comparison = load_archive(folder)
     if chosen.against:
@@ -94,7 +113,8 @@ def _published(folder: Path, chosen: argparse.Namespace) -> int:
 
 
 def publish(root: Path, comparison: Comparison, jobs: Sequence[Job], folder: Path) -> int:
-    """Pack a comparison that was trained in `root` into plan.yaml, outcomes.npz, table.md and figure.svg.
+    """Pack a comparison that was trained in `root` into plan.yaml, outcomes.npz, table.md and
+    figure.svg.
 
     The published plan has its recipe written out, so that it says by itself what was trained.
 
@@ -107,7 +127,9 @@ def publish(root: Path, comparison: Comparison, jobs: Sequence[Job], folder: Pat
             kept = JobFolder(root, job).settings
             settings.setdefault(job.method, {})[job.seed] = read_settings(kept).values
     plan = self_contained(comparison.plan, root)
-    whole = Comparison(plan, comparison.runs, comparison.missing, comparison.notes, comparison.training_sizes)
+    whole = Comparison(
+        plan, comparison.runs, comparison.missing, comparison.notes, comparison.training_sizes
+    )
     save_archive(folder, whole, settings)
     summary = summarize(load_archive(folder))
     write_published(folder, summary)
@@ -141,7 +163,11 @@ def _why(folder: JobFolder) -> str:
     if state == "failed":
         reason = folder.beside("failed").read_text(encoding="utf-8").strip()
         return f"failed ({reason}); see {folder.beside('log')}, and try again with --retry"
-    return "another process is at it" if state == "busy" else f"{state}; the same command goes on with it"
+    return (
+        "another process is at it"
+        if state == "busy"
+        else f"{state}; the same command goes on with it"
+    )
 
 
 def _report(root: Path, comparison: Comparison) -> int:
@@ -165,7 +191,9 @@ def from_baseline(comparison: Comparison, method: str) -> Comparison:
     """
     plan = comparison.plan
     if method not in plan.methods:
-        raise RunError(f"--against {method}: not in the plan {plan.name}; it has {', '.join(plan.methods)}")
+        raise RunError(
+            f"--against {method}: not in the plan {plan.name}; it has {', '.join(plan.methods)}"
+        )
     plan = plan.model_copy(update={"baseline": method, "claims": ()})
     return comparison_of(plan, comparison.runs, comparison.training_sizes, Path(plan.name))
 
@@ -177,7 +205,9 @@ def comparison_in(root: Path, plan: Plan, jobs: Sequence[Job]) -> Comparison:
         RecordError: as in `gdro.lab.compare_record.read_comparison`.
     """
     sizes = {job.seed: training_sizes(job.config.data) for job in jobs[:: len(plan.methods)]}
-    return read_comparison(root, plan, {seed: of_source for seed, of_source in sizes.items() if of_source})
+    return read_comparison(
+        root, plan, {seed: of_source for seed, of_source in sizes.items() if of_source}
+    )
 
 
 def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
@@ -186,7 +216,10 @@ def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
     if root.exists() and not root.is_dir():
         raise RunError(f"{root} is a file; choose another --output DIR")
     if root.exists() and any(root.iterdir()):
-        raise RunError(f"{root} is not empty; go on with it: gdro compare {root}, or choose another --output DIR")
+        raise RunError(
+            f"{root} is not empty; go on with it: gdro compare {root}, or choose another"
+            " --output DIR"
+        )
     root.mkdir(parents=True, exist_ok=True)
     if plan.recipe is not None and plan.recipe not in recipe_names():
         write_atomic(root / RECIPE, dump_yaml(read_recipe(beside / plan.recipe).values))
@@ -196,19 +229,30 @@ def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
 
 
 def _overview(plan: Plan, jobs: Sequence[Job]) -> str:
-    lines = [f"{plan.name}: {len(plan.methods)} methods x {len(plan.seeds)} seeds = {len(jobs)} runs"]
-    lines += [f"each {jobs[0].rollouts:,} rollouts (steps x prompts of a step x rollouts of a prompt){_beyond(jobs)}"]
+    lines = [
+        f"{plan.name}: {len(plan.methods)} methods x {len(plan.seeds)} seeds = {len(jobs)} runs"
+    ]
+    lines += [
+        f"each {jobs[0].rollouts:,} rollouts (steps x prompts of a step x rollouts of a"
+        f" prompt){_beyond(jobs)}"
+    ]
     for job in jobs[: len(plan.methods)]:
         mark = " (baseline)" if job.method == plan.against else ""
         lines.append(f"  {job.method:24} {job.shape:14} {job.config.controller.name}{mark}")
-    lines += [f"  claim: {claim.method} - {claim.against} in {claim.score}" for claim in plan.claims]
+    lines += [
+        f"  claim: {claim.method} - {claim.against} in {claim.score}" for claim in plan.claims
+    ]
     return "\n".join(lines)
 
 
 def _beyond(jobs: Sequence[Job]) -> str:
     """Which methods spend more, if any."""
     sampling = {job.method: job.config.generation for job in jobs}
-    more = [name for name, chosen in sampling.items() if chosen.rounds and not chosen.rounds_within_budget]
+    more = [
+        name
+        for name, chosen in sampling.items()
+        if chosen.rounds and not chosen.rounds_within_budget
+    ]
     return f"; more by rounds: {', '.join(more)}" if more else ""
 
 
@@ -217,24 +261,54 @@ def _tell(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gdro compare", description="Methods x seeds on real training.")
-    parser.add_argument(
-        "what", help="a plan's name or YAML file, or the folder of a comparison to go on with or report"
+    parser = argparse.ArgumentParser(
+        prog="gdro compare", description="Methods x seeds on real training."
     )
-    parser.add_argument("--output", metavar="DIR", help="folder of a new comparison (runs/compare-NAME)")
     parser.add_argument(
-        "--jobs", type=at_least_one, metavar="N", help="runs side by side, one core each (default: all cores)"
+        "what",
+        help="a plan's name or YAML file, or the folder of a comparison to go on with or report",
     )
-    parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help="only these methods of the plan")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="S", help="these seeds instead of its own")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a setting for all"
+        "--output", metavar="DIR", help="folder of a new comparison (runs/compare-NAME)"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=at_least_one,
+        metavar="N",
+        help="runs side by side, one core each (default: all cores)",
+    )
+    parser.add_argument(
+        "--methods", nargs="+", default=[], metavar="NAME", help="only these methods of the plan"
+    )
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="S",
+        help="these seeds instead of its own",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a setting for all",
     )
     parser.add_argument("--retry", action="store_true", help="try failed runs again")
-    parser.add_argument("--check", action="store_true", help="check the plan and say what would run")
-    parser.add_argument("--report", action="store_true", help="only table, figure and page, from the record")
-    parser.add_argument("--against", metavar="METHOD", help="only print the table, with this method as the baseline")
     parser.add_argument(
-        "--publish", metavar="DIR", help="pack what is finished into DIR, four files for version control"
+        "--check", action="store_true", help="check the plan and say what would run"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="only table, figure and page, from the record"
+    )
+    parser.add_argument(
+        "--against", metavar="METHOD", help="only print the table, with this method as the baseline"
+    )
+    parser.add_argument(
+        "--publish",
+        metavar="DIR",
+        help="pack what is finished into DIR, four files for version control",
     )
     return parser

@@ -1,18 +1,21 @@
 """A whole comparison in one folder of four files: plan.yaml, outcomes.npz, table.md, figure.svg.
 
-    gdro compare runs/compare-NAME --publish results/NAME    # pack it
-    gdro compare results/NAME --report                       # table.md and figure.svg again, from that folder alone
+    gdro compare runs/compare-NAME --publish results/NAME  # pack it
+    gdro compare results/NAME --report                     # table.md and figure.svg again
 
-outcomes.npz holds, for M methods, S seeds, E evaluations (at most) and P held-out prompts (at most):
+outcomes.npz holds, for M methods, S seeds, E evaluations (at most) and P held-out prompts (at
+most):
 
-    correct                                (M, S, E, P) int8: right samples; -1 where there is none
-    steps, rollouts, tokens, seconds       (M, S, E) float64: what training had taken by then; NaN: unknown
-    dead, training_reward                  (M, S) float64
-    about                                  UTF-8 JSON: methods, seeds, samples, ids of the prompts, training sizes of
-                                           the sources, and every run's settings, each value once (see `_factored`)
+    correct                           (M, S, E, P) int8: right samples; -1 where there is none
+    steps, rollouts, tokens, seconds  (M, S, E) float64: what training had taken; NaN: unknown
+    dead, training_reward             (M, S) float64
+    about                             UTF-8 JSON: methods, seeds, samples, prompt ids, train sizes
+                                      of the sources, and every run's settings, each value once
+                                      (see `_factored`)
 
-A run that was not finished is -1 throughout and has no step; one with fewer evaluations or prompts than another is -1
-beyond its own. Published settings are data: nothing here reads them as a `TrainConfig`, so they outlive its keys.
+A run that was not finished is -1 throughout and has no step; one with fewer evaluations or prompts
+than another is -1 beyond its own. Published settings are data: nothing here reads them as a
+`TrainConfig`, so they outlive its keys.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ Runs = Mapping[str, Mapping[int, Any]]
 
 
 def is_archive(folder: Path) -> bool:
-    """Whether a folder is a published comparison of this kind, damaged or not: other studies have outcomes too."""
+    """Whether a folder is a published comparison of this kind, damaged or not: other studies have
+    outcomes too."""
     path = folder / OUTCOMES
     if not path.is_file():
         return False
@@ -53,8 +57,8 @@ def is_archive(folder: Path) -> bool:
 def save_archive(folder: Path, comparison: Comparison, settings: Runs) -> None:
     """Write plan.yaml and outcomes.npz; the same comparison gives the same bytes.
 
-    What the folder already has stays: its methods and seeds must be in the new plan, and a run that both have must be
-    the same in both.
+    What the folder already has stays: its methods and seeds must be in the new plan, and a run that
+    both have must be the same in both.
 
     Args:
         settings: method -> seed -> the settings of each finished run, as plain values.
@@ -65,7 +69,9 @@ def save_archive(folder: Path, comparison: Comparison, settings: Runs) -> None:
     if is_archive(folder):
         comparison, settings = _with_older(folder, comparison, settings)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is there and no published comparison; choose another folder to publish in")
+        raise RunError(
+            f"{folder} is there and no published comparison; choose another folder to publish in"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **_arrays(comparison, settings))
@@ -86,7 +92,9 @@ def load_archive(folder: Path) -> Comparison:
         s for s in about["seeds"] if s not in plan.seeds
     ]
     if strange:
-        raise RecordError(f"{folder / OUTCOMES}: holds {strange[0]!r}, which {PLAN} beside it does not name")
+        raise RecordError(
+            f"{folder / OUTCOMES}: holds {strange[0]!r}, which {PLAN} beside it does not name"
+        )
     runs: dict[str, dict[int, RunResult]] = {method: {} for method in plan.methods}
     for m, method in enumerate(about["methods"]):
         for s, seed in enumerate(about["seeds"]):
@@ -94,13 +102,17 @@ def load_archive(folder: Path) -> Comparison:
             if result is not None:
                 runs[method][seed] = result
     order = {seed: place for place, seed in enumerate(plan.seeds)}
-    runs = {method: dict(sorted(by_seed.items(), key=lambda pair: order[pair[0]])) for method, by_seed in runs.items()}
+    runs = {
+        method: dict(sorted(by_seed.items(), key=lambda pair: order[pair[0]]))
+        for method, by_seed in runs.items()
+    }
     sizes = {int(seed): about["training_sizes"][place] for seed, place in about["sizes_of"].items()}
     return comparison_of(plan, runs, sizes, folder)
 
 
 def published_settings(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
-    """Method -> seed -> the settings of each published run, as `a.b` -> value, in the words of the day it was run.
+    """Method -> seed -> the settings of each published run, as `a.b` -> value, in the words of the
+    day it was run.
 
     Raises:
         RecordError: outcomes.npz is damaged.
@@ -112,7 +124,12 @@ def published_settings(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
         for s, seed in enumerate(about["seeds"]):
             if not np.isnan(arrays["steps"][m, s]).all():
                 own = parts["runs"].get(method, {}).get(str(seed), {})
-                known = parts["common"] | parts["methods"].get(method, {}) | parts["seeds"].get(str(seed), {}) | own
+                known = (
+                    parts["common"]
+                    | parts["methods"].get(method, {})
+                    | parts["seeds"].get(str(seed), {})
+                    | own
+                )
                 found.setdefault(method, {})[seed] = dict(sorted(known.items()))
     return found
 
@@ -124,9 +141,15 @@ def _with_older(folder: Path, comparison: Comparison, settings: Runs) -> tuple[C
     for method, by_seed in older.runs.items():
         for seed, result in by_seed.items():
             if method not in runs or seed not in comparison.plan.seeds:
-                raise RunError(f"{folder} has {method} seed {seed}, which the new plan does not name; add it there")
+                raise RunError(
+                    f"{folder} has {method} seed {seed}, which the new plan does not name; add it"
+                    " there"
+                )
             if seed in runs[method] and not _same(runs[method][seed], result):
-                raise RunError(f"{folder} has other results for {method} seed {seed}; publish in another folder")
+                raise RunError(
+                    f"{folder} has other results for {method} seed {seed}; publish in another"
+                    " folder"
+                )
             runs[method].setdefault(seed, result)
             merged.setdefault(method, {}).setdefault(seed, kept[method][seed])
     sizes = {**older.training_sizes, **comparison.training_sizes}
@@ -134,7 +157,11 @@ def _with_older(folder: Path, comparison: Comparison, settings: Runs) -> tuple[C
 
 
 def _same(one: RunResult, other: RunResult) -> bool:
-    return one.ids == other.ids and one.steps == other.steps and np.array_equal(one.correct, other.correct)
+    return (
+        one.ids == other.ids
+        and one.steps == other.steps
+        and np.array_equal(one.correct, other.correct)
+    )
 
 
 def _arrays(comparison: Comparison, settings: Runs) -> dict[str, Any]:
@@ -156,7 +183,9 @@ def _arrays(comparison: Comparison, settings: Runs) -> dict[str, Any]:
             arrays[name][(*at, slice(count))] = getattr(result, name)
         for name in OF_A_RUN:
             arrays[name][at] = getattr(result, name)
-    sizes = list({to_json(dict(value)): dict(value) for value in comparison.training_sizes.values()}.values())
+    sizes = list(
+        {to_json(dict(value)): dict(value) for value in comparison.training_sizes.values()}.values()
+    )
     about = {
         "format": FORMAT,
         "methods": methods,
@@ -165,7 +194,9 @@ def _arrays(comparison: Comparison, settings: Runs) -> dict[str, Any]:
         "prompts": prompts,
         "prompts_of": {str(seed): prompts.index(result.ids) for (_, seed), result in done.items()},
         "training_sizes": sizes,
-        "sizes_of": {str(seed): sizes.index(dict(value)) for seed, value in comparison.training_sizes.items()},
+        "sizes_of": {
+            str(seed): sizes.index(dict(value)) for seed, value in comparison.training_sizes.items()
+        },
         "settings": _factored({at: flat_settings(settings[at[0]][at[1]]) for at in done}),
     }
     return arrays | {"about": np.frombuffer(to_json(about).encode(), np.uint8)}
@@ -182,9 +213,13 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             arrays[name].shape[:2] == shape for name in ("correct", "steps", *COSTS, *OF_A_RUN)
         )
     except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
-        raise RecordError(f"{path}: damaged ({error!r}); bring it back from version control") from error
+        raise RecordError(
+            f"{path}: damaged ({error!r}); bring it back from version control"
+        ) from error
     if not fits:
-        raise RecordError(f"{path}: of another format, or damaged; bring it back from version control")
+        raise RecordError(
+            f"{path}: of another format, or damaged; bring it back from version control"
+        )
     return arrays, about
 
 
@@ -198,7 +233,9 @@ def _run(arrays: Mapping[str, Any], about: Mapping[str, Any], m: int, s: int) ->
     dead, training_reward = (float(arrays[name][m, s]) for name in OF_A_RUN)
     correct = arrays["correct"][m, s, :count, : len(ids)].astype(np.int64)
     at = tuple(int(step) for step in steps[:count])
-    return RunResult(ids, correct, int(about["samples"]), at, rollouts, tokens, seconds, dead, training_reward)
+    return RunResult(
+        ids, correct, int(about["samples"]), at, rollouts, tokens, seconds, dead, training_reward
+    )
 
 
 def flat_settings(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -211,12 +248,19 @@ def flat_settings(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _factored(settings: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, Any]:
-    """Every run's settings, each value written once: what all runs share, then what all of a method's runs share, then
-    all of a seed's, then what is a single run's. A run's settings are the union of its four parts."""
+    """Every run's settings, each value written once: what all runs share, then what all of a
+    method's runs share, then all of a seed's, then what is a single run's. A run's settings are the
+    union of its four parts."""
     left = {at: dict(values) for at, values in settings.items()}
     common = _take_shared(left, list(left))
-    methods = {m: _take_shared(left, [at for at in left if at[0] == m]) for m in dict.fromkeys(at[0] for at in left)}
-    seeds = {str(s): _take_shared(left, [at for at in left if at[1] == s]) for s in dict.fromkeys(at[1] for at in left)}
+    methods = {
+        m: _take_shared(left, [at for at in left if at[0] == m])
+        for m in dict.fromkeys(at[0] for at in left)
+    }
+    seeds = {
+        str(s): _take_shared(left, [at for at in left if at[1] == s])
+        for s in dict.fromkeys(at[1] for at in left)
+    }
     runs: dict[str, dict[str, Any]] = {}
     for (method, seed), values in left.items():
         if values:
@@ -224,10 +268,16 @@ def _factored(settings: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str
     return {"common": common, "methods": methods, "seeds": seeds, "runs": runs}
 
 
-def _take_shared(left: Mapping[tuple[str, int], dict[str, Any]], at: Sequence[tuple[str, int]]) -> dict[str, Any]:
+def _take_shared(
+    left: Mapping[tuple[str, int], dict[str, Any]], at: Sequence[tuple[str, int]]
+) -> dict[str, Any]:
     """Take out of `left` what all of these runs have alike."""
     first = left[at[0]]
-    shared = {k: v for k, v in sorted(first.items()) if all(k in left[one] and left[one][k] == v for one in at)}
+    shared = {
+        k: v
+        for k, v in sorted(first.items())
+        if all(k in left[one] and left[one][k] == v for one in at)
+    }
     for one in at:
         for key in shared:
             del left[one][key]

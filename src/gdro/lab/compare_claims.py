@@ -1,6 +1,7 @@
 """What a comparison was made to find out, decided by the rule that its plan states before the runs.
 
-Each claim of a plan is one difference; their p-values are adjusted together by Holm's rule. A claim is
+Each claim of a plan is one difference; their p-values are adjusted together by Holm's rule. A claim
+is
 
     win        clear after the adjustment, above 0, and at least `least` of the other's score
     loss       clear after the adjustment, below 0
@@ -25,9 +26,12 @@ LEVEL = 0.05
 
 
 def verdicts(
-    claims: Sequence[Claim], gap_of: Callable[[Claim], Estimate], methods: Mapping[str, Mapping[str, Any]]
+    claims: Sequence[Claim],
+    gap_of: Callable[[Claim], Estimate],
+    methods: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Each claim with its difference, adjusted p-value, verdict and sentence; none while a method has no run.
+    """Each claim with its difference, adjusted p-value, verdict and sentence; none while a method
+    has no run.
 
     Args:
         gap_of: the difference that a claim is about.
@@ -41,7 +45,8 @@ def verdicts(
     for claim in claims:
         if claim.score not in methods[claim.against]["scores"]:
             raise RecordError(
-                f"claims: no score {claim.score}; there are {', '.join(methods[claim.against]['scores'])}"
+                f"claims: no score {claim.score}; there are"
+                f" {', '.join(methods[claim.against]['scores'])}"
             )
     gaps = [gap_of(claim) for claim in claims]
     adjusted = holm([gap.p for gap in gaps])
@@ -50,9 +55,16 @@ def verdicts(
         before = float(methods[claim.against]["scores"][claim.score]["value"])
         verdict = _verdict(claim, gap, p, before)
         sentence = str(getattr(claim, verdict))
-        words = sentence.replace("{gap}", moved(gap)).replace("{relative}", f"{100 * gap.value / before:+.1f} %")
+        words = sentence.replace("{gap}", moved(gap)).replace(
+            "{relative}", f"{100 * gap.value / before:+.1f} %"
+        )
         found.append(
-            {"method": claim.method, "against": claim.against, "score": claim.score, "difference": asdict(gap)}
+            {
+                "method": claim.method,
+                "against": claim.against,
+                "score": claim.score,
+                "difference": asdict(gap),
+            }
             | {"p_adjusted": p, "verdict": verdict, "words": words}
         )
     return found

@@ -1,6 +1,7 @@
 """The runs of a comparison as processes of `gdro train`, side by side, one core each.
 
-A run's state is read off its folder, so whatever stopped a comparison, the same command goes on with it.
+A run's state is read off its folder, so whatever stopped a comparison, the same command goes on
+with it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ POLL = 0.1
 
 @dataclass(frozen=True)
 class JobFolder:
-    """Where a job's files lie: COMPARE/method/seed-0/ and, beside it, seed-0.yaml, .log, .failed and .outcome.json."""
+    """Where a job's files lie: COMPARE/method/seed-0/ and, beside it, seed-0.yaml, .log, .failed
+    and .outcome.json."""
 
     root: Path
     job: Job
@@ -41,8 +43,8 @@ class JobFolder:
         return RunFolder(self.root / self.job.method / f"seed-{self.job.seed}")
 
     def beside(self, ending: str) -> Path:
-        """A file beside the folder: settings (yaml), output (log), why it failed (failed), what it came to
-        (outcome.json)."""
+        """A file beside the folder: settings (yaml), output (log), why it failed (failed), what it
+        came to (outcome.json)."""
         return self.root / self.job.method / f"seed-{self.job.seed}.{ending}"
 
     def state(self) -> State:
@@ -70,13 +72,14 @@ class JobFolder:
         return self.beside("yaml") if self.kept else self.run.config
 
     def check(self) -> None:
-        """Raises RunError when the run, or the outcome it left, is of other settings than the plan's."""
+        """Raises RunError when the run, or the outcome it left, is of other settings than the
+        plan's."""
         if self.settings.is_file() or self.kept:
             different = sorted(_differences(load_config(self.settings), self.job.config))
             if different:
                 raise RunError(
-                    f"{self.run.path} was trained with other settings than the plan's: {', '.join(different)}. Put the "
-                    "plan back, or move the run away"
+                    f"{self.run.path} was trained with other settings than the plan's:"
+                    f" {', '.join(different)}. Put the plan back, or move the run away"
                 )
 
     def command(self) -> list[str]:
@@ -105,7 +108,8 @@ class Pool:
     Attributes:
         at_once: processes side by side.
         tell: where to say what happens.
-        stopping: whether a signal asked to stop: nothing new starts, and each run stops at a checkpoint.
+        stopping: whether a signal asked to stop: nothing new starts, and each run stops at a
+            checkpoint.
     """
 
     at_once: int
@@ -186,7 +190,8 @@ LENGTHS = ("max_prompt_length", "max_completion_length")
 def _differences(old: TrainConfig, new: TrainConfig) -> Iterator[str]:
     """Settings that differ, but for those that leave the result as it is."""
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    follows = {key for key in LENGTHS if after.get(key) is None}  # a run writes down what its model leaves room for
+    # a run writes down what its model leaves room for
+    follows = {key for key in LENGTHS if after.get(key) is None}
     for key in before.keys() | after.keys():
         ignored = key in ("output_dir", "verifier.workers", "report_to") or key in follows
         if not ignored and before.get(key) != after.get(key):
@@ -196,7 +201,9 @@ def _differences(old: TrainConfig, new: TrainConfig) -> Iterator[str]:
 def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+        flat |= (
+            _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+        )
     return flat
 
 

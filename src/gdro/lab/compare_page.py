@@ -1,4 +1,5 @@
-"""A comparison as files: table.md, results.json, figure.svg and report.html, one self-contained page."""
+"""A comparison as files: table.md, results.json, figure.svg and report.html, one self-contained
+page."""
 
 from __future__ import annotations
 
@@ -30,7 +31,14 @@ def write_page(root: Path, summary: Mapping[str, Any]) -> None:
     Raises:
         RecordError: a file cannot be written.
     """
-    _write(root, published_files(summary) | {"results.json": results_json(summary), "report.html": page(summary)})
+    _write(
+        root,
+        published_files(summary)
+        | {
+            "results.json": results_json(summary),
+            "report.html": page(summary),
+        },
+    )
 
 
 def write_published(folder: Path, summary: Mapping[str, Any]) -> None:
@@ -63,7 +71,9 @@ def _write(root: Path, contents: Mapping[str, str]) -> None:
 def headline(summary: Mapping[str, Any]) -> str:
     """What came out, in one sentence that claims no more than the intervals do."""
     k, against = summary["k"], summary["baseline"]
-    gaps = {m: entry["scores"]["pass_at_k"].get("difference") for m, entry in summary["methods"].items()}
+    gaps = {
+        m: entry["scores"]["pass_at_k"].get("difference") for m, entry in summary["methods"].items()
+    }
     known = {method: gap for method, gap in gaps.items() if gap}
     if not known:
         return f"{against} alone: nothing to compare it with yet"
@@ -74,7 +84,9 @@ def headline(summary: Mapping[str, Any]) -> str:
     if gap["value"] > 0 and clear:
         return f"{best} has the highest pass@{k}: {moved} against {against}"
     if gap["value"] > 0:
-        return f"No method is clearly ahead of {against} in pass@{k}; the highest is {best}, {moved}"
+        return (
+            f"No method is clearly ahead of {against} in pass@{k}; the highest is {best}, {moved}"
+        )
     return f"No method is ahead of {against} in pass@{k}; the nearest is {best}, {moved}"
 
 
@@ -89,7 +101,9 @@ def page(summary: Mapping[str, Any]) -> str:
         name=escape(f"comparison · {summary['name']}"),
         headline=escape(headline(summary)),
         results=escape(headline(summary)),
-        cost=escape(f"{len(summary['methods'])} methods, {runs} runs of {spent:,.0f} rollouts each"),
+        cost=escape(
+            f"{len(summary['methods'])} methods, {runs} runs of {spent:,.0f} rollouts each"
+        ),
         words=escape(summary["about"] or ""),
         alerts=_notes(summary),
         table=_score_table(summary),
@@ -135,7 +149,10 @@ def curves(summary: Mapping[str, Any], name: str, width: int = 440) -> Chart:
         key=lambda method: -float(methods[method]["scores"]["area_pass"]["value"]),
     )
     drawn = [against, *others[: len(SERIES) - 1]]
-    lines = [(method, methods[method]["curve"]["rollouts"], methods[method]["curve"][name]) for method in drawn]
+    lines = [
+        (method, methods[method]["curve"]["rollouts"], methods[method]["curve"][name])
+        for method in drawn
+    ]
     title = f"{titles(summary['k'])[name]} over rollouts"
     chart = Chart(
         (0.0, max(xs[-1] for _, xs, _ in lines)),
@@ -157,41 +174,55 @@ def curves(summary: Mapping[str, Any], name: str, width: int = 440) -> Chart:
 def figure(summary: Mapping[str, Any]) -> str:
     """All panels on one card, as an SVG with the page's colour variables."""
     wide = (WIDTH - 2 * EDGE - GAP) // 2
-    charts = [forest(summary, name, wide) for name in FOREST] + [curves(summary, name, wide) for name in CURVES]
+    charts = [forest(summary, name, wide) for name in FOREST] + [
+        curves(summary, name, wide) for name in CURVES
+    ]
     head = textwrap.wrap(headline(summary), 92)
     lines = "".join(
-        f'<text x="{EDGE}" y="{42 + 22 * row}" fill="var(--ink)" font-size="17" font-weight="650">{escape(line)}</text>'
+        f'<text x="{EDGE}" y="{42 + 22 * row}" fill="var(--ink)" font-size="17"'
+        f' font-weight="650">{escape(line)}</text>'
         for row, line in enumerate(head)
     )
     parts, y = [], 62 + 22 * len(head)
     for index in range(0, len(charts), 2):
         for column, chart in enumerate(charts[index : index + 2]):
-            where = f'x="{EDGE + column * (wide + GAP)}" y="{y}" width="{chart.width}" height="{chart.height}"'
+            where = (
+                f'x="{EDGE + column * (wide + GAP)}" y="{y}" width="{chart.width}"'
+                f' height="{chart.height}"'
+            )
             svg = chart.svg(f"panel-{index + column}")
             parts.append(svg.replace('<svg class="chart" ', f'<svg {where} overflow="visible" ', 1))
         y += max(chart.height for chart in charts[index : index + 2]) + GAP
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img" '
-        f'aria-label="{escape(headline(summary))}" font-family="system-ui, -apple-system, Segoe UI, Roboto, Helvetica, '
-        f'Arial, sans-serif" font-size="12"><rect x=".5" y=".5" width="{WIDTH - 1}" height="{y - 1}" rx="14" '
-        f'fill="var(--card)" stroke="var(--rule)"/>{lines}<text x="{EDGE}" y="{42 + 22 * len(head)}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}"'
+        f' height="{y}" role="img" '
+        f'aria-label="{escape(headline(summary))}" font-family="system-ui, -apple-system, Segoe UI,'
+        " Roboto, Helvetica, "
+        f'Arial, sans-serif" font-size="12"><rect x=".5" y=".5" width="{WIDTH - 1}"'
+        f' height="{y - 1}" rx="14" '
+        f'fill="var(--card)" stroke="var(--rule)"/>{lines}<text x="{EDGE}"'
+        f' y="{42 + 22 * len(head)}" '
         f'fill="var(--muted)" font-size="13">{escape(_small(summary))}</text>'
         f"{''.join(parts)}</svg>\n"
     )
 
 
 def _small(summary: Mapping[str, Any]) -> str:
-    seeds, over = ("replicates", "replicates") if summary["fresh_data"] else ("seeds", "seeds and prompts")
+    seeds, over = (
+        ("replicates", "replicates") if summary["fresh_data"] else ("seeds", "seeds and prompts")
+    )
     return (
-        f"{summary['prompts']} held-out prompts, {len(summary['seeds'])} {seeds}, {summary['steps']} steps; "
-        f"95 % intervals over {over}, full dots leave 0 out"
+        f"{summary['prompts']} held-out prompts, {len(summary['seeds'])} {seeds},"
+        f" {summary['steps']} steps; 95 % intervals over {over}, full dots leave 0 out"
     )
 
 
 def _figures(summary: Mapping[str, Any]) -> str:
     over = "replicates" if summary["fresh_data"] else "seeds and prompts"
     told = f"A row is a method; the line is the 95 % interval over {over}. A full dot leaves 0 out."
-    drawn = "The baseline and the three methods with the largest area, means over seeds and prompts."
+    drawn = (
+        "The baseline and the three methods with the largest area, means over seeds and prompts."
+    )
     parts = [
         ("overall", "All held-out prompts", told, [forest(summary, name) for name in FOREST[:2]]),
         ("hard", "Hard prompts", told, [forest(summary, name) for name in FOREST[2:]]),
@@ -203,27 +234,46 @@ def _figures(summary: Mapping[str, Any]) -> str:
         f"<figcaption>{escape(text)}</figcaption></figure>"
         for slug, title, text, charts in parts
     )
-    return f'<section><div class="figures">{made}</div></section><section>{_cost_table(summary)}</section>'
+    return (
+        "<section><div"
+        f' class="figures">{made}</div></section><section>{_cost_table(summary)}</section>'
+    )
 
 
 def _notes(summary: Mapping[str, Any]) -> str:
     missing = [f"Not finished: {', '.join(summary['missing'])}."] if summary["missing"] else []
-    lone = [] if len(summary["seeds"]) > 1 else ["One seed: the intervals know nothing of the spread over seeds."]
-    claims = [f"Claim stated before the runs: {claim['words'].replace('**', '')}" for claim in summary["claims"]]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*claims, *missing, *lone, *summary["notes"]))
+    lone = (
+        []
+        if len(summary["seeds"]) > 1
+        else ["One seed: the intervals know nothing of the spread over seeds."]
+    )
+    claims = [
+        f"Claim stated before the runs: {claim['words'].replace('**', '')}"
+        for claim in summary["claims"]
+    ]
+    notes = "".join(
+        f"<li>{escape(note)}</li>" for note in (*claims, *missing, *lone, *summary["notes"])
+    )
     return f'<ul class="notes" aria-label="Notes on the record">{notes}</ul>' if notes else ""
 
 
 def _score_table(summary: Mapping[str, Any]) -> str:
     names, columns = titles(summary["k"]), shown(summary)
     head = _head(["Method", *(names[name] for name in columns)])
-    before = "".join(f"<td>{summary['base'][n]:.3f}</td>" if n in summary["base"] else "<td></td>" for n in columns)
+    before = "".join(
+        f"<td>{summary['base'][n]:.3f}</td>" if n in summary["base"] else "<td></td>"
+        for n in columns
+    )
     body = ""
     for method, entry in summary["methods"].items():
         cells = "".join(f"<td>{_cell(entry['scores'][name])}</td>" for name in columns)
         body += f'<tr><th scope="row">{escape(method)}</th>{cells}</tr>'
     body += f'<tr><th scope="row">before training</th>{before}</tr>'
-    text = escape(caption(summary)).replace("bold where it leaves", "a triangle where it leaves").replace("`", "")
+    text = (
+        escape(caption(summary))
+        .replace("bold where it leaves", "a triangle where it leaves")
+        .replace("`", "")
+    )
     return f'{_wide(head, body)}<p class="small">{text}</p>'
 
 
@@ -231,7 +281,13 @@ def _cell(score: Mapping[str, Any]) -> str:
     if "difference" not in score:
         return f"<b>{score['value']:.3f}</b>"
     gap = estimate_of(score["difference"])
-    up = '<span class="up">▲</span>' if gap.low > 0 else '<span class="down">▼</span>' if gap.high < 0 else ""
+    up = (
+        '<span class="up">▲</span>'
+        if gap.low > 0
+        else '<span class="down">▼</span>'
+        if gap.high < 0
+        else ""
+    )
     moved = f"{gap.value:+.3f} ± {gap.high - gap.value:.3f}"
     return f'<b>{score["value"]:.3f} {up}</b> <span class="ci">({moved})</span>'
 
@@ -242,7 +298,10 @@ def _cost_table(summary: Mapping[str, Any]) -> str:
     for method, entry in summary["methods"].items():
         cells = "".join(f"<td>{escape(text)}</td>" for text in cost_cells(entry, summary))
         body += f'<tr><th scope="row">{escape(method)}</th>{cells}</tr>'
-    small = "Means over seeds. Seconds are those of training steps on one core, with other runs beside it."
+    small = (
+        "Means over seeds. Seconds are those of training steps on one core, with other runs"
+        " beside it."
+    )
     return f'<h2>What it took</h2>{_wide(head, body)}<p class="small">{small}</p>'
 
 

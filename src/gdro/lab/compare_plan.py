@@ -1,25 +1,27 @@
 """The plan of a comparison: one strict YAML file of methods, seeds and what all of them share.
 
-    name: first                        # also names the default folder, runs/compare-first
-    recipe: default                    # a recipe's name, or a YAML file beside the plan
-    baseline: uniform                  # the method that the others are compared with; default: the first
+    name: first                   # also names the default folder, runs/compare-first
+    recipe: default               # a recipe's name, or a YAML file beside the plan
+    baseline: uniform             # the method that the others are compared with; default: the first
     seeds: [0, 1, 2, 3, 4]
     overrides: {max_steps: 600, eval_steps: 50}
     methods:
       uniform: {controller: uniform}
       joint: {controller: {name: joint, eta: 7.0}}
 
-A method changes what it is: its controller, its update, how it spreads the run's rollouts (`max_steps` x
-`prompts_per_step` x `num_generations`, the product the same for all; with other steps, `eval_steps` moves along).
-What makes the comparison fair (model, data, rollouts of the run, evaluation, verifier) is shared by all and can stand
-in `overrides` only. Methods that generate in rounds spend more, unless `generation.rounds_within_budget` is set. A
-controller given by its name has that controller's own defaults for what is not said, whatever options the recipe's has:
-a method means the same in every comparison.
+A method changes what it is: its controller, its update, how it spreads the run's rollouts
+(`max_steps` x `prompts_per_step` x `num_generations`, the product the same for all; with other
+steps, `eval_steps` moves along). What makes the comparison fair (model, data, rollouts of the run,
+evaluation, verifier) is shared by all and can stand in `overrides` only. Methods that generate in
+rounds spend more, unless `generation.rounds_within_budget` is set. A controller given by its name
+has that controller's own defaults for what is not said, whatever options the recipe's has: a method
+means the same in every comparison.
 
-Optional keys: `by_seed`, settings of one seed, the same for all methods, e.g. `{seed: 300, data.seed: 300}`: then seeds
-are replicates with data and held-out prompts of their own, and intervals are over replicates. `claims`, written before
-the runs: which differences will be tested and what each result will be said to mean (`gdro.lab.compare_claims`).
-`ran`: when and on what machine, for the table. `recipe: null`: the plan says everything itself.
+Optional keys: `by_seed`, settings of one seed, the same for all methods, e.g. `{seed: 300,
+data.seed: 300}`: then seeds are replicates with data and held-out prompts of their own, and
+intervals are over replicates. `claims`, written before the runs: which differences will be tested
+and what each result will be said to mean (`gdro.lab.compare_claims`). `ran`: when and on what
+machine, for the table. `recipe: null`: the plan says everything itself.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ SHARED = (
 )
 """Sections and settings that must be the same for every method, but for the one below."""
 LABELS = "data.source_labels"
-"""Whether a method's controller is told the names of the sources; the prompts and their order are the same."""
+"""Whether a method's controller is told the names of the sources; the prompts and their order are
+the same."""
 MOMENTS = "eval_steps"
 """When a run is evaluated: at the same shares of its rollouts for every method."""
 OURS = ("run_name", "output_dir", "seed")
@@ -63,8 +66,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 class Claim(Section):
     """One difference that the comparison is for, and the sentence that each result will be given.
 
-    Clear means clear after Holm's adjustment for the number of claims (5 %). `{gap}` in a sentence is the difference
-    with its 95 % interval, `{relative}` the relative one in per cent.
+    Clear means clear after Holm's adjustment for the number of claims (5 %). `{gap}` in a sentence
+    is the difference with its 95 % interval, `{relative}` the relative one in per cent.
     """
 
     method: Name = Field(description="The method.")
@@ -83,7 +86,10 @@ class Claim(Section):
     @model_validator(mode="after")
     def _excludes_something(self) -> Claim:
         if (self.excluded is not None) != (self.least > 0):
-            raise SettingError("claims", f"{self.method}: give `excluded` and a `least` above 0 together, or neither")
+            raise SettingError(
+                "claims",
+                f"{self.method}: give `excluded` and a `least` above 0 together, or neither",
+            )
         return self
 
 
@@ -91,20 +97,32 @@ class Plan(Section):
     """A comparison's plan, see the module's text."""
 
     name: Name = Field(description="Name of the comparison (letters, digits, _ -).")
-    about: Text | None = Field(default=None, description="What it asks, in a sentence for its report.")
+    about: Text | None = Field(
+        default=None, description="What it asks, in a sentence for its report."
+    )
     ran: Text | None = Field(default=None, description="When and on what machine it was run.")
     recipe: Text | None = Field(
-        default="default", description="A recipe's name, a YAML file beside the plan, or null: none."
+        default="default",
+        description="A recipe's name, a YAML file beside the plan, or null: none.",
     )
-    baseline: Text | None = Field(default=None, description="The method that the others are compared with.")
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(one_as_tuple)] = Field(description="Seeds, each once.")
+    baseline: Text | None = Field(
+        default=None, description="The method that the others are compared with."
+    )
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(one_as_tuple)] = Field(
+        description="Seeds, each once."
+    )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="Settings laid over the recipe for every method."
     )
     by_seed: Annotated[tuple[dict[str, Any], ...], BeforeValidator(one_as_tuple)] = Field(
-        default=(), description="Settings of one seed, for every method: {seed: S, key: value}; all seeds, or none."
+        default=(),
+        description=(
+            "Settings of one seed, for every method: {seed: S, key: value}; all seeds, or none."
+        ),
     )
-    methods: dict[Name, dict[str, Any] | None] = Field(description="A method's name and its settings.")
+    methods: dict[Name, dict[str, Any] | None] = Field(
+        description="A method's name and its settings."
+    )
     claims: Annotated[tuple[Claim, ...], BeforeValidator(one_as_tuple)] = Field(
         default=(), description="What will be tested and said, written before the runs."
     )
@@ -124,17 +142,25 @@ class Plan(Section):
             near = nearest(self.baseline, list(self.methods))
             hint = f"; did you mean {near}?" if near else f"; they are {', '.join(self.methods)}"
             raise SettingError("baseline", f"is no method of this plan{hint}")
-        for where, settings in (("overrides", self.overrides), *(("by_seed", self.of_seed(s)) for s in self.seeds)):
+        for where, settings in (
+            ("overrides", self.overrides),
+            *(("by_seed", self.of_seed(s)) for s in self.seeds),
+        ):
             for key in settings:
                 if key.partition(".")[0] in OURS:
-                    raise SettingError(where, f"{key} is given to each run by the comparison; leave it out")
-        if self.by_seed and sorted(entry.get("seed", -1) for entry in self.by_seed) != sorted(self.seeds):
+                    raise SettingError(
+                        where, f"{key} is given to each run by the comparison; leave it out"
+                    )
+        if self.by_seed and sorted(entry.get("seed", -1) for entry in self.by_seed) != sorted(
+            self.seeds
+        ):
             raise SettingError("by_seed", "name every seed of the plan once: {seed: S, key: value}")
         for claim in self.claims:
             for name in (claim.method, claim.against):
                 if name not in self.methods:
                     raise SettingError(
-                        "claims", f"{name} is no method of this plan; they are {', '.join(self.methods)}"
+                        "claims",
+                        f"{name} is no method of this plan; they are {', '.join(self.methods)}",
                     )
         return self
 
@@ -154,7 +180,8 @@ class Job:
     """One run of a comparison.
 
     Attributes:
-        config: its settings, complete; output is null, since the run lies in the comparison's folder.
+        config: its settings, complete; output is null, since the run lies in the comparison's
+            folder.
     """
 
     method: str
@@ -168,13 +195,16 @@ class Job:
 
     @property
     def generations(self) -> int:
-        """Batches of rollouts that the run generates: `max_steps` counts updates, `num_iterations` of them a batch."""
+        """Batches of rollouts that the run generates: `max_steps` counts updates, `num_iterations`
+        of them a batch."""
         return -(-self.config.max_steps // self.config.num_iterations)
 
     @property
     def shape(self) -> str:
         """Batches x prompts x mean rollouts, for messages."""
-        return f"{self.generations} x {self.config.prompts_per_step} x {self.config.num_generations}"
+        return (
+            f"{self.generations} x {self.config.prompts_per_step} x {self.config.num_generations}"
+        )
 
     @property
     def rollouts(self) -> int:
@@ -190,7 +220,9 @@ class Job:
 def plan_names() -> list[str]:
     """The plans inside the package, e.g. `first`."""
     folder = resources.files("gdro") / "lab" / "plans"
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    return sorted(
+        item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")
+    )
 
 
 def locate_plan(name: str) -> Path:
@@ -204,7 +236,11 @@ def locate_plan(name: str) -> Path:
     path = Path(name)
     path = path / PLAN if path.is_dir() else path
     if path.parent.is_dir() and path.name == PLAN and not path.is_file():
-        hint = f"; that is a training run: gdro report {name}" if (path.parent / "metrics.jsonl").is_file() else ""
+        hint = (
+            f"; that is a training run: gdro report {name}"
+            if (path.parent / "metrics.jsonl").is_file()
+            else ""
+        )
         raise ConfigError(f"{path}: no plan there, so {name} is no comparison{hint}")
     if not path.is_file():
         near = nearest(name, plan_names())
@@ -223,7 +259,8 @@ def read_plan(path: Path) -> Plan:
 
 
 def narrowed(plan: Plan, methods: Sequence[str], seeds: Sequence[int], sets: Sequence[str]) -> Plan:
-    """The plan with only these methods and seeds (none given: all of them) and `key=value` laid over all methods.
+    """The plan with only these methods and seeds (none given: all of them) and `key=value` laid
+    over all methods.
 
     Raises:
         ConfigError: an unknown method, or a text that is not `key=value`.
@@ -236,7 +273,10 @@ def narrowed(plan: Plan, methods: Sequence[str], seeds: Sequence[int], sets: Seq
     kept = {name: plan.methods[name] for name in plan.methods if not methods or name in methods}
     chosen = list(seeds) or list(plan.seeds)
     if plan.by_seed and not set(chosen) <= set(plan.seeds):
-        raise ConfigError(f"--seeds: the plan {plan.name} says what each seed is (by_seed); choose among {plan.seeds}")
+        raise ConfigError(
+            f"--seeds: the plan {plan.name} says what each seed is (by_seed); choose among"
+            f" {plan.seeds}"
+        )
     values = plan.model_dump() | {
         "methods": kept,
         "seeds": chosen,
@@ -258,7 +298,8 @@ def plan_text(plan: Plan) -> str:
 
 
 def self_contained(plan: Plan, folder: Path) -> Plan:
-    """The plan with its recipe written out under `overrides`: it trains the same whatever becomes of the recipe.
+    """The plan with its recipe written out under `overrides`: it trains the same whatever becomes
+    of the recipe.
 
     Raises:
         ConfigError: the recipe cannot be read.
@@ -278,23 +319,29 @@ def jobs_of(plan: Plan, folder: Path) -> list[Job]:
         folder: where the plan's file lies, for a recipe that is a file.
 
     Raises:
-        ConfigError: the first method whose settings cannot be used, with all that is wrong with them, or that would
-            spend other rollouts than the rest.
+        ConfigError: the first method whose settings cannot be used, with all that is wrong with
+            them, or that would spend other rollouts than the rest.
     """
     recipe = None if plan.recipe is None else recipe_path(plan.recipe, folder)
-    jobs = [Job(method, seed, _settings(plan, recipe, method, seed)) for seed in plan.seeds for method in plan.methods]
+    jobs = [
+        Job(method, seed, _settings(plan, recipe, method, seed))
+        for seed in plan.seeds
+        for method in plan.methods
+    ]
     first = jobs[0]
     for job in jobs:
         if job.rollouts != first.rollouts:
             raise ConfigError(
-                f"method {job.method}: {job.shape} rollouts where {first.method} has {first.shape}; a method may "
-                "choose max_steps, prompts_per_step and num_generations, but their product is the same for all"
+                f"method {job.method}: {job.shape} rollouts where {first.method} has {first.shape};"
+                " a method may choose max_steps, prompts_per_step and num_generations, but their"
+                " product is the same for all"
             )
         if job.moments != first.moments:
             raise ConfigError(
-                f"method {job.method}: {MOMENTS} {job.config.eval_steps} of {job.config.max_steps} steps where "
-                f"{first.method} has {first.config.eval_steps} of {first.config.max_steps}; every method is "
-                "evaluated at the same shares of its run"
+                f"method {job.method}: {MOMENTS} {job.config.eval_steps} of {job.config.max_steps}"
+                f" steps where {first.method} has {first.config.eval_steps} of"
+                f" {first.config.max_steps}; every method is evaluated at the same shares of"
+                " its run"
             )
     return jobs
 
@@ -310,11 +357,19 @@ def _settings(plan: Plan, recipe: Path | None, method: str, seed: int) -> TrainC
     for key in (text.partition("=")[0] for text in _flat(own)):
         section = key.partition(".")[0]
         if (section in SHARED and key != LABELS) or section in OURS:
-            where = "put it under `overrides`" if section in SHARED else "the comparison gives it to each run"
+            where = (
+                "put it under `overrides`"
+                if section in SHARED
+                else "the comparison gives it to each run"
+            )
             raise ConfigError(f"method {method}: {key} must be the same for all methods; {where}")
     settings = Source() if recipe is None else read_recipe(recipe)
-    try:  # one layer after the other: a controller that a method names starts from that controller's own defaults
-        settings.lay_texts(["verifier.workers=1", *_flat(plan.overrides), *_flat(plan.of_seed(seed))])
+    # one layer after the other: a controller that a method names starts from that controller's own
+    # defaults
+    try:
+        settings.lay_texts(
+            ["verifier.workers=1", *_flat(plan.overrides), *_flat(plan.of_seed(seed))]
+        )
         settings.lay_texts([*_flat(own), f"seed={seed}", f"run_name={json.dumps(method)}"])
         return TrainConfig.model_validate(settings.values, context=settings)
     except ConfigError as error:
@@ -322,7 +377,8 @@ def _settings(plan: Plan, recipe: Path | None, method: str, seed: int) -> TrainC
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Nested settings as `a.b=value` texts (JSON is YAML); a controller by its name starts from its own defaults."""
+    """Nested settings as `a.b=value` texts (JSON is YAML); a controller by its name starts from its
+    own defaults."""
     for key, value in values.items():
         if (above, key) == ("", "controller") and isinstance(value, Mapping) and "name" in value:
             yield f"controller={json.dumps(value['name'])}"

@@ -1,8 +1,9 @@
-"""What the runs of a comparison left on disk, as arrays: answers to held-out prompts at each evaluation, and costs.
+"""What the runs of a comparison left on disk, as arrays: answers to held-out prompts at each
+evaluation, and costs.
 
-A finished run leaves COMPARE/METHOD/seed-S.outcome.json beside its folder: what it answered and what it cost. With
-seed-S.yaml, its settings, that is all a report needs, so a run's folder (tens of MB) may go once it is reported.
-`gdro.lab.compare_archive` packs a whole comparison into one file.
+A finished run leaves COMPARE/METHOD/seed-S.outcome.json beside its folder: what it answered and
+what it cost. With seed-S.yaml, its settings, that is all a report needs, so a run's folder (tens of
+MB) may go once it is reported. `gdro.lab.compare_archive` packs a whole comparison into one file.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ class RunResult:
         ids: (P,) held-out prompts.
         correct: (E, P) correct samples at each evaluation.
         samples: of a prompt, the k of pass@k.
-        steps, rollouts, tokens, seconds: (E,) where the evaluations stand: what training had taken by then; NaN where
-            it is not known.
+        steps, rollouts, tokens, seconds: (E,) where the evaluations stand: what training had taken
+            by then; NaN where it is not known.
         dead: share of groups without a gradient, mean over the steps.
-        training_reward: mean reward of the rollouts over the last tenth of the steps; NaN when unknown.
+        training_reward: mean reward of the rollouts over the last tenth of the steps; NaN when
+            unknown.
     """
 
     ids: tuple[str, ...]
@@ -59,8 +61,8 @@ class Comparison:
         runs: method -> seed -> result, methods in the plan's order.
         missing: runs of the plan that are not finished, by title.
         notes: what a reader must know about the data.
-        training_sizes: seed -> training prompts of each source; a seed is there where its held-out prompts have other
-            shares than its training prompts.
+        training_sizes: seed -> training prompts of each source; a seed is there where its held-out
+            prompts have other shares than its training prompts.
     """
 
     plan: Plan
@@ -71,17 +73,22 @@ class Comparison:
 
     @cached_property
     def fresh_data(self) -> bool:
-        """Whether seeds were tested on different prompts: each is a replicate with data of its own."""
-        return len({result.ids for by_seed in self.runs.values() for result in by_seed.values()}) > 1
+        """Whether seeds were tested on different prompts: each is a replicate with data of its
+        own."""
+        return (
+            len({result.ids for by_seed in self.runs.values() for result in by_seed.values()}) > 1
+        )
 
 
 def read_comparison(
     root: Path, plan: Plan, training_sizes: Mapping[int, Mapping[str, int]] | None = None
 ) -> Comparison:
-    """Read every finished run of a comparison's folder, or the outcome that it left; leave those not left yet.
+    """Read every finished run of a comparison's folder, or the outcome that it left; leave those
+    not left yet.
 
     Raises:
-        RecordError: no run of the baseline is finished, a file is damaged, or runs were evaluated on different prompts.
+        RecordError: no run of the baseline is finished, a file is damaged, or runs were evaluated
+            on different prompts.
     """
     runs: dict[str, dict[int, RunResult]] = {method: {} for method in plan.methods}
     for seed in plan.seeds:
@@ -104,7 +111,10 @@ def comparison_of(
         RecordError: no run of the baseline, or runs that were not tested alike.
     """
     if not runs[plan.against]:
-        raise RecordError(f"{root}: no run of the baseline {plan.against} is finished, so there is nothing to compare")
+        raise RecordError(
+            f"{root}: no run of the baseline {plan.against} is finished, so there is nothing to"
+            " compare"
+        )
     _same_evaluations(root, plan, runs)
     missing = tuple(f"{m} seed {s}" for s in plan.seeds for m in plan.methods if s not in runs[m])
     return Comparison(plan, runs, missing, tuple(_notes(runs, plan.against)), training_sizes)
@@ -129,12 +139,19 @@ def _result(folder: RunFolder) -> RunResult | None:
         return None
     record = read_record(folder.path)
     steps = [int(str(event["step"])) for event in record.evaluations]
-    if record.end is None or not len(record.steps) or not steps or steps[-1] != record.end.get("step"):
+    if (
+        record.end is None
+        or not len(record.steps)
+        or not steps
+        or steps[-1] != record.end.get("step")
+    ):
         return None
     tables = [read_evaluation(folder.evaluations / f"step-{step:06d}.jsonl") for step in steps]
     ids, _, samples = tables[0]
     if any(table[0] != ids or table[2] != samples for table in tables):
-        raise RecordError(f"{folder.evaluations}: its files hold different prompts or numbers of samples")
+        raise RecordError(
+            f"{folder.evaluations}: its files hold different prompts or numbers of samples"
+        )
     spent = np.nancumsum(record.scalar("seconds.step"))
     return RunResult(
         ids,
@@ -170,12 +187,15 @@ def read_evaluation(path: Path) -> tuple[tuple[str, ...], list[int], int]:
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path}: damaged ({error!r}); train this run again") from error
     if len(samples) != 1:
-        raise RecordError(f"{path}: holds {sorted(samples)} samples a prompt; it must be one number")
+        raise RecordError(
+            f"{path}: holds {sorted(samples)} samples a prompt; it must be one number"
+        )
     return ids, correct, samples.pop()
 
 
 def save_result(path: Path, root: Path, result: RunResult) -> None:
-    """Write a run's result beside its folder, and its prompts' ids once for all runs that were tested on them."""
+    """Write a run's result beside its folder, and its prompts' ids once for all runs that were
+    tested on them."""
     digest = _hash(result.ids)
     prompts = root / f"prompts-{digest[:12]}.json"
     if not prompts.is_file():
@@ -208,12 +228,13 @@ def load_result(path: Path, root: Path) -> RunResult:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(
-            f"{path}: damaged, or the prompts-*.json that it names is ({error!r}); train this run again"
+            f"{path}: damaged, or the prompts-*.json that it names is ({error!r}); train this run"
+            " again"
         ) from error
     if found != (FORMAT, _hash(ids)) or result.correct.shape != (len(result.steps), len(ids)):
         raise RecordError(
-            f"{path}: of another format, or tested on other prompts than {prompts} names; remove the file to "
-            "train this run again"
+            f"{path}: of another format, or tested on other prompts than {prompts} names; remove"
+            " the file to train this run again"
         )
     return result
 
@@ -227,8 +248,8 @@ def _hash(ids: tuple[str, ...]) -> str:
 
 
 def _same_evaluations(root: Path, plan: Plan, runs: dict[str, dict[int, RunResult]]) -> None:
-    """Raises RecordError unless all runs were tested alike: on the same prompts, but for seeds with data of their own
-    (`by_seed` in the plan), where the runs of a seed were."""
+    """Raises RecordError unless all runs were tested alike: on the same prompts, but for seeds with
+    data of their own (`by_seed` in the plan), where the runs of a seed were."""
     first: RunResult | None = None
     of_seed: dict[int, RunResult] = {}
     for method, by_seed in runs.items():
@@ -242,19 +263,31 @@ def _same_evaluations(root: Path, plan: Plan, runs: dict[str, dict[int, RunResul
             }
             for how, differs in what.items():
                 if differs:
-                    raise RecordError(f"{root / method / f'seed-{seed}'}: evaluated {how} than the others")
+                    raise RecordError(
+                        f"{root / method / f'seed-{seed}'}: evaluated {how} than the others"
+                    )
 
 
 def _notes(runs: dict[str, dict[int, RunResult]], baseline: str) -> list[str]:
     notes = []
     for method, by_seed in runs.items():
-        pairs = {seed: (result, runs[baseline][seed]) for seed, result in by_seed.items() if seed in runs[baseline]}
+        pairs = {
+            seed: (result, runs[baseline][seed])
+            for seed, result in by_seed.items()
+            if seed in runs[baseline]
+        }
         for seed, (result, other) in pairs.items():
             if (result.correct[0] != other.correct[0]).any():
-                notes.append(f"{method} seed {seed} answered differently from {baseline} before training.")
-        unequal = [seed for seed, (result, other) in pairs.items() if result.rollouts != other.rollouts]
+                notes.append(
+                    f"{method} seed {seed} answered differently from {baseline} before training."
+                )
+        unequal = [
+            seed for seed, (result, other) in pairs.items() if result.rollouts != other.rollouts
+        ]
         if unequal:
-            own, others = (_from_to([pairs[seed][side].rollouts[-1] for seed in unequal]) for side in (0, 1))
+            own, others = (
+                _from_to([pairs[seed][side].rollouts[-1] for seed in unequal]) for side in (0, 1)
+            )
             seeds = f"seed{'s' * (len(unequal) > 1)} {', '.join(map(str, unequal))}"
             notes.append(f"{method} spent {own} rollouts ({seeds}), {baseline} {others}.")
         ended = [{pair[side].steps[-1] for pair in pairs.values()} for side in (0, 1)]

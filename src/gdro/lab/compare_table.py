@@ -1,4 +1,5 @@
-"""A comparison's numbers as Markdown: what was learnt, what it took, and what the plan's claims came to."""
+"""A comparison's numbers as Markdown: what was learnt, what it took, and what the plan's claims
+came to."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from gdro.lab.text import cell, estimate_of, moved, table
 
 
 def shown(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """The scores of the table. Sources alike and as in training: whichever of them the plain mean is not."""
+    """The scores of the table. Sources alike and as in training: whichever of them the plain mean
+    is not."""
     other = BY_TRAINING if BY_TRAINING[0] in summary["base"] else ("source_pass", "source_mean")
     return ("pass_at_k", "mean_at_k", *other, "worst_bin", "hardest_fifth", "area_pass")
 
@@ -35,10 +37,13 @@ def titles(k: int) -> dict[str, str]:
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
-    """The claims, if the plan makes any; what was learnt, with differences from the baseline; what it took."""
+    """The claims, if the plan makes any; what was learnt, with differences from the baseline; what
+    it took."""
     names, methods = titles(summary["k"]), summary["methods"]
     columns = shown(summary)
-    before = [f"{summary['base'][name]:.3f}" if name in summary["base"] else "–" for name in columns]
+    before = [
+        f"{summary['base'][name]:.3f}" if name in summary["base"] else "–" for name in columns
+    ]
     learnt = [["*before training*", "", *before]]
     for method, entry in methods.items():
         cells = [cell(entry["scores"][name]) for name in columns]
@@ -50,11 +55,15 @@ def markdown(summary: Mapping[str, Any]) -> str:
     parts += [equal_cost_table(summary)] if _at_equal_cost_known(summary) else []
     told = [f"Missing: {', '.join(summary['missing'])}."] if summary["missing"] else []
     told += [f"Run {summary['ran']}."] if summary["ran"] else []
-    return "\n".join([*parts, caption(summary), *(f"\n{note}" for note in (*told, *summary["notes"]))]) + "\n"
+    return (
+        "\n".join([*parts, caption(summary), *(f"\n{note}" for note in (*told, *summary["notes"]))])
+        + "\n"
+    )
 
 
 def claims_table(summary: Mapping[str, Any]) -> str:
-    """One row a claim: the difference, its p-value after Holm, and the sentence that the plan has for what came out."""
+    """One row a claim: the difference, its p-value after Holm, and the sentence that the plan has
+    for what came out."""
     names = titles(summary["k"])
     rows = [
         [
@@ -66,11 +75,15 @@ def claims_table(summary: Mapping[str, Any]) -> str:
         ]
         for claim in summary["claims"]
     ]
-    return table(["claim, stated before the runs", "difference", "p (Holm)", "verdict", "what that means"], rows)
+    return table(
+        ["claim, stated before the runs", "difference", "p (Holm)", "verdict", "what that means"],
+        rows,
+    )
 
 
 def equal_cost_table(summary: Mapping[str, Any]) -> str:
-    """One row a method: its differences where it had spent no more tokens, or seconds, than the baseline."""
+    """One row a method: its differences where it had spent no more tokens, or seconds, than the
+    baseline."""
     names = titles(summary["k"])
     heads = [f"{names[score]}, equal {cost}" for cost in EQUAL_COSTS for score in AT_EQUAL_COST]
     rows = []
@@ -94,37 +107,42 @@ def caption(summary: Mapping[str, Any]) -> str:
     """How to read the table."""
     if summary["fresh_data"]:
         paired = (
-            "paired by replicate (data and held-out prompts of its own), with Student's 95 % interval over replicates"
+            "paired by replicate (data and held-out prompts of its own), with Student's 95 %"
+            " interval over replicates"
         )
         bins = ", bins of each replicate's own prompts"
     else:
         paired = "paired by seed and prompt, with a 95 % interval"
-        bins = "; bin (prompts): " + ", ".join(f"{part['bin']} ({part['prompts']})" for part in summary["bins"])
+        bins = "; bin (prompts): " + ", ".join(
+            f"{part['bin']} ({part['prompts']})" for part in summary["bins"]
+        )
         bins = bins if summary["bins"][0]["bin"] >= 0 else "; there is none, so it is the mean"
     equal = (
-        " Equal tokens (seconds): both curves are read where both runs of a seed had spent the same, the less of the "
-        "two totals, linear between evaluations; a run read before its end has not seen its last learning rates."
+        " Equal tokens (seconds): both curves are read where both runs of a seed had spent the"
+        " same, the less of the two totals, linear between evaluations; a run read before its end"
+        " has not seen its last learning rates."
         if _at_equal_cost_known(summary)
         else ""
     )
     return (
-        f"{summary['prompts']} held-out prompts, {summary['k']} samples each, after {summary['steps']} steps. In "
-        f"brackets: difference from `{summary['baseline']}`, {paired}; "
-        "bold where it leaves 0 out (not adjusted for the number of methods). Worst bin: the lowest of the bins of "
-        f"success rate before training that hold 8 prompts or more{bins}. {_told_of_sources(summary)} "
-        f"Area: mean height of the curve over rollouts.{equal}"
+        f"{summary['prompts']} held-out prompts, {summary['k']} samples each, after"
+        f" {summary['steps']} steps. In brackets: difference from `{summary['baseline']}`,"
+        f" {paired}; bold where it leaves 0 out (not adjusted for the number of methods). Worst"
+        " bin: the lowest of the bins of success rate before training that hold 8 prompts or"
+        f" more{bins}. {_told_of_sources(summary)} Area: mean height of the curve over"
+        f" rollouts.{equal}"
     )
 
 
 def _told_of_sources(summary: Mapping[str, Any]) -> str:
     if BY_TRAINING[0] in summary["base"]:
         return (
-            "The held-out prompts are as many from each source (ids up to the last /); shares of training: the mean "
-            "over sources in which each counts by its training prompts."
+            "The held-out prompts are as many from each source (ids up to the last /); shares of"
+            " training: the mean over sources in which each counts by its training prompts."
         )
     return (
-        "Sources alike: the mean over sources (ids up to the last /) of their prompts' mean, however many there are "
-        "of each."
+        "Sources alike: the mean over sources (ids up to the last /) of their prompts' mean,"
+        " however many there are of each."
     )
 
 
@@ -136,11 +154,15 @@ def cost_heads(summary: Mapping[str, Any]) -> list[str]:
 
 
 def cost_cells(entry: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
-    """Rollouts to the baseline's score, dead groups, rollouts, tokens and seconds beside the baseline's, as text."""
+    """Rollouts to the baseline's score, dead groups, rollouts, tokens and seconds beside the
+    baseline's, as text."""
     dead, reward = entry["dead_groups"]["value"], entry["training_reward"]["value"]
     other = summary["methods"][summary["baseline"]]
     return [
-        *(_reached(entry["rollouts_to_baseline"][name], len(entry["seeds"])) for name in ("mean_at_k", "pass_at_k")),
+        *(
+            _reached(entry["rollouts_to_baseline"][name], len(entry["seeds"]))
+            for name in ("mean_at_k", "pass_at_k")
+        ),
         "–" if math.isnan(dead) else f"{100 * dead:.1f} %",
         *(["–" if math.isnan(reward) else f"{reward:.2f}"] if _reward_known(summary) else []),
         *(_beside(entry[name], other[name]) for name in ("rollouts", "tokens", "seconds")),
@@ -148,7 +170,9 @@ def cost_cells(entry: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str
 
 
 def _reward_known(summary: Mapping[str, Any]) -> bool:
-    return any(not math.isnan(entry["training_reward"]["value"]) for entry in summary["methods"].values())
+    return any(
+        not math.isnan(entry["training_reward"]["value"]) for entry in summary["methods"].values()
+    )
 
 
 def _beside(value: float, baseline: float) -> str:

@@ -1,14 +1,17 @@
-"""`gdro simulate convex`: how fast the worst group's loss comes down, on a convex problem whose optimum is known.
+"""`gdro simulate convex`: how fast the worst group's loss comes down, on a convex problem whose
+optimum is known.
 
-    gdro simulate convex                             10, 20 and 50 groups, up to 27,000 rounds: two minutes
+    gdro simulate convex                      10, 20 and 50 groups, up to 27,000 rounds: two minutes
     gdro simulate convex --groups 10 --seeds 5
 
-The setting of Soma, Gatmiry and Jegelka (arXiv 2212.13669): min over theta in a ball of max_i L_i(theta), one sample a
-round. A learner holds q over the groups, draws group i from q and a sample z of it, and theta takes a gradient step on
-l(theta; z); the answer is the average theta. Each round of `hedge` sees one sample of every group instead (m times the
-samples), and `sagawa` draws groups evenly and weighs by q (Sagawa et al. 2020, algorithm 1).
+The setting of Soma, Gatmiry and Jegelka (arXiv 2212.13669): min over theta in a ball of max_i
+L_i(theta), one sample a round. A learner holds q over the groups, draws group i from q and a sample
+z of it, and theta takes a gradient step on l(theta; z); the answer is the average theta. Each round
+of `hedge` sees one sample of every group instead (m times the samples), and `sagawa` draws groups
+evenly and weighs by q (Sagawa et al. 2020, algorithm 1).
 
-The losses are linear, where no method beats the rate 1 / sqrt(T), and the optimum is known in closed form (`Problem`).
+The losses are linear, where no method beats the rate 1 / sqrt(T), and the optimum is known in
+closed form (`Problem`).
 """
 
 from __future__ import annotations
@@ -36,11 +39,12 @@ METHODS = ("exp3p", "tsallis_inf", "hedge", "sagawa")
 class Problem:
     """m groups, one of them in a direction of its own, so that what is good for most is bad for it.
 
-    l(theta; z) = (1 + <z, theta>) / 2 in [0, 1], theta in the unit ball, z = a_i + noise with |a_i| = NOISE = 1/2 and
-    noise of that length along a random axis and sign. a_i = (SHARED e_0 + sqrt(1 - SHARED^2) u_i) / 2 with unit vectors
-    u_i orthogonal to e_0: -v for group 0, and the others close to v. Zero lies in the hull of the u_i, so no theta has
-    a worst loss below that of -e_0, whose loss is (1 - SHARED / 2) / 2 in every group. That is the optimum. At even
-    weights the gradient leads away from it, towards -v; the best q has nearly half of its mass on group 0.
+    l(theta; z) = (1 + <z, theta>) / 2 in [0, 1], theta in the unit ball, z = a_i + noise with |a_i|
+    = NOISE = 1/2 and noise of that length along a random axis and sign. a_i = (SHARED e_0 + sqrt(1
+    - SHARED^2) u_i) / 2 with unit vectors u_i orthogonal to e_0: -v for group 0, and the others
+    close to v. Zero lies in the hull of the u_i, so no theta has a worst loss below that of -e_0,
+    whose loss is (1 - SHARED / 2) / 2 in every group. That is the optimum. At even weights the
+    gradient leads away from it, towards -v; the best q has nearly half of its mass on group 0.
 
     Args:
         groups: m, at least 2.
@@ -79,7 +83,9 @@ class Problem:
 def draw_noise(rounds: int, rng: np.random.Generator) -> Floats:
     """(T, DIMENSION) noise of the samples."""
     noise = np.zeros((rounds, DIMENSION))
-    noise[np.arange(rounds), rng.integers(DIMENSION, size=rounds)] = NOISE * rng.choice((-1.0, 1.0), rounds)
+    noise[np.arange(rounds), rng.integers(DIMENSION, size=rounds)] = NOISE * rng.choice(
+        (-1.0, 1.0), rounds
+    )
     return noise
 
 
@@ -92,8 +98,9 @@ def to_ball(theta: Floats) -> Floats:
 def run(problem: Problem, method: str, rounds: int, seed: int) -> tuple[float, float]:
     """(gap of the averaged theta, the theory's bound on its expectation) after so many rounds.
 
-    Rates are those of the theorems for this T. theta starts at the worst point and steps by D / (G sqrt(T)), D = 2 the
-    diameter and G = 1/2 the length of a gradient (for `sagawa`, whose estimates carry a factor m, G = m / 2).
+    Rates are those of the theorems for this T. theta starts at the worst point and steps by D / (G
+    sqrt(T)), D = 2 the diameter and G = 1/2 the length of a gradient (for `sagawa`, whose estimates
+    carry a factor m, G = m / 2).
     """
     rng = np.random.default_rng((seed, rounds, problem.groups))
     steps = run_sagawa if method == "sagawa" else run_learner
@@ -104,7 +111,8 @@ def run(problem: Problem, method: str, rounds: int, seed: int) -> tuple[float, f
 def run_learner(
     problem: Problem, method: str, rounds: int, seed: int, rng: np.random.Generator
 ) -> tuple[Floats, float]:
-    """The average theta against a learner of the core, and the bound (regret of theta + regret of q) / T (27)."""
+    """The average theta against a learner of the core, and the bound (regret of theta + regret of
+    q) / T (27)."""
     groups = problem.groups
     learner: Exp3P | TsallisInf | Hedge
     if method == "exp3p":
@@ -127,9 +135,12 @@ def run_learner(
     return total / rounds, 1.0 / math.sqrt(rounds) + learner.regret_bound(rounds) / rounds
 
 
-def run_sagawa(problem: Problem, method: str, rounds: int, seed: int, rng: np.random.Generator) -> tuple[Floats, float]:
-    """The average theta of group DRO's own update: a group drawn evenly, q_g <- q_g exp(eta l), theta moved by q_g
-    times the gradient; with its authors' bound, 2 m sqrt(10 (D^2 G^2 + M^2 log m) / T)."""
+def run_sagawa(
+    problem: Problem, method: str, rounds: int, seed: int, rng: np.random.Generator
+) -> tuple[Floats, float]:
+    """The average theta of group DRO's own update: a group drawn evenly, q_g <- q_g exp(eta l),
+    theta moved by q_g times the gradient; with its authors' bound, 2 m sqrt(10 (D^2 G^2 + M^2 log
+    m) / T)."""
     groups = problem.groups
     theta, total, score = problem.start, np.zeros(DIMENSION), np.zeros(groups)
     step = 4.0 / (groups * math.sqrt(rounds))
@@ -144,9 +155,14 @@ def run_sagawa(problem: Problem, method: str, rounds: int, seed: int, rng: np.ra
 
 
 def slope(rounds: Sequence[int], gaps: Sequence[float], start: float) -> float:
-    """The exponent of T in a least-squares line through (log T, log gap), over the numbers of rounds after which less
-    than half of the gap at the start is left: before, theta is still on its way. NaN where that is fewer than two."""
-    points = [(math.log(t), math.log(max(gap, 1e-12))) for t, gap in zip(rounds, gaps, strict=True) if gap < start / 2]
+    """The exponent of T in a least-squares line through (log T, log gap), over the numbers of
+    rounds after which less than half of the gap at the start is left: before, theta is still on its
+    way. NaN where that is fewer than two."""
+    points = [
+        (math.log(t), math.log(max(gap, 1e-12)))
+        for t, gap in zip(rounds, gaps, strict=True)
+        if gap < start / 2
+    ]
     if len(points) < 2:
         return math.nan
     x, y = np.array(points).T
@@ -164,12 +180,16 @@ class Settings:
 
 
 def simulate_convex(settings: Settings) -> dict[str, Any]:
-    """Gaps by number of groups and method: (seeds, rounds) each, with the fitted slope and the bound."""
+    """Gaps by number of groups and method: (seeds, rounds) each, with the fitted slope and the
+    bound."""
     record: dict[str, Any] = {"settings": asdict(settings), "curves": []}
     for groups in settings.groups:
         problems = [Problem(groups, seed) for seed in range(settings.seeds)]
         for method in settings.methods:
-            found = [[run(p, method, rounds, seed) for rounds in settings.rounds] for seed, p in enumerate(problems)]
+            found = [
+                [run(p, method, rounds, seed) for rounds in settings.rounds]
+                for seed, p in enumerate(problems)
+            ]
             gaps = np.array(found)[:, :, 0]
             record["curves"].append(
                 {
@@ -177,10 +197,17 @@ def simulate_convex(settings: Settings) -> dict[str, Any]:
                     "method": method,
                     "gaps": gaps.tolist(),
                     "bounds": [bound for _, bound in found[0]],
-                    "slope": slope(settings.rounds, gaps.mean(axis=0).tolist(), problems[0].gap(problems[0].start)),
+                    "slope": slope(
+                        settings.rounds,
+                        gaps.mean(axis=0).tolist(),
+                        problems[0].gap(problems[0].start),
+                    ),
                 }
             )
-            print(f"{groups:4} groups  {method:12} slope {record['curves'][-1]['slope']:+.2f}", flush=True)
+            print(
+                f"{groups:4} groups  {method:12} slope {record['curves'][-1]['slope']:+.2f}",
+                flush=True,
+            )
     return record
 
 
@@ -192,9 +219,16 @@ def markdown(record: dict[str, Any]) -> str:
     for curve in record["curves"]:
         means = np.mean(curve["gaps"], axis=0)
         cells = [str(curve["groups"]), curve["method"], *(f"{gap:.4f}" for gap in means)]
-        lines.append("| " + " | ".join([*cells, _number(curve["slope"]), f"{curve['bounds'][-1]:.2f}"]) + " |")
+        lines.append(
+            "| "
+            + " | ".join([*cells, _number(curve["slope"]), f"{curve['bounds'][-1]:.2f}"])
+            + " |"
+        )
     seeds = record["settings"]["seeds"]
-    lines.append(f"\nGap of the averaged theta, mean of {seeds} seeds. `hedge` sees m samples a round, the others one.")
+    lines.append(
+        f"\nGap of the averaged theta, mean of {seeds} seeds. `hedge` sees m samples a round, the"
+        " others one."
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -212,23 +246,39 @@ def draw_figure(record: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     sizes, rounds = record["settings"]["groups"], record["settings"]["rounds"]
-    with mpl.rc_context({"svg.hashsalt": "gdro", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context(
+        {
+            "svg.hashsalt": "gdro",
+            "font.size": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    ):
         figure = Figure(figsize=(3.6 * len(sizes), 3.4), layout="constrained")
         panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
         for curve in record["curves"]:
             panel, gaps = panels[list(sizes).index(curve["groups"])], np.array(curve["gaps"])
             colour = f"C{METHODS.index(curve['method'])}"
             panel.loglog(rounds, gaps.mean(axis=0), "o-", ms=3, color=colour, label=curve["method"])
-            panel.fill_between(rounds, gaps.min(axis=0), gaps.max(axis=0), color=colour, alpha=0.15, lw=0)
+            panel.fill_between(
+                rounds, gaps.min(axis=0), gaps.max(axis=0), color=colour, alpha=0.15, lw=0
+            )
             panel.loglog(rounds, curve["bounds"], "--", lw=0.8, color=colour)
-            panel.annotate(_number(curve["slope"]), (rounds[-1], gaps.mean(axis=0)[-1]), color=colour, fontsize=7)
+            panel.annotate(
+                _number(curve["slope"]),
+                (rounds[-1], gaps.mean(axis=0)[-1]),
+                color=colour,
+                fontsize=7,
+            )
         for panel, groups in zip(panels, sizes, strict=True):
             panel.set_title(f"{groups} groups")
             panel.set_xlabel("rounds T")
         panels[0].set_ylabel("worst group's loss above the optimum")
         handles, labels = panels[0].get_legend_handles_labels()
         title = "dashed: bounds; numbers: fitted slopes"
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, title=title)
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=4, frameon=False, title=title
+        )
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
@@ -239,9 +289,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         GDROError: an argument is out of range.
     """
     chosen = _parser().parse_args(arguments)
-    settings = Settings(tuple(chosen.groups), tuple(sorted(set(chosen.rounds))), chosen.seeds, tuple(chosen.methods))
-    if min(settings.groups) < 2 or min(settings.rounds) < 10 or len(settings.rounds) < 2 or settings.seeds < 1:
-        raise GDROError("gdro simulate convex: 2 groups, 2 different numbers of 10 or more rounds and 1 seed at least")
+    settings = Settings(
+        tuple(chosen.groups), tuple(sorted(set(chosen.rounds))), chosen.seeds, tuple(chosen.methods)
+    )
+    if (
+        min(settings.groups) < 2
+        or min(settings.rounds) < 10
+        or len(settings.rounds) < 2
+        or settings.seeds < 1
+    ):
+        raise GDROError(
+            "gdro simulate convex: 2 groups, 2 different numbers of 10 or more rounds and 1 seed at"
+            " least"
+        )
     record, output = simulate_convex(settings), Path(chosen.output)
     output.mkdir(parents=True, exist_ok=True)
     write_atomic(output / "results.json", to_json(record) + "\n")
@@ -254,13 +314,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     default = Settings()
     parser = argparse.ArgumentParser(
-        prog="gdro simulate convex", description="Worst-group gap against rounds on a convex problem."
+        prog="gdro simulate convex",
+        description="Worst-group gap against rounds on a convex problem.",
     )
-    parser.add_argument("--groups", nargs="+", type=int, default=default.groups, metavar="M", help="numbers of groups")
-    parser.add_argument("--rounds", nargs="+", type=int, default=default.rounds, metavar="T", help="numbers of rounds")
-    parser.add_argument("--seeds", type=int, default=default.seeds, metavar="N", help="seeds of problem and run")
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="learners (default: all)")
-    parser.add_argument("--output", default="runs/convex", metavar="FOLDER", help="where to write (runs/convex)")
+    parser.add_argument(
+        "--groups",
+        nargs="+",
+        type=int,
+        default=default.groups,
+        metavar="M",
+        help="numbers of groups",
+    )
+    parser.add_argument(
+        "--rounds",
+        nargs="+",
+        type=int,
+        default=default.rounds,
+        metavar="T",
+        help="numbers of rounds",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=default.seeds, metavar="N", help="seeds of problem and run"
+    )
+    parser.add_argument(
+        "--methods", nargs="+", default=METHODS, choices=METHODS, help="learners (default: all)"
+    )
+    parser.add_argument(
+        "--output", default="runs/convex", metavar="FOLDER", help="where to write (runs/convex)"
+    )
     return parser
 
 

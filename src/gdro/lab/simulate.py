@@ -1,12 +1,14 @@
-"""`gdro simulate`: controllers on a simulated population, several seeds, as tables, JSON and one figure.
+"""`gdro simulate`: controllers on a simulated population, several seeds, as tables, JSON and one
+figure.
 
-    gdro simulate                                             every controller, 5 seeds, 1000 steps
-    gdro simulate uniform joint --steps 3000 --delay 4        two of them, with feedback four steps late
-    gdro simulate prompt_gdro:adversary=hedge,eta=2           one with options
-    gdro simulate uniform --prompts 1000000 --steps 1000      a million prompts
-    gdro simulate convex                                      the theory's rate on a convex problem (gdro.lab.convex)
+    gdro simulate                                         every controller, 5 seeds, 1000 steps
+    gdro simulate uniform joint --steps 3000 --delay 4    two of them, with feedback four steps late
+    gdro simulate prompt_gdro:adversary=hedge,eta=2       one with options
+    gdro simulate uniform --prompts 1000000 --steps 1000  a million prompts
+    gdro simulate convex                                  the theory's rate (gdro.lab.convex)
 
-It is a simulator: use it to see how a controller moves and to find faults, not to choose a method. docs/performance.md.
+It is a simulator: use it to see how a controller moves and to find faults, not to choose a method.
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ def default_methods() -> list[str]:
 def run(
     methods: Sequence[str], seeds: Sequence[int], settings: SimulationSettings
 ) -> tuple[list[Trace], dict[str, Any]]:
-    """All traces; and for each method seconds, steps a second, and the process's peak memory so far."""
+    """All traces; and for each method seconds, steps a second, and the process's peak memory so
+    far."""
     traces, timing = [], {}
     for method in dict.fromkeys(methods):
         began = time.perf_counter()
@@ -82,7 +85,8 @@ def run(
         }
         last = traces[-1].evaluations
         print(
-            f"{method:32} {seconds:6.1f} s   mean@8 {last['mean_at_k'][-1]:.3f}   pass@8 {last['pass_at_k'][-1]:.3f}",
+            f"{method:32} {seconds:6.1f} s   mean@8 {last['mean_at_k'][-1]:.3f}   pass@8"
+            f" {last['pass_at_k'][-1]:.3f}",
             flush=True,
         )
     return traces, timing
@@ -101,7 +105,8 @@ def write(
     output: Path,
     draw: Sequence[str] | None = None,
 ) -> None:
-    """table.md, results.json and figure.svg, which depend on seeds and settings alone; timing.json, which does not.
+    """table.md, results.json and figure.svg, which depend on seeds and settings alone; timing.json,
+    which does not.
 
     Args:
         draw: methods of the figure; None for all.
@@ -111,12 +116,16 @@ def write(
     record = {
         "settings": asdict(settings),
         **summary,
-        "runs": [{"method": t.method, "seed": t.seed, "evaluations": t.evaluations} for t in traces],
+        "runs": [
+            {"method": t.method, "seed": t.seed, "evaluations": t.evaluations} for t in traces
+        ],
     }
     (output / "results.json").write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
     (output / "timing.json").write_text(json.dumps(timing, indent=1) + "\n", encoding="utf-8")
     (output / "table.md").write_text(markdown(summary), encoding="utf-8")
-    draw_figure([trace for trace in traces if draw is None or trace.method in draw], output / "figure.svg")
+    draw_figure(
+        [trace for trace in traces if draw is None or trace.method in draw], output / "figure.svg"
+    )
 
 
 def _settings(chosen: argparse.Namespace) -> SimulationSettings:
@@ -130,12 +139,20 @@ def _settings(chosen: argparse.Namespace) -> SimulationSettings:
         average=chosen.average,
     )
     names = ("steps", "batch", "mean_rollouts", "pool", "delay", "every", "held_out")
-    return SimulationSettings(**{name: getattr(chosen, name) for name in names}, world=world, learning=learning)
+    return SimulationSettings(
+        **{name: getattr(chosen, name) for name in names}, world=world, learning=learning
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gdro simulate", description="Controllers on a simulated population.")
-    parser.add_argument("methods", nargs="*", help="controllers, with options as name:option=value,... (default: all)")
+    parser = argparse.ArgumentParser(
+        prog="gdro simulate", description="Controllers on a simulated population."
+    )
+    parser.add_argument(
+        "methods",
+        nargs="*",
+        help="controllers, with options as name:option=value,... (default: all)",
+    )
     numbers: list[tuple[str, type, Any, str]] = [
         ("seeds", int, 5, "number of seeds"),
         ("first-seed", int, 0, "the first of them"),
@@ -147,17 +164,38 @@ def _parser() -> argparse.ArgumentParser:
         ("every", int, DEFAULT.every, "steps between evaluations"),
         ("held-out", int, DEFAULT.held_out, "prompts of the evaluation"),
         ("prompts", int, WORLD.prompts, "prompts to train on"),
-        ("shortcut", float, WORLD.shortcut, "strength of the skill that helps easy prompts and hurts hard ones"),
+        (
+            "shortcut",
+            float,
+            WORLD.shortcut,
+            "strength of the skill that helps easy prompts and hurts hard ones",
+        ),
         ("rate", float, LEARNING.rate, "length of a step"),
         ("noise", float, LEARNING.noise, "random part of a rollout's gradient"),
-        ("forgetting", float, LEARNING.forgetting, "share of what was learnt that is lost in each step"),
+        (
+            "forgetting",
+            float,
+            LEARNING.forgetting,
+            "share of what was learnt that is lost in each step",
+        ),
         ("drift", float, LEARNING.drift, "random walk of the skills in each step"),
     ]
     for name, kind, default, meaning in numbers:
-        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{meaning} ({default})")
-    parser.add_argument("--average", choices=("prompts", "rows"), default=LEARNING.average, help="of the batch's loss")
-    parser.add_argument("--draw", nargs="+", metavar="METHOD", help="methods of the figure (default: all)")
-    parser.add_argument("--output", default="runs/simulate", metavar="FOLDER", help="where to write (runs/simulate)")
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, metavar="N", help=f"{meaning} ({default})"
+        )
+    parser.add_argument(
+        "--average",
+        choices=("prompts", "rows"),
+        default=LEARNING.average,
+        help="of the batch's loss",
+    )
+    parser.add_argument(
+        "--draw", nargs="+", metavar="METHOD", help="methods of the figure (default: all)"
+    )
+    parser.add_argument(
+        "--output", default="runs/simulate", metavar="FOLDER", help="where to write (runs/simulate)"
+    )
     return parser
 
 

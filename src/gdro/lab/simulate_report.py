@@ -1,4 +1,5 @@
-"""Simulated runs over several seeds: means with 95 % intervals, differences paired by seed, tables, one figure."""
+"""Simulated runs over several seeds: means with 95 % intervals, differences paired by seed, tables,
+one figure."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ STEP_PANELS = ("live_groups", "law_distance", "variance_change", "regret")
 
 
 def final_values(trace: Trace) -> dict[str, float]:
-    """Last scores, and means over the last half of the steps; regret and its bound as they stand at the end."""
+    """Last scores, and means over the last half of the steps; regret and its bound as they stand at
+    the end."""
     values = {name: trace.evaluations[name][-1] for name in SCORES}
     for name in MEANS:
         series = np.array(trace.steps[name])
@@ -67,7 +69,8 @@ def final_values(trace: Trace) -> dict[str, float]:
 
 
 def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
-    """For each method and measure the interval over seeds, and that of the difference from `uniform` at equal seeds."""
+    """For each method and measure the interval over seeds, and that of the difference from
+    `uniform` at equal seeds."""
     runs: dict[str, dict[int, dict[str, float]]] = {}
     for trace in traces:
         runs.setdefault(trace.method, {})[trace.seed] = final_values(trace)
@@ -79,7 +82,11 @@ def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
         methods[method] = {
             name: _interval([values[name] for values in by_seed.values()])
             | (
-                {"difference": _interval([by_seed[seed][name] - baseline[seed][name] for seed in paired])}
+                {
+                    "difference": _interval(
+                        [by_seed[seed][name] - baseline[seed][name] for seed in paired]
+                    )
+                }
                 if paired and method != BASELINE
                 else {}
             )
@@ -92,12 +99,17 @@ def markdown(summary: Mapping[str, Any]) -> str:
     """Two tables: what was learnt, as differences from uniform paired by seed; and how."""
     methods, start = summary["methods"], summary["before_training"]
     learnt = [["*before training*", *(f"{start[name]['value']:.3f}" for name in SCORES)]]
-    learnt += [[f"`{method}`", *(cell(values[name]) for name in SCORES)] for method, values in methods.items()]
+    learnt += [
+        [f"`{method}`", *(cell(values[name]) for name in SCORES)]
+        for method, values in methods.items()
+    ]
     how = [
-        [f"`{method}`", *(_value(name, values[name]["value"]) for name in MEANS)] for method, values in methods.items()
+        [f"`{method}`", *(_value(name, values[name]["value"]) for name in MEANS)]
+        for method, values in methods.items()
     ]
     tables = [
-        table(["method", *(TITLES[name] for name in names)], rows) for names, rows in ((SCORES, learnt), (MEANS, how))
+        table(["method", *(TITLES[name] for name in names)], rows)
+        for names, rows in ((SCORES, learnt), (MEANS, how))
     ]
     return "\n".join(tables)
 
@@ -124,7 +136,14 @@ def draw_figure(traces: Sequence[Trace], path: Path) -> None:
     from matplotlib.figure import Figure
 
     methods = list(dict.fromkeys(trace.method for trace in traces))
-    with mpl.rc_context({"svg.hashsalt": "gdro", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context(
+        {
+            "svg.hashsalt": "gdro",
+            "font.size": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    ):
         figure = Figure(figsize=(13, 6.5), layout="constrained")
         panels = figure.subplots(2, 4).ravel()
         colours = mpl.colormaps["tab20"]
@@ -134,29 +153,41 @@ def draw_figure(traces: Sequence[Trace], path: Path) -> None:
             for panel, name in zip(panels, (*SCORE_PANELS, *STEP_PANELS), strict=True):
                 _line(panel, name, method, chosen, style)
         for panel, name in zip(panels, (*SCORE_PANELS, *STEP_PANELS), strict=True):
-            panel.set_title(TITLES[name] + (" against its bound (dotted)" if name == "regret" else ""))
+            panel.set_title(
+                TITLES[name] + (" against its bound (dotted)" if name == "regret" else "")
+            )
             panel.set_xlabel("step")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False
+        )
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def _line(panel: Any, name: str, method: str, traces: Sequence[Trace], style: dict[str, Any]) -> None:
+def _line(
+    panel: Any, name: str, method: str, traces: Sequence[Trace], style: dict[str, Any]
+) -> None:
     if name in SCORE_PANELS:
-        steps, values = np.array(traces[0].evaluations["step"]), np.array([t.evaluations[name] for t in traces])
+        steps, values = (
+            np.array(traces[0].evaluations["step"]),
+            np.array([t.evaluations[name] for t in traces]),
+        )
     else:
         steps, values = _smooth([trace.steps[name] for trace in traces], name == "regret")
     if np.isnan(values).all():
         return
     panel.plot(steps, values.mean(axis=0), label=method, **style)
-    panel.fill_between(steps, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.08, lw=0)
+    panel.fill_between(
+        steps, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.08, lw=0
+    )
     if name == "regret" and not np.isnan(traces[0].steps["regret_bound"][-1]):
         at, bound = _smooth([trace.steps["regret_bound"] for trace in traces], True)
         panel.plot(at, bound.mean(axis=0), ls=":", color=style["color"], lw=1)
 
 
 def _smooth(series: Sequence[Sequence[float]], last: bool) -> tuple[Floats, Floats]:
-    """At most 60 points of each series: means over equal spans, or their last values for what accumulates."""
+    """At most 60 points of each series: means over equal spans, or their last values for what
+    accumulates."""
     values = np.array(series, np.float64)
     span = max(values.shape[1] // 60, 1)
     points = values.shape[1] // span

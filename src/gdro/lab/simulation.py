@@ -1,7 +1,9 @@
-"""One simulated run: a controller, a population and a learner, step by step, measured against the truth.
+"""One simulated run: a controller, a population and a learner, step by step, measured against the
+truth.
 
-The true success rates are known here, so a trace holds what no real run can show: how far the rollouts are from the
-square-root law of the TRUE variances, and the true variance of the batch's mean.
+The true success rates are known here, so a trace holds what no real run can show: how far the
+rollouts are from the square-root law of the TRUE variances, and the true variance of the batch's
+mean.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class SimulationSettings:
         steps: training steps.
         batch: prompts a step, M.
         mean_rollouts: nbar.
-        pool: a selecting method chooses its batch among pool * M candidates; the others take the first M of them.
+        pool: a selecting method chooses its batch among pool * M candidates; the others take the
+            first M of them.
         delay: steps between a plan and its rewards; the rewards are drawn when the plan is made.
         every: steps between evaluations.
         held_out: prompts of the evaluation.
@@ -62,7 +65,8 @@ class SimulationSettings:
 
 @dataclass
 class Trace:
-    """What a run measured: one number a step or an evaluation, under names that docs/performance.md explains."""
+    """What a run measured: one number a step or an evaluation, under names that docs/performance.md
+    explains."""
 
     method: str
     seed: int
@@ -84,7 +88,8 @@ def simulate(method: str, seed: int, settings: SimulationSettings) -> Trace:
     """Run one method; the same seed gives the same population, candidates and start to all.
 
     Args:
-        method: a controller of the registry, with options after a colon: `prompt_gdro:adversary=hedge,eta=2`.
+        method: a controller of the registry, with options after a colon:
+            `prompt_gdro:adversary=hedge,eta=2`.
 
     Raises:
         OptionError: an unknown controller or option, or settings that do not fit together.
@@ -139,25 +144,43 @@ def controller_of(method: str, **options: Any) -> Controller:
 
 def check_settings(settings: SimulationSettings) -> None:
     """Raises OptionError for settings that no simulation can have."""
-    for name, least in (("steps", 1), ("batch", 1), ("pool", 1), ("delay", 0), ("every", 1), ("held_out", 10)):
+    for name, least in (
+        ("steps", 1),
+        ("batch", 1),
+        ("pool", 1),
+        ("delay", 0),
+        ("every", 1),
+        ("held_out", 10),
+    ):
         if getattr(settings, name) < least:
             raise OptionError(f"{name}={getattr(settings, name)} must be at least {least}")
     if settings.batch > settings.world.prompts:
-        raise OptionError(f"batch={settings.batch} must not exceed the {settings.world.prompts} prompts")
+        raise OptionError(
+            f"batch={settings.batch} must not exceed the {settings.world.prompts} prompts"
+        )
     longest = min(settings.steps, MOST_OUTSTANDING)
     if settings.delay >= longest:
-        raise OptionError(f"delay={settings.delay} must be below {longest}, the steps and the plans that may wait")
+        raise OptionError(
+            f"delay={settings.delay} must be below {longest}, the steps and the plans that may wait"
+        )
 
 
 def _candidates(
-    controller: Controller, prompts: Population, settings: SimulationSettings, rng: np.random.Generator
+    controller: Controller,
+    prompts: Population,
+    settings: SimulationSettings,
+    rng: np.random.Generator,
 ) -> Ints:
     """(M,) rows of the batch."""
-    rows = rng.choice(len(prompts.ids), min(settings.pool * settings.batch, len(prompts.ids)), replace=False)
+    rows = rng.choice(
+        len(prompts.ids), min(settings.pool * settings.batch, len(prompts.ids)), replace=False
+    )
     if not controller.selects:
         return rows[: settings.batch]
     by_id = {prompts.ids[row]: row for row in rows.tolist()}
-    return np.array([by_id[prompt_id] for prompt_id in controller.select(list(by_id), settings.batch)])
+    return np.array(
+        [by_id[prompt_id] for prompt_id in controller.select(list(by_id), settings.batch)]
+    )
 
 
 def _rollouts(plan: Plan, rates: Floats, rng: np.random.Generator) -> list[Floats]:
@@ -195,10 +218,12 @@ def _train(
 
 
 def _against_truth(controller: Controller, plan: Plan, rates: Floats) -> dict[str, float]:
-    """A plan against the true rates: distance from the law, variance of the batch, error of the estimates.
+    """A plan against the true rates: distance from the law, variance of the batch, error of the
+    estimates.
 
-    The law is that of the true variances, by ten even bins of the true rate and within the default bounds: the same
-    yardstick for every method, also for one that has no bins or no bounds of its own.
+    The law is that of the true variances, by ten even bins of the true rate and within the default
+    bounds: the same yardstick for every method, also for one that has no bins or no bounds of its
+    own.
     """
     variance, mean = rates * (1.0 - rates), controller.mean_rollouts
     true_bin = np.minimum((rates * TRUE_BINS).astype(np.int64), TRUE_BINS - 1)
@@ -209,7 +234,9 @@ def _against_truth(controller: Controller, plan: Plan, rates: Floats) -> dict[st
     return {
         "law_distance": float(np.abs(_bin_means(plan.rollouts - law, true_bin)).mean() / mean),
         "variance_change": float((variance / plan.rollouts).sum() / (variance / mean).sum() - 1.0),
-        "estimate_error": float(np.abs(estimate[seen] - rates[seen]).mean()) if seen.any() else float("nan"),
+        "estimate_error": float(np.abs(estimate[seen] - rates[seen]).mean())
+        if seen.any()
+        else float("nan"),
     }
 
 

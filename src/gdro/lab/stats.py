@@ -1,15 +1,18 @@
-"""Differences between methods trained with the same seeds and tested on the same prompts, with honest intervals.
+"""Differences between methods trained with the same seeds and tested on the same prompts, with
+honest intervals.
 
-X (S, P) is a score of seed s on held-out prompt p, and the score of a method is the lowest mean over some groups of
-prompts (one group: a plain mean; the bins of difficulty: the worst bin). The difference from the baseline is paired in
-both directions. In D_sp = mu + a_s + b_p + e_sp its variance is
+X (S, P) is a score of seed s on held-out prompt p, and the score of a method is the lowest mean
+over some groups of prompts (one group: a plain mean; the bins of difficulty: the worst bin). The
+difference from the baseline is paired in both directions. In D_sp = mu + a_s + b_p + e_sp its
+variance is
 
     V = var(a) / S + var(b) / P + var(e) / (S P)  =  V_seeds + V_prompts - V_cells
 
-where V_seeds comes from resampling seeds, V_prompts from resampling prompts alike for all seeds (each holds
-var(e) / (S P) once), and V_cells = var(e) / (S P) follows from resampling prompts for each seed apart. Seeds are few,
-so S - 1 of them are drawn, which makes V_seeds unbiased, and the interval is value +- t sqrt(V) with Student's t at
-Satterthwaite's degrees of freedom: percentiles of a bootstrap over 5 seeds would cover 95 % far too seldom.
+where V_seeds comes from resampling seeds, V_prompts from resampling prompts alike for all seeds
+(each holds var(e) / (S P) once), and V_cells = var(e) / (S P) follows from resampling prompts for
+each seed apart. Seeds are few, so S - 1 of them are drawn, which makes V_seeds unbiased, and the
+interval is value +- t sqrt(V) with Student's t at Satterthwaite's degrees of freedom: percentiles
+of a bootstrap over 5 seeds would cover 95 % far too seldom.
 """
 
 from __future__ import annotations
@@ -27,7 +30,23 @@ from gdro.core.types import Floats
 
 RESAMPLES = 1000
 _DEGREES = (*range(1, 16), 20, 30, 60, np.inf)
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+_T = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+)
 _T_975 = (*_T, 2.086, 2.042, 2.000, 1.960)
 
 
@@ -55,7 +74,8 @@ class Estimate:
 
 
 def student_975(degrees: float) -> float:
-    """Student's t at 97.5 %, linear in 1 / degrees between tabled ones (which errs to the wide side)."""
+    """Student's t at 97.5 %, linear in 1 / degrees between tabled ones (which errs to the wide
+    side)."""
     if not degrees >= 1.0:
         raise StatisticsError(f"Student's t needs at least 1 degree of freedom, got {degrees}")
     at = [0.0 if np.isinf(known) else 1.0 / known for known in reversed(_DEGREES)]
@@ -65,8 +85,8 @@ def student_975(degrees: float) -> float:
 def student_p(t: float, degrees: float) -> float:
     """P(|T| >= |t|) of Student's t.
 
-    With T = sqrt(degrees) tan(a) the density becomes cos(a)^(degrees - 1) on (-pi/2, pi/2); both integrals by
-    Gauss-Legendre. Beyond 10,000 degrees it is the normal's.
+    With T = sqrt(degrees) tan(a) the density becomes cos(a)^(degrees - 1) on (-pi/2, pi/2); both
+    integrals by Gauss-Legendre. Beyond 10,000 degrees it is the normal's.
     """
     if not degrees >= 1.0:
         raise StatisticsError(f"Student's t needs at least 1 degree of freedom, got {degrees}")
@@ -75,7 +95,8 @@ def student_p(t: float, degrees: float) -> float:
     nodes, weights = _legendre()
 
     def mass_beyond(angle: float) -> float:
-        # The mass lies within some 1 / sqrt(degrees) of 0: cut where the integrand has fallen below 1e-30.
+        # The mass lies within some 1 / sqrt(degrees) of 0: cut where the integrand has fallen below
+        # 1e-30.
         end = min(math.pi / 2, angle + 12.0 / math.sqrt(degrees))
         at = angle + (end - angle) * (nodes + 1.0) / 2.0
         return float((weights * np.cos(at) ** (degrees - 1.0)).sum() * (end - angle) / 2.0)
@@ -84,8 +105,11 @@ def student_p(t: float, degrees: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number by Holm's step-down rule, in the order given; NaN stays NaN and counts."""
-    order = sorted(range(len(p_values)), key=lambda place: (math.isnan(p_values[place]), p_values[place]))
+    """P-values adjusted for their number by Holm's step-down rule, in the order given; NaN stays
+    NaN and counts."""
+    order = sorted(
+        range(len(p_values)), key=lambda place: (math.isnan(p_values[place]), p_values[place])
+    )
     adjusted, worst = [float("nan")] * len(p_values), 0.0
     for rank, place in enumerate(order):
         if not math.isnan(p_values[place]):
@@ -104,8 +128,9 @@ def seed_interval(values: ArrayLike) -> Estimate:
 
 
 def mean_of_independent(gaps: Sequence[Estimate]) -> Estimate:
-    """The mean of independent differences; its half width is the root of the summed squares of theirs over their
-    number (wider than need be, as each of theirs is Student's t with few degrees of freedom)."""
+    """The mean of independent differences; its half width is the root of the summed squares of
+    theirs over their number (wider than need be, as each of theirs is Student's t with few degrees
+    of freedom)."""
     mean = sum(gap.value for gap in gaps) / len(gaps)
     half = math.hypot(*(gap.high - gap.value for gap in gaps)) / len(gaps)
     return Estimate(mean, mean - half, mean + half)
@@ -113,11 +138,13 @@ def mean_of_independent(gaps: Sequence[Estimate]) -> Estimate:
 
 @dataclass(frozen=True)
 class Resampled:
-    """A method's score and what it is in each resample; the same resamples for every method of S seeds and P prompts.
+    """A method's score and what it is in each resample; the same resamples for every method of S
+    seeds and P prompts.
 
     Attributes:
         value: the score.
-        by_seeds, by_prompts, by_cells: (R,) seeds drawn anew, prompts drawn anew alike for all seeds, for each apart.
+        by_seeds, by_prompts, by_cells: (R,) seeds drawn anew, prompts drawn anew alike for all
+            seeds, for each apart.
         seeds, prompts: S and P.
     """
 
@@ -138,8 +165,14 @@ def resampled(scores: ArrayLike, groups: ArrayLike | None = None, *, seed: int =
     table = _checked(scores)
     seeds, prompts = table.shape
     weights = np.ones((1, prompts)) if groups is None else np.asarray(groups, np.float64)
-    if weights.shape[1:] != (prompts,) or (weights < 0).any() or not (weights.sum(axis=1) > 0).all():
-        raise StatisticsError(f"groups must be (G, {prompts}) weights >= 0, each with a prompt; got {weights.shape}")
+    if (
+        weights.shape[1:] != (prompts,)
+        or (weights < 0).any()
+        or not (weights.sum(axis=1) > 0).all()
+    ):
+        raise StatisticsError(
+            f"groups must be (G, {prompts}) weights >= 0, each with a prompt; got {weights.shape}"
+        )
     every_seed, every_prompt = np.ones((1, seeds)), np.ones((1, 1, prompts))
     value = float(lowest_group(table, weights, every_seed, every_prompt)[0])
     by_prompts = lowest_group(table, weights, every_seed, _draws(prompts, 1, seed))
@@ -151,12 +184,16 @@ def resampled(scores: ArrayLike, groups: ArrayLike | None = None, *, seed: int =
 
 
 def interval(method: Resampled, baseline: Resampled | None = None) -> Estimate:
-    """The method's score, or its difference from the baseline's, with an interval over seeds and prompts (95 %).
+    """The method's score, or its difference from the baseline's, with an interval over seeds and
+    prompts (95 %).
 
     Raises:
         StatisticsError: the two have other numbers of seeds or prompts.
     """
-    if baseline is not None and (method.seeds, method.prompts) != (baseline.seeds, baseline.prompts):
+    if baseline is not None and (method.seeds, method.prompts) != (
+        baseline.seeds,
+        baseline.prompts,
+    ):
         shapes = f"{(method.seeds, method.prompts)} and {(baseline.seeds, baseline.prompts)}"
         raise StatisticsError(f"the scores are {shapes}; pair the same seeds and prompts")
 
@@ -170,12 +207,19 @@ def interval(method: Resampled, baseline: Resampled | None = None) -> Estimate:
     if seeds == 1:
         return _estimate(value, float(np.sqrt(over_prompts)), max(prompts - 1, 1))
     return _estimate(
-        value, *_error_and_degrees(variance("by_seeds"), over_prompts, variance("by_cells"), seeds, prompts)
+        value,
+        *_error_and_degrees(
+            variance("by_seeds"), over_prompts, variance("by_cells"), seeds, prompts
+        ),
     )
 
 
 def paired_interval(
-    method: ArrayLike, baseline: ArrayLike | None = None, groups: ArrayLike | None = None, *, seed: int = 0
+    method: ArrayLike,
+    baseline: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    *,
+    seed: int = 0,
 ) -> Estimate:
     """The method's score minus the baseline's, with an interval over seeds and prompts (95 %).
 
@@ -186,7 +230,8 @@ def paired_interval(
         seed: of the resampling.
 
     Raises:
-        StatisticsError: shapes that do not fit, a score that is no number, or a group without prompts.
+        StatisticsError: shapes that do not fit, a score that is no number, or a group without
+            prompts.
     """
     other = None if baseline is None else resampled(baseline, groups, seed=seed)
     return interval(resampled(method, groups, seed=seed), other)
@@ -205,12 +250,16 @@ def lowest_group(scores: Floats, weights: Floats, by_seed: Floats, by_prompt: Fl
     weighted = scores[:, :, None] * weights.T  # (S, P, G)
     if len(drawn) == 1:  # one product for all seeds: the draws are the large matrix, read them once
         (seeds, prompts), count = scores.shape, len(weights)
-        columns = np.concatenate([weights.T, weighted.transpose(1, 0, 2).reshape(prompts, seeds * count)], axis=1)
+        columns = np.concatenate(
+            [weights.T, weighted.transpose(1, 0, 2).reshape(prompts, seeds * count)], axis=1
+        )
         product = drawn[0] @ columns
         sizes = product[None, :, :count]
         totals = product[:, count:].reshape(-1, seeds, count).transpose(1, 0, 2)  # (S, R or 1, G)
     else:
-        product = drawn @ np.concatenate([np.broadcast_to(weights.T, weighted.shape), weighted], axis=2)
+        product = drawn @ np.concatenate(
+            [np.broadcast_to(weights.T, weighted.shape), weighted], axis=2
+        )
         sizes, totals = product[..., : len(weights)], product[..., len(weights) :]  # (S, R, G)
     whole = (often * sizes).sum(axis=0)
     means = (often * totals).sum(axis=0) / np.where(whole > 0, whole, np.nan)
@@ -218,7 +267,8 @@ def lowest_group(scores: Floats, weights: Floats, by_seed: Floats, by_prompt: Fl
 
 
 def hardest_share(base: ArrayLike, share: float = 0.2) -> Floats:
-    """(P,) weights of the prompts with the lowest base rate; those tied at the border share what is left.
+    """(P,) weights of the prompts with the lowest base rate; those tied at the border share what is
+    left.
 
     Args:
         base: (P,) success rates before training.
@@ -226,7 +276,9 @@ def hardest_share(base: ArrayLike, share: float = 0.2) -> Floats:
     """
     rates = np.asarray(base, np.float64)
     if not rates.size or not 0.0 < share <= 1.0:
-        raise StatisticsError(f"the hardest share needs prompts and a share in (0, 1]; got {rates.size} and {share}")
+        raise StatisticsError(
+            f"the hardest share needs prompts and a share in (0, 1]; got {rates.size} and {share}"
+        )
     wanted = share * rates.size
     border = np.sort(rates)[max(int(np.ceil(wanted - 1e-9)) - 1, 0)]
     below, tied = rates < border, rates == border
@@ -236,8 +288,8 @@ def hardest_share(base: ArrayLike, share: float = 0.2) -> Floats:
 def base_bins(base: ArrayLike, bins: int = 10, fewest: int = 8) -> tuple[list[int], Floats]:
     """Bins of equal width by base rate, hardest first: their numbers and (G, P) memberships.
 
-    Bins of fewer than `fewest` prompts are left out, since the worst of many small bins is noise; when none is left,
-    all prompts are one group with number -1.
+    Bins of fewer than `fewest` prompts are left out, since the worst of many small bins is noise;
+    when none is left, all prompts are one group with number -1.
     """
     rates = np.asarray(base, np.float64)
     number = np.minimum((rates * bins + 1e-9).astype(np.int64), bins - 1)
@@ -257,11 +309,14 @@ def area(xs: Sequence[float], ys: ArrayLike) -> Floats:
     at, heights = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
     if at.size < 2 or not (np.diff(at) > 0).all() or len(heights) != at.size:
         raise StatisticsError("the area under a curve needs two or more points with rising x")
-    return np.asarray(np.tensordot(np.diff(at), (heights[1:] + heights[:-1]) / 2, axes=1) / (at[-1] - at[0]))
+    return np.asarray(
+        np.tensordot(np.diff(at), (heights[1:] + heights[:-1]) / 2, axes=1) / (at[-1] - at[0])
+    )
 
 
 def first_reach(xs: Sequence[float], ys: Sequence[float], target: float) -> float:
-    """Where the curve first reaches `target`, linear between points; infinity when it never does."""
+    """Where the curve first reaches `target`, linear between points; infinity when it never
+    does."""
     points = list(zip(xs, ys, strict=True))
     for (x0, y0), (x1, y1) in zip([points[0], *points], points, strict=False):
         if y1 >= target:
@@ -272,7 +327,9 @@ def first_reach(xs: Sequence[float], ys: Sequence[float], target: float) -> floa
 def _checked(scores: ArrayLike) -> Floats:
     array = np.asarray(scores, np.float64)
     if array.ndim != 2 or not array.size or not np.isfinite(array).all():
-        raise StatisticsError(f"scores must be a (seeds, prompts) table of finite numbers; got shape {array.shape}")
+        raise StatisticsError(
+            f"scores must be a (seeds, prompts) table of finite numbers; got shape {array.shape}"
+        )
     return array
 
 
@@ -302,11 +359,14 @@ def _legendre() -> tuple[Floats, Floats]:
 
 @lru_cache(maxsize=8)
 def _draws(prompts: int, tables: int, seed: int) -> Floats:
-    """(R, tables, P) how often each prompt comes up in P draws; laid out table by table, as products read it."""
+    """(R, tables, P) how often each prompt comes up in P draws; laid out table by table, as
+    products read it."""
     rng = np.random.default_rng((seed, 1, tables))
     rows = RESAMPLES * tables
     chosen = rng.integers(0, prompts, (rows, prompts)) + prompts * np.arange(rows)[:, None]
-    often = np.bincount(chosen.ravel(), minlength=rows * prompts).reshape(RESAMPLES, tables, prompts)
+    often = np.bincount(chosen.ravel(), minlength=rows * prompts).reshape(
+        RESAMPLES, tables, prompts
+    )
     return np.ascontiguousarray(often.transpose(1, 0, 2), dtype=np.float64).transpose(1, 0, 2)
 
 

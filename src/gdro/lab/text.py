@@ -1,4 +1,5 @@
-"""Words that the laboratory's commands share: Markdown tables, numbers with intervals, arguments."""
+"""Words that the laboratory's commands share: Markdown tables, numbers with intervals,
+arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from gdro.lab.stats import Estimate
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table that ends in a newline: the first column to the left, all others to the right."""
+    """A Markdown table that ends in a newline: the first column to the left, all others to the
+    right."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
@@ -23,13 +25,17 @@ def estimate_of(entry: Mapping[str, float]) -> Estimate:
 def moved(gap: Estimate, digits: int = 3) -> str:
     """`**+0.031 ± 0.012**`, bold where the interval leaves 0 out."""
     mark, half = "**" if gap.clear else "", gap.high - gap.value
-    return f"{mark}{gap.value:+.{digits}f}{'' if math.isnan(half) else f' ± {half:.{digits}f}'}{mark}"
+    return (
+        f"{mark}{gap.value:+.{digits}f}{'' if math.isnan(half) else f' ± {half:.{digits}f}'}{mark}"
+    )
 
 
 def cell(score: Mapping[str, object]) -> str:
     """A score of a summary as `0.512 (**+0.031 ± 0.012**)`."""
     value, gap = score["value"], score.get("difference")
-    return f"{value:.3f} ({moved(estimate_of(gap))})" if isinstance(gap, Mapping) else f"{value:.3f}"
+    return (
+        f"{value:.3f} ({moved(estimate_of(gap))})" if isinstance(gap, Mapping) else f"{value:.3f}"
+    )
 
 
 def at_least_one(text: str) -> int:

@@ -1,27 +1,32 @@
-"""The world of `gdro simulate`: a population of prompts, a learner of a few numbers, and its examination.
+"""The world of `gdro simulate`: a population of prompts, a learner of a few numbers, and its
+examination.
 
-The population. Prompt i succeeds with probability p_i, logit p_i = x_i . theta - d_i. The features x_i say which skills
-it needs:
+The population. Prompt i succeeds with probability p_i, logit p_i = x_i . theta - d_i. The features
+x_i say which skills it needs:
 
-    one shared by all, one of its family, `skills` hidden ones (a random direction, so that prompts help and hinder one
-    another; there are far fewer skills than prompts), and one shortcut that helps easy prompts and hurts hard ones
+    one shared by all, one of its family, `skills` hidden ones (a random direction, so that prompts
+    help and hinder one another; there are far fewer skills than prompts), and one shortcut that
+    helps easy prompts and hurts hard ones
 
-Difficulties d_i have a heavy upper tail: a family level, plus a normal part, plus an exponential part for every third
-prompt. The shortcut stands for what sharpens a policy on what it already solves; without it (`shortcut=0`) all scores
-rise together. Held-out prompts come from the same families and the same law.
+Difficulties d_i have a heavy upper tail: a family level, plus a normal part, plus an exponential
+part for every third prompt. The shortcut stands for what sharpens a policy on what it already
+solves; without it (`shortcut=0`) all scores rise together. Held-out prompts come from the same
+families and the same law.
 
-The learner: what a policy gradient step would do to a handful of skills, noise included. A rollout's score vector is
-taken as (r - p) x for what its success teaches, plus a random part of length `noise` in every direction for all else
-that it says. With advantages A_ij and weights w_i, prompt i gives
+The learner: what a policy gradient step would do to a handful of skills, noise included. A
+rollout's score vector is taken as (r - p) x for what its success teaches, plus a random part of
+length `noise` in every direction for all else that it says. With advantages A_ij and weights w_i,
+prompt i gives
 
-    signal    w_i mean_j A_ij (r_ij - p_i) x_i  =  w_i std_i^2 / (std_i + epsilon) x_i        (GRPO; binary rewards)
+    signal    w_i mean_j A_ij (r_ij - p_i) x_i  =  w_i std_i^2 / (std_i + epsilon) x_i  (binary)
     noise     variance  (w_i / n_i)^2 sum_j A_ij^2  in each direction
 
-so groups that are all right or all wrong teach nothing, and more rollouts of a prompt mean less noise. (A controller
-that sets baselines gets these sums of its own advantages.) The batch gradient is averaged over prompts (each prompt's
-loss scaled by nbar / n_i) or over rows, as an engine may do it. Like Adam, the step divides by a running size of the
-gradient: the scale of the weights does not matter, noise slows learning. Between steps, skills are pulled back to where
-they began (`forgetting`, like a KL penalty) and wander (`drift`).
+so groups that are all right or all wrong teach nothing, and more rollouts of a prompt mean less
+noise. (A controller that sets baselines gets these sums of its own advantages.) The batch gradient
+is averaged over prompts (each prompt's loss scaled by nbar / n_i) or over rows, as an engine may do
+it. Like Adam, the step divides by a running size of the gradient: the scale of the weights does not
+matter, noise slows learning. Between steps, skills are pulled back to where they began
+(`forgetting`, like a KL penalty) and wander (`drift`).
 """
 
 from __future__ import annotations
@@ -91,7 +96,8 @@ class Population:
 
 
 def draw_population(world: World, count: int, seed: int, stream: int) -> Population:
-    """`count` prompts of a world; another stream of the same seed gives others of the same families."""
+    """`count` prompts of a world; another stream of the same seed gives others of the same
+    families."""
     level = np.random.default_rng((seed, 0)).normal(0.0, 1.0, world.families)
     rng = np.random.default_rng((seed, 1 + stream))
     family = rng.integers(0, world.families, count)
@@ -103,7 +109,9 @@ def draw_population(world: World, count: int, seed: int, stream: int) -> Populat
     hidden = rng.standard_normal((count, world.skills), np.float32)
     hidden *= world.hidden / np.sqrt(np.maximum((hidden**2).sum(axis=1, keepdims=True), 1e-12))
     features[:, 1 + world.families : -1] = hidden
-    features[:, -1] = world.shortcut * np.clip((world.turn - difficulty) / world.hardness_sd, -1.5, 1.5)
+    features[:, -1] = world.shortcut * np.clip(
+        (world.turn - difficulty) / world.hardness_sd, -1.5, 1.5
+    )
     ids = [f"family{f:02d}/{row:07d}" for row, f in enumerate(family.tolist())]
     return Population(ids, features, difficulty.astype(np.float32))
 
@@ -155,13 +163,18 @@ class Learner:
         rng: np.random.Generator,
         sums: tuple[Floats, Floats] | None = None,
     ) -> None:
-        """One step on M prompts: their features (M, K), correct rollouts, rollouts and weights (M,).
+        """One step on M prompts: their features (M, K), correct rollouts, rollouts and weights
+        (M,).
 
         Args:
             sums: what `group_signal` gives, of other advantages than GRPO's.
         """
         gain, second = group_signal(correct, counts) if sums is None else sums
-        share = counts / counts.sum() if self.learning.average == "rows" else np.full(len(counts), 1.0 / len(counts))
+        share = (
+            counts / counts.sum()
+            if self.learning.average == "rows"
+            else np.full(len(counts), 1.0 / len(counts))
+        )
         signal = (share * weights * gain) @ features.astype(np.float64)
         variance = self.learning.noise**2 * float(((share * weights) ** 2 * second / counts).sum())
         gradient = signal + np.sqrt(variance) * rng.standard_normal(len(signal))
@@ -181,25 +194,33 @@ class Learner:
 
 
 def group_signal(correct: Ints, counts: Ints) -> tuple[Floats, Floats]:
-    """(M,) mean_j A_ij (r_ij - p) for any p, and mean_j A_ij^2, of GRPO advantages of binary rewards."""
+    """(M,) mean_j A_ij (r_ij - p) for any p, and mean_j A_ij^2, of GRPO advantages of binary
+    rewards."""
     rate = correct / counts
     variance = rate * (1.0 - rate)
     deviation = np.sqrt(variance)
     return variance / (deviation + EPSILON), variance / (deviation + EPSILON) ** 2
 
 
-def baseline_signal(correct: Ints, counts: Ints, rates: Floats, feedback: Feedback) -> tuple[Floats, Floats] | None:
-    """(M,) mean_j A_ij (r_ij - p_i) and mean_j A_ij^2 of advantages against the feedback's baselines; None without."""
+def baseline_signal(
+    correct: Ints, counts: Ints, rates: Floats, feedback: Feedback
+) -> tuple[Floats, Floats] | None:
+    """(M,) mean_j A_ij (r_ij - p_i) and mean_j A_ij^2 of advantages against the feedback's
+    baselines; None without."""
     if feedback.baselines is None or feedback.deviations is None:
         return None
     share = correct / counts
-    right, wrong = (1.0 - feedback.baselines) / feedback.deviations, feedback.baselines / feedback.deviations
+    right, wrong = (
+        (1.0 - feedback.baselines) / feedback.deviations,
+        feedback.baselines / feedback.deviations,
+    )
     gain = share * right * (1.0 - rates) + (1.0 - share) * wrong * rates
     return gain, share * right**2 + (1.0 - share) * wrong**2
 
 
 def surrogate_losses(counts: Ints, size: float, rng: np.random.Generator) -> Floats:
-    """(M,) what the GRPO loss of eqs. 6 and 7 looks like: 0 on-policy, plus the little that off-policy drift leaves."""
+    """(M,) what the GRPO loss of eqs. 6 and 7 looks like: 0 on-policy, plus the little that
+    off-policy drift leaves."""
     return size * rng.standard_normal(len(counts)) / np.sqrt(counts)
 
 
@@ -208,10 +229,12 @@ BINS = 10
 
 
 class Examination:
-    """Held-out prompts in ten bins of equal size by their success rate before training, the same bins for ever.
+    """Held-out prompts in ten bins of equal size by their success rate before training, the same
+    bins for ever.
 
-    Scores: mean@8 and pass@8 over all, pass@8 of the worst bin, both of the hardest fifth, and forgetting, the mean
-    fall of a prompt's success rate from the best that it ever had at an evaluation.
+    Scores: mean@8 and pass@8 over all, pass@8 of the worst bin, both of the hardest fifth, and
+    forgetting, the mean fall of a prompt's success rate from the best that it ever had at an
+    evaluation.
     """
 
     def __init__(self, prompts: Population) -> None:

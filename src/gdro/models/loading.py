@@ -1,4 +1,5 @@
-"""Loading model and tokenizer with errors a person can use: one line that names the model and what to do."""
+"""Loading model and tokenizer with errors a person can use: one line that names the model and what
+to do."""
 
 from __future__ import annotations
 
@@ -44,14 +45,19 @@ def load_model(name: str, tell: Tell = lambda text: None) -> tuple[Any, Any, str
         tell: is told what takes long.
 
     Raises:
-        ModelError: there is no such model, or it is damaged, incomplete, or without a usable tokenizer.
+        ModelError: there is no such model, or it is damaged, incomplete, or without a usable
+            tokenizer.
     """
     location = locate(name)
     path = _folder(location, tell)
     tokenizer = _checked_tokenizer(name, path)
     if location.kind == "adapter":
         return _merged(location, tell), tokenizer, location.path
-    return weights_from_pretrained(AutoModelForCausalLM, f"model={name}", path, dtype=torch.float32), tokenizer, path
+    return (
+        weights_from_pretrained(AutoModelForCausalLM, f"model={name}", path, dtype=torch.float32),
+        tokenizer,
+        path,
+    )
 
 
 def load_tokenizer(location: Location) -> Any:
@@ -67,9 +73,11 @@ def load_tokenizer(location: Location) -> Any:
 
 
 def plain_folder(name: str, tell: Tell = lambda text: None) -> str:
-    """A folder with config.json and all weights, or a hub name: what engines other than transformers can load.
+    """A folder with config.json and all weights, or a hub name: what engines other than
+    transformers can load.
 
-    A .gguf file is unpacked and LoRA adapters are merged into their base, each once, into the cache.
+    A .gguf file is unpacked and LoRA adapters are merged into their base, each once, into the
+    cache.
 
     Raises:
         ModelError: as `load_model`.
@@ -96,9 +104,14 @@ def _checked_tokenizer(name: str, path: str, **options: Any) -> Any:
     """A tokenizer that encodes text, can end a completion, has a pad token and pads on the left."""
     tokenizer = from_pretrained(AutoTokenizer, f"model={name}", path, "tokenizer", **options)
     if not tokenizer("1 + 1 = 2")["input_ids"]:
-        raise ModelError(f"model={name}: found no tokenizer there (an empty one loads, which encodes nothing)")
+        raise ModelError(
+            f"model={name}: found no tokenizer there (an empty one loads, which encodes nothing)"
+        )
     if tokenizer.eos_token_id is None:
-        raise ModelError(f"model={name}: its tokenizer has no end token, so no completion could end; set eos_token")
+        raise ModelError(
+            f"model={name}: its tokenizer has no end token, so no completion could end; set"
+            " eos_token"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
@@ -106,15 +119,20 @@ def _checked_tokenizer(name: str, path: str, **options: Any) -> Any:
 
 
 def weights_from_pretrained(loader: Any, what: str, path: str, **options: Any) -> Any:
-    """`from_pretrained` of a model, all of whose weights must be there: a missing one would be drawn at random.
+    """`from_pretrained` of a model, all of whose weights must be there: a missing one would be
+    drawn at random.
 
     Raises:
         ModelError: as `from_pretrained`, or some weights are missing or of another shape.
     """
-    model, found = from_pretrained(loader, what, path, "causal language model", output_loading_info=True, **options)
+    model, found = from_pretrained(
+        loader, what, path, "causal language model", output_loading_info=True, **options
+    )
     wrong = sorted(found["missing_keys"]) + [str(key[0]) for key in found["mismatched_keys"]]
     if wrong:
-        raise ModelError(f"{what}: {len(wrong)} weights are missing or of another shape, the first is {wrong[0]}")
+        raise ModelError(
+            f"{what}: {len(wrong)} weights are missing or of another shape, the first is {wrong[0]}"
+        )
     return model
 
 
@@ -142,11 +160,14 @@ def _refusal(what: str, path: str, part: str, error: Exception) -> ModelError:
     place = "there" if Path(path).is_dir() else "as a folder, in the local cache or on the hub"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
-    return ModelError(f"{what}: found no {part} {place} that can be loaded{suggestion(path)} ({reason})")
+    return ModelError(
+        f"{what}: found no {part} {place} that can be loaded{suggestion(path)} ({reason})"
+    )
 
 
 def _folder(location: Location, tell: Tell = lambda text: None) -> str:
-    """The folder (or hub name) whose tokenizer, and but for adapters whose weights, transformers can load."""
+    """The folder (or hub name) whose tokenizer, and but for adapters whose weights, transformers
+    can load."""
     if location.kind == "gguf":
         return str(unpacked(Path(location.path), tell))
     if location.kind == "adapter" and not (Path(location.path) / "tokenizer_config.json").is_file():

@@ -26,7 +26,8 @@ class Location:
 
     Attributes:
         name: as it was given.
-        kind: a folder with config.json, a folder with LoRA adapters, a .gguf file, or a name for the hub.
+        kind: a folder with config.json, a folder with LoRA adapters, a .gguf file, or a name for
+            the hub.
         path: of the folder or file; the name itself for the hub.
     """
 
@@ -36,10 +37,12 @@ class Location:
 
 
 def locate(name: str) -> Location:
-    """Find `tiny`, a fetched model, a folder, a .gguf file; whatever does not look like a path is a hub name.
+    """Find `tiny`, a fetched model, a folder, a .gguf file; whatever does not look like a path is a
+    hub name.
 
     Raises:
-        ModelError: nothing of that name, or nothing that could be a model; one line with what to do.
+        ModelError: nothing of that name, or nothing that could be a model; one line with what to
+            do.
     """
     if name == TINY:
         return Location(name, "folder", str(base_path()))
@@ -47,7 +50,10 @@ def locate(name: str) -> Location:
         folder = models_folder() / name
         if not folder.is_dir():
             size = RELEASES[name].download / 1e6
-            raise ModelError(f"model={name} is not on this machine; fetch it once ({size:.0f} MB): gdro fetch {name}")
+            raise ModelError(
+                f"model={name} is not on this machine; fetch it once ({size:.0f} MB): gdro fetch"
+                f" {name}"
+            )
         return Location(name, "folder", str(folder))
     path = Path(name).expanduser()
     if path.is_dir():
@@ -58,7 +64,9 @@ def locate(name: str) -> Location:
         read_header(path)
         return Location(name, "gguf", str(path))
     if path.is_file():
-        raise ModelError(f"model={name} is a file; give a Hugging Face model folder, or a .gguf file")
+        raise ModelError(
+            f"model={name} is a file; give a Hugging Face model folder, or a .gguf file"
+        )
     if name[0] in "./~" or HUB_NAME.fullmatch(name) is None:
         raise ModelError(f"model={name}: there is no such folder")
     return Location(name, "hub", name)
@@ -73,8 +81,8 @@ def suggestion(name: str) -> str:
 def adapter_base(folder: Path) -> str:
     """The model that LoRA adapters belong to, as `locate` takes it.
 
-    The folder that adapter_config.json names may be another machine's; the settings of the run beside it, if it is a
-    run's, name the model in a way that holds anywhere.
+    The folder that adapter_config.json names may be another machine's; the settings of the run
+    beside it, if it is a run's, name the model in a way that holds anywhere.
 
     Raises:
         ModelError: neither is to be had.
@@ -85,8 +93,8 @@ def adapter_base(folder: Path) -> str:
     if (model := _run_model(folder.parent)) is not None:
         return model
     raise ModelError(
-        f"{folder}: the base model of these adapters, {base!r}, is not there; put its folder or name into "
-        f"base_model_name_or_path in {folder / ADAPTER}"
+        f"{folder}: the base model of these adapters, {base!r}, is not there; put its folder or"
+        f" name into base_model_name_or_path in {folder / ADAPTER}"
     )
 
 
@@ -101,7 +109,9 @@ def read_json(path: Path) -> dict[str, object]:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged: not valid JSON ({error}); fetch or export the model again") from error
+        raise ModelError(
+            f"{path} is damaged: not valid JSON ({error}); fetch or export the model again"
+        ) from error
     if not isinstance(found, dict):
         raise ModelError(f"{path} is damaged: it holds no object; fetch or export the model again")
     return found
@@ -113,10 +123,17 @@ def _kind(name: str, folder: Path) -> Literal["folder", "adapter"]:
     if (folder / ADAPTER).is_file():
         return "adapter"
     if (folder / "config.yaml").is_file() and (folder / "metrics.jsonl").is_file():
-        raise ModelError(f"model={name} is the folder of a run; its trained model is {folder / 'model'}")
+        raise ModelError(
+            f"model={name} is the folder of a run; its trained model is {folder / 'model'}"
+        )
     if files := sorted(folder.glob("*.gguf")):
-        raise ModelError(f"model={name}: the folder has no {CONFIG}; name the file itself: {files[0]}")
-    raise ModelError(f"model={name}: the folder has no {CONFIG} and no {ADAPTER}; give a Hugging Face model folder")
+        raise ModelError(
+            f"model={name}: the folder has no {CONFIG}; name the file itself: {files[0]}"
+        )
+    raise ModelError(
+        f"model={name}: the folder has no {CONFIG} and no {ADAPTER}; give a Hugging Face model"
+        " folder"
+    )
 
 
 def _run_model(run: Path) -> str | None:

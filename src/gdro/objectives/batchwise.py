@@ -51,7 +51,9 @@ class GroupObjective(Protocol):
         log pi_old if `on_policy`."""
         ...
 
-    def values(self, logp: torch.Tensor, logp_old: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def values(
+        self, logp: torch.Tensor, logp_old: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         """(R, V) all that the loss needs of each rollout, from (R, T); differentiable in logp, a
         rollout's row depending on its own tokens alone."""
         ...
@@ -136,7 +138,9 @@ def masked(logp: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask.bool(), wide, 0.0)
 
 
-def mean_by_group(groups: Groups, weight: torch.Tensor, names: Sequence[str] | None) -> torch.Tensor:
+def mean_by_group(
+    groups: Groups, weight: torch.Tensor, names: Sequence[str] | None
+) -> torch.Tensor:
     """(G,) the weight of each group, from (R,) of its rows.
 
     Raises:

@@ -64,7 +64,9 @@ class DaGRPO(RowRule):
         if not math.isfinite(self.threshold):
             raise OptionError(f"threshold={self.threshold!r}: it must be a finite reward")
         if self.anchors is not None and self.threshold >= 1.0:
-            raise OptionError(f"threshold={self.threshold!r}: an anchor, whose reward is 1, must pass")
+            raise OptionError(
+                f"threshold={self.threshold!r}: an anchor, whose reward is 1, must pass"
+            )
 
     def with_anchors(self, rollouts: Rollouts, has_anchor: Bools) -> Rollouts:
         """The rollouts with anchors in place of the last rollout of each question that has one and

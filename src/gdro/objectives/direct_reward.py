@@ -62,7 +62,9 @@ class DirectReward:
         lowest = lowest.scatter_reduce(0, groups.number, reward, "amin")
         return groups.mixed(reward > lowest[groups.number])
 
-    def values(self, logp: torch.Tensor, logp_ref: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def values(
+        self, logp: torch.Tensor, logp_ref: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         """(R, 2) of each completion: s, and the tokens of it."""
         ratio = (masked(logp, mask) - masked(logp_ref, mask)).sum(1)
         tokens = mask.sum(1).to(ratio)

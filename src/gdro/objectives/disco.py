@@ -87,7 +87,9 @@ class DisCO:
             return torch.ones_like(reward, dtype=torch.bool)
         return Groups.of(group).mixed(reward > self.threshold)
 
-    def values(self, logp: torch.Tensor, logp_old: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def values(
+        self, logp: torch.Tensor, logp_old: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         """(R, 3) of each rollout: its score, the sum of log pi_old - log pi, its tokens."""
         new, old, kept = masked(logp, mask), masked(logp_old, mask), mask.to(torch.float32)
         tokens = kept.sum(1)

@@ -125,5 +125,7 @@ def _checked(lengths: Sequence[int] | Ints, capacity: int | None = None) -> Ints
         raise OptionError("lengths must be a list of whole numbers >= 0, the tokens of each row")
     if capacity is not None and size.size and int(size.max()) > capacity:
         place = int(size.argmax())
-        raise OptionError(f"sequence {place} has {size[place]} tokens, the capacity is {capacity}; raise it")
+        raise OptionError(
+            f"sequence {place} has {size[place]} tokens, the capacity is {capacity}; raise it"
+        )
     return size

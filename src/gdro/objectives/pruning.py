@@ -69,7 +69,9 @@ class DPPO(RowRule):
         keep = np.ones(len(size))
         if rollouts.progress < 1.0 - self.unpruned_share:
             keep[live] = keep_probabilities(size[live], self.prune)
-        kept = draw(keep, rollouts.keys("gdro/dppo"), rollouts.seed, rollouts.step, self.design, size)
+        kept = draw(
+            keep, rollouts.keys("gdro/dppo"), rollouts.seed, rollouts.step, self.design, size
+        )
         kept &= live
         pruned = np.where(kept, advantages / keep, 0.0)
         return Ruled(pruned, _metrics(advantages, pruned))

@@ -57,7 +57,9 @@ class Groups:
         return values.new_zeros(len(self.size)).index_add(0, self.number, values)
 
 
-def check_rows(group: torch.Tensor, names: Sequence[str] | None = None, /, **columns: torch.Tensor) -> None:
+def check_rows(
+    group: torch.Tensor, names: Sequence[str] | None = None, /, **columns: torch.Tensor
+) -> None:
     """Require one finite number a row in every column, and one integer a row in `group`.
 
     Args:

@@ -1,8 +1,9 @@
 """A small chart in hand-written SVG: axes, lines, bands, bars, dots and heat cells.
 
-Written by hand rather than by a plotting library because the page needs what those do not give: text that
-stays text, colours that follow the reader's light or dark theme (CSS variables), sizes for a phone, equal bytes
-for equal input, and no import cost. One unit is one CSS pixel at the chart's natural width.
+Written by hand rather than by a plotting library because the page needs what those do not give:
+text that stays text, colours that follow the reader's light or dark theme (CSS variables), sizes
+for a phone, equal bytes for equal input, and no import cost. One unit is one CSS pixel at the
+chart's natural width.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def level(value: float, low: float, high: float) -> str:
 
 
 def ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """At most `count` round numbers inside [low, high]: multiples of 1, 2 or 5 times a power of ten."""
+    """At most `count` round numbers inside [low, high]: multiples of 1, 2 or 5 times a power of
+    ten."""
     span = high - low
     if not (math.isfinite(span) and span > 0):
         return [low]
@@ -69,7 +71,9 @@ def short(value: float) -> str:
     if size < 0.001 or size >= 1e7:
         mantissa, power = f"{value:.1e}".split("e")
         return f"{mantissa}e{int(power)}"
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3 if size >= 0.01 else 4
+    digits = (
+        0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3 if size >= 0.01 else 4
+    )
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
@@ -80,7 +84,9 @@ def tick_labels(values: Sequence[float]) -> list[str]:
     gap = min((b - a for a, b in itertools.pairwise(values)), default=abs(values[0]) or 1.0)
     if gap < 1e-4 or max(map(abs, values)) >= 1e6:
         return [short(value) for value in values]
-    exact = (d for d in range(7) if all(abs(round(value, d) - value) < gap / 100 for value in values))
+    exact = (
+        d for d in range(7) if all(abs(round(value, d) - value) < gap / 100 for value in values)
+    )
     digits = next(exact, 6)
     return [f"{value:,.{digits}f}".replace("-", "−") for value in values]
 
@@ -150,10 +156,17 @@ class Chart:
         extra += f' font-size="{size}"' if size != FONT else ""
         extra += f' text-anchor="{anchor}"' if anchor != "start" else ""
         if halo:
-            extra += ' stroke="var(--card)" stroke-width="3" stroke-linejoin="round" paint-order="stroke"'
-        self.parts.append(f'<text x="{_n(x)}" y="{_n(y)}" fill="{fill}"{extra}>{escape(words)}</text>')
+            extra += (
+                ' stroke="var(--card)" stroke-width="3" stroke-linejoin="round"'
+                ' paint-order="stroke"'
+            )
+        self.parts.append(
+            f'<text x="{_n(x)}" y="{_n(y)}" fill="{fill}"{extra}>{escape(words)}</text>'
+        )
 
-    def y_axis(self, at: Sequence[float] | None = None, labels: Sequence[str] | None = None) -> None:
+    def y_axis(
+        self, at: Sequence[float] | None = None, labels: Sequence[str] | None = None
+    ) -> None:
         """Horizontal rules with their values."""
         values = ticks(*self.y) if at is None else list(at)
         for value, label in zip(values, labels or tick_labels(values), strict=True):
@@ -161,7 +174,9 @@ class Chart:
             self._rule(self.x0, y, self.x1, y)
             self.text(self.x0 - 6, y + 4, label, anchor="end", fill=MUTED)
 
-    def x_axis(self, name: str, at: Sequence[float] | None = None, labels: Sequence[str] | None = None) -> None:
+    def x_axis(
+        self, name: str, at: Sequence[float] | None = None, labels: Sequence[str] | None = None
+    ) -> None:
         """Values along the bottom and the axis name after them."""
         values = ticks(*self.x, count=max(3, (self.x1 - self.x0) // 55)) if at is None else list(at)
         words = list(labels or tick_labels(values))
@@ -169,9 +184,13 @@ class Chart:
             self.text(self.px(value), self.y0 + 16, label, anchor="middle", fill=MUTED)
         self.text(self.x1, self.y0 + 31, name, anchor="end", fill=MUTED)
 
-    def _rule(self, x0: float, y0: float, x1: float, y1: float, stroke: str = RULE, dash: str = "") -> None:
+    def _rule(
+        self, x0: float, y0: float, x1: float, y1: float, stroke: str = RULE, dash: str = ""
+    ) -> None:
         dashes = f' stroke-dasharray="{dash}"' if dash else ""
-        self.parts.append(f'<path d="M{_n(x0)} {_n(y0)}L{_n(x1)} {_n(y1)}" stroke="{stroke}"{dashes}/>')
+        self.parts.append(
+            f'<path d="M{_n(x0)} {_n(y0)}L{_n(x1)} {_n(y1)}" stroke="{stroke}"{dashes}/>'
+        )
 
     def rule_at(self, value: float, label: str = "") -> None:
         """A dashed horizontal reference line, named at its left end."""
@@ -180,8 +199,11 @@ class Chart:
         if label:
             self.text(self.x0 + 4, y - 5, label, fill=MUTED, halo=True)
 
-    def line(self, xs: ArrayLike, ys: ArrayLike, series: int = 0, width: float = 2, stroke: str = "") -> None:
-        """A line with gaps where a value is missing; the dash pattern tells series apart without colour."""
+    def line(
+        self, xs: ArrayLike, ys: ArrayLike, series: int = 0, width: float = 2, stroke: str = ""
+    ) -> None:
+        """A line with gaps where a value is missing; the dash pattern tells series apart without
+        colour."""
         points = list(zip(np.ravel(xs).tolist(), np.ravel(ys).tolist(), strict=True))
         path, pen = "", "M"
         for index, (x, y) in enumerate(points):
@@ -189,7 +211,9 @@ class Chart:
                 pen = "M"
                 continue
             path += f"{pen}{_n(self.px(x))} {_n(self.py(y))}"
-            alone = pen == "M" and (index + 1 == len(points) or not math.isfinite(points[index + 1][1]))
+            alone = pen == "M" and (
+                index + 1 == len(points) or not math.isfinite(points[index + 1][1])
+            )
             path += "h.1" if alone else ""
             pen = "L"
         dash = f' stroke-dasharray="{DASHES[series]}"' if DASHES[series] else ""
@@ -206,15 +230,19 @@ class Chart:
         there = [f"{_n(self.px(x))} {_n(self.py(top))}" for x, _, top in rows.tolist()]
         back = [f"{_n(self.px(x))} {_n(self.py(bottom))}" for x, bottom, _ in rows[::-1].tolist()]
         if there:
-            self.parts.append(f'<path d="M{"L".join(there + back)}Z" fill="{SERIES[series]}" opacity=".16"/>')
+            self.parts.append(
+                f'<path d="M{"L".join(there + back)}Z" fill="{SERIES[series]}" opacity=".16"/>'
+            )
 
-    def dot(self, x: float, y: float, series: int = 0, hollow: bool = False, radius: float = 4) -> None:
+    def dot(
+        self, x: float, y: float, series: int = 0, hollow: bool = False, radius: float = 4
+    ) -> None:
         """One point; hollow ones tell a second series apart without colour."""
         if math.isfinite(x) and math.isfinite(y):
             inside = "var(--card)" if hollow else SERIES[series]
             self.parts.append(
-                f'<circle cx="{_n(self.px(x))}" cy="{_n(self.py(y))}" r="{radius:g}" fill="{inside}" '
-                f'stroke="{SERIES[series]}" stroke-width="1.6"/>'
+                f'<circle cx="{_n(self.px(x))}" cy="{_n(self.py(y))}" r="{radius:g}"'
+                f' fill="{inside}" stroke="{SERIES[series]}" stroke-width="1.6"/>'
             )
 
     def segment(self, x0: float, y0: float, x1: float, y1: float, stroke: str = MUTED) -> None:
@@ -227,10 +255,14 @@ class Chart:
         if math.isfinite(value):
             top, foot = self.py(value), self.py(base)
             left, right = self.px(x0), self.px(x1)
-            self.parts.append(f'<path d="M{_n(left)} {_n(foot)}V{_n(top)}H{_n(right)}V{_n(foot)}Z" fill="{fill}"/>')
+            self.parts.append(
+                f'<path d="M{_n(left)} {_n(foot)}V{_n(top)}H{_n(right)}V{_n(foot)}Z"'
+                f' fill="{fill}"/>'
+            )
 
     def cells(self, edges: ArrayLike, values: Floats, low: float, high: float) -> None:
-        """Heat cells: column c spans edges[c]..edges[c+1], row b spans b-.5..b+.5; missing ones stay blank.
+        """Heat cells: column c spans edges[c]..edges[c+1], row b spans b-.5..b+.5; missing ones
+        stay blank.
 
         Args:
             edges: (C+1,) rising data x.
@@ -265,7 +297,9 @@ class Chart:
         Args:
             entries: (data y, name, series); those without a finite y are left out.
         """
-        places = sorted((self.py(y), name, series) for y, name, series in entries if math.isfinite(y))
+        places = sorted(
+            (self.py(y), name, series) for y, name, series in entries if math.isfinite(y)
+        )
         lowest = self.y1 - gap
         overflow = 0.0
         placed: list[tuple[float, str, int]] = []

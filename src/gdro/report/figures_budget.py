@@ -27,9 +27,9 @@ def frontier(record: Record) -> Figure | Missing:
     )
     top = int(np.argmax(np.nan_to_num(diagnostics.nan_mean(record.per_bin("rollouts")), nan=-1.0)))
     caption = (
-        "How many rollouts a prompt of each bin got. The mean over the batch is "
-        f"{short(mean_rollouts(record))} at every step; bin {top} got the most over the run.{blocks.note} "
-        "Blank: no prompt of that bin."
+        "How many rollouts a prompt of each bin got. The mean over the batch is"
+        f" {short(mean_rollouts(record))} at every step; bin {top} got the most over the"
+        f" run.{blocks.note} Blank: no prompt of that bin."
     )
     return Figure("frontier", title, caption, (chart.svg("frontier-heat"),))
 
@@ -47,9 +47,17 @@ def shares(record: Record) -> Figure | Missing:
         return Missing(title, UNIFORM)
     share, rollouts = record.per_bin("share"), record.per_bin("rollouts")
     data = diagnostics.normalized(diagnostics.nan_mean(np.nan_to_num(share)))
-    spent = diagnostics.normalized(diagnostics.nan_mean(np.nan_to_num(diagnostics.budget_share(share, rollouts))))
+    spent = diagnostics.normalized(
+        diagnostics.nan_mean(np.nan_to_num(diagnostics.budget_share(share, rollouts)))
+    )
     top = float(max(data.max(), spent.max())) * 1.1
-    chart = Chart((-0.6, record.bins - 0.4), (0.0, top), "Share of the whole run", "Two columns per bin.", height=240)
+    chart = Chart(
+        (-0.6, record.bins - 0.4),
+        (0.0, top),
+        "Share of the whole run",
+        "Two columns per bin.",
+        height=240,
+    )
     chart.y_axis()
     chart.x_axis("bin, hardest first", bin_ticks(record.bins))
     for b in range(record.bins):
@@ -57,9 +65,9 @@ def shares(record: Record) -> Figure | Missing:
         chart.bar(b + 0.02, b + 0.38, float(spent[b]), SERIES[1])
     _legend(chart, (("prompts", "var(--bar)"), ("rollouts", SERIES[1])))
     caption = (
-        "Left column of each pair: the bin's part of all prompts that were trained on; right column: its "
-        "part of all rollouts. A taller right column means that the bin was given more compute than its "
-        "size."
+        "Left column of each pair: the bin's part of all prompts that were trained on; right"
+        " column: its part of all rollouts. A taller right column means that the bin was given more"
+        " compute than its size."
     )
     return Figure("shares", title, caption, (chart.svg("shares-bars"),))
 
@@ -92,14 +100,20 @@ def wse(record: Record) -> Figure | Missing:
         return Missing(title, "no reward has varied yet.")
     blocks = Blocks.of(record.steps)
     percent = {"change": 100 * change}
-    chart = lines(blocks, percent, "Percent above or below uniform rollouts", "WSE change over steps.", zero=True)
+    chart = lines(
+        blocks,
+        percent,
+        "Percent above or below uniform rollouts",
+        "WSE change over steps.",
+        zero=True,
+    )
     chart.rule_at(0.0)
     mean = float(diagnostics.nan_mean(change))
     word = "smaller" if mean < 0 else "larger"
     caption = (
-        "Rewards are noisy; the weighted standard error (WSE) says how noisy their means are under a "
-        f"plan. This plan's was on average {abs(mean):.1%} {word} than if every prompt had got the same "
-        f"number of rollouts, at the same total.{blocks.note}"
+        "Rewards are noisy; the weighted standard error (WSE) says how noisy their means are under"
+        f" a plan. This plan's was on average {abs(mean):.1%} {word} than if every prompt had got"
+        f" the same number of rollouts, at the same total.{blocks.note}"
     )
     return Figure("wse", title, caption, (chart.svg("wse-change"),))
 
@@ -111,20 +125,27 @@ def price(record: Record) -> Figure | Missing:
         return Missing(title, "this controller has no shadow price.")
     blocks = Blocks.of(record.steps)
     panels = [
-        lines(blocks, {"price": record.scalar("shadow_price")}, "Shadow price of a rollout", "Price over steps.").svg(
-            "price-mu"
-        )
+        lines(
+            blocks,
+            {"price": record.scalar("shadow_price")},
+            "Shadow price of a rollout",
+            "Price over steps.",
+        ).svg("price-mu")
     ]
     if record.has("demand_mean"):
         demand = {
             "demand": record.scalar("demand_mean"),
             "budget": np.full(len(record.steps), mean_rollouts(record)),
         }
-        panels.append(lines(blocks, demand, "Rollouts per prompt", "Demand and budget over steps.").svg("price-demand"))
+        panels.append(
+            lines(blocks, demand, "Rollouts per prompt", "Demand and budget over steps.").svg(
+                "price-demand"
+            )
+        )
     caption = (
-        "The price rises while the bins ask for more rollouts than the budget holds, and falls while they "
-        "ask for "
-        "less. It has settled when the demand stays at the budget." + blocks.note
+        "The price rises while the bins ask for more rollouts than the budget holds, and falls"
+        " while they ask for less. It has settled when the demand stays at the budget."
+        + blocks.note
     )
     return Figure("price", title, caption, tuple(panels), full=len(panels) > 1)
 
@@ -139,13 +160,19 @@ def regret(record: Record) -> Figure | Missing:
     bounded = record.has("regret_bound")
     if bounded:
         series["bound"] = record.scalar("regret_bound")
-    chart = lines(blocks, series, "Cumulative regret", "Regret over steps, with its bound if any.", zero=True)
+    chart = lines(
+        blocks, series, "Cumulative regret", "Regret over steps, with its bound if any.", zero=True
+    )
     tail = (
-        f" It ends at {short(last_known(series['regret']))} under a bound of {short(last_known(series['bound']))}."
+        f" It ends at {short(last_known(series['regret']))} under a bound of"
+        f" {short(last_known(series['bound']))}."
         if bounded
-        else " This adversary has no bound: it is a smoothed best response, not a no-regret learner."
+        else (
+            " This adversary has no bound: it is a smoothed best response, not a no-regret learner."
+        )
     )
     caption = (
-        f"How much the adversary would have gained by staying on the best single bin, known only afterwards.{tail}"
+        "How much the adversary would have gained by staying on the best single bin, known only"
+        f" afterwards.{tail}"
     )
     return Figure("regret", title, caption, (chart.svg("regret-lines"),))

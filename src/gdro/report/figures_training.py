@@ -26,17 +26,23 @@ def curves(record: Record) -> Figure | Missing:
         return Missing(title, "no training step is recorded.")
     blocks = Blocks.of(record.steps)
     panels = tuple(
-        lines(blocks, {name: record.scalar(name)}, head, f"{head} over steps.", zero=zero, width=230, height=170).svg(
-            f"curves-{name}"
-        )
+        lines(
+            blocks,
+            {name: record.scalar(name)},
+            head,
+            f"{head} over steps.",
+            zero=zero,
+            width=230,
+            height=170,
+        ).svg(f"curves-{name}")
         for name, (head, zero) in wanted.items()
         if record.has(name)
     )
     caption = (
-        "The reward should rise. The loss of policy gradients has no meaning of its own and hovers around "
-        "zero. Entropy falls as the model grows sure of itself; near zero it has stopped exploring. A "
-        "prompt whose "
-        "rollouts are all right or all wrong gives no gradient: the last panel counts them." + blocks.note
+        "The reward should rise. The loss of policy gradients has no meaning of its own and hovers"
+        " around zero. Entropy falls as the model grows sure of itself; near zero it has stopped"
+        " exploring. A prompt whose rollouts are all right or all wrong gives no gradient: the last"
+        " panel counts them." + blocks.note
     )
     return Figure("curves", title, caption, panels, full=True)
 
@@ -48,9 +54,9 @@ def checkpoints(record: Record) -> Figure | Missing:
         return Missing(title, "the run has not been evaluated.")
     k, chart = rank(record), checkpoint_chart(record)
     caption = (
-        f"mean@{k} is the part of single answers that is right, pass@{k} the part of prompts of which at "
-        f"least one of {k} answers is. Plain training often raises the first and lowers the second; the "
-        "shaded bands are 95% intervals."
+        f"mean@{k} is the part of single answers that is right, pass@{k} the part of prompts of"
+        f" which at least one of {k} answers is. Plain training often raises the first and lowers"
+        " the second; the shaded bands are 95% intervals."
     )
     return Figure("checkpoints", title, caption, (chart.svg("checkpoints-lines"),))
 
@@ -62,7 +68,9 @@ def checkpoint_chart(record: Record, width: int = 380, height: int = 240) -> Cha
         f"pass@{k}": diagnostics.by_checkpoint(record.evaluations, "pass_at_k"),
         f"mean@{k}": diagnostics.by_checkpoint(record.evaluations, "mean_at_k"),
     }
-    return by_step(entries, "Held-out prompts", "Both with their intervals by checkpoint.", width, height)
+    return by_step(
+        entries, "Held-out prompts", "Both with their intervals by checkpoint.", width, height
+    )
 
 
 def rank(record: Record) -> int:
@@ -72,14 +80,20 @@ def rank(record: Record) -> int:
 
 
 def by_step(
-    entries: dict[str, tuple[Ints, Floats]], title: str, about: str, width: int = 380, height: int = 240
+    entries: dict[str, tuple[Ints, Floats]],
+    title: str,
+    about: str,
+    width: int = 380,
+    height: int = 240,
 ) -> Chart:
     """Evaluated quantities with their intervals by checkpoint."""
     steps = next(iter(entries.values()))[0]
     every = [values for _, values in entries.values()]
     span = (float(steps.min()), float(max(steps.max(), steps.min() + 1)))
     right = 16 + 9 * max(map(len, entries))
-    chart = Chart(span, extent(*every), title, about, left=50, right=right, width=width, height=height)
+    chart = Chart(
+        span, extent(*every), title, about, left=50, right=right, width=width, height=height
+    )
     chart.y_axis()
     chart.x_axis("step")
     for index, (at, values) in enumerate(entries.values()):
@@ -87,7 +101,12 @@ def by_step(
         chart.line(at, values[:, 0], index)
         for step, value in zip(at.tolist(), values[:, 0].tolist(), strict=True):
             chart.dot(step, value, index, hollow=index > 0, radius=3.5)
-    chart.end_labels([(float(values[-1, 0]), name, index) for index, (name, (_, values)) in enumerate(entries.items())])
+    chart.end_labels(
+        [
+            (float(values[-1, 0]), name, index)
+            for index, (name, (_, values)) in enumerate(entries.items())
+        ]
+    )
     return chart
 
 
@@ -98,11 +117,13 @@ def worst(record: Record) -> Figure | Missing:
     shown = {name: rows for name, rows in found.items() if np.isfinite(rows[1]).any()}
     if not shown:
         return Missing(title, "the evaluations hold no results by bin or source.")
-    chart = by_step(shown, "pass@1 of the weakest group", "Lowest pass@1 over groups by checkpoint.")
+    chart = by_step(
+        shown, "pass@1 of the weakest group", "Lowest pass@1 over groups by checkpoint."
+    )
     caption = (
-        "What is right on the first try in the group where the model does worst: among the bins that the "
-        "base model's own answers made, and among the sources of the data. This is what a robust method "
-        "wants to lift."
+        "What is right on the first try in the group where the model does worst: among the bins"
+        " that the base model's own answers made, and among the sources of the data. This is what a"
+        " robust method wants to lift."
     )
     return Figure("worst", title, caption, (chart.svg("worst-lines"),))
 
@@ -116,10 +137,14 @@ def bin_groups(event: Event) -> dict[str, dict[str, object]]:
 
 def source_groups(event: Event) -> dict[str, dict[str, object]]:
     """The data sources of an evaluation by name."""
-    return {str(name): dict(mapping(entry)) for name, entry in mapping(event.get("by_source")).items()}
+    return {
+        str(name): dict(mapping(entry)) for name, entry in mapping(event.get("by_source")).items()
+    }
 
 
-def _worst(record: Record, groups: Callable[[Event], Mapping[str, Mapping[str, object]]]) -> tuple[Ints, Floats]:
+def _worst(
+    record: Record, groups: Callable[[Event], Mapping[str, Mapping[str, object]]]
+) -> tuple[Ints, Floats]:
     steps = np.array([int(str(event["step"])) for event in record.evaluations], dtype=np.int64)
     found = [diagnostics.worst_group(groups(event)) for event in record.evaluations]
     rows = [triple[1] if triple else (np.nan,) * 3 for triple in found]
@@ -134,8 +159,8 @@ def verifier(record: Record) -> Figure | Missing:
         return Missing(title, "the record holds no verdicts.")
     chart = bars(totals, "Rollouts by verdict", lambda value: f"{value:,.0f}")
     caption = (
-        "Every rollout of the run by the reason for its score. Many timeouts or errors point at the "
-        "verifier or the answer format, not at the model."
+        "Every rollout of the run by the reason for its score. Many timeouts or errors point at the"
+        " verifier or the answer format, not at the model."
     )
     return Figure("verifier", title, caption, (chart.svg("verifier-bars"),))
 
@@ -171,11 +196,21 @@ def bars(values: dict[str, float], title: str, words: Callable[[float], str]) ->
     height = 34 + 26 * len(values)
     left = 14 + 7 * max(map(len, values))
     span = (0.0, max(values.values()) or 1.0)
-    chart = Chart(span, (len(values) - 0.5, -0.5), title, "One bar each.", height=height, left=left, right=66, bottom=4)
+    chart = Chart(
+        span,
+        (len(values) - 0.5, -0.5),
+        title,
+        "One bar each.",
+        height=height,
+        left=left,
+        right=66,
+        bottom=4,
+    )
     for index, (name, value) in enumerate(values.items()):
         top, wide = chart.py(index) - 8, chart.px(value) - chart.x0
         chart.parts.append(
-            f'<rect x="{chart.x0}" y="{top:.1f}" width="{wide:.1f}" height="16" rx="2" fill="var(--bar)"/>'
+            f'<rect x="{chart.x0}" y="{top:.1f}" width="{wide:.1f}" height="16" rx="2"'
+            ' fill="var(--bar)"/>'
         )
         chart.text(chart.x0 - 8, top + 12, name.replace("_", " "), anchor="end")
         chart.text(chart.px(value) + 6, top + 12, words(value), fill="var(--muted)")
@@ -193,10 +228,10 @@ def before_after(record: Record) -> Figure | Missing:
         for key, name in (("mean_at_k", "mean"), ("pass_at_k", "pass"))
     )
     caption = (
-        "Hollow: the base model; filled: the last checkpoint. Bins come from the base model's own "
-        "answers, so even without training the low bins would rise a little and the high ones fall a "
-        "little: chance put some prompts there. By the same choice the base's pass@k is 1 in every bin "
-        "above the lowest."
+        "Hollow: the base model; filled: the last checkpoint. Bins come from the base model's own"
+        " answers, so even without training the low bins would rise a little and the high ones fall"
+        " a little: chance put some prompts there. By the same choice the base's pass@k is 1 in"
+        " every bin above the lowest."
     )
     return Figure("before-after", title, caption, panels, full=True)
 
@@ -207,7 +242,12 @@ def dumbbells(record: Record, key: str, title: str, width: int = 380, height: in
     names = [name for name in first if name in last]
     bins = [float(str(first[name]["bin"])) for name in names]
     chart = Chart(
-        (-0.6, max(bins, default=0) + 0.6), (0.0, 1.0), title, "Before and after.", width=width, height=height
+        (-0.6, max(bins, default=0) + 0.6),
+        (0.0, 1.0),
+        title,
+        "Before and after.",
+        width=width,
+        height=height,
     )
     chart.y_axis([0, 0.25, 0.5, 0.75, 1])
     chart.x_axis("bin of the base model, hardest first", bin_ticks(int(max(bins, default=0)) + 1))

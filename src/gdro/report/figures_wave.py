@@ -7,11 +7,23 @@ import numpy as np
 from gdro.core import diagnostics
 from gdro.core.types import Floats
 from gdro.report.chart import INK, MUTED, SERIES, Chart, short
-from gdro.report.panels import Blocks, Figure, Missing, bin_ticks, first_known, heat, last_known, lines
+from gdro.report.panels import (
+    Blocks,
+    Figure,
+    Missing,
+    bin_ticks,
+    first_known,
+    heat,
+    last_known,
+    lines,
+)
 from gdro.report.read import Record
 
 NO_BINS = "no prompt has been trained on a second time yet, so none had a bin."
-BLANK = " Blank cells: no prompt of that bin in the batch (a prompt has no bin before its second visit)."
+BLANK = (
+    " Blank cells: no prompt of that bin in the batch (a prompt has no bin before its second"
+    " visit)."
+)
 
 
 def wave_source(record: Record) -> tuple[str, str]:
@@ -35,7 +47,14 @@ def wave_chart(record: Record, width: int, height: int, title: str) -> Chart:
     chart.line(blocks.centres, middle, 0, 5, "var(--card)")
     chart.line(blocks.centres, middle, 0, 2.5, SERIES[1])
     last = last_known(middle)
-    chart.text(chart.x1 - 6, chart.py(last) - 9, f"mean bin {short(last)}", anchor="end", fill=INK, halo=True)
+    chart.text(
+        chart.x1 - 6,
+        chart.py(last) - 9,
+        f"mean bin {short(last)}",
+        anchor="end",
+        fill=INK,
+        halo=True,
+    )
     return chart
 
 
@@ -49,10 +68,11 @@ def wave(record: Record) -> Figure | Missing:
     first, last = first_known(middle), last_known(middle)
     moved = "rose" if last > first else "fell"
     caption = (
-        f"Each column is a moment of training and shows how {what} spread over the difficulty bins, the "
-        "hardest (lowest pass rate) at the bottom; the stronger the colour, the more "
-        "prompts. When the model learns, prompts leave the hard bins and the ridge travels upwards. The "
-        f"line is the mean bin: it {moved} from {short(first)} to {short(last)} of {record.bins - 1}."
+        f"Each column is a moment of training and shows how {what} spread over the difficulty bins,"
+        " the hardest (lowest pass rate) at the bottom; the stronger the colour, the more prompts."
+        " When the model learns, prompts leave the hard bins and the ridge travels upwards. The"
+        f" line is the mean bin: it {moved} from {short(first)} to {short(last)} of"
+        f" {record.bins - 1}."
     )
     big = wave_chart(record, 880, 330, "Share of prompts per bin").svg("wave-wide")
     small = wave_chart(record, 340, 260, "Share of prompts per bin").svg("wave-narrow")
@@ -81,8 +101,9 @@ def triptych(record: Record) -> Figure | Missing:
         else "there is no panel of weights, because all prompts weighed alike"
     )
     caption = (
-        f"“Share of the batch” shows where the prompts stand; {weights}; “Mean reward” what the model earns there. "
-        f"An adversary that does its work weighs most where the reward is lowest.{blocks.note}{BLANK}"
+        f"“Share of the batch” shows where the prompts stand; {weights}; “Mean reward” what the"
+        " model earns there. An adversary that does its work weighs most where the reward is"
+        f" lowest.{blocks.note}{BLANK}"
     )
     return Figure("triptych", title, caption, panels, full=True)
 
@@ -97,20 +118,31 @@ def indices(record: Record) -> Figure | Missing:
     weighed = weighed_share(record, name)
     both = {
         "mean": (diagnostics.mean_bin, "Mean bin index", (0.0, float(record.bins - 1))),
-        "high": (lambda q: diagnostics.high_mass(q, first), f"Mass in bins {first} and up", (0.0, 1.0)),
-        "effective": (diagnostics.effective_bins, "Effective number of bins", (1.0, float(record.bins))),
+        "high": (
+            lambda q: diagnostics.high_mass(q, first),
+            f"Mass in bins {first} and up",
+            (0.0, 1.0),
+        ),
+        "effective": (
+            diagnostics.effective_bins,
+            "Effective number of bins",
+            (1.0, float(record.bins)),
+        ),
     }
     panels = []
     for key, (function, head, y) in both.items():
         series = {"prompts": function(values)}
         if weighed is not None:
             series["weight"] = function(weighed)
-        panels.append(lines(blocks, series, head, f"{head} over steps.", y=y, width=320).svg(f"indices-{key}"))
+        panels.append(
+            lines(blocks, series, head, f"{head} over steps.", y=y, width=320).svg(f"indices-{key}")
+        )
     caption = (
-        f"Computed over {what}" + (", plain and as the adversary weighs them" if weighed is not None else "") + ". "
-        "The mean bin is the wave's centre. The mass in the high bins is the part that is nearly solved. "
-        f"The effective number of bins, exp of the entropy, is {record.bins} when all bins hold the same "
-        f"and 1 when one holds everything.{blocks.note}"
+        f"Computed over {what}"
+        + (", plain and as the adversary weighs them" if weighed is not None else "")
+        + ". The mean bin is the wave's centre. The mass in the high bins is the part that is"
+        f" nearly solved. The effective number of bins, exp of the entropy, is {record.bins} when"
+        f" all bins hold the same and 1 when one holds everything.{blocks.note}"
     )
     return Figure("indices", title, caption, tuple(panels), full=True)
 
@@ -121,7 +153,8 @@ def high_bins(bins: int) -> int:
 
 
 def weighed_share(record: Record, name: str) -> Floats | None:
-    """(T, B) the shares as the adversary weighs them; its last weight stands in while a bin is absent."""
+    """(T, B) the shares as the adversary weighs them; its last weight stands in while a bin is
+    absent."""
     if not record.varies("weight"):
         return None
     return diagnostics.weighted_share(record.per_bin(name), held(record.per_bin("weight")))
@@ -130,7 +163,8 @@ def weighed_share(record: Record, name: str) -> Floats | None:
 def held(
     values: Floats,
 ) -> Floats:
-    """(T, B) with a missing weight replaced by the last one before it, and by 1 before the first."""
+    """(T, B) with a missing weight replaced by the last one before it, and by 1 before the
+    first."""
     known = np.isfinite(values)
     rows = np.maximum.accumulate(np.where(known, np.arange(len(values))[:, None], 0), axis=0)
     return np.nan_to_num(np.take_along_axis(values, rows, axis=0), nan=1.0)
@@ -143,13 +177,20 @@ def lead_lag(record: Record) -> Figure | Missing:
         return Missing(title, "all prompts of this run weighed alike, so nothing leads or lags.")
     gap = diagnostics.lead_lag(record.per_bin("share"), record.per_bin("weight"))
     blocks = Blocks.of(record.steps)
-    chart = lines(blocks, {"gap": gap}, "Mean bin by weight minus by prompts", "Lead-lag over steps.", zero=True)
+    chart = lines(
+        blocks,
+        {"gap": gap},
+        "Mean bin by weight minus by prompts",
+        "Lead-lag over steps.",
+        zero=True,
+    )
     chart.rule_at(0.0)
     mean = float(diagnostics.nan_mean(gap))
     side = "harder" if mean < 0 else "easier"
     caption = (
-        "Below zero the weight stands on harder bins than the prompts do, above zero on easier ones. Over "
-        f"this run it stood {short(abs(mean))} bins on the {side} side on average.{blocks.note}"
+        "Below zero the weight stands on harder bins than the prompts do, above zero on easier"
+        f" ones. Over this run it stood {short(abs(mean))} bins on the {side} side on"
+        f" average.{blocks.note}"
     )
     return Figure("lead-lag", title, caption, (chart.svg("lead-lag-gap"),))
 
@@ -169,7 +210,9 @@ def snapshots(record: Record) -> Figure | Missing:
     for index, moment in enumerate(moments):
         first, last = record.steps[rows[moment.first]], record.steps[rows[moment.last]]
         head = f"{moment.name.capitalize()}: steps {first}–{last}"
-        chart = Chart((-0.6, record.bins - 0.4), (0.0, top), head, "Share per bin.", width=230, height=170)
+        chart = Chart(
+            (-0.6, record.bins - 0.4), (0.0, top), head, "Share per bin.", width=230, height=170
+        )
         chart.y_axis(at=None)
         chart.x_axis("bin", bin_ticks(record.bins))
         for b, value in enumerate(moment.values.tolist()):
@@ -180,5 +223,8 @@ def snapshots(record: Record) -> Figure | Missing:
                 chart.dot(b, value, 1, radius=2.5)
         panels.append(chart.svg(f"snapshots-{moment.name}"))
     line = " The line with dots is the same after the adversary's weights." if lifted else ""
-    caption = f"The columns are the prompts of the batches by bin, hardest on the left.{line} All four share one scale."
+    caption = (
+        f"The columns are the prompts of the batches by bin, hardest on the left.{line} All four"
+        " share one scale."
+    )
     return Figure("snapshots", title, caption, tuple(panels), full=True)

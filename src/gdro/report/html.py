@@ -46,7 +46,8 @@ def write_report(run: Path | str) -> Path:
         The path of the page. The same record gives the same bytes.
 
     Raises:
-        RecordError: there is no record, or nothing in it can be shown, or the page cannot be written.
+        RecordError: there is no record, or nothing in it can be shown, or the page cannot be
+            written.
     """
     record = read_record(run)
     path = record.path.parent / "report.html"
@@ -82,7 +83,9 @@ def page(record: Record) -> str:
 
 def _name(record: Record) -> str:
     name = record.config.get("run_name")
-    controller = mapping(record.config.get("controller")).get("name", record.config.get("controller"))
+    controller = mapping(record.config.get("controller")).get(
+        "name", record.config.get("controller")
+    )
     parts = [name if isinstance(name, str) else "run"]
     if isinstance(controller, str):
         parts.append(controller)
@@ -91,21 +94,33 @@ def _name(record: Record) -> str:
 
 def _alerts(record: Record) -> str:
     inert = summary.inert_signal(record)
-    alert = f'<p class="alert" role="alert"><strong>Look here.</strong> {escape(inert)}</p>' if inert else ""
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*record.notes, *summary.counted(record)))
-    return alert + (f'<ul class="notes" aria-label="Notes on the record">{notes}</ul>' if notes else "")
+    alert = (
+        f'<p class="alert" role="alert"><strong>Look here.</strong> {escape(inert)}</p>'
+        if inert
+        else ""
+    )
+    notes = "".join(
+        f"<li>{escape(note)}</li>" for note in (*record.notes, *summary.counted(record))
+    )
+    return alert + (
+        f'<ul class="notes" aria-label="Notes on the record">{notes}</ul>' if notes else ""
+    )
 
 
 def _table(rows: list[summary.Row], k: int) -> str:
     if not rows:
-        return '<p class="left-out">No table: it needs a held-out evaluation before and after training.</p>'
+        return (
+            '<p class="left-out">No table: it needs a held-out evaluation before and after'
+            " training.</p>"
+        )
     body = "".join(_table_row(row) for row in rows)
     return (
-        f'<table><thead><tr><th scope="col">Held-out prompts</th><th scope="col" class="n">Number</th>'
-        f'<th scope="col">mean@{k}</th><th scope="col">pass@{k}</th></tr></thead><tbody>{body}</tbody></table>'
-        '<p class="small">Bins 0 (hardest) and up come from the base model’s own answers. In brackets: the change '
-        "with a 95% interval; for single bins and sources it treats before and after as independent, so it is on "
-        "the wide side. A triangle marks a change whose interval leaves 0 out.</p>"
+        '<table><thead><tr><th scope="col">Held-out prompts</th><th scope="col"'
+        f' class="n">Number</th><th scope="col">mean@{k}</th><th'
+        f' scope="col">pass@{k}</th></tr></thead><tbody>{body}</tbody></table><p class="small">Bins'
+        " 0 (hardest) and up come from the base model’s own answers. In brackets: the change with"
+        " a 95% interval; for single bins and sources it treats before and after as independent,"
+        " so it is on the wide side. A triangle marks a change whose interval leaves 0 out.</p>"
     )
 
 
@@ -114,15 +129,22 @@ def _table_row(row: summary.Row) -> str:
         return f'<tr class="group"><th scope="rowgroup" colspan="4">{escape(row.name)}</th></tr>'
     cells = "".join(f"<td>{_cell(pair)}</td>" for pair in (row.mean, row.best))
     name = escape(row.name).replace("_", "_<wbr>").replace("/", "/<wbr>")
-    return f'<tr><th scope="row" data-n="{row.prompts}">{name}</th><td class="n">{row.prompts}</td>{cells}</tr>'
+    return (
+        f'<tr><th scope="row" data-n="{row.prompts}">{name}</th><td'
+        f' class="n">{row.prompts}</td>{cells}</tr>'
+    )
 
 
 def _cell(pair: summary.Change) -> str:
-    mark = {"rose": '<span class="up">▲</span>', "fell": '<span class="down">▼</span>'}.get(pair.verdict, "")
+    mark = {"rose": '<span class="up">▲</span>', "fell": '<span class="down">▼</span>'}.get(
+        pair.verdict, ""
+    )
     return f'<b>{summary.arrow(pair)} {mark}</b> <span class="ci">{summary.gain(pair)}</span>'
 
 
-def _section(title: str, makers: tuple[Callable[[Record], Figure | Missing], ...], record: Record) -> str:
+def _section(
+    title: str, makers: tuple[Callable[[Record], Figure | Missing], ...], record: Record
+) -> str:
     made = [make(record) for make in makers]
     drawn = "".join(_figure(item, lone) for item, lone in _paired(made))
     missing = "".join(
@@ -135,7 +157,8 @@ def _section(title: str, makers: tuple[Callable[[Record], Figure | Missing], ...
 
 
 def _paired(made: list[Figure | Missing]) -> list[tuple[Figure, bool]]:
-    """The figures, each with whether it stands alone on its row: two that are not full share one."""
+    """The figures, each with whether it stands alone on its row: two that are not full share
+    one."""
     figures = [item for item in made if isinstance(item, Figure)]
     pairs, waiting = [], -1
     for index, figure in enumerate(figures):
@@ -160,7 +183,11 @@ def _figure(figure: Figure, lone: bool) -> str:
 
 
 def _settings(record: Record) -> str:
-    parts = {"Settings": record.config, "Machine": mapping(record.start.get("machine")), "End": record.end or {}}
+    parts = {
+        "Settings": record.config,
+        "Machine": mapping(record.start.get("machine")),
+        "End": record.end or {},
+    }
     return "".join(
         f"<details><summary>{escape(title)}</summary><pre>{escape(_plain(value))}</pre></details>"
         for title, value in parts.items()

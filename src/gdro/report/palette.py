@@ -1,7 +1,9 @@
-"""The page's colours: two themes, one sequential scale in each, distinct for every kind of colour vision.
+"""The page's colours: two themes, one sequential scale in each, distinct for every kind of colour
+vision.
 
-The scale runs from the page's own background to strong contrast against it (so "more" stands out in both themes)
-with lightness falling or rising all the way: it can be read without seeing hue, and on a grey printer.
+The scale runs from the page's own background to strong contrast against it (so "more" stands out in
+both themes) with lightness falling or rising all the way: it can be read without seeing hue, and on
+a grey printer.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ def theme_css() -> str:
     """Both themes as CSS variables; paper is always light."""
     day, night = _block(light()), _block(dark())
     return (
-        f":root{{color-scheme:light dark;{day}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{night}}}}}\n"
+        f":root{{color-scheme:light dark;{day}}}\n@media screen and"
+        f" (prefers-color-scheme:dark){{:root{{{night}}}}}\n"
     )
 
 

@@ -1,4 +1,5 @@
-"""The two panels that most figures are made of: bins over time as heat cells, and numbers over time as lines."""
+"""The two panels that most figures are made of: bins over time as heat cells, and numbers over time
+as lines."""
 
 from __future__ import annotations
 
@@ -83,7 +84,9 @@ class Blocks:
     def labels(self) -> list[str]:
         """(C,) the steps of each column in words."""
         first, last = self.steps[self.starts[:-1]], self.steps[self.starts[1:] - 1]
-        return [f"step {a}" if a == b else f"steps {a}–{b}" for a, b in zip(first, last, strict=True)]
+        return [
+            f"step {a}" if a == b else f"steps {a}–{b}" for a, b in zip(first, last, strict=True)
+        ]
 
     @property
     def note(self) -> str:
@@ -109,7 +112,8 @@ def heat(
     height: int = 240,
     right: int = 14,
 ) -> Chart:
-    """Bins (rows, hardest at the bottom) over steps (columns) as heat cells, with the colour scale's key.
+    """Bins (rows, hardest at the bottom) over steps (columns) as heat cells, with the colour
+    scale's key.
 
     Args:
         blocks: the columns.
@@ -196,4 +200,6 @@ def _hover(chart: Chart, edges: Floats, labels: list[str], **content: object) ->
     """What the page's script needs to name the values under the pointer."""
     box = [chart.x0, chart.x1, chart.y1, chart.y0]
     at = [round(chart.px(float(edge)), 1) for edge in edges]
-    return json.dumps({"box": box, "at": at, "x": labels, **content}, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(
+        {"box": box, "at": at, "x": labels, **content}, separators=(",", ":"), ensure_ascii=False
+    )

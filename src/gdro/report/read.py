@@ -1,10 +1,11 @@
 """A run's record on disk (metrics.jsonl) as arrays.
 
-What a crash, an interruption or a newer version leaves behind is read as far as it goes, and every oddity
-becomes a note that the report shows. A record that holds nothing to show is an error.
+What a crash, an interruption or a newer version leaves behind is read as far as it goes, and every
+oddity becomes a note that the report shows. A record that holds nothing to show is an error.
 
-The record of a resumed run repeats the steps after its checkpoint: what came after the checkpoint was lost
-with the interrupted process, so it is dropped here, and of a step that occurs twice the last one counts.
+The record of a resumed run repeats the steps after its checkpoint: what came after the checkpoint
+was lost with the interrupted process, so it is dropped here, and of a step that occurs twice the
+last one counts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from gdro.core.types import Floats, Ints
 
 RECORD = "metrics.jsonl"
 DISTRIBUTIONS = {"share", "mass"}
-"""Lists that sum to more than 0 once any prompt has a bin; a row of zeros says nothing and is read as absent."""
+"""Lists that sum to more than 0 once any prompt has a bin; a row of zeros says nothing and is read
+as absent."""
 EVENTS = ("start", "evaluation", "step", "checkpoint", "resume", "end")
 
 Event = dict[str, object]
@@ -41,8 +43,8 @@ class Record:
         start: the start event ({} when the record has none).
         end: the end event, or None for a run that is going on or was interrupted.
         steps: (T,) step numbers, rising, each once.
-        scalars: name -> (T,), NaN where a step lacks it. A controller's under their own name; nested ones as
-            "seconds.generate" and "verifier.wrong".
+        scalars: name -> (T,), NaN where a step lacks it. A controller's under their own name;
+            nested ones as "seconds.generate" and "verifier.wrong".
         by_bin: controller list name -> (T, B), hardest bin first, NaN where absent.
         evaluations: evaluation events in order of their step, each step once.
         bins: B, or 0 when the record never says.
@@ -78,7 +80,8 @@ class Record:
         return all(bool(np.isfinite(self.per_bin(name)).any()) for name in names)
 
     def varies(self, name: str) -> bool:
-        """Whether a per-bin list ever holds two different numbers: a constant one shows no decision."""
+        """Whether a per-bin list ever holds two different numbers: a constant one shows no
+        decision."""
         values = self.per_bin(name)
         known = values[np.isfinite(values)]
         return bool(known.size) and float(np.ptp(known)) > 1e-9
@@ -109,7 +112,9 @@ def read_record(run: Path | str) -> Record:
     path = Path(run)
     path = path / RECORD if path.is_dir() else path
     if not path.is_file():
-        raise RecordError(f"{path}: no record there. Give the folder of a run, which holds {RECORD}.")
+        raise RecordError(
+            f"{path}: no record there. Give the folder of a run, which holds {RECORD}."
+        )
     story = _Story(path)
     for line, event in _events(path, story.notes):
         story.take(line, event)
@@ -177,7 +182,9 @@ class _Story:
     def _step(self, line: int, event: Event) -> int:
         step = event.get("step")
         if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise RecordError(f"{self.path}, line {line}: `step` must be a whole number, got {step!r}")
+            raise RecordError(
+                f"{self.path}, line {line}: `step` must be a whole number, got {step!r}"
+            )
         return step
 
     def _rewind(self, step: int) -> None:
@@ -188,7 +195,10 @@ class _Story:
 
     def record(self) -> Record:
         if not (self.start or self.steps or self.evaluations):
-            raise RecordError(f"{self.path}: holds no event of a run yet. Wait for its first step, or train again.")
+            raise RecordError(
+                f"{self.path}: holds no event of a run yet. Wait for its first step, or train"
+                " again."
+            )
         numbers = sorted(self.steps)
         rows = [self.steps[number] for number in numbers]
         bins = self._bins(rows)
@@ -216,9 +226,13 @@ class _Story:
 
     def _tell(self, rows: list[Event]) -> None:
         if not self.start:
-            self.notes.append("The record has no start event, so the settings and the machine are unknown.")
+            self.notes.append(
+                "The record has no start event, so the settings and the machine are unknown."
+            )
         if self.start.get("restarted"):
-            self.notes.append("The record has more than one start event; the settings shown are the first one's.")
+            self.notes.append(
+                "The record has more than one start event; the settings shown are the first one's."
+            )
         if self.resumed:
             where = ", ".join(str(step) for step in self.resumed)
             self.notes.append(f"The run was interrupted and resumed at step {where}.")
@@ -234,7 +248,9 @@ class _Story:
             self.notes.append(f"{what} of the unknown kind {kind!r} left out.")
 
 
-def _columns(path: Path, rows: list[Event], bins: int) -> tuple[dict[str, Floats], dict[str, Floats]]:
+def _columns(
+    path: Path, rows: list[Event], bins: int
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Rows of the record as columns: scalars (T,) and per-bin lists (T, B)."""
     scalars: dict[str, Floats] = {}
     by_bin: dict[str, Floats] = {}
@@ -243,8 +259,12 @@ def _columns(path: Path, rows: list[Event], bins: int) -> tuple[dict[str, Floats
             if isinstance(value, list):
                 if len(value) != bins:
                     where = f"{path}, line {row['line']}"
-                    raise RecordError(f"{where}: `{name}` has {len(value)} values, the run has {bins} bins")
-                by_bin.setdefault(name, np.full((len(rows), bins), np.nan))[index] = [*map(number, value)]
+                    raise RecordError(
+                        f"{where}: `{name}` has {len(value)} values, the run has {bins} bins"
+                    )
+                by_bin.setdefault(name, np.full((len(rows), bins), np.nan))[index] = [
+                    *map(number, value)
+                ]
             elif value is None or isinstance(value, int | float):
                 scalars.setdefault(name, np.full(len(rows), np.nan))[index] = number(value)
     for name in DISTRIBUTIONS & by_bin.keys():
@@ -253,11 +273,14 @@ def _columns(path: Path, rows: list[Event], bins: int) -> tuple[dict[str, Floats
 
 
 def _flat(row: Event) -> Iterator[tuple[str, object]]:
-    """Name and value of everything a step holds; a controller's scalar does not hide the run's own."""
+    """Name and value of everything a step holds; a controller's scalar does not hide the run's
+    own."""
     for name, value in row.items():
         if name == "controller":
             items = mapping(value).items()
-            yield from ((key, item) for key, item in items if isinstance(item, list) or key not in row)
+            yield from (
+                (key, item) for key, item in items if isinstance(item, list) or key not in row
+            )
         elif isinstance(value, Mapping):
             yield from ((f"{name}.{key}", item) for key, item in value.items())
         elif name not in ("event", "line"):

@@ -40,12 +40,17 @@ class Change:
 
     @property
     def gain(self) -> Triple:
-        """after - before. Without a paired interval, one that treats the two as independent: too wide, so safe."""
+        """after - before. Without a paired interval, one that treats the two as independent: too
+        wide, so safe."""
         if self.paired is not None:
             return self.paired
         (b, b_low, b_high), (a, a_low, a_high) = self.before, self.after
         value = a - b
-        return value, value - math.hypot(a - a_low, b_high - b), value + math.hypot(a_high - a, b - b_low)
+        return (
+            value,
+            value - math.hypot(a - a_low, b_high - b),
+            value + math.hypot(a_high - a, b - b_low),
+        )
 
     @property
     def verdict(self) -> str:
@@ -56,7 +61,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a set of held-out prompts, or (without results) the heading of the rows below it."""
+    """One row of the table: a set of held-out prompts, or (without results) the heading of the rows
+    below it."""
 
     name: str
     prompts: str = ""
@@ -65,14 +71,16 @@ class Row:
 
 
 def change(first: object, last: object, key: str) -> Change:
-    """A quantity of two evaluation entries; the paired interval is in the later one, measured against the first."""
+    """A quantity of two evaluation entries; the paired interval is in the later one, measured
+    against the first."""
     paired = mapping(mapping(last).get("change")).get(key)
     triple = interval(paired) if isinstance(paired, Mapping) else None
     return Change(interval(mapping(first).get(key)), interval(mapping(last).get(key)), triple)
 
 
 def headline(record: Record) -> str:
-    """The run in one sentence, e.g. "mean@8 0.31 → 0.38 [+0.05, +0.09], ... in 300 steps, 76,800 rollouts, 118 s"."""
+    """The run in one sentence, e.g. "mean@8 0.31 → 0.38 [+0.05, +0.09], ... in 300 steps, 76,800
+    rollouts, 118 s"."""
     return " ".join(part for part in (results(record), cost(record)) if part)
 
 
@@ -87,8 +95,13 @@ def _results(record: Record) -> list[str]:
     first, last, k = record.evaluations[0], record.evaluations[-1], rank(record)
     names = (("mean_at_k", f"mean@{k}"), ("pass_at_k", f"pass@{k}"))
     if len(record.evaluations) == 1:
-        return [f"{name} {plain(interval(first.get(key))[0])} before training" for key, name in names]
-    return [f"{name} {arrow(change(first, last, key))} {gain(change(first, last, key))}" for key, name in names]
+        return [
+            f"{name} {plain(interval(first.get(key))[0])} before training" for key, name in names
+        ]
+    return [
+        f"{name} {arrow(change(first, last, key))} {gain(change(first, last, key))}"
+        for key, name in names
+    ]
 
 
 def cost(record: Record) -> str:
@@ -111,19 +124,23 @@ def in_words(record: Record) -> str:
     first, last, k = record.evaluations[0], record.evaluations[-1], rank(record)
     mean, best = change(first, last, "mean_at_k"), change(first, last, "pass_at_k")
     return (
-        f"The part of single answers that is right (mean@{k}): {mean.verdict}. The part of prompts solved "
-        f"at least once in {k} answers (pass@{k}): {best.verdict}. Both on prompts that were not trained "
-        "on; in brackets, 95% intervals of the change."
+        f"The part of single answers that is right (mean@{k}): {mean.verdict}. The part of prompts"
+        f" solved at least once in {k} answers (pass@{k}): {best.verdict}. Both on prompts that"
+        " were not trained on; in brackets, 95% intervals of the change."
     )
 
 
 def table(record: Record) -> list[Row]:
-    """Before and after: overall, per difficulty bin, per source. Needs two evaluations, else no rows."""
+    """Before and after: overall, per difficulty bin, per source. Needs two evaluations, else no
+    rows."""
     if len(record.evaluations) < 2:
         return []
     first, last = record.evaluations[0], record.evaluations[-1]
     rows = [_row("All prompts", first, last)]
-    for head, groups in (("By difficulty for the base model", bin_groups), ("By source", source_groups)):
+    for head, groups in (
+        ("By difficulty for the base model", bin_groups),
+        ("By source", source_groups),
+    ):
         before, after = groups(first), groups(last)
         found = [_row(name, entry, after[name]) for name, entry in before.items() if name in after]
         rows += [Row(head), *found] if found else []
@@ -159,24 +176,35 @@ def gain(pair: Change) -> str:
 
 
 def inert_signal(record: Record) -> str:
-    """Why the data adversary does nothing in this run and what to do; empty when it does something."""
-    informative = record.scalar("signal_informative")[np.nansum(record.per_bin("share"), axis=1) > 0]
+    """Why the data adversary does nothing in this run and what to do; empty when it does
+    something."""
+    informative = record.scalar("signal_informative")[
+        np.nansum(record.per_bin("share"), axis=1) > 0
+    ]
     known = informative[np.isfinite(informative)]
     if not known.size or known.mean() > 0.5:
         return ""
     spread = last_known(record.scalar("signal_spread"))
-    seen = f" The largest bin weight is only {spread:.2%} above the smallest." if math.isfinite(spread) else ""
+    seen = (
+        f" The largest bin weight is only {spread:.2%} above the smallest."
+        if math.isfinite(spread)
+        else ""
+    )
     settings = mapping(record.config.get("controller"))
     signal = settings.get("signal")
     name = f"`{signal}` " if isinstance(signal, str) else ""
     advice = (
         "Raise controller.eta, which turns differences between bins into weights."
         if signal in ("failure", "variance")
-        else "Train with --set controller.signal=failure (where the model fails) or variance (where a gradient exists)."
+        else (
+            "Train with --set controller.signal=failure (where the model fails) or variance (where"
+            " a gradient exists)."
+        )
     )
     return (
-        f"The adversary's {name}signal carries no information: it is as good as the same in all bins, so all prompts "
-        f"weigh alike and the run is plain GRPO in this respect.{seen} {advice}"
+        f"The adversary's {name}signal carries no information: it is as good as the same in all"
+        f" bins, so all prompts weigh alike and the run is plain GRPO in this respect.{seen}"
+        f" {advice}"
     )
 
 
@@ -186,12 +214,17 @@ def counted(record: Record) -> list[str]:
     cut = record.scalar("completions_cut")
     if np.nansum(cut) > 0:
         notes.append(f"{np.nanmean(cut):.1%} of the completions were cut off at the token limit.")
-    outside, clipped = np.nansum(record.scalar("out_of_range")), last_known(record.scalar("signal_clipped"))
+    outside, clipped = (
+        np.nansum(record.scalar("out_of_range")),
+        last_known(record.scalar("signal_clipped")),
+    )
     if outside > 0:
         notes.append(f"Clipped: {int(outside):,} rewards outside the declared range.")
     if clipped > 0:
         notes.append(f"Clipped: {int(clipped):,} values of the adversary's signal.")
     for key, value in mapping(record.start.get("data")).items():
         if number(value) > 0:
-            notes.append(f"Data: {int(number(value)):,} {DATA_COUNTS.get(key, str(key).replace('_', ' '))}.")
+            notes.append(
+                f"Data: {int(number(value)):,} {DATA_COUNTS.get(key, str(key).replace('_', ' '))}."
+            )
     return notes

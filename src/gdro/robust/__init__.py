@@ -1,13 +1,14 @@
-"""Supervised group robustness: weights for a loss, from losses by group or by sample. Needs torch alone.
+"""Supervised group robustness: weights for a loss, from losses by group or by sample. Needs torch
+alone.
 
     from gdro.robust import GroupDRO
 
     method = GroupDRO(["amazon", "movies", "news", "tweets"])
-    weights = method(losses, groups=sources)              # (n,) losses of a step in, (n,) weights of mean one out
+    weights = method(losses, groups=sources)  # (n,) losses in, (n,) weights of mean one out
     (weights * losses).mean().backward()
 
-`RobustTrainer` (transformers) and `RobustSFTTrainer` (TRL) do it inside a trainer; docs/robust.md says which method
-when.
+`RobustTrainer` (transformers) and `RobustSFTTrainer` (TRL) do it inside a trainer; docs/robust.md
+says which method when.
 """
 
 from __future__ import annotations

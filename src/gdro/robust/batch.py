@@ -51,7 +51,8 @@ class Batch:
 
     Attributes:
         losses: (N,) finite.
-        sizes: (N,) how much each sample counts (tokens that are trained on; 1 for a plain sample), not all zero.
+        sizes: (N,) how much each sample counts (tokens that are trained on; 1 for a plain sample),
+            not all zero.
         groups: (N,) index of each sample's group; NO_GROUP throughout when none were given.
         keys: (N,) 64 bits that stand for each sample's id, or None.
         own: the part of N that this process gave.
@@ -69,8 +70,8 @@ class Batch:
         return bool(len(self.groups)) and int(self.groups[0]) != NO_GROUP
 
     def by_id(self) -> tuple[Keys, Ints, Ints, Floats]:
-        """The batch with each id once: (K,) keys in order, (K,) place of one sample of each, (N,) the id of each
-        sample as a place in keys, (K,) mean losses. Only for a batch with keys."""
+        """The batch with each id once: (K,) keys in order, (K,) place of one sample of each, (N,)
+        the id of each sample as a place in keys, (K,) mean losses. Only for a batch with keys."""
         keys = np.zeros(len(self.losses), np.uint64) if self.keys is None else self.keys
         unique, first, place = np.unique(keys, return_index=True, return_inverse=True)
         often = np.bincount(place)
@@ -78,7 +79,9 @@ class Batch:
 
     def group_sums(self, values: Floats, count: int) -> Floats:
         """(G,) sums of `values` (N,) by group."""
-        return np.asarray(np.bincount(self.groups, weights=values, minlength=count)[:count], np.float64)
+        return np.asarray(
+            np.bincount(self.groups, weights=values, minlength=count)[:count], np.float64
+        )
 
 
 def read_batch(
@@ -90,8 +93,8 @@ def read_batch(
 ) -> Batch:
     """Check this process's part of a step and join it with the parts of all others.
 
-    Where `torch.distributed` is initialised every process must call this in the same step; all of them get the same
-    batch (but for `own`), or all of them raise.
+    Where `torch.distributed` is initialised every process must call this in the same step; all of
+    them get the same batch (but for `own`), or all of them raise.
 
     Args:
         names: the known groups; None where the method has none.
@@ -125,7 +128,8 @@ def read_batch(
 
 
 def sample_keys(ids: Labels) -> Keys:
-    """(n,) 64 bits for each id: a whole number is its own key, a name the first 64 bits of its blake2b hash.
+    """(n,) 64 bits for each id: a whole number is its own key, a name the first 64 bits of its
+    blake2b hash.
 
     Two of a million names share a key with a chance of 3e-8.
 
@@ -134,7 +138,9 @@ def sample_keys(ids: Labels) -> Keys:
     """
     values: list[Any] = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
     if not all(isinstance(value, int | str) and not isinstance(value, bool) for value in values):
-        strange = next(value for value in values if isinstance(value, bool) or not isinstance(value, int | str))
+        strange = next(
+            value for value in values if isinstance(value, bool) or not isinstance(value, int | str)
+        )
         raise SampleIdError(f"sample id {strange!r:.60} is neither a whole number nor a name")
     words = [prompt_key(value) if isinstance(value, str) else value % 2**64 for value in values]
     return np.array(words, np.uint64)
@@ -153,7 +159,9 @@ def group_indices(groups: Labels, names: Sequence[str]) -> Ints:
         place = places.get(value, NO_GROUP) if isinstance(value, str) else value
         if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(names):
             known = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
-            raise GroupError(f"sample {row} of the batch has group {value!r}, none of the {len(names)}: {known}")
+            raise GroupError(
+                f"sample {row} of the batch has group {value!r}, none of the {len(names)}: {known}"
+            )
         found[row] = place
     return found
 
@@ -170,18 +178,25 @@ def _pack(
     counts = np.ones(len(values)) if sizes is None else _numbers("sizes", sizes)
     _same_length("sizes", len(counts), len(values))
     if len(counts) and counts.min() < 0.0:
-        raise LossError(f"sizes must not be negative, but sample {int(counts.argmin())} has {counts.min():g}")
+        raise LossError(
+            f"sizes must not be negative, but sample {int(counts.argmin())} has {counts.min():g}"
+        )
     places = np.full(len(values), NO_GROUP, np.int64)
     if groups is not None:
         if names is None:
-            raise GroupError("this method was made without groups; make it with groups=..., or leave them out here")
+            raise GroupError(
+                "this method was made without groups; make it with groups=..., or leave them out"
+                " here"
+            )
         _same_length("groups", len(groups), len(values))
         places = group_indices(groups, names)
     keys = np.zeros(len(values), np.uint64)
     if ids is not None:
         _same_length("ids", len(ids), len(values))
         keys = sample_keys(ids)
-    return np.stack([values.view(np.int64), counts.view(np.int64), places, keys.view(np.int64)], axis=1)
+    return np.stack(
+        [values.view(np.int64), counts.view(np.int64), places, keys.view(np.int64)], axis=1
+    )
 
 
 def _numbers(what: str, tensor: torch.Tensor) -> Floats:
@@ -195,14 +210,18 @@ def _numbers(what: str, tensor: torch.Tensor) -> Floats:
     if not usable.all():
         row = int(np.flatnonzero(~usable)[0])
         raise LossError(
-            f"{what}[{row}] is {values[row]:g}, no number within +-{LARGEST:g}; no weight was computed and no state "
-            "changed. Look at that sample and at the learning rate"
+            f"{what}[{row}] is {values[row]:g}, no number within +-{LARGEST:g}; no weight was"
+            " computed and no state changed. Look at that sample and at the learning rate"
         )
     return np.ascontiguousarray(values)
 
 
 def _shape(thing: object) -> str:
-    return f"{thing.dtype} {tuple(thing.shape)}" if isinstance(thing, torch.Tensor) else type(thing).__name__
+    return (
+        f"{thing.dtype} {tuple(thing.shape)}"
+        if isinstance(thing, torch.Tensor)
+        else type(thing).__name__
+    )
 
 
 def _same_length(what: str, found: int, wanted: int) -> None:
@@ -221,8 +240,8 @@ def _where(losses: torch.Tensor) -> torch.device:
 def _gather(
     table: Ints, fault: GDROError | None, given: tuple[bool, bool], device: torch.device
 ) -> tuple[list[Ints], bool]:
-    """The tables of all processes, and whether they gave ids. A first small exchange says how long they are and whether
-    one has failed, so that no process waits for another that has raised."""
+    """The tables of all processes, and whether they gave ids. A first small exchange says how long
+    they are and whether one has failed, so that no process waits for another that has raised."""
     world = dist.get_world_size()
     head = torch.tensor([len(table), fault is not None, *given], dtype=torch.int64, device=device)
     heads = [torch.empty_like(head) for _ in range(world)]
@@ -231,7 +250,9 @@ def _gather(
     if fault is not None:
         raise fault
     if facts[:, 1].any():
-        raise RobustError(f"process {int(facts[:, 1].argmax())} could not use its part of the batch; it says why")
+        raise RobustError(
+            f"process {int(facts[:, 1].argmax())} could not use its part of the batch; it says why"
+        )
     filled = facts[facts[:, 0] > 0]
     for place, error, what in ((2, GroupError, "groups"), (3, SampleIdError, "ids")):
         if len(set(filled[:, place].tolist())) > 1:
@@ -241,7 +262,9 @@ def _gather(
     padded[: len(table)] = torch.from_numpy(table).to(device)
     parts = [torch.empty_like(padded) for _ in range(world)]
     dist.all_gather(parts, padded)
-    tables = [part[: int(count)].cpu().numpy() for part, count in zip(parts, facts[:, 0], strict=True)]
+    tables = [
+        part[: int(count)].cpu().numpy() for part, count in zip(parts, facts[:, 0], strict=True)
+    ]
     return tables, bool(filled[:, 3].any())
 
 

@@ -16,10 +16,12 @@ from gdro.robust.waterfill import waterfill
 
 
 class CVaR(RobustMethod):
-    """The worst share `alpha` of a step's mass gets weight 1 / alpha, the rest 0 (Rockafellar and Uryasev 2000; on
-    mini-batches as in Levy et al. 2020, arXiv 2010.05893). Needs no groups, and no memory.
+    """The worst share `alpha` of a step's mass gets weight 1 / alpha, the rest 0 (Rockafellar and
+    Uryasev 2000; on mini-batches as in Levy et al. 2020, arXiv 2010.05893). Needs no groups, and no
+    memory.
 
-    The step's CVaR underestimates the population's when alpha times the step's samples is small; keep it above 4 or so.
+    The step's CVaR underestimates the population's when alpha times the step's samples is small;
+    keep it above 4 or so.
 
     Args:
         alpha: share of the mass, in (0, 1]; 1 is plain training.
@@ -42,17 +44,19 @@ class CVaR(RobustMethod):
 
 
 class GroupConditionalDRO(RobustMethod):
-    """GC-DRO (Zhou et al. 2021, arXiv 2106.07171): CVaR over groups and, inside each, over samples, for groups that do
-    not line up with what a model gets wrong.
+    """GC-DRO (Zhou et al. 2021, arXiv 2106.07171): CVaR over groups and, inside each, over samples,
+    for groups that do not line up with what a model gets wrong.
 
     A group's loss is an average over time of its mean under the inner weights. Both levels solve
-    `max sum w l` with mean weight one and w between a floor and 1 / alpha (groups) or 1 / beta (samples), exactly; the
-    release spends the mass alpha first and adds the floor on top, so that its weights have a mean above one. Inner
-    weights are renewed by `epoch_end` from the last loss of each sample; until then, and for new samples, they are 1.
+    `max sum w l` with mean weight one and w between a floor and 1 / alpha (groups) or 1 / beta
+    (samples), exactly; the release spends the mass alpha first and adds the floor on top, so that
+    its weights have a mean above one. Inner weights are renewed by `epoch_end` from the last loss
+    of each sample; until then, and for new samples, they are 1.
 
     Args:
         groups: names, or how many.
-        alpha: share of the mass in the groups that count fully (the paper: .2 on CelebA, .5 on MNLI).
+        alpha: share of the mass in the groups that count fully (the paper: .2 on CelebA, .5 on
+            MNLI).
         beta: the same among the samples of a group (.1 and .2).
         floor: least weight of a group and of a sample.
         ema: weight of the newest step in a group's loss.
@@ -82,10 +86,13 @@ class GroupConditionalDRO(RobustMethod):
         self._counts = group_counts(counts, self.groups)
         self._seen = np.zeros(len(self.groups))
         self._loss = np.full(len(self.groups), np.nan)
-        self._samples = SampleTable({"loss": (np.float32, 0.0), "group": (np.int32, 0), "weight": (np.float32, 1.0)})
+        self._samples = SampleTable(
+            {"loss": (np.float32, 0.0), "group": (np.int32, 0), "weight": (np.float32, 1.0)}
+        )
 
     def group_weights(self) -> Floats:
-        """(G,) weights of the groups, mean one over the training set; 1 for a group without a sample so far."""
+        """(G,) weights of the groups, mean one over the training set; 1 for a group without a
+        sample so far."""
         met = self._met()
         weights = np.ones(len(met))
         if met.any():
@@ -99,7 +106,9 @@ class GroupConditionalDRO(RobustMethod):
         loss, group, weight = (self._samples[name] for name in ("loss", "group", "weight"))
         for g in np.unique(group):
             own = group == g
-            weight[own] = waterfill(loss[own].astype(np.float64), self.floor, 1.0 / self.beta, np.ones(own.sum()))
+            weight[own] = waterfill(
+                loss[own].astype(np.float64), self.floor, 1.0 / self.beta, np.ones(own.sum())
+            )
 
     def _observe(self, batch: Batch) -> None:
         keys, first, place, losses = batch.by_id()
@@ -108,7 +117,9 @@ class GroupConditionalDRO(RobustMethod):
         self._samples["group"][rows] = batch.groups[first]
         inner = self._samples["weight"][rows][place].astype(np.float64) * batch.sizes
         mass = batch.group_sums(inner, len(self._loss))
-        mean = batch.group_sums(inner * batch.losses, len(self._loss)) / np.where(mass > 0.0, mass, np.nan)
+        mean = batch.group_sums(inner * batch.losses, len(self._loss)) / np.where(
+            mass > 0.0, mass, np.nan
+        )
         moved = np.where(self._met(), (1.0 - self.ema) * self._loss + self.ema * mean, mean)
         self._loss = np.where(np.isnan(mean), self._loss, moved)
         self._seen = self._seen + batch.group_sums(batch.sizes, len(self._seen))
@@ -125,7 +136,12 @@ class GroupConditionalDRO(RobustMethod):
     def _state(self) -> State:
         met = self._met()
         loss = np.where(met, self._loss, 0.0)
-        return {"loss": loss, "met": met, "seen": self._seen.copy(), "samples": self._samples.state_dict()}
+        return {
+            "loss": loss,
+            "met": met,
+            "seen": self._seen.copy(),
+            "samples": self._samples.state_dict(),
+        }
 
     def _load(self, state: State) -> None:
         loss, met = read_array(state, "loss", self._loss), read_array(state, "met", self._met())

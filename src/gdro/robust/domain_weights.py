@@ -1,4 +1,5 @@
-"""Domain weights in DoReMi's JSON form: what its release and the data mixers that read it exchange."""
+"""Domain weights in DoReMi's JSON form: what its release and the data mixers that read it
+exchange."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ TRAIN, EVAL = "train_domain_weights", "eval_domain_weights"
 
 
 def write_domain_weights(
-    path: str | os.PathLike[str], train: Mapping[str, float], evaluation: Mapping[str, float] | None = None
+    path: str | os.PathLike[str],
+    train: Mapping[str, float],
+    evaluation: Mapping[str, float] | None = None,
 ) -> None:
     """Write `{"train_domain_weights": {...}, "eval_domain_weights": {...}}`, atomically.
 
@@ -49,7 +52,8 @@ def read_domain_weights(path: str | os.PathLike[str]) -> dict[str, float]:
 
 
 def excess_losses(losses: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """max(loss - reference loss, 0) element by element, detached: DoReMi's signal when both are by token."""
+    """max(loss - reference loss, 0) element by element, detached: DoReMi's signal when both are by
+    token."""
     return (losses.detach() - reference.detach()).clamp(min=0.0)
 
 
@@ -57,7 +61,9 @@ def _normal(weights: Mapping[str, float], where: str) -> dict[str, float]:
     for name, value in weights.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not (value > 0.0 and math.isfinite(value)):
-            raise RobustError(f"{where}: the weight of domain {name!r} is {value!r}, not a positive number")
+            raise RobustError(
+                f"{where}: the weight of domain {name!r} is {value!r}, not a positive number"
+            )
     if not weights:
         raise RobustError(f"{where}: there are no domains")
     total = math.fsum(weights.values())

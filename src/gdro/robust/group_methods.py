@@ -16,12 +16,13 @@ Counts = Mapping[str, float] | Sequence[float] | None
 
 
 class Balanced(RobustMethod):
-    """Every group counts alike over the training set: w_i proportional to 1 / n_g. The baseline to beat.
+    """Every group counts alike over the training set: w_i proportional to 1 / n_g. The baseline to
+    beat.
 
     Args:
         groups: names, or how many.
-        counts: samples (or tokens) of each group in the training set; None: what has been seen so far, this step
-            included.
+        counts: samples (or tokens) of each group in the training set; None: what has been seen so
+            far, this step included.
     """
 
     name = "balanced"
@@ -48,8 +49,8 @@ class Balanced(RobustMethod):
 
 
 class GroupWeights(RobustMethod):
-    """What GroupDRO and DoReMi share: a distribution q over groups, and weights w_i = q_g / share of g in the step, so
-    that the step's loss is sum_g q_g L_g over the groups that are there."""
+    """What GroupDRO and DoReMi share: a distribution q over groups, and weights w_i = q_g / share
+    of g in the step, so that the step's loss is sum_g q_g L_g over the groups that are there."""
 
     needs_groups = True
 
@@ -66,7 +67,11 @@ class GroupWeights(RobustMethod):
         """As `RobustMethod`, with `q` by group and `effective_groups`, exp of its entropy."""
         q = self.probabilities()
         spread = float(np.exp(-(q * np.log(np.maximum(q, 1e-300))).sum()))
-        return {**super().metrics(), "q": dict(zip(self.names, q.tolist(), strict=True)), "effective_groups": spread}
+        return {
+            **super().metrics(),
+            "q": dict(zip(self.names, q.tolist(), strict=True)),
+            "effective_groups": spread,
+        }
 
     def _weigh(self, batch: Batch) -> Floats:
         mass = batch.group_sums(batch.sizes, len(self.names))
@@ -78,20 +83,24 @@ class GroupWeights(RobustMethod):
 
 
 class GroupDRO(GroupWeights):
-    """Online group DRO (Sagawa et al. 2020, arXiv 1911.08731, algorithm 1): q_g <- q_g exp(eta (l_g + C / sqrt(n_g))).
+    """Online group DRO (Sagawa et al. 2020, arXiv 1911.08731, algorithm 1): q_g <- q_g exp(eta (l_g
+    + C / sqrt(n_g))).
 
-    This is the core's `Hedge` with a fixed rate, which is the default. A group that is not in a step keeps its q to the
-    digit (in the release it shrinks as the others grow). The paper draws groups evenly: with a plain sampler a group of
-    1 % is one sample in most steps that it is in, and its noise is multiplied; use `EvenGroupSampler`.
+    This is the core's `Hedge` with a fixed rate, which is the default. A group that is not in a
+    step keeps its q to the digit (in the release it shrinks as the others grow). The paper draws
+    groups evenly: with a plain sampler a group of 1 % is one sample in most steps that it is in,
+    and its noise is multiplied; use `EvenGroupSampler`.
 
     Args:
         groups: names, or how many.
-        eta: step of the adversary; losses of about 1 and eta .01 take some hundred steps to tell groups apart.
+        eta: step of the adversary; losses of about 1 and eta .01 take some hundred steps to tell
+            groups apart.
         adjustment: C of the generalisation adjustment; needs `counts`.
         counts: training samples of each group.
-        adversary: one of `gdro.core.adversaries` over the groups, in the place of Hedge; `eta` is then its own.
-        loss_range: (low, high) of the losses, needed with `adversary`: no-regret learners take gains in [0, 1]. What
-            lies outside is clipped and counted in the metric `clipped`.
+        adversary: one of `gdro.core.adversaries` over the groups, in the place of Hedge; `eta` is
+            then its own.
+        loss_range: (low, high) of the losses, needed with `adversary`: no-regret learners take
+            gains in [0, 1]. What lies outside is clipped and counted in the metric `clipped`.
     """
 
     name = "group_dro"
@@ -111,9 +120,15 @@ class GroupDRO(GroupWeights):
         check_positive("eta", eta)
         sizes = group_counts(counts, self.names)
         if adjustment < 0.0 or (adjustment > 0.0 and sizes is None):
-            raise RobustError(f"adjustment={adjustment:g} must not be negative, and needs counts=... where it is not 0")
+            raise RobustError(
+                f"adjustment={adjustment:g} must not be negative, and needs counts=... where it is"
+                " not 0"
+            )
         if (adversary is None) != (loss_range is None):
-            raise RobustError("adversary and loss_range belong together: a learner, and what maps losses to [0, 1]")
+            raise RobustError(
+                "adversary and loss_range belong together: a learner, and what maps losses to"
+                " [0, 1]"
+            )
         if loss_range is not None and not loss_range[0] < loss_range[1]:
             raise RobustError(f"loss_range={loss_range} must rise")
         self._add = np.zeros(len(self.names)) if sizes is None else adjustment / np.sqrt(sizes)
@@ -126,7 +141,8 @@ class GroupDRO(GroupWeights):
         return self._adversary.probabilities()
 
     def metrics(self) -> dict[str, float | dict[str, float]]:
-        """As `GroupWeights`, with `clipped`, losses outside loss_range so far, where there is one."""
+        """As `GroupWeights`, with `clipped`, losses outside loss_range so far, where there is
+        one."""
         own = super().metrics()
         return own if self._range is None else {**own, "clipped": float(self._clipped)}
 
@@ -149,12 +165,14 @@ class GroupDRO(GroupWeights):
 
 
 class DoReMi(GroupWeights):
-    """DoReMi's domain weights (Xie et al. 2023, arXiv 2305.10429): alpha <- (1 - c) softmax(log alpha + eta l) + c / G.
+    """DoReMi's domain weights (Xie et al. 2023, arXiv 2305.10429): alpha <- (1 - c) softmax(log
+    alpha + eta l) + c / G.
 
-    `losses` are excess losses over a reference model, clipped at 0 token by token: `excess_losses`, or the trainers'
-    `reference_model`. The result is the average of alpha over the steps, `average()`, with which the next model's data
-    are drawn (`write_domain_weights`). At the paper's eta of 1 the weights often collapse to one domain (the known
-    complaint; tests/robust shows it), so the default is .1.
+    `losses` are excess losses over a reference model, clipped at 0 token by token: `excess_losses`,
+    or the trainers' `reference_model`. The result is the average of alpha over the steps,
+    `average()`, with which the next model's data are drawn (`write_domain_weights`). At the paper's
+    eta of 1 the weights often collapse to one domain (the known complaint; tests/robust shows it),
+    so the default is .1.
 
     Args:
         groups: names, or how many.
@@ -165,7 +183,9 @@ class DoReMi(GroupWeights):
     name = "doremi"
     needs_even_groups = True
 
-    def __init__(self, groups: Sequence[str] | int, *, eta: float = 0.1, smoothing: float = 1e-3) -> None:
+    def __init__(
+        self, groups: Sequence[str] | int, *, eta: float = 0.1, smoothing: float = 1e-3
+    ) -> None:
         super().__init__(groups)
         check_positive("eta", eta)
         if not 0.0 <= smoothing < 1.0:
@@ -184,7 +204,9 @@ class DoReMi(GroupWeights):
 
     def _observe(self, batch: Batch) -> None:
         scores = credit_absent(self._means(batch), self._alpha, self.eta)
-        self._alpha = mix(softmax(np.log(np.maximum(self._alpha, 1e-300)) + self.eta * scores), self.smoothing)
+        self._alpha = mix(
+            softmax(np.log(np.maximum(self._alpha, 1e-300)) + self.eta * scores), self.smoothing
+        )
         self._sum = self._sum + self._alpha
 
     def _state(self) -> State:
@@ -196,8 +218,9 @@ class DoReMi(GroupWeights):
 
 
 def credit_absent(gains: Floats, q: Floats, eta: float) -> Floats:
-    """(G,) gains with each NaN replaced so that q <- q exp(eta gain) / sum leaves the q of absent groups as it is:
-    by (1 / eta) log of the mean of exp(eta gain) under q over the groups that are there."""
+    """(G,) gains with each NaN replaced so that q <- q exp(eta gain) / sum leaves the q of absent
+    groups as it is: by (1 / eta) log of the mean of exp(eta gain) under q over the groups that are
+    there."""
     there = ~np.isnan(gains)
     scaled = eta * gains[there]
     top = scaled.max()

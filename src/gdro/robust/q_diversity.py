@@ -30,24 +30,26 @@ Form = Literal["balance", "eiil", "adversarial"]
 
 
 class QDiversity(RobustMethod):
-    """Group DRO over pseudo-groups 2 y + z (Wu et al. 2023, arXiv 2305.12123): `groups` are the labels y, and z is
-    assigned to every sample by its id. No true groups are used anywhere.
+    """Group DRO over pseudo-groups 2 y + z (Wu et al. 2023, arXiv 2305.12123): `groups` are the
+    labels y, and z is assigned to every sample by its id. No true groups are used anywhere.
 
-    The paper's assigner is a network on the inputs; ours is one number for each training sample, which only training
-    needs, and for which the two informed rules have closed forms:
+    The paper's assigner is a network on the inputs; ours is one number for each training sample,
+    which only training needs, and for which the two informed rules have closed forms:
 
-    - `balance`: the release trains its assigner by label balance alone, of which a random split is a minimiser; this is
-      one (z by a hash of the id). Faithful, and the form to beat.
-    - `eiil` (Creager et al. 2021, arXiv 2010.07249): the split that violates invariance most. With a free assignment of
-      every sample, the sum of squared gradients A^2 + B^2 in the scale of the logits, A + B fixed, is largest when all
-      samples with a positive gradient are on one side: z = 1 where the log-odds m of the right label are below 0 (for
-      two labels, where the model errs). m = -log(e^loss - 1), so losses must be cross-entropies without smoothing.
-    - `adversarial` (ours): max over soft z of the loss on the side z = 1, with the share of that side fixed to
-      `minority` in every label (balance) and `temperature` times the entropy: z_i = sigmoid((l_i - c_y) / temperature).
+    - `balance`: the release trains its assigner by label balance alone, of which a random split is
+      a minimiser; this is one (z by a hash of the id). Faithful, and the form to beat.
+    - `eiil` (Creager et al. 2021, arXiv 2010.07249): the split that violates invariance most. With
+      a free assignment of every sample, the sum of squared gradients A^2 + B^2 in the scale of the
+      logits, A + B fixed, is largest when all samples with a positive gradient are on one side: z =
+      1 where the log-odds m of the right label are below 0 (for two labels, where the model errs).
+      m = -log(e^loss - 1), so losses must be cross-entropies without smoothing.
+    - `adversarial` (ours): max over soft z of the loss on the side z = 1, with the share of that
+      side fixed to `minority` in every label (balance) and `temperature` times the entropy: z_i =
+      sigmoid((l_i - c_y) / temperature).
 
-    `balance` splits from the first step. The others weigh every sample alike for `warmup` epochs; then `epoch_end`
-    assigns z from each sample's last loss, once (eiil, from the plainly trained model, as its authors do) or after
-    every epoch (adversarial).
+    `balance` splits from the first step. The others weigh every sample alike for `warmup` epochs;
+    then `epoch_end` assigns z from each sample's last loss, once (eiil, from the plainly trained
+    model, as its authors do) or after every epoch (adversarial).
 
     Args:
         groups: the labels, names or how many.
@@ -79,10 +81,17 @@ class QDiversity(RobustMethod):
         check_positive("temperature", temperature)
         if warmup < 1:
             raise RobustError(f"warmup={warmup} must be at least 1 epoch")
-        self.form, self.warmup, self.minority, self.temperature = form, warmup, minority, temperature
+        self.form, self.warmup, self.minority, self.temperature = (
+            form,
+            warmup,
+            minority,
+            temperature,
+        )
         self._hedge = Hedge(2 * len(self.groups), eta=eta)
         self._eta, self._epochs = eta, 0
-        self._samples = SampleTable({"loss": (np.float32, 0.0), "label": (np.int32, 0), "z": (np.float32, np.nan)})
+        self._samples = SampleTable(
+            {"loss": (np.float32, 0.0), "label": (np.int32, 0), "z": (np.float32, np.nan)}
+        )
 
     @property
     def split(self) -> bool:
@@ -90,13 +99,15 @@ class QDiversity(RobustMethod):
         return self.form == "balance" or self._epochs >= self.warmup
 
     def pseudo_groups(self, labels: Labels, ids: Labels) -> torch.Tensor:
-        """(n,) 2 y + z with z rounded, for reports and for `group_mixup`; z is 0 for a sample not yet assigned."""
+        """(n,) 2 y + z with z rounded, for reports and for `group_mixup`; z is 0 for a sample not
+        yet assigned."""
         assert self.groups is not None
         z = self._z(sample_keys(ids))
         return torch.from_numpy(2 * group_indices(labels, self.groups) + (z > 0.5))
 
     def metrics(self) -> dict[str, float | dict[str, float]]:
-        """As `RobustMethod`, with `q` by pseudo-group ("label/z") and `minority_share`, the mean of z."""
+        """As `RobustMethod`, with `q` by pseudo-group ("label/z") and `minority_share`, the mean of
+        z."""
         names = [f"{label}/{z}" for label in self.groups or () for z in (0, 1)]
         z = self._samples["z"] if self.form != "balance" else np.full(1, 0.5)
         known = z[~np.isnan(z)]
@@ -109,7 +120,11 @@ class QDiversity(RobustMethod):
     def epoch_end(self) -> None:
         """Count the epoch, and assign z where the form says so."""
         self._epochs += 1
-        if self.form == "balance" or self._epochs < self.warmup or (self.form == "eiil" and self._epochs > self.warmup):
+        if (
+            self.form == "balance"
+            or self._epochs < self.warmup
+            or (self.form == "eiil" and self._epochs > self.warmup)
+        ):
             return
         self._samples.compact()
         losses, labels = self._samples["loss"].astype(np.float64), self._samples["label"]
@@ -118,7 +133,9 @@ class QDiversity(RobustMethod):
             return
         for label in np.unique(labels):
             own = labels == label
-            self._samples["z"][own] = adversarial_split(losses[own], self.minority, self.temperature)
+            self._samples["z"][own] = adversarial_split(
+                losses[own], self.minority, self.temperature
+            )
 
     def _observe(self, batch: Batch) -> None:
         if self.form != "balance":
@@ -127,7 +144,10 @@ class QDiversity(RobustMethod):
             self._samples["loss"][rows] = losses
             self._samples["label"][rows] = batch.groups[first]
         if self.split:
-            mass, sums = self._sums(batch, batch.sizes), self._sums(batch, batch.sizes * batch.losses)
+            mass, sums = (
+                self._sums(batch, batch.sizes),
+                self._sums(batch, batch.sizes * batch.losses),
+            )
             gains = np.where(mass > 0.0, sums / np.where(mass > 0.0, mass, 1.0), np.nan)
             self._hedge.update(credit_absent(gains, self._hedge.probabilities(), self._eta))
 
@@ -143,7 +163,9 @@ class QDiversity(RobustMethod):
         """(2 G,) sums by pseudo-group, each sample shared between its two by z."""
         z, count = self._batch_z(batch), 2 * len(self.groups or ())
         low = np.bincount(2 * batch.groups, weights=values * (1.0 - z), minlength=count)
-        return np.asarray(low + np.bincount(2 * batch.groups + 1, weights=values * z, minlength=count))
+        return np.asarray(
+            low + np.bincount(2 * batch.groups + 1, weights=values * z, minlength=count)
+        )
 
     def _batch_z(self, batch: Batch) -> Floats:
         return self._z(np.zeros(0, np.uint64) if batch.keys is None else batch.keys)
@@ -175,13 +197,14 @@ def hash_split(keys: Keys) -> Bools:
 
 
 def eiil_split(losses: Floats) -> Bools:
-    """(n,) the maximiser of EIIL's objective over free assignments: samples whose right label has odds below one."""
+    """(n,) the maximiser of EIIL's objective over free assignments: samples whose right label has
+    odds below one."""
     return np.asarray(losses > np.log(2.0))
 
 
 def adversarial_split(losses: Floats, share: float, temperature: float) -> Floats:
-    """(n,) argmax over z in (0, 1)^n with mean `share` of mean(z l) + temperature * mean(entropy of z):
-    sigmoid((l - c) / temperature), c by bisection."""
+    """(n,) argmax over z in (0, 1)^n with mean `share` of mean(z l) + temperature * mean(entropy of
+    z): sigmoid((l - c) / temperature), c by bisection."""
     low, high = losses.min() - 50.0 * temperature, losses.max() + 50.0 * temperature
     for _ in range(100):
         middle = (low + high) / 2.0
@@ -197,11 +220,12 @@ def _sigmoid(values: Floats) -> Floats:
 def group_mixup(
     inputs: torch.Tensor, pseudo_groups: torch.Tensor, generator: torch.Generator, beta: float = 7.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Group mix-up: every sample of the smaller pseudo-group of its label is mixed with one of the larger.
+    """Group mix-up: every sample of the smaller pseudo-group of its label is mixed with one of the
+    larger.
 
-    x = lam x_small + (1 - lam) x_large with lam ~ Beta(beta, beta), not clamped; both have the same label, so it stays.
-    The smaller group is smaller by size in this batch, not by its number. The paper adds the loss on these with weight
-    .5.
+    x = lam x_small + (1 - lam) x_large with lam ~ Beta(beta, beta), not clamped; both have the same
+    label, so it stays. The smaller group is smaller by size in this batch, not by its number. The
+    paper adds the loss on these with weight .5.
 
     Args:
         inputs: (n, ...) float.
@@ -209,7 +233,8 @@ def group_mixup(
         generator: of the draws.
 
     Returns:
-        (k, ...) mixed inputs and (k,) places in the batch of samples with the same label; k may be 0.
+        (k, ...) mixed inputs and (k,) places in the batch of samples with the same label; k may be
+        0.
     """
     mixed, places = [], []
     for label in torch.unique(pseudo_groups // 2).tolist():

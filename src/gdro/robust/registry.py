@@ -15,12 +15,14 @@ from gdro.robust.variance_dro import VarianceDRO
 
 ERM = "erm"
 _CLASSES: dict[str, Callable[..., RobustMethod]] = {
-    method.name: method for method in (Balanced, GroupDRO, DoReMi, CVaR, GroupConditionalDRO, QDiversity, VarianceDRO)
+    method.name: method
+    for method in (Balanced, GroupDRO, DoReMi, CVaR, GroupConditionalDRO, QDiversity, VarianceDRO)
 }
 
 
 def method_names() -> list[str]:
-    """Names that `make_method` knows; `erm` is plain training, with the metrics by group of all others."""
+    """Names that `make_method` knows; `erm` is plain training, with the metrics by group of all
+    others."""
     return [ERM, *sorted(_CLASSES)]
 
 
@@ -44,5 +46,7 @@ def make_method(name: str, groups: Sequence[str], **options: Any) -> RobustMetho
     known = set(inspect.signature(_CLASSES[name]).parameters) - {"groups"}
     strange = sorted(set(options) - known)
     if strange:
-        raise RobustError(f"{name} has no option {strange[0]!r}; it has {', '.join(sorted(known)) or 'none'}")
+        raise RobustError(
+            f"{name} has no option {strange[0]!r}; it has {', '.join(sorted(known)) or 'none'}"
+        )
     return _CLASSES[name](groups=groups, **options)

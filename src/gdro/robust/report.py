@@ -1,4 +1,5 @@
-"""Scores by group in one frame; the names are fairlearn's `MetricFrame` where they mean the same."""
+"""Scores by group in one frame; the names are fairlearn's `MetricFrame` where they mean the
+same."""
 
 from __future__ import annotations
 
@@ -19,8 +20,9 @@ class GroupReport:
         by_group: mean by group name; only groups that have samples.
         counts: samples by group name.
         overall: mean over all samples.
-        adjusted: mean over groups, each weighted by its share of the training set: what the overall mean would be on
-            data mixed as in training (Sagawa et al. 2020). NaN when the shares were not given.
+        adjusted: mean over groups, each weighted by its share of the training set: what the overall
+            mean would be on data mixed as in training (Sagawa et al. 2020). NaN when the shares
+            were not given.
         higher_is_better: whether `worst` is the smallest (a score) or the largest (a loss).
     """
 
@@ -83,7 +85,8 @@ def group_report(
     Args:
         scores: (n,) finite score of each sample (1 right and 0 wrong, or a loss).
         groups: (n,) name of each sample's group.
-        train_counts: samples of each group in training, for `adjusted`; names without a sample here are an error.
+        train_counts: samples of each group in training, for `adjusted`; names without a sample here
+            are an error.
         sizes: (n,) how much each sample counts; default 1.
 
     Raises:
@@ -92,8 +95,15 @@ def group_report(
     """
     values = np.asarray(scores, np.float64)
     mass = np.ones(len(values)) if sizes is None else np.asarray(sizes, np.float64)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or len(mass) != len(values):
-        raise LossError("scores must be a flat list of one or more finite numbers, with one size each")
+    if (
+        values.ndim != 1
+        or not len(values)
+        or not np.isfinite(values).all()
+        or len(mass) != len(values)
+    ):
+        raise LossError(
+            "scores must be a flat list of one or more finite numbers, with one size each"
+        )
     if len(groups) != len(values):
         raise GroupError(f"there are {len(groups)} groups for {len(values)} scores")
     names, place = np.unique(np.asarray(list(groups), dtype=str), return_inverse=True)
@@ -104,6 +114,10 @@ def group_report(
         missing = sorted(set(train_counts) - set(by_group))
         if missing:
             raise GroupError(f"group {missing[0]!r} of train_counts has no sample among the scores")
-        adjusted = sum(train_counts[name] * by_group[name] for name in train_counts) / sum(train_counts.values())
+        adjusted = sum(train_counts[name] * by_group[name] for name in train_counts) / sum(
+            train_counts.values()
+        )
     counts = dict(zip(names.tolist(), np.bincount(place).tolist(), strict=True))
-    return GroupReport(by_group, counts, float(values @ mass / mass.sum()), adjusted, higher_is_better)
+    return GroupReport(
+        by_group, counts, float(values @ mass / mass.sum()), adjusted, higher_is_better
+    )

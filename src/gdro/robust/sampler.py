@@ -14,15 +14,18 @@ from gdro.robust.batch import RobustError
 
 
 class EvenGroupSampler(Sampler[int]):
-    """Places in a data set such that, at every point of the epoch, groups have been drawn equally often (within one).
+    """Places in a data set such that, at every point of the epoch, groups have been drawn equally
+    often (within one).
 
-    Samples of a group come in a random order, each once before any comes twice; groups take turns in a random order. An
-    epoch has as many draws as the data set has samples. The order is a function of seed and epoch alone.
+    Samples of a group come in a random order, each once before any comes twice; groups take turns
+    in a random order. An epoch has as many draws as the data set has samples. The order is a
+    function of seed and epoch alone.
 
     Args:
         groups: (N,) the group of each sample, names or numbers.
         seed: of the order.
-        weights: draw groups by these weights in the place of evenly (DoReMi's result): by name or number, positive.
+        weights: draw groups by these weights in the place of evenly (DoReMi's result): by name or
+            number, positive.
     """
 
     def __init__(
@@ -42,7 +45,10 @@ class EvenGroupSampler(Sampler[int]):
             wanted = [str(name) for name in self.names]
             if set(weights) != set(wanted):
                 strange = sorted(set(weights) ^ set(wanted))[0]
-                raise RobustError(f"weights and groups must name the same groups; only one of them has {strange!r}")
+                raise RobustError(
+                    "weights and groups must name the same groups; only one of them has"
+                    f" {strange!r}"
+                )
             self._shares = np.array([weights[name] for name in wanted], np.float64)
             if not (self._shares > 0.0).all():
                 raise RobustError("weights must be positive")
@@ -67,7 +73,8 @@ class EvenGroupSampler(Sampler[int]):
         return iter(order.tolist())
 
     def _turns(self) -> Ints:
-        """(N,) the group of each draw: the one furthest behind its share, ties in a random order."""
+        """(N,) the group of each draw: the one furthest behind its share, ties in a random
+        order."""
         count, shares = self._count, self._shares
         due = [(np.arange(int(np.ceil(count * s)) + 1) + 0.5) / s for s in shares]
         when = np.concatenate(due)
@@ -76,5 +83,7 @@ class EvenGroupSampler(Sampler[int]):
         return np.asarray(who[np.lexsort((ties, np.round(when, 6)))][:count])
 
     def _shuffled(self, count: int, group: int, round_: int) -> Ints:
-        words = np.arange(count, dtype=np.uint64) + np.uint64((group << 40) + (round_ << 24) % 2**40)
+        words = np.arange(count, dtype=np.uint64) + np.uint64(
+            (group << 40) + (round_ << 24) % 2**40
+        )
         return np.argsort(step_keys(words, self.seed, 2 * self.epoch + 1), kind="stable")

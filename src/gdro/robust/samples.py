@@ -1,4 +1,5 @@
-"""What a method remembers of each sample, by id: a few float32 or int32 columns, under 40 bytes a sample in all."""
+"""What a method remembers of each sample, by id: a few float32 or int32 columns, under 40 bytes a
+sample in all."""
 
 from __future__ import annotations
 
@@ -15,14 +16,15 @@ from gdro.robust.batch import Keys
 Column = NDArray[Any]
 
 RECENT = 4096
-"""New samples wait in a dictionary until there are this many, or 1/64 of all; then they join the sorted index."""
+"""New samples wait in a dictionary until there are this many, or 1/64 of all; then they join the
+sorted index."""
 
 
 class SampleTable:
     """Rows by 64-bit key, in columns.
 
-    A sorted array of keys with the row of each (12 bytes a sample) stands beside the columns; a Python dictionary of a
-    million ids alone would take about 100 bytes each.
+    A sorted array of keys with the row of each (12 bytes a sample) stands beside the columns; a
+    Python dictionary of a million ids alone would take about 100 bytes each.
 
     Args:
         columns: type and first value of each column.
@@ -33,7 +35,9 @@ class SampleTable:
         self._keys: Keys = np.zeros(0, np.uint64)
         self._rows = np.zeros(0, np.uint32)
         self._recent: dict[int, int] = {}
-        self._columns: dict[str, Column] = {name: np.zeros(0, kind) for name, (kind, _) in self._first.items()}
+        self._columns: dict[str, Column] = {
+            name: np.zeros(0, kind) for name, (kind, _) in self._first.items()
+        }
         self._used = 0
 
     def __len__(self) -> int:
@@ -46,7 +50,11 @@ class SampleTable:
     @property
     def nbytes(self) -> int:
         """Memory of index and columns, without the dictionary of the latest samples."""
-        return self._keys.nbytes + self._rows.nbytes + sum(column.nbytes for column in self._columns.values())
+        return (
+            self._keys.nbytes
+            + self._rows.nbytes
+            + sum(column.nbytes for column in self._columns.values())
+        )
 
     def find(self, keys: Keys) -> Ints:
         """(n,) row of each key, -1 where it is new."""
@@ -72,7 +80,8 @@ class SampleTable:
         return found
 
     def compact(self) -> None:
-        """Put the rows in the order of their keys, so that sums over them do not depend on who came first."""
+        """Put the rows in the order of their keys, so that sums over them do not depend on who came
+        first."""
         self._merge()
         for name, column in self._columns.items():
             self._columns[name] = column[self._rows]
@@ -81,7 +90,10 @@ class SampleTable:
     def state_dict(self) -> State:
         """Keys in order, and the columns in that order."""
         self.compact()
-        return {"keys": self._keys.copy(), **{name: self._columns[name].copy() for name in self._first}}
+        return {
+            "keys": self._keys.copy(),
+            **{name: self._columns[name].copy() for name in self._first},
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave.
@@ -91,7 +103,8 @@ class SampleTable:
         """
         keys = read_array(state, "keys", self._keys, ANY)
         columns = {
-            name: read_array(state, name, np.zeros(0, kind), len(keys)) for name, (kind, _) in self._first.items()
+            name: read_array(state, name, np.zeros(0, kind), len(keys))
+            for name, (kind, _) in self._first.items()
         }
         self._keys, self._columns, self._recent, self._used = keys, columns, {}, len(keys)
         self._rows = np.arange(len(keys), dtype=np.uint32)

@@ -1,11 +1,13 @@
-"""`gdro sft`: fine-tune a language model on mixed sources, plainly and with a robust method, and compare by source.
+"""`gdro sft`: fine-tune a language model on mixed sources, plainly and with a robust method, and
+compare by source.
 
-    gdro sft tiny                                    the embedded model on four text domains: minutes on a CPU
-    gdro sft smollm2                                 SmolLM2-135M on them (gdro fetch smollm2 first)
+    gdro sft tiny                          the embedded model on four text domains: minutes on a CPU
+    gdro sft smollm2                       SmolLM2-135M on them (gdro fetch smollm2 first)
     gdro sft tiny --set 'methods=[{name: doremi, eta: 0.1, reference: erm}]'
     gdro sft mine.yaml --check                       look at the settings alone
 
-Writes output_dir/{table.md, figure.svg, outcomes.json} and each run's model; with DoReMi domain_weights.json too.
+Writes output_dir/{table.md, figure.svg, outcomes.json} and each run's model; with DoReMi
+domain_weights.json too.
 """
 
 from __future__ import annotations
@@ -38,10 +40,21 @@ def main(words: Sequence[str] | None = None) -> int:
     Raises:
         GDROError: a setting, the data or the model is not as it should be.
     """
-    parser = argparse.ArgumentParser(prog="gdro sft", description="Robust fine-tuning on mixed sources.")
-    parser.add_argument("recipe", nargs="?", help=f"a YAML file or one of {', '.join(recipe_names())} (default: tiny)")
+    parser = argparse.ArgumentParser(
+        prog="gdro sft", description="Robust fine-tuning on mixed sources."
+    )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a setting"
+        "recipe",
+        nargs="?",
+        help=f"a YAML file or one of {', '.join(recipe_names())} (default: tiny)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a setting",
     )
     parser.add_argument("--check", action="store_true", help="print the settings, train nothing")
     chosen = parser.parse_args(words)
@@ -59,14 +72,17 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def compare(settings: SFTSettings) -> dict[str, Any]:
-    """Train `erm` and every method for every seed; the settings and each run's losses by source over time."""
+    """Train `erm` and every method for every seed; the settings and each run's losses by source
+    over time."""
     data = load_sources(settings)
     plain = MethodSettings(name=ERM)
     methods = [plain, *(method for method in settings.methods if method.name != ERM)]
     for method in methods:  # what is wrong with one is said before anything is trained
         make_method(method.name, data.sources, **method.options)
     if len({method.name for method in methods}) < len(methods):
-        raise RobustError("methods: each method once; compare options of one method in runs of their own")
+        raise RobustError(
+            "methods: each method once; compare options of one method in runs of their own"
+        )
     runs = [_run(settings, data, method, seed) for seed in settings.seeds for method in methods]
     return {"settings": settings.model_dump(), "sources": list(data.sources), "runs": runs}
 
@@ -76,18 +92,29 @@ def _run(settings: SFTSettings, data: Sources, method: MethodSettings, seed: int
     from transformers.trainer_utils import get_last_checkpoint
 
     folder = Path(settings.output_dir) / f"{method.name}-{seed}"
-    told = {**settings.model_dump(exclude={"seeds", "output_dir", "methods"}), **method.model_dump(), "seed": seed}
+    told = {
+        **settings.model_dump(exclude={"seeds", "output_dir", "methods"}),
+        **method.model_dump(),
+        "seed": seed,
+    }
     if (folder / DONE).is_file():
         found: dict[str, Any] = json.loads((folder / DONE).read_text(encoding="utf-8"))
         if found["settings"] != json.loads(to_json(told)):
-            raise RobustError(f"{folder} holds a run with other settings; choose another output_dir or remove it")
+            raise RobustError(
+                f"{folder} holds a run with other settings; choose another output_dir or remove it"
+            )
         return found
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{method.name}, seed {seed}", flush=True)
     trainer = _trainer(settings, data, method, seed, folder)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     trainer.save_model(str(folder / "model"))
-    outcome = {"settings": told, "method": method.name, "seed": seed, "history": trainer.state.log_history}
+    outcome = {
+        "settings": told,
+        "method": method.name,
+        "seed": seed,
+        "history": trainer.state.log_history,
+    }
     if isinstance(trainer.method, DoReMi):
         write_domain_weights(folder / "domain_weights.json", trainer.method.average())
     write_atomic(folder / DONE, to_json(outcome) + "\n")
@@ -96,7 +123,9 @@ def _run(settings: SFTSettings, data: Sources, method: MethodSettings, seed: int
     return outcome
 
 
-def _trainer(settings: SFTSettings, data: Sources, method: MethodSettings, seed: int, folder: Path) -> Any:
+def _trainer(
+    settings: SFTSettings, data: Sources, method: MethodSettings, seed: int, folder: Path
+) -> Any:
     from trl import SFTConfig
 
     from gdro.models.loading import load_model
@@ -139,7 +168,9 @@ def _trainer(settings: SFTSettings, data: Sources, method: MethodSettings, seed:
         method=make_method(method.name, data.sources, **method.options),
         group_column=settings.source_column,
         id_column=settings.id_column,
-        even_groups=None if method.domain_weights is None else read_domain_weights(method.domain_weights),
+        even_groups=(
+            None if method.domain_weights is None else read_domain_weights(method.domain_weights)
+        ),
         weights_from="this_step" if method.name == ERM else settings.weights_from,
         reference_model=reference,
     )

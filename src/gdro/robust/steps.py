@@ -34,10 +34,11 @@ class StepWeights:
 
     Args:
         method: the robust method.
-        weights_from: `this_step`: the weights of a plain loop. They are a function of all losses of the step, so a step
-            of several passes needs one more forward pass over all of it, without gradient. `last_step`: weights from
-            the state before the step, which then takes its losses in; no pass more, and what a regret bound is about.
-            Not for methods that weigh a step by its own losses.
+        weights_from: `this_step`: the weights of a plain loop. They are a function of all losses of
+            the step, so a step of several passes needs one more forward pass over all of it,
+            without gradient. `last_step`: weights from the state before the step, which then takes
+            its losses in; no pass more, and what a regret bound is about. Not for methods that
+            weigh a step by its own losses.
 
     Raises:
         RobustError: weights_from is none of the two.
@@ -48,7 +49,10 @@ class StepWeights:
         if weights_from not in ("this_step", "last_step"):
             raise RobustError(f"weights_from={weights_from!r} is none of this_step, last_step")
         if weights_from == "last_step" and method.needs_losses_first:
-            raise LossError(f"{method.name} weighs a step by that step's own losses; use weights_from='this_step'")
+            raise LossError(
+                f"{method.name} weighs a step by that step's own losses; use"
+                " weights_from='this_step'"
+            )
         self.method, self.weights_from = method, weights_from
         self._tags: list[Tags] = []
         self._weights: list[torch.Tensor] = []
@@ -68,7 +72,8 @@ class StepWeights:
 
         Args:
             losses: (n,) detached losses of this pass.
-            ahead: the losses of all passes of the step, from a pass without gradient; called only where needed.
+            ahead: the losses of all passes of the step, from a pass without gradient; called only
+                where needed.
         """
         if not self._losses:
             self._weights = self._of_step(losses, ahead)
@@ -79,7 +84,9 @@ class StepWeights:
             self.method.observe(torch.cat(self._losses), groups, ids, sizes=sizes)
         return weights
 
-    def _of_step(self, losses: torch.Tensor, ahead: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
+    def _of_step(
+        self, losses: torch.Tensor, ahead: Callable[[], list[torch.Tensor]]
+    ) -> list[torch.Tensor]:
         groups, ids, sizes = self._joined()
         if self.weights_from == "last_step":
             weights = self.method.weigh(groups, ids, sizes=sizes)

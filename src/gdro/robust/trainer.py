@@ -1,4 +1,5 @@
-"""Robust methods inside Hugging Face trainers: `RobustTrainer`, and what it shares with `RobustSFTTrainer`."""
+"""Robust methods inside Hugging Face trainers: `RobustTrainer`, and what it shares with
+`RobustSFTTrainer`."""
 
 from __future__ import annotations
 
@@ -38,26 +39,39 @@ class TaggingCollator:
         group_column, id_column: of the data set.
     """
 
-    def __init__(self, inner: Any, names: tuple[str, ...] | None, group_column: str, id_column: str | None) -> None:
-        self.inner, self.names, self.group_column, self.id_column = inner, names, group_column, id_column
+    def __init__(
+        self, inner: Any, names: tuple[str, ...] | None, group_column: str, id_column: str | None
+    ) -> None:
+        self.inner, self.names, self.group_column, self.id_column = (
+            inner,
+            names,
+            group_column,
+            id_column,
+        )
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Collate; rows without the group column (of an evaluation set) give a batch without groups."""
+        """Collate; rows without the group column (of an evaluation set) give a batch without
+        groups."""
         tags = {self.group_column, self.id_column}
-        batch: dict[str, Any] = dict(self.inner([{k: v for k, v in row.items() if k not in tags} for row in rows]))
+        batch: dict[str, Any] = dict(
+            self.inner([{k: v for k, v in row.items() if k not in tags} for row in rows])
+        )
         if self.names is not None and all(self.group_column in row for row in rows):
             found = group_indices([row[self.group_column] for row in rows], self.names)
             batch[GROUPS] = torch.from_numpy(found)
         if self.id_column is not None and all(self.id_column in row for row in rows):
-            batch[KEYS] = torch.from_numpy(sample_keys([row[self.id_column] for row in rows]).view(np.int64))
+            batch[KEYS] = torch.from_numpy(
+                sample_keys([row[self.id_column] for row in rows]).view(np.int64)
+            )
         return batch
 
 
 class RobustSteps(Trainer):  # type: ignore[misc]
-    """What both trainers share: columns, sampler, weights of a step, logs, scores by group, checkpoints.
+    """What both trainers share: columns, sampler, weights of a step, logs, scores by group,
+    checkpoints.
 
-    A subclass calls `_start_robust` after its own `__init__`, takes groups and ids out of its inputs by `_tags`, and
-    weighs by `_weights`.
+    A subclass calls `_start_robust` after its own `__init__`, takes groups and ids out of its
+    inputs by `_tags`, and weighs by `_weights`.
     """
 
     data_collator: Any
@@ -73,13 +87,19 @@ class RobustSteps(Trainer):  # type: ignore[misc]
     ) -> None:
         check_data(self.train_dataset, method, group_column, id_column)
         if self.args.n_gpu > 1:
-            raise RobustError("several GPUs in one process (nn.DataParallel) are not supported: use torchrun")
+            raise RobustError(
+                "several GPUs in one process (nn.DataParallel) are not supported: use torchrun"
+            )
         if self.args.parallelism_config is not None:
-            raise RobustError("tensor, context and sequence parallelism are not supported by the robust trainers")
+            raise RobustError(
+                "tensor, context and sequence parallelism are not supported by the robust trainers"
+            )
         self.method, self.group_column, self.id_column = method, group_column, id_column
         self.even_groups = method.needs_even_groups if even_groups is None else bool(even_groups)
         self.group_weights = even_groups if isinstance(even_groups, Mapping) else None
-        self.data_collator = TaggingCollator(self.data_collator, method.groups, group_column, id_column)
+        self.data_collator = TaggingCollator(
+            self.data_collator, method.groups, group_column, id_column
+        )
         self._step_weights = StepWeights(method, weights_from)
         self._step_inputs: list[dict[str, Any]] = []
         self._step_size = 1.0
@@ -90,7 +110,8 @@ class RobustSteps(Trainer):  # type: ignore[misc]
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        for column in ("labels", self.group_column, self.id_column):  # a model need not take labels itself
+        # a model need not take labels itself
+        for column in ("labels", self.group_column, self.id_column):
             if column is not None and column not in self._signature_columns:
                 self._signature_columns = [*self._signature_columns, column]
 
@@ -102,7 +123,8 @@ class RobustSteps(Trainer):  # type: ignore[misc]
         return EvenGroupSampler(data[self.group_column], seed=seed, weights=self.group_weights)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:
-        """As the Trainer's, which knows all passes of the step here; the robust method is told of them."""
+        """As the Trainer's, which knows all passes of the step here; the robust method is told of
+        them."""
         batches, items = super().get_batch_samples(*args, **kwargs)
         self._step_inputs = [dict(batch) for batch in batches]
         tags = [self._tags(batch) for batch in self._step_inputs]
@@ -135,24 +157,30 @@ class RobustSteps(Trainer):  # type: ignore[misc]
 
     def _ahead(self) -> list[torch.Tensor]:
         with torch.no_grad(), self.compute_loss_context_manager():
-            return [self._signal(self._prepare_inputs(dict(inputs))) for inputs in self._step_inputs]
+            return [
+                self._signal(self._prepare_inputs(dict(inputs))) for inputs in self._step_inputs
+            ]
 
     def _note_scores(self, losses: torch.Tensor, tags: Tags) -> None:
-        """Keep the losses of an evaluation pass by group, of all processes, repeated samples of the last batch left
-        out."""
+        """Keep the losses of an evaluation pass by group, of all processes, repeated samples of the
+        last batch left out."""
         if tags.groups is None:
             return
-        parts = self.accelerator.gather_for_metrics((losses.detach().float(), tags.sizes.float(), tags.groups))
+        parts = self.accelerator.gather_for_metrics(
+            (losses.detach().float(), tags.sizes.float(), tags.groups)
+        )
         self._scores.append(tuple(part.cpu() for part in parts))
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer's, with `eval_loss_<group>`, `eval_average_loss`, `eval_worst_loss` and `eval_adjusted_loss`
-        where the evaluation set has groups."""
+        """As the Trainer's, with `eval_loss_<group>`, `eval_average_loss`, `eval_worst_loss` and
+        `eval_adjusted_loss` where the evaluation set has groups."""
         self._scores = []
         output = super().evaluation_loop(*args, **kwargs)
         if self._scores and output.metrics is not None:
             prefix = kwargs.get("metric_key_prefix", args[4] if len(args) > 4 else "eval")
-            output.metrics.update({f"{prefix}_{name}": value for name, value in self._group_scores().items()})
+            output.metrics.update(
+                {f"{prefix}_{name}": value for name, value in self._group_scores().items()}
+            )
         return output
 
     def _group_scores(self) -> dict[str, float]:
@@ -164,22 +192,35 @@ class RobustSteps(Trainer):  # type: ignore[misc]
         report = group_report(values, names, sizes=mass, higher_is_better=False)
         found = {f"loss_{name}": value for name, value in report.by_group.items()}
         found |= {"average_loss": report.overall, "worst_loss": report.worst}
-        counts = dict(zip(*np.unique(list(self.train_dataset[self.group_column]), return_counts=True), strict=True))
+        counts = dict(
+            zip(
+                *np.unique(list(self.train_dataset[self.group_column]), return_counts=True),
+                strict=True,
+            )
+        )
         shares = {_name(known, group): float(count) for group, count in counts.items()}
         if set(shares) <= set(report.by_group):
             total = sum(shares.values())
-            found["adjusted_loss"] = sum(shares[name] * report.by_group[name] for name in shares) / total
+            found["adjusted_loss"] = (
+                sum(shares[name] * report.by_group[name] for name in shares) / total
+            )
         return found
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """As the Trainer's, with the method's metrics by group as `robust/...`, averaged since the last log."""
+        """As the Trainer's, with the method's metrics by group as `robust/...`, averaged since the
+        last log."""
         if "loss" in logs:
-            logs.update({f"robust/{name}": float(np.mean(values)) for name, values in self._seen.items()})
+            logs.update(
+                {f"robust/{name}": float(np.mean(values)) for name, values in self._seen.items()}
+            )
             self._seen.clear()
         super().log(logs, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder = (
+            Path(self._get_output_dir(trial=trial))
+            / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        )
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
             state = {"epochs_ended": self._epochs_ended, "method": self.method.state_dict()}
@@ -190,14 +231,16 @@ class RobustSteps(Trainer):  # type: ignore[misc]
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         path = Path(resume_from_checkpoint) / STATE_FILE
         if not path.is_file():
-            raise StateError(f"{path} is missing: the checkpoint was not written by a robust trainer")
+            raise StateError(
+                f"{path} is missing: the checkpoint was not written by a robust trainer"
+            )
         state = load_state(path)
         self.method.load_state_dict(read_state(state, "method"))
         self._epochs_ended = read_int(state, "epochs_ended")
 
     def end_epochs(self, completed: int) -> None:
-        """Tell the method of every epoch that has ended since. Called when the next one begins, so that a checkpoint of
-        the very last step of an epoch resumes to the same state."""
+        """Tell the method of every epoch that has ended since. Called when the next one begins, so
+        that a checkpoint of the very last step of an epoch resumes to the same state."""
         while self._epochs_ended < completed:
             self.method.epoch_end()
             self._epochs_ended += 1
@@ -214,20 +257,24 @@ class _EpochEnds(TrainerCallback):  # type: ignore[misc]
 class RobustTrainer(RobustSteps):
     """`transformers.Trainer` whose loss is weighted by a robust method.
 
-    The loss of a step is sum w_i s_i l_i / sum s_i over all its samples, all passes and processes, with s_i the labels
-    of a sample (1, or its tokens). Every argument of `Trainer` is taken, by name.
+    The loss of a step is sum w_i s_i l_i / sum s_i over all its samples, all passes and processes,
+    with s_i the labels of a sample (1, or its tokens). Every argument of `Trainer` is taken, by
+    name.
 
     Args:
         method: from `gdro.robust`.
         group_column: column of the data set with each sample's group, a name or a place.
         id_column: column with each sample's id, unique; needed by methods that remember samples.
         weights_from: see `StepWeights`; matters with gradient accumulation.
-        even_groups: draw groups evenly, or by these weights (`read_domain_weights`); None: as the method wants it.
-        sample_losses: (outputs, labels) -> (n,) losses with gradient, for models other than classifiers
-            (logits (n, C), labels (n,)) and token models (logits (n, T, C), labels (n, T), shifted for causal models).
+        even_groups: draw groups evenly, or by these weights (`read_domain_weights`); None: as the
+            method wants it.
+        sample_losses: (outputs, labels) -> (n,) losses with gradient, for models other than
+            classifiers (logits (n, C), labels (n,)) and token models (logits (n, T, C), labels (n,
+            T), shifted for causal models).
 
     Raises:
-        GroupError, SampleIdError: the data set lacks a column, or has a group or a repeated id that cannot be.
+        GroupError, SampleIdError: the data set lacks a column, or has a group or a repeated id that
+            cannot be.
         RobustError: a setting of the Trainer that has no weighted form.
     """
 
@@ -244,16 +291,24 @@ class RobustTrainer(RobustSteps):
         **kwargs: Any,
     ) -> None:
         if args.label_smoothing_factor > 0.0 or kwargs.get("compute_loss_func") is not None:
-            raise RobustError("the loss of each sample comes from sample_losses=..., which may smooth labels itself")
+            raise RobustError(
+                "the loss of each sample comes from sample_losses=..., which may smooth labels"
+                " itself"
+            )
         super().__init__(args=args, **kwargs)
         self.loss_is_scaled_for_ga = True  # by `_step_size`, over all passes
         self._sample_losses = sample_losses
         self._start_robust(method, group_column, id_column, weights_from, even_groups)
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> Any:
-        """The weighted loss in training; the plain mean in evaluation, whose losses by group are kept."""
+        """The weighted loss in training; the plain mean in evaluation, whose losses by group are
+        kept."""
         tags = self._tags(inputs)
         labels = inputs["labels"]
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
@@ -281,16 +336,22 @@ class RobustTrainer(RobustSteps):
         if self._sample_losses is not None:
             return self._sample_losses(outputs, labels)
         logits = outputs["logits"]
-        if labels.is_floating_point() or logits.dim() != labels.dim() + 1 or labels.dim() not in (1, 2):
+        if (
+            labels.is_floating_point()
+            or logits.dim() != labels.dim() + 1
+            or labels.dim() not in (1, 2)
+        ):
             raise RobustError(
-                f"no loss is known for logits {tuple(logits.shape)} and labels {tuple(labels.shape)} of type "
-                f"{labels.dtype}: give sample_losses=..."
+                f"no loss is known for logits {tuple(logits.shape)} and labels"
+                f" {tuple(labels.shape)} of type {labels.dtype}: give sample_losses=..."
             )
         if labels.dim() == 1:
             return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
         if self._loss_shifts_labels:
             logits, labels = logits[:, :-1], labels[:, 1:]
-        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2).float(), labels, reduction="none")
+        each = torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2).float(), labels, reduction="none"
+        )
         return each.sum(1) / (labels != -100).sum(1).clamp(min=1)
 
 
@@ -307,7 +368,10 @@ def check_data(data: Any, method: RobustMethod, group_column: str, id_column: st
         raise RobustError("the robust trainers need a datasets.Dataset with columns, not a stream")
     if method.groups is not None:
         if group_column not in columns:
-            raise GroupError(f"the training set has no column {group_column!r} (it has {columns}); set group_column")
+            raise GroupError(
+                f"the training set has no column {group_column!r} (it has {columns}); set"
+                " group_column"
+            )
         group_indices(sorted(set(data[group_column]), key=str), method.groups)
     if method.needs_ids and id_column is None:
         raise SampleIdError(f"{method.name} remembers samples by their ids: set id_column")
@@ -332,7 +396,9 @@ def _check_unique(ids: Iterable[Any]) -> None:
     seen = set()
     for value in ids:
         if value in seen:
-            raise SampleIdError(f"sample id {value!r} comes twice in the training set; ids must be unique")
+            raise SampleIdError(
+                f"sample id {value!r} comes twice in the training set; ids must be unique"
+            )
         seen.add(value)
 
 

@@ -15,14 +15,15 @@ from gdro.robust.waterfill import waterfill
 
 
 class VarianceDRO(RobustMethod):
-    """Per-sample budgets from the variance of the sample's own loss. Written after the abstract of arXiv 2511.05568,
-    whose formulas we could not read: the rules below are ours.
+    """Per-sample budgets from the variance of the sample's own loss. Written after the abstract of
+    arXiv 2511.05568, whose formulas we could not read: the rules below are ours.
 
-    m_i and v_i are averages over time (`memory`) of a sample's loss and of its squared deviation from m_i. The budget
-    is eps_i = cap min(1, s_i / q90(s)) with s = sqrt(v), and the weights solve max sum w_i m_i over the step with mean
-    one and w_i in [e^-eps_i, e^eps_i]. cap is 0 for `warmup` epochs and then rises by equal parts over `ramp`
-    epochs; `epoch_end` counts them and renews q90. A sample met for the first time has budget 0. The abstract's label
-    smoothing (.1) belongs to the loss: `torch.nn.CrossEntropyLoss(label_smoothing=0.1)`.
+    m_i and v_i are averages over time (`memory`) of a sample's loss and of its squared deviation
+    from m_i. The budget is eps_i = cap min(1, s_i / q90(s)) with s = sqrt(v), and the weights solve
+    max sum w_i m_i over the step with mean one and w_i in [e^-eps_i, e^eps_i]. cap is 0 for
+    `warmup` epochs and then rises by equal parts over `ramp` epochs; `epoch_end` counts them and
+    renews q90. A sample met for the first time has budget 0. The abstract's label smoothing (.1)
+    belongs to the loss: `torch.nn.CrossEntropyLoss(label_smoothing=0.1)`.
 
     Args:
         groups: for the metrics alone.
@@ -46,7 +47,10 @@ class VarianceDRO(RobustMethod):
         super().__init__(groups)
         check_unit("memory", memory, open_above=True)
         if not 0.0 < cap <= 20.0 or warmup < 1 or ramp < 1:
-            raise RobustError(f"cap={cap:g} must lie in (0, 20], warmup={warmup} and ramp={ramp} be at least 1 epoch")
+            raise RobustError(
+                f"cap={cap:g} must lie in (0, 20], warmup={warmup} and ramp={ramp} be at least 1"
+                " epoch"
+            )
         self.cap, self.memory, self.warmup, self.ramp = cap, memory, warmup, ramp
         self._epochs, self._q90 = 0, 0.0
         self._samples = SampleTable({"loss": (np.float32, np.nan), "variance": (np.float32, 0.0)})
@@ -69,7 +73,9 @@ class VarianceDRO(RobustMethod):
         gap = np.where(fresh, 0.0, losses - mean)
         kept = self._samples["variance"][rows]
         self._samples["loss"][rows] = np.where(fresh, losses, mean + (1.0 - self.memory) * gap)
-        self._samples["variance"][rows] = np.where(fresh, 0.0, self.memory * kept + (1.0 - self.memory) * gap**2)
+        self._samples["variance"][rows] = np.where(
+            fresh, 0.0, self.memory * kept + (1.0 - self.memory) * gap**2
+        )
 
     def _weigh(self, batch: Batch) -> Floats:
         cap = self.cap_now()

@@ -13,10 +13,12 @@ SLACK = 1e-9
 
 
 def waterfill(losses: Floats, low: ArrayLike, high: ArrayLike, sizes: Floats) -> Floats:
-    """argmax_w sum_i s_i w_i l_i  subject to  sum_i s_i w_i = sum_i s_i  and  low_i <= w_i <= high_i.
+    """argmax_w sum_i s_i w_i l_i  subject to  sum_i s_i w_i = sum_i s_i  and  low_i <= w_i <=
+    high_i.
 
-    Greedy: everything starts at its floor and the rest of the mass goes to the largest losses first, each up to its
-    ceiling. Equal losses are filled to the same fraction of their room, so the answer does not depend on the order.
+    Greedy: everything starts at its floor and the rest of the mass goes to the largest losses
+    first, each up to its ceiling. Equal losses are filled to the same fraction of their room, so
+    the answer does not depend on the order.
 
     Args:
         losses: (N,) finite.
@@ -33,8 +35,14 @@ def waterfill(losses: Floats, low: ArrayLike, high: ArrayLike, sizes: Floats) ->
     room = np.broadcast_to(np.asarray(high, np.float64), losses.shape) - floor
     total = float(sizes.sum())
     budget = total - float(sizes @ floor)
-    if budget < -SLACK * total or budget > float(sizes @ room) + SLACK * total or (room < 0.0).any():
-        raise RobustError("no weights with mean one lie within the bounds; the floor must be <= 1 <= the ceiling")
+    if (
+        budget < -SLACK * total
+        or budget > float(sizes @ room) + SLACK * total
+        or (room < 0.0).any()
+    ):
+        raise RobustError(
+            "no weights with mean one lie within the bounds; the floor must be <= 1 <= the ceiling"
+        )
     levels, place = np.unique(-losses, return_inverse=True)
     capacity = np.bincount(place, weights=sizes * room, minlength=len(levels))
     before = np.concatenate([[0.0], np.cumsum(capacity)[:-1]])

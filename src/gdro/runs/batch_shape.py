@@ -15,13 +15,14 @@ def batch_shape(config: TrainConfig, processes: int) -> tuple[int, int]:
     total = config.step_rollouts
     if total % processes:
         raise RunError(
-            f"prompts_per_step * num_generations = {total} rollouts do not divide over {processes} processes"
+            f"prompts_per_step * num_generations = {total} rollouts do not divide over {processes}"
+            " processes"
         )
     share = total // processes
     rows = config.per_device_train_batch_size or share
     if share % rows:
         raise RunError(
-            f"per_device_train_batch_size={rows} does not divide the {share} rollouts of a step on each process; "
-            f"choose a divisor of {share}"
+            f"per_device_train_batch_size={rows} does not divide the {share} rollouts of a step on"
+            f" each process; choose a divisor of {share}"
         )
     return rows, share // rows

@@ -1,7 +1,8 @@
 """Checkpoints that are whole or not there: a seal with the checksum of every file, written last.
 
-A folder `checkpoint-N` without a matching seal is one that an interruption, a full disk or a bad block left behind. It
-is never resumed from; the one before it is. Old ones are removed only after the seal of a newer one is on disk.
+A folder `checkpoint-N` without a matching seal is one that an interruption, a full disk or a bad
+block left behind. It is never resumed from; the one before it is. Old ones are removed only after
+the seal of a newer one is on disk.
 """
 
 from __future__ import annotations
@@ -23,8 +24,15 @@ SEAL = "seal.json"
 PREFIX = "checkpoint-"
 DAMAGED = "damaged-"
 REMOVED = ".removed-"
-FAILED_WRITE = ("No space left", "os error 28", "quota exceeded", "inline_container.cc", "PytorchStreamWriter")
-"""What safetensors and torch.save say of a disk that takes no more; the latter does not give the reason."""
+FAILED_WRITE = (
+    "No space left",
+    "os error 28",
+    "quota exceeded",
+    "inline_container.cc",
+    "PytorchStreamWriter",
+)
+"""What safetensors and torch.save say of a disk that takes no more; the latter does not give the
+reason."""
 
 
 def seal(folder: Path) -> None:
@@ -45,15 +53,16 @@ def guarded(run: Path) -> Iterator[None]:
     """Give the errors of reading and writing checkpoints one form, and say how to go on.
 
     Raises:
-        RunError: instead of safetensors' and torch.save's own errors of a full disk, and of torch.load's refusal of a
-            file with more than plain data in it (it loads with `weights_only`, so nothing in the file has run).
+        RunError: instead of safetensors' and torch.save's own errors of a full disk, and of
+            torch.load's refusal of a file with more than plain data in it (it loads with
+            `weights_only`, so nothing in the file has run).
     """
     try:
         yield
     except pickle.UnpicklingError as error:
         raise RunError(
-            f"{run}: a file of the checkpoint holds more than plain data; it was refused and nothing in it was run. "
-            "Do not trust this run: start anew"
+            f"{run}: a file of the checkpoint holds more than plain data; it was refused and"
+            " nothing in it was run. Do not trust this run: start anew"
         ) from error
     except (SafetensorError, RuntimeError) as error:
         if "deserializing" in str(error):
@@ -62,8 +71,9 @@ def guarded(run: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(run).free / 2**20
         raise RunError(
-            f"{run}: a file could not be written, {free:.1f} MiB are free there ({str(error).splitlines()[0]}). The "
-            f"checkpoints before are intact: make room, then go on with: gdro train --resume {run}"
+            f"{run}: a file could not be written, {free:.1f} MiB are free there"
+            f" ({str(error).splitlines()[0]}). The checkpoints before are intact: make room, then"
+            f" go on with: gdro train --resume {run}"
         ) from error
 
 
@@ -87,7 +97,8 @@ def fault(folder: Path) -> str | None:
 
 
 def rotate(root: Path, keep: int) -> None:
-    """Remove all but the `keep` newest checkpoints, by step. One is renamed first, so that half of one never shows."""
+    """Remove all but the `keep` newest checkpoints, by step. One is renamed first, so that half of
+    one never shows."""
     for folder in all_checkpoints(root)[keep:]:
         os.replace(folder, _free_name(folder.with_name(f"{REMOVED}{folder.name}")))
     _clear(root)
@@ -102,15 +113,20 @@ def all_checkpoints(root: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
     if not root.is_dir():
         return []
-    found = [path for path in root.iterdir() if path.name.removeprefix(PREFIX).isdigit() and path.is_dir()]
+    found = [
+        path
+        for path in root.iterdir()
+        if path.name.removeprefix(PREFIX).isdigit() and path.is_dir()
+    ]
     return sorted(found, key=step_of, reverse=True)
 
 
 def newest_whole(root: Path, tell: Callable[[str], None]) -> Path | None:
     """The newest checkpoint whose seal holds; None when there is none at all.
 
-    A faulty newer one is told about and moved aside to `damaged-...`, so that nothing takes it for a checkpoint again.
-    Those that an earlier resume moved aside are removed then, so that they do not pile up.
+    A faulty newer one is told about and moved aside to `damaged-...`, so that nothing takes it for
+    a checkpoint again. Those that an earlier resume moved aside are removed then, so that they do
+    not pile up.
 
     Raises:
         RunError: there are checkpoints, and every one of them is faulty.
@@ -125,12 +141,17 @@ def newest_whole(root: Path, tell: Callable[[str], None]) -> Path | None:
             return folder
         faults.append(f"{folder.name}: {wrong}")
         aside = _free_name(folder.with_name(f"{DAMAGED}{folder.name}"))
-        tell(f"checkpoint {folder} cannot be used: {wrong}. Moved to {aside.name}; trying the one before it.")
+        tell(
+            f"checkpoint {folder} cannot be used: {wrong}. Moved to {aside.name}; trying the one"
+            " before it."
+        )
         os.replace(folder, aside)
         while earlier:
             shutil.rmtree(earlier.pop())
     if checkpoints and not all("never finished" in text for text in faults):
-        raise RunError(f"no checkpoint in {root} can be used ({'; '.join(faults)}); start the run anew")
+        raise RunError(
+            f"no checkpoint in {root} can be used ({'; '.join(faults)}); start the run anew"
+        )
     return None
 
 

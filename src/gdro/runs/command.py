@@ -38,7 +38,8 @@ def main(words: Sequence[str]) -> int:
 
 
 def _start(config: TrainConfig) -> None:
-    from gdro.runs.processes import leave_processes  # torch and its train come after settings that are right
+    # torch and its train come after settings that are right
+    from gdro.runs.processes import leave_processes
     from gdro.runs.train import train
 
     train(config)
@@ -72,7 +73,8 @@ def _more_steps(overrides: Sequence[str]) -> int | None:
         path, value, _ = parse_override(text)
         if path != ("max_steps",):
             raise ConfigError(
-                f"--set {text}: --resume goes on with the settings of the run; only max_steps can be raised"
+                f"--set {text}: --resume goes on with the settings of the run; only max_steps can"
+                " be raised"
             )
         if type(value) is not int or value < 1:
             raise ConfigError(f"--set {text}: must be a whole number >= 1")
@@ -84,20 +86,43 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gdro train",
         add_help=False,
-        description="Train a model. Without arguments: the embedded tiny model on reasoning-gym tasks.",
+        description=(
+            "Train a model. Without arguments: the embedded tiny model on reasoning-gym tasks."
+        ),
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this and the settings most runs set")
+    parser.add_argument(
+        "-h", "--help", action="store_true", help="show this and the settings most runs set"
+    )
     parser.add_argument("--help-all", action="store_true", help="show every setting")
-    parser.add_argument("recipe", nargs="?", help="a recipe's name or a YAML file (default: the recipe `default`)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a setting"
+        "recipe", nargs="?", help="a recipe's name or a YAML file (default: the recipe `default`)"
     )
     parser.add_argument(
-        "--resume", metavar="RUN", help="go on with an interrupted run, or with `--set max_steps=N` a finished one"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a setting",
     )
-    parser.add_argument("--check", action="store_true", help="check settings and print them all; train nothing")
     parser.add_argument(
-        "--dry-run", action="store_true", help="check settings, data and model, estimate cost; train nothing"
+        "--resume",
+        metavar="RUN",
+        help="go on with an interrupted run, or with `--set max_steps=N` a finished one",
     )
-    parser.add_argument("--assume", action="append", default=[], metavar="KEY=VALUE", help="an assumption of --dry-run")
+    parser.add_argument(
+        "--check", action="store_true", help="check settings and print them all; train nothing"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check settings, data and model, estimate cost; train nothing",
+    )
+    parser.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an assumption of --dry-run",
+    )
     return parser

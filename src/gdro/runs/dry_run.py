@@ -1,4 +1,5 @@
-"""`gdro train RECIPE --dry-run`: what can be checked without a GPU or weights, and what a run takes."""
+"""`gdro train RECIPE --dry-run`: what can be checked without a GPU or weights, and what a run
+takes."""
 
 from __future__ import annotations
 
@@ -32,7 +33,13 @@ from gdro.runs.prepare import Faults, Fitting, fitting_prompts
 from gdro.runs.rewards import verifier_of
 
 GB = 1e9
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
 
 
 @dataclass(frozen=True)
@@ -69,10 +76,11 @@ class DryRun:
             length = f"{self.found.mean:.1f} tokens on average, at most {self.found.longest}"
         notes = "".join(f"\nnote        {note}" for note in self.found.notes)
         return (
-            f"settings    ok: {self.config.run_name}, controller {self.config.controller.name}\n"
-            f"data        ok: {len(prompts.train)} training prompts, {len(prompts.heldout)} held out{odd}\n"
-            f"prompts     {length}; every gold answer was read by the verifier ({self.config.verifier.kind})\n"
-            f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{notes}"
+            f"settings    ok: {self.config.run_name}, controller"
+            f" {self.config.controller.name}\ndata        ok: {len(prompts.train)} training"
+            f" prompts, {len(prompts.heldout)} held out{odd}\nprompts     {length}; every gold"
+            f" answer was read by the verifier ({self.config.verifier.kind})\nmodel      "
+            f" {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{notes}"
         )
 
     def _batch(self) -> str:
@@ -80,46 +88,62 @@ class DryRun:
         epochs = config.max_steps * config.prompts_per_step / len(self.found.prompts.train)
         rollouts, bounds = f"{config.step_rollouts} {self._rounds()}", controller_of(config).facts
         return (
-            f"step        {config.prompts_per_step} prompts x {config.num_generations} rollouts = {rollouts} "
-            f"({bounds.min_rollouts} to {bounds.max_rollouts} a prompt)\n"
-            f"            processes x passes x rows: {self.given.processes:.0f} x {passes} x {rows}\n"
-            f"run         {config.max_steps} steps, {epochs:.2f} epochs"
+            f"step        {config.prompts_per_step} prompts x {config.num_generations} rollouts ="
+            f" {rollouts} ({bounds.min_rollouts} to {bounds.max_rollouts} a prompt)\n           "
+            f" processes x passes x rows: {self.given.processes:.0f} x {passes} x {rows}\nrun      "
+            f"   {config.max_steps} steps, {epochs:.2f} epochs"
         )
 
     def _rounds(self) -> str:
         sampling = self.config.generation
         if sampling.rounds is None:
             return "exactly"
-        return "or more, fewer steps" if sampling.rounds_within_budget else "or more, not counted here"
+        return (
+            "or more, fewer steps" if sampling.rounds_within_budget else "or more, not counted here"
+        )
 
     def _memory(self) -> str:
-        lines = [f"memory      of each device at worst, in GB; fixed {self.memory.fixed / GB:.1f}, and one at a time"]
+        lines = [
+            f"memory      of each device at worst, in GB; fixed {self.memory.fixed / GB:.1f}, and"
+            " one at a time"
+        ]
         for name in ("sampling", "evaluating", "updating"):
             size = getattr(self.memory, name)
             lines.append(
-                f"            {name:<11}{'unknown without config.json' if size is None else f'{size / GB:.1f}'}"
+                "           "
+                f" {name:<11}"
+                f"{'unknown without config.json' if size is None else f'{size / GB:.1f}'}"
             )
-        smaller = "lower generation.rows, evaluation.rows or per_device_train_batch_size, or take more processes"
+        smaller = (
+            "lower generation.rows, evaluation.rows or per_device_train_batch_size, or take more"
+            " processes"
+        )
         verdict = "fits" if self.fits else f"does NOT fit: {smaller}"
-        lines.append(f"            peak {self.memory.peak / GB:.1f} of {self.given.device_gb:.0f}: {verdict}")
+        lines.append(
+            f"            peak {self.memory.peak / GB:.1f} of {self.given.device_gb:.0f}: {verdict}"
+        )
         return "\n".join(lines)
 
     def _cost(self) -> str:
         done, hours = self.work, self.hours
         return (
-            f"rollouts    {done.rollouts:,}\n"
-            f"tokens      {done.generated:.3g} sampled, {done.prefilled:.3g} prompts read for it, "
-            f"{done.trained:.3g} trained, {done.scored:.3g} scored, {done.evaluated:.3g} evaluated\n"
-            f"hours       {hours.total:.3g} of a device: sampling {hours.generate:.3g}, update {hours.update:.3g}, "
-            f"reference {hours.score:.3g}, evaluation {hours.evaluate:.3g}\n"
-            f"            about {hours.total / self.given.processes:.3g} hours on {self.given.processes:.0f} of them"
+            f"rollouts    {done.rollouts:,}\ntokens      {done.generated:.3g} sampled,"
+            f" {done.prefilled:.3g} prompts read for it, {done.trained:.3g} trained,"
+            f" {done.scored:.3g} scored, {done.evaluated:.3g} evaluated\nhours      "
+            f" {hours.total:.3g} of a device: sampling {hours.generate:.3g}, update"
+            f" {hours.update:.3g}, reference {hours.score:.3g}, evaluation {hours.evaluate:.3g}\n  "
+            f"          about {hours.total / self.given.processes:.3g} hours on"
+            f" {self.given.processes:.0f} of them"
         )
 
     def _assumed(self) -> str:
         """The machine, and each assumption with where it comes from."""
         lines = [
             f"machine     {self.machine}",
-            "assumed     for another, --assume gpu=H100 --assume processes=8; the formulas are in docs/performance.md",
+            (
+                "assumed     for another, --assume gpu=H100 --assume processes=8; the formulas are"
+                " in docs/performance.md"
+            ),
         ]
         for key, value in asdict(self.given).items():
             lines.append(f"            {key}={value:.4g}  ({self.origins.get(key, 'assumed')})")
@@ -181,7 +205,8 @@ def _tokenizer(name: str) -> Any:
     """The model's tokenizer, or None where there is none to be had; the page then says so."""
     location = locate(name)
     absent = location.kind == "hub" or (
-        location.kind == "folder" and not any((Path(location.path) / file).is_file() for file in TOKENIZER_FILES)
+        location.kind == "folder"
+        and not any((Path(location.path) / file).is_file() for file in TOKENIZER_FILES)
     )
     try:
         return load_tokenizer(location)

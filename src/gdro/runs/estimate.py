@@ -1,4 +1,5 @@
-"""What a run would take: tokens, arithmetic, GPU-hours and memory, by formulas on a page (docs/performance.md).
+"""What a run would take: tokens, arithmetic, GPU-hours and memory, by formulas on a page
+(docs/performance.md).
 
 Everything here is pure arithmetic on numbers given; `dry_run.py` gathers the numbers.
 """
@@ -21,18 +22,20 @@ GPUS = {
     "RTX 4090": (24.0, 165.0),
     "RTX 3090": (24.0, 71.0),
 }
-"""Memory in 10^9 bytes and 10^12 operations a second, dense in bfloat16, by the vendors' data sheets."""
+"""Memory in 10^9 bytes and 10^12 operations a second, dense in bfloat16, by the vendors' data
+sheets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What an estimate cannot know. Each is set by `--assume KEY=NUMBER`; the machine's own figures take the place of
-    the first three.
+    """What an estimate cannot know. Each is set by `--assume KEY=NUMBER`; the machine's own figures
+    take the place of the first three.
 
     Attributes:
         processes: GPUs, one process each, every one with a whole copy of the model (data parallel).
         device_gb: memory of a GPU, in 10^9 bytes.
-        peak_tflops: 10^12 operations a second of a GPU at its best (989: H100, dense bf16, the vendor's figure).
+        peak_tflops: 10^12 operations a second of a GPU at its best (989: H100, dense bf16, the
+            vendor's figure).
         train_utilisation: share of that reached in passes forward and backward.
         generate_utilisation: share of that reached while sampling.
         completion_fraction: mean length of a completion over the longest allowed.
@@ -50,7 +53,9 @@ class Assumptions:
     parameters: float = 0.0
 
 
-def assumptions(settings: Sequence[str], here: Mapping[str, float]) -> tuple[Assumptions, dict[str, str]]:
+def assumptions(
+    settings: Sequence[str], here: Mapping[str, float]
+) -> tuple[Assumptions, dict[str, str]]:
     """The defaults with what is known of the machine and `key=number` texts laid over them.
 
     Args:
@@ -94,8 +99,8 @@ class Architecture:
     """The sizes of a decoder that matter here; as many as are known.
 
     Attributes:
-        parameters: all of them, N.
-        layers, hidden, kv_heads, head_dim, vocabulary, positions: from the model's config.json; None without one.
+        parameters: all of them, N. layers, hidden, kv_heads, head_dim, vocabulary, positions: from
+        the model's config.json; None without one.
     """
 
     parameters: int
@@ -116,7 +121,8 @@ class Work:
         generated: tokens sampled in training.
         prefilled: prompt tokens read to sample them, each prompt once a step.
         trained: tokens through the update, prompt and completion of every rollout, every iteration.
-        scored: tokens through a further pass forward (reference model; old policy with several iterations).
+        scored: tokens through a further pass forward (reference model; old policy with several
+            iterations).
         evaluated: tokens sampled in evaluations.
     """
 
@@ -139,7 +145,8 @@ def work(
     completion_tokens: float,
     evaluation_completions: int,
 ) -> Work:
-    """Count a run of `steps` steps of `prompts` prompts; `forward_passes` are those beside the update."""
+    """Count a run of `steps` steps of `prompts` prompts; `forward_passes` are those beside the
+    update."""
     rollouts = steps * prompts * mean_rollouts
     read = rollouts * (prompt_tokens + completion_tokens)
     return Work(
@@ -168,10 +175,11 @@ class Hours:
 
 
 def gpu_hours(done: Work, parameters: int, given: Assumptions, *, checkpointing: bool) -> Hours:
-    """2 N operations a token forward, 4 N backward, and 2 N more where gradient checkpointing goes forward twice.
+    """2 N operations a token forward, 4 N backward, and 2 N more where gradient checkpointing goes
+    forward twice.
 
-    Attention over the context (small beside N for a few thousand tokens), scoring of answers, loading of weights and
-    waiting are left out.
+    Attention over the context (small beside N for a few thousand tokens), scoring of answers,
+    loading of weights and waiting are left out.
     """
     peak = given.peak_tflops * 1e12 * 3600
     sample = 2 * parameters / (peak * given.generate_utilisation)
@@ -186,11 +194,13 @@ def gpu_hours(done: Work, parameters: int, given: Assumptions, *, checkpointing:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes on one GPU; the parts after `fixed` are not there at the same time. None: the sizes are not known.
+    """Bytes on one GPU; the parts after `fixed` are not there at the same time. None: the sizes are
+    not known.
 
     Attributes:
         fixed: weights, gradients, Adam's moments, reference model.
-        sampling: keys and values of the rollouts that are sampled together, all of them at their longest.
+        sampling: keys and values of the rollouts that are sampled together, all of them at their
+            longest.
         evaluating: the same for an evaluation's batch.
         updating: activations and logits of one micro-batch, all rows at their longest.
     """
@@ -221,14 +231,19 @@ def memory(
 ) -> Memory:
     """Bytes on one GPU at worst, for `gdro train` on TRL.
 
-    Fixed: float32 weights 4 N, gradients 4 N, two moments 8 N (adapters: the weights only); 2 N for the half-precision
-    copy of autocast; 4 N for a reference model, which adapters do not need. Keys and values: 2 * layers * kv_heads *
-    head_dim numbers a token. Activations: 34 * hidden bytes a token and layer in half precision, without attention
-    scores (Korthikanti et al. 2022); with checkpointing one layer of that, and 2 * hidden bytes for each layer's
-    input. Logits: float32, with their gradient.
+    Fixed: float32 weights 4 N, gradients 4 N, two moments 8 N (adapters: the weights only); 2 N for
+    the half-precision copy of autocast; 4 N for a reference model, which adapters do not need. Keys
+    and values: 2 * layers * kv_heads * head_dim numbers a token. Activations: 34 * hidden bytes a
+    token and layer in half precision, without attention scores (Korthikanti et al. 2022); with
+    checkpointing one layer of that, and 2 * hidden bytes for each layer's input. Logits: float32,
+    with their gradient.
     """
     n = model.parameters
-    fixed = n * (4 if adapters else 16) + (2 * n if half else 0) + (4 * n if reference and not adapters else 0)
+    fixed = (
+        n * (4 if adapters else 16)
+        + (2 * n if half else 0)
+        + (4 * n if reference and not adapters else 0)
+    )
     if (
         model.layers is None
         or model.hidden is None

@@ -1,4 +1,5 @@
-"""`gdro evaluate MODEL`: mean@k and pass@k of any model on the held-out prompts of any data section."""
+"""`gdro evaluate MODEL`: mean@k and pass@k of any model on the held-out prompts of any data
+section."""
 
 from __future__ import annotations
 
@@ -19,11 +20,14 @@ from gdro.runs.prepare import prepare
 from gdro.runs.progress import Progress
 
 
-def evaluate_model(model: str, recipe: str | None, overrides: Sequence[str], output: str | None) -> dict[str, Any]:
+def evaluate_model(
+    model: str, recipe: str | None, overrides: Sequence[str], output: str | None
+) -> dict[str, Any]:
     """Evaluate, print a table, and write the figures as JSON when asked to.
 
     Args:
-        model: a Hugging Face folder or name, `tiny`, or the folder of a run (its trained model, with its settings).
+        model: a Hugging Face folder or name, `tiny`, or the folder of a run (its trained model,
+            with its settings).
         recipe: settings whose `data`, `verifier`, `generation` and `evaluation` are used.
 
     Raises:
@@ -36,7 +40,8 @@ def evaluate_model(model: str, recipe: str | None, overrides: Sequence[str], out
     with closing(verifier):
         if not prompts.heldout:
             raise RunError(
-                "the settings hold no prompt out; set data.heldout_fraction, heldout_size or a held-out source"
+                "the settings hold no prompt out; set data.heldout_fraction, heldout_size or a"
+                " held-out source"
             )
         result = evaluation.evaluate(policy, prompts.heldout, verifier, config, progress.note)
         counts = verifier.counts
@@ -50,13 +55,24 @@ def evaluate_model(model: str, recipe: str | None, overrides: Sequence[str], out
 def table(fields: dict[str, Any]) -> Table:
     """The figures by source, and overall."""
     k = fields["k"]
-    shown = Table(title=f"{fields['model']}: {fields['prompts']} held-out prompts x {fields['samples']} samples")
+    shown = Table(
+        title=(
+            f"{fields['model']}: {fields['prompts']} held-out prompts x {fields['samples']} samples"
+        )
+    )
     for title in ("source", "prompts", f"mean@{k}", f"pass@{k}"):
         shown.add_column(title, justify="left" if title == "source" else "right")
     for name, row in fields["by_source"].items():
-        shown.add_row(name, str(row["prompts"]), _interval(row["mean_at_k"]), _interval(row["pass_at_k"]))
+        shown.add_row(
+            name, str(row["prompts"]), _interval(row["mean_at_k"]), _interval(row["pass_at_k"])
+        )
     shown.add_section()
-    shown.add_row("all", str(fields["prompts"]), _interval(fields["mean_at_k"]), _interval(fields["pass_at_k"]))
+    shown.add_row(
+        "all",
+        str(fields["prompts"]),
+        _interval(fields["mean_at_k"]),
+        _interval(fields["pass_at_k"]),
+    )
     return shown
 
 
@@ -64,7 +80,10 @@ def _settings(model: str, recipe: str | None, overrides: Sequence[str]) -> Train
     run = RunFolder(Path(model))
     if run.config.is_file():
         if not run.model.is_dir():
-            raise RunError(f"{model} is a run without a trained model yet; finish it with: gdro train --resume {model}")
+            raise RunError(
+                f"{model} is a run without a trained model yet; finish it with: gdro train --resume"
+                f" {model}"
+            )
         return load_config(recipe or run.config, [*overrides, f"model={run.model}"])
     return load_config(recipe, [*overrides, f"model={model}"])
 

@@ -1,4 +1,5 @@
-"""`gdro evaluate MODEL --suite ...`: mean@k and pass@k on the paper's test sets, from local copies or the hub."""
+"""`gdro evaluate MODEL --suite ...`: mean@k and pass@k on the paper's test sets, from local copies
+or the hub."""
 
 from __future__ import annotations
 
@@ -44,12 +45,14 @@ def evaluate_suites(
     rows: int = 64,
     output: str | None = None,
 ) -> dict[str, Any]:
-    """Load every suite, sample, score, print a table and lighteval's command, and write JSON when asked to.
+    """Load every suite, sample, score, print a table and lighteval's command, and write JSON when
+    asked to.
 
     Args:
         model: a Hugging Face folder or name, `tiny`, or the folder of a run (its trained model).
         suites: names with commas between them, or `all`.
-        recipe: settings whose `evaluation`, `generation`, `verifier`, `dtype` and `seed` are used; None is the paper's.
+        recipe: settings whose `evaluation`, `generation`, `verifier`, `dtype` and `seed` are used;
+            None is the paper's.
         overrides: `key=value` texts laid over them.
         copies: folder of local copies; None is the hub.
         engine: `vllm`, `transformers`, or `auto`.
@@ -58,7 +61,8 @@ def evaluate_suites(
         output: file for the figures, or None.
 
     Raises:
-        RunError, ConfigError, DataError: what stands in the way; all suites are read before a model is loaded.
+        RunError, ConfigError, DataError: what stands in the way; all suites are read before a model
+            is loaded.
     """
     for option, value in (("--limit", limit), ("--rows", rows)):
         if value is not None and value < 1:
@@ -71,7 +75,9 @@ def evaluate_suites(
     correct: dict[str, dict[str, int]] = {}
     shown: dict[str, dict[str, Any]] = {}
     checking = config.verifier
-    pool = make_verifier("math", workers=checking.workers, deadline=checking.timeout, memory_mb=checking.memory_mb)
+    pool = make_verifier(
+        "math", workers=checking.workers, deadline=checking.timeout, memory_mb=checking.memory_mb
+    )
     with closing(pool) as verifier:
         readable = {name: _readable(verifier, suite.prompts) for name, suite in loaded.items()}
         text_only = {name: verifier.check(prompts) for name, prompts in readable.items()}
@@ -84,7 +90,9 @@ def evaluate_suites(
         verifier.opens_thinking = opens_thinking(first.messages, sampler.tokenizer, values)
         for name, suite in loaded.items():
             started = time.perf_counter()
-            progress.note(f"{name}: {len(suite.prompts)} problems x {how.samples} samples with {sampler.name}")
+            progress.note(
+                f"{name}: {len(suite.prompts)} problems x {how.samples} samples with {sampler.name}"
+            )
             found = _correct(sampler, verifier, readable[name], how)
             correct[name] = {prompt.id: found.get(prompt.id, 0) for prompt in suite.prompts}
             shown[name] = _fields(name, suite, len(readable[name]), correct[name], how.samples) | {
@@ -113,7 +121,9 @@ def evaluate_suites(
     return fields
 
 
-def score(verifier: PoolVerifier, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> dict[str, int]:
+def score(
+    verifier: PoolVerifier, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]
+) -> dict[str, int]:
     """Correct completions of each prompt, by id; `texts[i]` are those of `prompts[i]`."""
     flat = [(prompt, text) for prompt, group in zip(prompts, texts, strict=True) for text in group]
     rewards = verifier.score([prompt for prompt, _ in flat], [text for _, text in flat])
@@ -124,7 +134,8 @@ def score(verifier: PoolVerifier, prompts: Sequence[Prompt], texts: Sequence[Seq
 
 
 def lighteval_command(model: str, suites: Sequence[str], how: Sampling) -> str:
-    """The nearest command of lighteval; it has no task of its own for some suites, and reports other metrics."""
+    """The nearest command of lighteval; it has no task of its own for some suites, and reports
+    other metrics."""
     tasks = [f"{task}|0" for name in suites if (task := SUITES[name].lighteval) is not None]
     without = [SUITES[name].title for name in suites if SUITES[name].lighteval is None]
     note = f"   # no built-in task: {', '.join(without)}" if without else ""
@@ -135,8 +146,8 @@ def lighteval_command(model: str, suites: Sequence[str], how: Sampling) -> str:
         f"top_k:{how.top_k},seed:{how.seed}"
     )
     return (
-        f'lighteval vllm "model_name={model},dtype=bfloat16,generation_parameters={{{parameters}}}" '
-        f'"{",".join(tasks)}"{note}'
+        f'lighteval vllm "model_name={model},dtype=bfloat16,generation_parameters={{{parameters}}}"'
+        f' "{",".join(tasks)}"{note}'
     )
 
 
@@ -148,26 +159,42 @@ def table(fields: dict[str, Any]) -> Table:
         shown.add_column(title, justify="left" if title == "suite" else "right")
     for name, row in fields["suites"].items():
         usual = SUITES[name].problems
-        count = f"{row['prompts']}" + (f" of {usual}" if usual not in (None, row["prompts"]) else "")
+        count = f"{row['prompts']}" + (
+            f" of {usual}" if usual not in (None, row["prompts"]) else ""
+        )
         unreadable = str(row["unreadable_golds"])
-        shown.add_row(SUITES[name].title, count, unreadable, _text(row["mean_at_k"]), _text(row["pass_at_k"]))
+        shown.add_row(
+            SUITES[name].title, count, unreadable, _text(row["mean_at_k"]), _text(row["pass_at_k"])
+        )
     whole = fields["average"]
     shown.add_section()
-    shown.add_row("average", str(whole["prompts"]), "", _text(whole["mean_at_k"]), _text(whole["pass_at_k"]))
+    shown.add_row(
+        "average", str(whole["prompts"]), "", _text(whole["mean_at_k"]), _text(whole["pass_at_k"])
+    )
     return shown
 
 
 def _readable(verifier: PoolVerifier, prompts: Sequence[Prompt]) -> list[Prompt]:
     """Those whose gold answer the verifier can read; no completion of the others could be right."""
-    outcomes = verifier.pool.run([Task(prompt.id, "", prompt.answer, None, True) for prompt in prompts])
-    return [prompt for prompt, outcome in zip(prompts, outcomes, strict=True) if outcome.cause == CORRECT]
+    outcomes = verifier.pool.run(
+        [Task(prompt.id, "", prompt.answer, None, True) for prompt in prompts]
+    )
+    return [
+        prompt
+        for prompt, outcome in zip(prompts, outcomes, strict=True)
+        if outcome.cause == CORRECT
+    ]
 
 
-def _correct(sampler: Sampler, verifier: PoolVerifier, prompts: list[Prompt], how: Sampling) -> dict[str, int]:
+def _correct(
+    sampler: Sampler, verifier: PoolVerifier, prompts: list[Prompt], how: Sampling
+) -> dict[str, int]:
     return score(verifier, prompts, sampler(prompts, how)) if prompts else {}
 
 
-def _fields(name: str, suite: SuitePrompts, readable: int, correct: dict[str, int], samples: int) -> dict[str, Any]:
+def _fields(
+    name: str, suite: SuitePrompts, readable: int, correct: dict[str, int], samples: int
+) -> dict[str, Any]:
     return figures(list(correct.values()), samples) | {
         "title": SUITES[name].title,
         "unreadable_golds": len(suite.prompts) - readable,
@@ -182,7 +209,10 @@ def _trained(model: str) -> str:
     if not run.config.is_file():
         return model
     if not run.model.is_dir():
-        raise RunError(f"{model} is a run without a trained model yet; finish it with: gdro train --resume {model}")
+        raise RunError(
+            f"{model} is a run without a trained model yet; finish it with: gdro train --resume"
+            f" {model}"
+        )
     return str(run.model)
 
 

@@ -1,7 +1,8 @@
-"""Held-out evaluation: mean@k and pass@k with intervals, overall, by difficulty bin, by source, and the worst bin.
+"""Held-out evaluation: mean@k and pass@k with intervals, overall, by difficulty bin, by source, and
+the worst bin.
 
-Difficulty bins are those of the base model's mean@k, fixed for the whole run, so that a bin holds the same prompts
-before and after.
+Difficulty bins are those of the base model's mean@k, fixed for the whole run, so that a bin holds
+the same prompts before and after.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def evaluate(
     config: TrainConfig,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
-    """Sample and score `evaluation.num_generations` completions of every prompt, in the arithmetic of training."""
+    """Sample and score `evaluation.num_generations` completions of every prompt, in the arithmetic
+    of training."""
     started = time.perf_counter()
     tokenizer, settings = policy.tokenizer, config.evaluation
     options = SamplingOptions(
@@ -76,9 +78,13 @@ def evaluate(
     k = settings.num_generations
     tell(f"evaluating {len(prompts)} held-out prompts x {k} samples")
     encoded = [policy.encode(prompt) for prompt in prompts]
-    half = torch.autocast(policy.model.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16")
+    half = torch.autocast(
+        policy.model.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"
+    )
     with half:  # around all of it: weights are converted once, not once a token
-        tokens = sample(policy.model, encoded, k, options, seed=config.seed, rows_per_batch=settings.rows)
+        tokens = sample(
+            policy.model, encoded, k, options, seed=config.seed, rows_per_batch=settings.rows
+        )
     texts = [tokenizer.decode(row, skip_special_tokens=True) for rows in tokens for row in rows]
     rewards = verifier.score([prompt for prompt in prompts for _ in range(k)], texts)
     correct = (np.array(rewards).reshape(len(prompts), k) >= config.correct_threshold).sum(axis=1)
@@ -86,9 +92,13 @@ def evaluate(
 
 
 def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
-    """The fields of an `evaluation` event; `base` is the evaluation before training, which sets the bins."""
+    """The fields of an `evaluation` event; `base` is the evaluation before training, which sets the
+    bins."""
     k = evaluation.samples
-    mean, passed = mean_at_k(np.full(len(evaluation.correct), k), evaluation.correct), _pass(evaluation)
+    mean, passed = (
+        mean_at_k(np.full(len(evaluation.correct), k), evaluation.correct),
+        _pass(evaluation),
+    )
     base_mean = mean_at_k(np.full(len(base.correct), base.samples), base.correct)
     bins = np.searchsorted(uniform_edges(BINS)[1:-1], base_mean, side="right").tolist()
     groups = [prompt.source for prompt in evaluation.prompts]
@@ -132,7 +142,9 @@ def load_evaluation(path: Path, prompts: Sequence[Prompt]) -> Evaluation:
     """Read what `Evaluation.save` wrote, for the prompts given."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     correct = {row["id"]: row["correct"] for row in rows}
-    return Evaluation(prompts, np.array([correct[p.id] for p in prompts]), int(rows[0]["samples"]), 0.0)
+    return Evaluation(
+        prompts, np.array([correct[p.id] for p in prompts]), int(rows[0]["samples"]), 0.0
+    )
 
 
 def _pass(evaluation: Evaluation) -> np.ndarray:

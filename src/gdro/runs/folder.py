@@ -77,7 +77,8 @@ class RunFolder:
 
 
 def check_free(output: str | None) -> None:
-    """Raise a RunError where `output` exists and is not an empty folder: a run never writes over another."""
+    """Raise a RunError where `output` exists and is not an empty folder: a run never writes over
+    another."""
     if output is None:
         return
     path = Path(output)
@@ -92,7 +93,8 @@ def check_free(output: str | None) -> None:
 
 
 def new_folder(output: str | None, name: str) -> RunFolder:
-    """Make the folder of a new run: `output`, or the first free of runs/NAME-001, runs/NAME-002, ...
+    """Make the folder of a new run: `output`, or the first free of runs/NAME-001, runs/NAME-002,
+    ...
 
     Raises:
         RunError: as `check_free`.
@@ -113,13 +115,16 @@ def old_folder(path: str | Path) -> RunFolder:
     """
     folder = RunFolder(Path(path).expanduser())
     if not folder.config.is_file():
-        raise RunError(f"{path} holds no run (no config.yaml); give the folder that `gdro train` named")
+        raise RunError(
+            f"{path} holds no run (no config.yaml); give the folder that `gdro train` named"
+        )
     return folder
 
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
-    """Keep other processes off a run while this one writes it. The system lets go when it ends, however it ends.
+    """Keep other processes off a run while this one writes it. The system lets go when it ends,
+    however it ends.
 
     Raises:
         RunError: another process holds it.
@@ -129,7 +134,9 @@ def held(folder: RunFolder) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"{folder.path} is being written by another process; wait for it or stop it") from None
+            raise RunError(
+                f"{folder.path} is being written by another process; wait for it or stop it"
+            ) from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
@@ -149,4 +156,6 @@ def _first_free(name: str) -> RunFolder:
         except FileExistsError:
             continue
         return RunFolder(path)
-    raise RunError(f"{ROOT} holds 99,999 runs called {name}; choose another name with --set name=...")
+    raise RunError(
+        f"{ROOT} holds 99,999 runs called {name}; choose another name with --set name=..."
+    )

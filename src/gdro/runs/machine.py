@@ -1,4 +1,5 @@
-"""The machine that a run or a dry run stands on: how many devices, how much memory, how fast at best."""
+"""The machine that a run or a dry run stands on: how many devices, how much memory, how fast at
+best."""
 
 from __future__ import annotations
 
@@ -42,7 +43,10 @@ def this_machine(dtype: str) -> tuple[dict[str, float], str]:
         found = {"processes": 1.0, "device_gb": memory, "peak_tflops": speed}
         return (
             found,
-            f"no GPU; CPU with {torch.get_num_threads()} threads, {1000 * speed:.3g} GFLOP/s measured in {dtype}",
+            (
+                f"no GPU; CPU with {torch.get_num_threads()} threads, {1000 * speed:.3g} GFLOP/s"
+                f" measured in {dtype}"
+            ),
         )
     count, properties = torch.cuda.device_count(), torch.cuda.get_device_properties(0)
     found = {"processes": float(count), "device_gb": properties.total_memory / 1e9}

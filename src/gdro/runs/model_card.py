@@ -1,4 +1,5 @@
-"""README.md of a trained model, written from the run's record: what it was, what was done to it, what came of it."""
+"""README.md of a trained model, written from the run's record: what it was, what was done to it,
+what came of it."""
 
 from __future__ import annotations
 
@@ -50,7 +51,10 @@ def model_card(events: list[dict[str, Any]], settings: Mapping[str, Any], *, ada
         "\n".join(_results(settings, evaluations)),
         "\n".join(_training(events, settings, start)),
         _use(settings, adapters),
-        f"## The whole settings\n\n`gdro train settings.yaml` with\n\n```yaml\n{_own(settings)}```\n",
+        (
+            "## The whole settings\n\n`gdro train settings.yaml`"
+            f" with\n\n```yaml\n{_own(settings)}```\n"
+        ),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -76,8 +80,9 @@ def _sentence(settings: Mapping[str, Any], start: Mapping[str, Any]) -> str:
     controller = settings["controller"]["name"]
     how = "plain GRPO" if controller == "uniform" else f"GRPO with the controller `{controller}`"
     return (
-        f"`{base_name(settings['model'])}` after reinforcement learning on verified answers: [GRPO]({GRPO}), "
-        f"[group distributionally robust]({GDRO}), by gdro {start['version']} ({how})."
+        f"`{base_name(settings['model'])}` after reinforcement learning on verified answers:"
+        f" [GRPO]({GRPO}), [group distributionally robust]({GDRO}), by gdro {start['version']}"
+        f" ({how})."
     )
 
 
@@ -88,8 +93,9 @@ def _results(settings: Mapping[str, Any], evaluations: list[dict[str, Any]]) -> 
     k, sampling = after["k"], settings["evaluation"]
     yield "## Results\n"
     yield (
-        f"{after['prompts']} held-out prompts, {k} samples each, temperature {sampling['temperature']:g}, top-p "
-        f"{sampling['top_p']:g}, top-k {sampling['top_k']}; 95 % bootstrap intervals over prompts.\n"
+        f"{after['prompts']} held-out prompts, {k} samples each, temperature"
+        f" {sampling['temperature']:g}, top-p {sampling['top_p']:g}, top-k {sampling['top_k']}; 95"
+        " % bootstrap intervals over prompts.\n"
     )
     yield f"| | prompts | mean@{k} before | mean@{k} after | pass@{k} before | pass@{k} after |"
     yield "|---|---:|---:|---:|---:|---:|"
@@ -99,28 +105,44 @@ def _results(settings: Mapping[str, Any], evaluations: list[dict[str, Any]]) -> 
         if name in before["by_source"]
     }
     for name, (old, new) in rows.items():
-        figures = (_interval(row[score]) for score in ("mean_at_k", "pass_at_k") for row in (old, new))
+        figures = (
+            _interval(row[score]) for score in ("mean_at_k", "pass_at_k") for row in (old, new)
+        )
         yield f"| {name} | {new['prompts']} | {' | '.join(figures)} |"
-    yield f"\nChange of mean@{k}, prompt by prompt: {_interval(after['change']['mean_at_k'], sign='+')}."
+    yield (
+        f"\nChange of mean@{k}, prompt by prompt:"
+        f" {_interval(after['change']['mean_at_k'], sign='+')}."
+    )
 
 
-def _training(events: list[dict[str, Any]], settings: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[str]:
+def _training(
+    events: list[dict[str, Any]], settings: Mapping[str, Any], start: Mapping[str, Any]
+) -> Iterator[str]:
     steps = [event for event in events if event["event"] == "step"]
     end = next((event for event in events if event["event"] == "end"), None)
     data, machine = settings["data"], start["machine"]
     rows = {
         "base": f"`{base_name(settings['model'])}`",
-        "data": f"{data['kind']}{_source(data)}: {start['train_prompts']} prompts, {start['heldout_prompts']} held out",
+        "data": (
+            f"{data['kind']}{_source(data)}: {start['train_prompts']} prompts,"
+            f" {start['heldout_prompts']} held out"
+        ),
         "answers checked by": settings["verifier"]["kind"],
         "controller": f"`{json.dumps(settings['controller'])}`",
-        "steps": f"{steps[-1]['step'] if steps else 0} of {settings['prompts_per_step']} prompts x "
-        f"{settings['num_generations']} rollouts",
+        "steps": (
+            f"{steps[-1]['step'] if steps else 0} of {settings['prompts_per_step']} prompts x "
+            f"{settings['num_generations']} rollouts"
+        ),
         "rollouts": f"{steps[-1]['rollouts_total']:,}" if steps else "0",
         "learning rate": f"{settings['learning_rate']:g}, {settings['lr_scheduler_type']}",
-        "arithmetic": settings["dtype"]
-        + ("" if settings["lora"] is None else f", LoRA of rank {settings['lora']['r']}"),
-        "machine": f"{machine['gpu'] or machine['processor']}, {machine['processes']} processes, "
-        f"torch {machine['torch']}",
+        "arithmetic": (
+            settings["dtype"]
+            + ("" if settings["lora"] is None else f", LoRA of rank {settings['lora']['r']}")
+        ),
+        "machine": (
+            f"{machine['gpu'] or machine['processor']}, {machine['processes']} processes, "
+            f"torch {machine['torch']}"
+        ),
         "time": f"{end['seconds'] / 60:.0f} minutes" if end else "unknown",
         "seed": str(settings["seed"]),
     }
@@ -134,8 +156,10 @@ def _use(settings: Mapping[str, Any], adapters: bool) -> str:
     base = base_name(settings["model"])
     if adapters:
         code = (
-            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-            f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "FOLDER")\n'
+            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM,"
+            " AutoTokenizer\n\n"
+            f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"),'
+            ' "FOLDER")\n'
         )
     else:
         code = (
@@ -149,7 +173,9 @@ def _use(settings: Mapping[str, Any], adapters: bool) -> str:
 
 
 def _own(settings: Mapping[str, Any]) -> str:
-    return yaml.safe_dump({k: v for k, v in settings.items() if k not in LOCAL}, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(
+        {k: v for k, v in settings.items() if k not in LOCAL}, sort_keys=False, allow_unicode=True
+    )
 
 
 def _source(data: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""A model's sizes without its weights: from its config.json or .gguf header, else from the number in its name."""
+"""A model's sizes without its weights: from its config.json or .gguf header, else from the number
+in its name."""
 
 from __future__ import annotations
 
@@ -21,13 +22,14 @@ def model_size(name: str, billions: float = 0.0) -> tuple[Architecture, str]:
     """The sizes, and where they come from, in words.
 
     Args:
-        name: as `model:` takes it. Only config.json is read, and parameters are counted on a model without storage;
-            or only the header of a .gguf file.
+        name: as `model:` takes it. Only config.json is read, and parameters are counted on a model
+            without storage; or only the header of a .gguf file.
         billions: the number of parameters in 10^9 where it is given; 0 takes the model's own.
 
     Raises:
         ModelError: nothing of that name on this machine, or it is damaged.
-        RunError: a hub name without a number such as 1.7B in it, not in the local cache, and none given.
+        RunError: a hub name without a number such as 1.7B in it, not in the local cache, and none
+            given.
     """
     sizes, origin = _known(name)
     if billions:
@@ -37,13 +39,16 @@ def model_size(name: str, billions: float = 0.0) -> tuple[Architecture, str]:
         return sizes, origin
     found = _NAME.search(name.rpartition("/")[2])
     if found is None:
-        raise RunError(f"model={name}: {origin}, and its name says no size; set --assume parameters=BILLIONS")
+        raise RunError(
+            f"model={name}: {origin}, and its name says no size; set --assume parameters=BILLIONS"
+        )
     scale = 1e9 if found[2] in "Bb" else 1e6
     return Architecture(round(float(found[1]) * scale)), f"the name ({origin})"
 
 
 def positions(name: str) -> int | None:
-    """Positions that the model was made for; None where its config does not say, or is not on this machine.
+    """Positions that the model was made for; None where its config does not say, or is not on this
+    machine.
 
     Raises:
         ModelError: as `model_size`.
@@ -53,7 +58,8 @@ def positions(name: str) -> int | None:
 
 
 def _known(name: str) -> tuple[Architecture | None, str]:
-    """Sizes from config.json or a .gguf header; None for a hub name that is not in the local cache."""
+    """Sizes from config.json or a .gguf header; None for a hub name that is not in the local
+    cache."""
     location = locate(name)
     if location.kind == "adapter":
         return _known(adapter_base(Path(location.path)))
@@ -80,7 +86,9 @@ def _from_config(location: Location) -> tuple[Architecture | None, str]:
 
 def _from_header(header: Header) -> Architecture:
     heads, hidden = header.number("attention.head_count"), header.number("embedding_length")
-    vocabulary = next((tensor.shape[-1] for tensor in header.tensors if tensor.name == "token_embd.weight"), None)
+    vocabulary = next(
+        (tensor.shape[-1] for tensor in header.tensors if tensor.name == "token_embd.weight"), None
+    )
     return Architecture(
         header.parameters,
         header.number("block_count"),

@@ -1,4 +1,5 @@
-"""The policy of a run: a causal language model and its tokenizer, with what the run asks of them."""
+"""The policy of a run: a causal language model and its tokenizer, with what the run asks of
+them."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from gdro.runs.errors import RunError
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A model with its tokenizer, where it came from, and the values of its chat template's variables."""
+    """A model with its tokenizer, where it came from, and the values of its chat template's
+    variables."""
 
     model: Any
     tokenizer: Any
@@ -29,7 +31,9 @@ class Policy:
     @property
     def context(self) -> int | None:
         """Positions the model was made for, where its config says."""
-        limit: int | None = self.model.config.get_text_config().to_dict().get("max_position_embeddings")
+        limit: int | None = (
+            self.model.config.get_text_config().to_dict().get("max_position_embeddings")
+        )
         return limit
 
 
@@ -43,7 +47,8 @@ def load_policy(name: str, tell: Callable[[str], None] = lambda text: None) -> P
 
 
 def check_context(config: TrainConfig, positions: int | None) -> None:
-    """Raises RunError when the longest prompt and completion do not fit the model's positions, if they are known."""
+    """Raises RunError when the longest prompt and completion do not fit the model's positions, if
+    they are known."""
     wanted = config.lengths.prompt + config.lengths.completion
     if positions is not None and wanted > positions:
         raise RunError(

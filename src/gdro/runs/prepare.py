@@ -1,4 +1,5 @@
-"""What a run needs, loaded and checked against each other before anything is trained; faults are told together."""
+"""What a run needs, loaded and checked against each other before anything is trained; faults are
+told together."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from gdro.verify import PoolVerifier, Verifier, text_only_note
 
 @dataclass
 class Faults:
-    """`with faults:` keeps an error that a person can mend, so that the checks after it are made too."""
+    """`with faults:` keeps an error that a person can mend, so that the checks after it are made
+    too."""
 
     found: list[GDROError] = field(default_factory=list)
 
@@ -36,7 +38,10 @@ class Faults:
         pass
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool:
         if isinstance(error, GDROError):
             self.found.append(error)
@@ -59,7 +64,8 @@ class Fitting:
         prompts: after dropping, with how many were dropped.
         mean: tokens of a training prompt; None where there is no tokenizer.
         longest: tokens of the longest prompt kept; None where there is no tokenizer.
-        notes: what to know of the prompts, the model's chat template and the gold answers, if anything.
+        notes: what to know of the prompts, the model's chat template and the gold answers, if
+            anything.
     """
 
     prompts: RunPrompts
@@ -77,7 +83,8 @@ def prepare(
         checks: further ones, told together with what else is wrong.
 
     Raises:
-        GDROError: what stands in the way, all of it that can be found before the weights are loaded.
+        GDROError: what stands in the way, all of it that can be found before the weights are
+            loaded.
     """
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -106,11 +113,14 @@ def prepare(
     return fitting.prompts, policy, verifier
 
 
-def fitting_prompts(config: TrainConfig, tokenizer: Any, verifier: PoolVerifier, faults: Faults) -> Fitting:
+def fitting_prompts(
+    config: TrainConfig, tokenizer: Any, verifier: PoolVerifier, faults: Faults
+) -> Fitting:
     """The prompts that the run would use, each with a gold answer that the verifier can read.
 
     Args:
-        tokenizer: of the model; None where there is none, so that chats and lengths are not looked at.
+        tokenizer: of the model; None where there is none, so that chats and lengths are not looked
+            at.
         verifier: told besides whether the chat template opens the thinking.
         faults: of earlier checks; they are told too.
 
@@ -126,18 +136,24 @@ def fitting_prompts(config: TrainConfig, tokenizer: Any, verifier: PoolVerifier,
         with faults:
             fitting = _fitting(config, found, tokenizer)
         with faults:
-            told = _check_answers(config, found if fitting is None else fitting.prompts, tokenizer, verifier)
+            told = _check_answers(
+                config, found if fitting is None else fitting.prompts, tokenizer, verifier
+            )
     faults.tell()
     assert fitting is not None, "or there was a fault"
     return fitting if told is None else replace(fitting, notes=(*fitting.notes, told))
 
 
-def _check_answers(config: TrainConfig, prompts: RunPrompts, tokenizer: Any, verifier: PoolVerifier) -> str | None:
-    """Check every gold, or try a user's function; what to tell of golds that only the same text equals."""
+def _check_answers(
+    config: TrainConfig, prompts: RunPrompts, tokenizer: Any, verifier: PoolVerifier
+) -> str | None:
+    """Check every gold, or try a user's function; what to tell of golds that only the same text
+    equals."""
     if tokenizer is not None and prompts.train:
         values = config.data.chat_template_kwargs or {}
         verifier.opens_thinking = opens_thinking(prompts.train[0].messages, tokenizer, values)
-    own = config.verifier.kind == "python"  # a call shows a mistake in a user's function before the model loads
+    # a call shows a mistake in a user's function before the model loads
+    own = config.verifier.kind == "python"
     asked = prompts.train[:1] if own else [*prompts.train, *prompts.heldout]
     return text_only_note(verifier.check(asked), len(asked))
 
@@ -151,14 +167,18 @@ def _fitting(config: TrainConfig, found: RunPrompts, tokenizer: Any) -> Fitting:
         train = check_lengths(found.train, tokenizer, limit, overlong, values)
         heldout = check_lengths(found.heldout, tokenizer, limit, overlong, values)
         fitting = Fitting(
-            RunPrompts(train.prompts, heldout.prompts, found.counts | {"overlong": train.dropped + heldout.dropped}),
+            RunPrompts(
+                train.prompts,
+                heldout.prompts,
+                found.counts | {"overlong": train.dropped + heldout.dropped},
+            ),
             train.tokens / max(1, len(train.prompts)),
             min(limit, max(train.longest, heldout.longest)),
             () if advice is None else (advice,),
         )
     if len(fitting.prompts.train) < config.prompts_per_step:
         raise RunError(
-            f"there are {len(fitting.prompts.train)} training prompts, prompts_per_step is {config.prompts_per_step}; "
-            "a step takes distinct prompts, so lower it or add data"
+            f"there are {len(fitting.prompts.train)} training prompts, prompts_per_step is"
+            f" {config.prompts_per_step}; a step takes distinct prompts, so lower it or add data"
         )
     return fitting

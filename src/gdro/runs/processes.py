@@ -14,10 +14,12 @@ def join_processes() -> None:
 
 
 def leave_processes() -> None:
-    """Part from the other processes of a launch, once each has finished: the last thing that a program does.
+    """Part from the other processes of a launch, once each has finished: the last thing that a
+    program does.
 
-    A finished trainer is a cycle that holds the process group, and with it gloo's threads, until it is collected. A
-    thread that outlives the interpreter can abort the process (exit status 134), however well the run went.
+    A finished trainer is a cycle that holds the process group, and with it gloo's threads, until it
+    is collected. A thread that outlives the interpreter can abort the process (exit status 134),
+    however well the run went.
     """
     gc.collect()
     PartialState().wait_for_everyone()

@@ -22,7 +22,8 @@ PLAIN_EVERY = 5.0
 
 
 class Progress:
-    """Takes in the events of a run. Text goes to stderr, so that a pipe gets nothing it did not ask for."""
+    """Takes in the events of a run. Text goes to stderr, so that a pipe gets nothing it did not ask
+    for."""
 
     def __init__(self, steps: int, *, live: bool | None = None) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -43,8 +44,8 @@ class Progress:
         self._evaluation = fields
         mean, passed = fields["mean_at_k"], fields["pass_at_k"]
         self.note(
-            f"held-out at step {step}: mean@{fields['k']} {_interval(mean)}, pass@{fields['k']} {_interval(passed)}, "
-            f"worst bin {fields['worst_bin']['mean_at_k']['value']:.3f}"
+            f"held-out at step {step}: mean@{fields['k']} {_interval(mean)}, pass@{fields['k']}"
+            f" {_interval(passed)}, worst bin {fields['worst_bin']['mean_at_k']['value']:.3f}"
         )
 
     def step(self, record: dict[str, Any], spent: int | None = None) -> None:
@@ -81,7 +82,11 @@ class Progress:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
     def _step(self, step: int, spent: int, width: int = 0) -> str:
-        of_all = f"/{self.steps}" if step == spent else f", {100 * spent / self.steps:.0f} % of the rollouts"
+        of_all = (
+            f"/{self.steps}"
+            if step == spent
+            else f", {100 * spent / self.steps:.0f} % of the rollouts"
+        )
         return f"step {step:>{width}}{of_all}"
 
     def _line(self, record: dict[str, Any], spent: int) -> str:
@@ -102,12 +107,16 @@ class Progress:
             f"{self._left(spent)} left",
         )
         facts = Text(
-            f"reward {_number(record['reward'])}   any correct {_number(shown.get('any_correct'))}   "
-            f"worst bin {_number(_worst(shown))}   no gradient {_number(shown.get('zero_variance_share'))}   "
-            f"seconds a step {_number(record['seconds'].get('step'))}"
+            f"reward {_number(record['reward'])}   any correct {_number(shown.get('any_correct'))} "
+            f"  worst bin {_number(_worst(shown))}   no gradient"
+            f" {_number(shown.get('zero_variance_share'))}   seconds a step"
+            f" {_number(record['seconds'].get('step'))}"
         )
         asked = self.example
-        line = f"{_short(asked.question, 70)} → {_short(asked.completion, 30)}  reward {asked.reward:g}"
+        line = (
+            f"{_short(asked.question, 70)} → {_short(asked.completion, 30)}  reward"
+            f" {asked.reward:g}"
+        )
         return Group(head, facts, self._bins(shown), Text(line, style="dim"))
 
     def _bins(self, shown: dict[str, Any]) -> Table:
@@ -120,7 +129,9 @@ class Progress:
             ("reward", "right"),
         ):
             table.add_column(title, justify=justify)  # type: ignore[arg-type]
-        share, rollouts, weight, reward = (shown[name] for name in ("share", "rollouts", "weight", "reward"))
+        share, rollouts, weight, reward = (
+            shown[name] for name in ("share", "rollouts", "weight", "reward")
+        )
         most = max((n for n in rollouts if not math.isnan(n)), default=1.0)
         for b in range(len(share)):
             label = f"{b} hardest" if b == 0 else f"{b} easiest" if b == len(share) - 1 else str(b)

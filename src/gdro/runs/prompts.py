@@ -30,7 +30,8 @@ class RunPrompts:
         heldout: evaluated on; empty if the settings hold none out.
         counts: what the load left out or found odd, by name, for the run to show where it is not 0:
             `duplicates` dropped, `contradictions` (those of them with another prompt or answer),
-            `heldout_text_seen` (held-out prompts whose text is trained on under another id), `beyond_limit`.
+            `heldout_text_seen` (held-out prompts whose text is trained on under another id),
+            `beyond_limit`.
     """
 
     train: list[Prompt]
@@ -67,13 +68,14 @@ def _rows(data: ParquetData | JsonlData | HubData) -> RunPrompts:
 
 
 def _unlabelled(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """The same prompts in the same order, by ids that name no source: a controller finds one source, as in a data set
-    whose prompts all carry one name."""
+    """The same prompts in the same order, by ids that name no source: a controller finds one
+    source, as in a data set whose prompts all carry one name."""
     return [replace(prompt, id=prompt.id.replace(SEPARATOR, ":")) for prompt in prompts]
 
 
 def training_sizes(data: DataConfig) -> dict[str, int]:
-    """Training prompts of each source, when the held-out ones have other shares; empty when they have the same.
+    """Training prompts of each source, when the held-out ones have other shares; empty when they
+    have the same.
 
     Raises:
         DataError: as `load_prompts`, for the mixture.
@@ -83,7 +85,9 @@ def training_sizes(data: DataConfig) -> dict[str, int]:
     from gdro.data.reasoning_gym import SOURCE, cell_sizes
 
     try:
-        return {f"{SOURCE}/{name}": size for name, size in cell_sizes(_cells(data), data.size).items()}
+        return {
+            f"{SOURCE}/{name}": size for name, size in cell_sizes(_cells(data), data.size).items()
+        }
     except ValueError as error:
         raise DataError(f"data.cells: {error}") from error
 
@@ -101,8 +105,16 @@ def _reasoning_gym(data: ReasoningGymData) -> RunPrompts:
     try:
         cells = _cells(data)
         train = load_mixture(cells, data.size, data.seed, "train", data.shape)
-        apart = cells if data.heldout_shares == "weights" else [replace(cell, weight=1.0) for cell in cells]
-        heldout = load_mixture(apart, data.heldout_size, data.seed, "heldout", data.shape) if data.heldout_size else []
+        apart = (
+            cells
+            if data.heldout_shares == "weights"
+            else [replace(cell, weight=1.0) for cell in cells]
+        )
+        heldout = (
+            load_mixture(apart, data.heldout_size, data.seed, "heldout", data.shape)
+            if data.heldout_size
+            else []
+        )
     except ValueError as error:
         raise DataError(f"data.cells: {error}") from error
     return RunPrompts(train, heldout, {"heldout_text_seen": check_disjoint(train, heldout)})
@@ -114,7 +126,13 @@ def _has_own_heldout(data: ParquetData | JsonlData | HubData) -> bool:
 
 def _files(data: ParquetData | JsonlData | HubData, *, heldout: bool) -> Iterator[tuple[str, Rows]]:
     """Each file (or split) of one side, with its rows; nothing is read before it is asked for."""
-    columns = Columns(data.prompt_column, data.answer_column, data.id_column, data.source_column, data.metadata_columns)
+    columns = Columns(
+        data.prompt_column,
+        data.answer_column,
+        data.id_column,
+        data.source_column,
+        data.metadata_columns,
+    )
     shape = data.shape
     if isinstance(data, HubData):
         split = data.heldout_split if heldout and data.heldout_split is not None else data.split

@@ -1,7 +1,7 @@
 """The record of a run: metrics.jsonl, one event a line, written at once; NaN becomes null.
 
-A resumed run first cuts the record back to its checkpoint, so that an interrupted run leaves the same lines as one that
-never stopped (but for `resume` events, times and seconds).
+A resumed run first cuts the record back to its checkpoint, so that an interrupted run leaves the
+same lines as one that never stopped (but for `resume` events, times and seconds).
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ class RecordWriter:
 
     def write(self, event: str, **fields: Any) -> None:
         """Append one event and hand it to the operating system."""
-        line = json.dumps({"event": event} | without_nan(fields), allow_nan=False, ensure_ascii=False)
+        line = json.dumps(
+            {"event": event} | without_nan(fields), allow_nan=False, ensure_ascii=False
+        )
         self._file.write(line + "\n")
         self._file.flush()
 
@@ -50,7 +52,8 @@ def without_nan(value: Any) -> Any:
 
 
 def cut_back(path: Path, step: int) -> list[Event]:
-    """Drop what came after the checkpoint of `step`, and a line left half written; the rest stays byte for byte.
+    """Drop what came after the checkpoint of `step`, and a line left half written; the rest stays
+    byte for byte.
 
     Returns:
         The events kept.
@@ -58,7 +61,9 @@ def cut_back(path: Path, step: int) -> list[Event]:
     kept: list[tuple[bytes, Event]] = []
     sealed = False
     for line, event in _lines(path):
-        if event.get("step", 0) <= step and (event["event"] == "resume" or not (sealed or event["event"] == "end")):
+        if event.get("step", 0) <= step and (
+            event["event"] == "resume" or not (sealed or event["event"] == "end")
+        ):
             kept.append((line, event))
             sealed = sealed or (event["event"] == "checkpoint" and event["step"] == step)
     temporary = path.with_name(f".{path.name}.tmp")

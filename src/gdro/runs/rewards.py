@@ -17,7 +17,8 @@ from gdro.verify.reader import completion_text
 
 
 def verifier_of(settings: VerifierConfig, data: DataConfig) -> PoolVerifier:
-    """The verifier that the settings name; a user's function gets the gold answer under its column's name too."""
+    """The verifier that the settings name; a user's function gets the gold answer under its
+    column's name too."""
     kind = "function" if settings.kind == "python" else settings.kind
     return make_verifier(
         kind,
@@ -26,7 +27,9 @@ def verifier_of(settings: VerifierConfig, data: DataConfig) -> PoolVerifier:
         memory_mb=settings.memory_mb,
         function=settings.function or "",
         answer=settings.answer,
-        answer_name="" if isinstance(data, ReasoningGymData) else data.answer_column.rpartition(".")[2],
+        answer_name=""
+        if isinstance(data, ReasoningGymData)
+        else data.answer_column.rpartition(".")[2],
     )
 
 
@@ -43,19 +46,23 @@ class VerifierReward:
     """Called by TRL with a batch's completions and the columns of its rows.
 
     Args:
-        threshold: None to hand the verifier's scores on; a number makes them 1 at or above it and 0 below.
+        threshold: None to hand the verifier's scores on; a number makes them 1 at or above it and 0
+            below.
     """
 
     __name__ = "verifier"
 
-    def __init__(self, verifier: Verifier, prompts: Sequence[Prompt], threshold: float | None = None) -> None:
+    def __init__(
+        self, verifier: Verifier, prompts: Sequence[Prompt], threshold: float | None = None
+    ) -> None:
         self.verifier, self.threshold = verifier, threshold
         self.by_id: Mapping[str, Prompt] = {prompt.id: prompt for prompt in prompts}
         self.example = Example()
         self._new: Counter[str] = Counter()
 
     def __call__(self, *, completions: list[Any], id: list[str], **columns: Any) -> list[float]:
-        """One reward a completion. Every process calls it at once, each with its own part of the batch."""
+        """One reward a completion. Every process calls it at once, each with its own part of the
+        batch."""
         texts = [completion_text(completion) for completion in completions]
         prompts = [self.by_id[prompt_id] for prompt_id in id]
         before = Counter(self.verifier.counts)
@@ -75,4 +82,6 @@ class VerifierReward:
 
 
 def _question(prompt: Prompt) -> str:
-    return prompt.messages if isinstance(prompt.messages, str) else str(prompt.messages[-1]["content"])
+    return (
+        prompt.messages if isinstance(prompt.messages, str) else str(prompt.messages[-1]["content"])
+    )

@@ -1,4 +1,5 @@
-"""Figures of the suites: mean@k and pass@k with intervals, for each suite and averaged over suites."""
+"""Figures of the suites: mean@k and pass@k with intervals, for each suite and averaged over
+suites."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ RESAMPLES = 2000
 
 
 def figures(correct: ArrayLike, samples: int) -> dict[str, Any]:
-    """One suite's figures from (M,) correct answers out of `samples` each; mean@k and pass@k with k = samples."""
+    """One suite's figures from (M,) correct answers out of `samples` each; mean@k and pass@k with k
+    = samples."""
     counts = np.asarray(correct)
     return {
         "prompts": int(counts.size),
@@ -26,7 +28,8 @@ def figures(correct: ArrayLike, samples: int) -> dict[str, Any]:
 
 
 def aggregate(correct: Mapping[str, ArrayLike], samples: int) -> dict[str, Any]:
-    """The average over suites, each counting once, with intervals from problems drawn anew within each suite."""
+    """The average over suites, each counting once, with intervals from problems drawn anew within
+    each suite."""
     mean = [mean_at_k(samples, counts) for counts in correct.values()]
     passed = [pass_at_k(samples, counts, samples) for counts in correct.values()]
     return {
@@ -38,10 +41,12 @@ def aggregate(correct: Mapping[str, ArrayLike], samples: int) -> dict[str, Any]:
 
 
 def bootstrap_average(groups: list[Floats], *, level: float = 0.95, seed: int = 0) -> Interval:
-    """Mean of the groups' means, with a percentile interval; the members of each group are drawn anew."""
+    """Mean of the groups' means, with a percentile interval; the members of each group are drawn
+    anew."""
     generator = np.random.default_rng(seed)
     draws = [
-        values[generator.integers(0, values.size, size=(RESAMPLES, values.size))].mean(axis=1) for values in groups
+        values[generator.integers(0, values.size, size=(RESAMPLES, values.size))].mean(axis=1)
+        for values in groups
     ]
     low, high = np.quantile(np.mean(draws, axis=0), [(1 - level) / 2, (1 + level) / 2])
     value = float(np.mean([values.mean() for values in groups]))

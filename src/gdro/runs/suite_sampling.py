@@ -1,4 +1,5 @@
-"""Samplers for the suites: vLLM where it is installed, transformers elsewhere. Both give texts, prompt by prompt."""
+"""Samplers for the suites: vLLM where it is installed, transformers elsewhere. Both give texts,
+prompt by prompt."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from gdro.runs.policy import load_policy
 class Sampling:
     """How to sample: as `evaluation` and `generation` of a run's settings, and its seed.
 
-    `rows` is the most completions sampled together by transformers; vLLM decides for itself. Other than for vLLM, the
-    completions depend on it.
+    `rows` is the most completions sampled together by transformers; vLLM decides for itself. Other
+    than for vLLM, the completions depend on it.
     """
 
     samples: int
@@ -39,7 +40,15 @@ class Sampling:
         """From a run's settings."""
         drawn = config.evaluation
         longest = config.lengths.completion
-        return cls(drawn.num_generations, drawn.temperature, drawn.top_p, drawn.top_k, longest, config.seed, rows)
+        return cls(
+            drawn.num_generations,
+            drawn.temperature,
+            drawn.top_p,
+            drawn.top_k,
+            longest,
+            config.seed,
+            rows,
+        )
 
 
 class Sampler(Protocol):
@@ -92,11 +101,16 @@ class TransformersSampler:
         longest, places = max(map(len, encoded)), self.policy.context
         if places is not None and longest + how.max_tokens > places:
             raise RunError(
-                f"the longest prompt has {longest} tokens; with {how.max_tokens} for the completion that is more "
-                f"than the model's {places} positions; lower max_completion_length"
+                f"the longest prompt has {longest} tokens; with {how.max_tokens} for the completion"
+                f" that is more than the model's {places} positions; lower max_completion_length"
             )
-        rows = sample(self.policy.model, encoded, how.samples, options, seed=how.seed, rows_per_batch=how.rows)
-        return [[tokenizer.decode(tokens, skip_special_tokens=True) for tokens in group] for group in rows]
+        rows = sample(
+            self.policy.model, encoded, how.samples, options, seed=how.seed, rows_per_batch=how.rows
+        )
+        return [
+            [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in group]
+            for group in rows
+        ]
 
 
 class VllmSampler:
@@ -104,7 +118,9 @@ class VllmSampler:
 
     name = "vllm"
 
-    def __init__(self, model: str, max_length: int, dtype: str, template_values: TemplateValues) -> None:
+    def __init__(
+        self, model: str, max_length: int, dtype: str, template_values: TemplateValues
+    ) -> None:
         vllm: Any = importlib.import_module("vllm")
         self._params, self._values = vllm.SamplingParams, dict(template_values)
         self._engine = vllm.LLM(model=plain_folder(model), dtype=dtype, max_model_len=max_length)
@@ -121,10 +137,14 @@ class VllmSampler:
             seed=how.seed,
         )
         chats = [_chat(prompt) for prompt in prompts]
-        answers = self._engine.chat(chats, params, use_tqdm=False, chat_template_kwargs=self._values)
+        answers = self._engine.chat(
+            chats, params, use_tqdm=False, chat_template_kwargs=self._values
+        )
         texts = [[output.text for output in answer.outputs] for answer in answers]
         if len(texts) != len(prompts) or any(len(group) != how.samples for group in texts):
-            raise RunError(f"vLLM gave {sum(map(len, texts))} completions, not {len(prompts)} x {how.samples}")
+            raise RunError(
+                f"vLLM gave {sum(map(len, texts))} completions, not {len(prompts)} x {how.samples}"
+            )
         return texts
 
 
@@ -136,7 +156,9 @@ def make_sampler(engine: str, model: str, config: TrainConfig) -> Sampler:
     """
     installed = importlib.util.find_spec("vllm") is not None
     if engine == "vllm" and not installed:
-        raise RunError("--engine vllm: vLLM is not installed here; install it, or take --engine transformers")
+        raise RunError(
+            "--engine vllm: vLLM is not installed here; install it, or take --engine transformers"
+        )
     if engine == "transformers" or not installed:
         return TransformersSampler(model, config.data.chat_template_kwargs or {})
     longest = config.lengths.prompt + config.lengths.completion

@@ -1,7 +1,9 @@
-r"""The paper's test sets: where they are on the hub, which columns they have, and their rows as prompts.
+r"""The paper's test sets: where they are on the hub, which columns they have, and their rows as
+prompts.
 
-The table was put together from public code that reads these data sets (2026-11); a hub's columns can change, and a
-column that is not there is one clear error. Gold answers are checked by the verifier before anything is sampled.
+The table was put together from public code that reads these data sets (2026-11); a hub's columns
+can change, and a column that is not there is one clear error. Gold answers are checked by the
+verifier before anything is sampled.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from gdro.data.split import choose
 from gdro.runs.errors import RunError
 
 BOXED = "{prompt}\n\nReason step by step, and put the final answer within \\boxed{}."
-LETTERED = BOXED.replace("{prompt}", "{prompt}\n\n{choices}").replace("final answer", "letter of the right choice")
+LETTERED = BOXED.replace("{prompt}", "{prompt}\n\n{choices}").replace(
+    "final answer", "letter of the right choice"
+)
 LETTERS = "ABCD"
 
 
@@ -35,11 +39,13 @@ class Suite:
         subset: of it, or None.
         split: of it.
         prompt, answer: columns.
-        problems: how many the paper's community counts, to compare with; None where releases differ.
+        problems: how many the paper's community counts, to compare with; None where releases
+            differ.
         lighteval: the task of lighteval that is nearest, or None.
         wrong: columns of the wrong choices; with any, it is a multiple-choice set scored by letter.
         keep: column -> the values that a row must have to be used, where the column is there.
-        answers_in_list: the answer is a list of one or more answers, given as a list or as its text.
+        answers_in_list: the answer is a list of one or more answers, given as a list or as its
+            text.
     """
 
     title: str
@@ -56,11 +62,17 @@ class Suite:
 
 
 SUITES: dict[str, Suite] = {
-    "math500": Suite("MATH-500", "HuggingFaceH4/MATH-500", None, "test", problems=500, lighteval="math_500"),
-    "aime24": Suite("AIME 2024", "HuggingFaceH4/aime_2024", None, "train", problems=30, lighteval="aime24"),
+    "math500": Suite(
+        "MATH-500", "HuggingFaceH4/MATH-500", None, "test", problems=500, lighteval="math_500"
+    ),
+    "aime24": Suite(
+        "AIME 2024", "HuggingFaceH4/aime_2024", None, "train", problems=30, lighteval="aime24"
+    ),
     "aime25": Suite("AIME 2025", "math-ai/aime25", None, "test", problems=30, lighteval="aime25"),
     "amc": Suite("AMC", "AI-MO/aimo-validation-amc", None, "train", problems=83),
-    "minerva": Suite("Minerva", "math-ai/minervamath", None, "test", prompt="question", problems=272),
+    "minerva": Suite(
+        "Minerva", "math-ai/minervamath", None, "test", prompt="question", problems=272
+    ),
     "olympiadbench": Suite(
         "OlympiadBench",
         "Hothan/OlympiadBench",
@@ -120,8 +132,8 @@ def load_suite(name: str, copies: str | None = None, limit: int | None = None) -
 
     Args:
         name: one of `SUITES`.
-        copies: a folder that holds `NAME/`, `NAME.parquet`, `NAME.jsonl` or `NAME.csv` with the hub's columns; None
-            takes the hub.
+        copies: a folder that holds `NAME/`, `NAME.parquet`, `NAME.jsonl` or `NAME.csv` with the
+            hub's columns; None takes the hub.
         limit: at most so many, by a hash of the id.
 
     Raises:
@@ -139,7 +151,9 @@ def load_suite(name: str, copies: str | None = None, limit: int | None = None) -
         duplicates += prompt.id in prompts
         prompts.setdefault(prompt.id, prompt)
     if not prompts:
-        raise DataError(f"suite {name}: all of its {left_out} rows are left out ({dict(suite.keep or {})})")
+        raise DataError(
+            f"suite {name}: all of its {left_out} rows are left out ({dict(suite.keep or {})})"
+        )
     return SuitePrompts(choose(list(prompts.values()), limit, "suite"), left_out, duplicates)
 
 
@@ -165,19 +179,29 @@ def _prompt(name: str, suite: Suite, row: Row) -> Prompt:
     return Prompt(f"{name}/{key}", [{"role": "user", "content": text}], answer, name)
 
 
-def _boxed(suite: Suite, values: Mapping[str, Any], place: str, problem: str, key: str) -> tuple[str, str]:
+def _boxed(
+    suite: Suite, values: Mapping[str, Any], place: str, problem: str, key: str
+) -> tuple[str, str]:
     value = column(values, suite.answer, place)
     if suite.answers_in_list:
         value = _joined(value, suite.answer, place)
     return BOXED.replace("{prompt}", problem), answer_text(value, suite.answer, place).strip()
 
 
-def _lettered(suite: Suite, values: Mapping[str, Any], place: str, problem: str, key: str) -> tuple[str, str]:
-    """Choices in an order that depends on the problem alone: the right one stands first in the data."""
-    texts = [answer_text(column(values, name, place), name, place).strip() for name in (suite.answer, *suite.wrong)]
+def _lettered(
+    suite: Suite, values: Mapping[str, Any], place: str, problem: str, key: str
+) -> tuple[str, str]:
+    """Choices in an order that depends on the problem alone: the right one stands first in the
+    data."""
+    texts = [
+        answer_text(column(values, name, place), name, place).strip()
+        for name in (suite.answer, *suite.wrong)
+    ]
     order = sorted(range(len(texts)), key=lambda i: hashlib.sha256(f"{key}:{i}".encode()).digest())
     choices = "\n".join(f"{letter}) {texts[i]}" for letter, i in zip(LETTERS, order, strict=True))
-    return LETTERED.replace("{choices}", choices, 1).replace("{prompt}", problem, 1), LETTERS[order.index(0)]
+    return LETTERED.replace("{choices}", choices, 1).replace("{prompt}", problem, 1), LETTERS[
+        order.index(0)
+    ]
 
 
 def _joined(value: Any, name: str, place: str) -> str:
@@ -186,7 +210,9 @@ def _joined(value: Any, name: str, place: str) -> str:
         try:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError) as error:
-            raise DataError(f"{place}: {name} is {value[:60]!r}, which is no list of answers") from error
+            raise DataError(
+                f"{place}: {name} is {value[:60]!r}, which is no list of answers"
+            ) from error
     parts: Sequence[Any] = value if isinstance(value, list) else [value]
     if not parts:
         raise DataError(f"{place}: {name} is an empty list; an answer is needed")

@@ -1,4 +1,5 @@
-"""One run from settings to report: load, evaluate, train, evaluate, save, report; or go on from a checkpoint."""
+"""One run from settings to report: load, evaluate, train, evaluate, save, report; or go on from a
+checkpoint."""
 
 from __future__ import annotations
 
@@ -47,14 +48,17 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
     """Start a run.
 
     Raises:
-        RunError, DataError, GoldError: what stands in the way, found before training where it can be.
+        RunError, DataError, GoldError: what stands in the way, found before training where it can
+            be.
     """
     join_processes()
     if PartialState().num_processes > 1 and config.output_dir is None:
         raise RunError("with several processes the folder must be named: --set output_dir=DIR")
     progress = Progress(config.max_steps, live=live)
     checks = (partial(check_free, config.output_dir), partial(check_hub, config))
-    prompts, policy, verifier = prepare(config, progress, *(checks if PartialState().is_main_process else ()))
+    prompts, policy, verifier = prepare(
+        config, progress, *(checks if PartialState().is_main_process else ())
+    )
     config = config.for_model(policy.context)
     with _closing(verifier, progress):
         folder = _shared_folder(config)
@@ -64,16 +68,19 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
             return Run(config, folder, prompts, policy, verifier, progress).go(None)
 
 
-def resume(path: str | Path, max_steps: int | None = None, *, live: bool | None = None) -> RunFolder:
+def resume(
+    path: str | Path, max_steps: int | None = None, *, live: bool | None = None
+) -> RunFolder:
     """Continue a run from its newest whole checkpoint, as if it had never stopped.
 
     Args:
         path: the run's folder.
-        max_steps: more steps than the run has, to extend it; its learning rate then follows the schedule of so many.
+        max_steps: more steps than the run has, to extend it; its learning rate then follows the
+            schedule of so many.
 
     Raises:
-        RunError: the folder holds no run, or the run is finished, or no checkpoint can be used, or the data are other
-            ones than the run began with, or it has more steps already.
+        RunError: the folder holds no run, or the run is finished, or no checkpoint can be used, or
+            the data are other ones than the run began with, or it has more steps already.
     """
     join_processes()
     folder = old_folder(path)
@@ -108,7 +115,9 @@ class Run:
         self.is_main = PartialState().is_main_process
         self.controller: Controller = controller_of(config)
         self.reward = VerifierReward(
-            verifier, prompts.train, None if config.verifier.partial_credit else config.correct_threshold
+            verifier,
+            prompts.train,
+            None if config.verifier.partial_credit else config.correct_threshold,
         )
         self.started = time.monotonic()
         self.interrupted = False
@@ -118,7 +127,8 @@ class Run:
 
     @property
     def steps_spent(self) -> int:
-        """Steps done; with `generation.rounds_within_budget`, of all steps as many as the rollouts so far are worth."""
+        """Steps done; with `generation.rounds_within_budget`, of all steps as many as the rollouts
+        so far are worth."""
         return 0 if self.trainer is None else min(self.trainer.steps_spent, self.config.max_steps)
 
     def go(self, checkpoint: Path | None) -> RunFolder:
@@ -132,7 +142,9 @@ class Run:
             self.base = evaluation.load_evaluation(self._evaluation_file(0), self.prompts.heldout)
         with self._signals():
             if checkpoint is None or not _ended(self.config, checkpoint):
-                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+                trainer.train(
+                    resume_from_checkpoint=None if checkpoint is None else str(checkpoint)
+                )
                 done = trainer.state.global_step
             else:  # only what follows the last step is missing; TRL would train one step too many
                 trainer._load_from_checkpoint(str(checkpoint))
@@ -179,7 +191,9 @@ class Run:
             model=self.policy.model,
             args=trainer_args(self.config, self.folder),
             reward_funcs=self.reward,
-            train_dataset=training_set(self.prompts.train, self.config.objective.options.get("anchors")),
+            train_dataset=training_set(
+                self.prompts.train, self.config.objective.options.get("anchors")
+            ),
             processing_class=self.policy.tokenizer,
             controller=self.controller,
             on_step=self.on_step,
@@ -190,7 +204,8 @@ class Run:
         return trainer
 
     def _open_record(self, checkpoint: Path | None, done: int) -> set[int]:
-        """Open the record, on the main process; the steps at which it already holds an evaluation, on all."""
+        """Open the record, on the main process; the steps at which it already holds an evaluation,
+        on all."""
         kept = self._cut_record(checkpoint, done) if self.is_main else []
         known = {event["step"] for event in kept if event["event"] == "evaluation"}
         return set(broadcast_object_list([known])[0])
@@ -215,9 +230,9 @@ class Run:
             if start.get("fingerprints", {}).get(what, now) != now:
                 count = start["train_prompts" if what == "training" else "heldout_prompts"]
                 raise RunError(
-                    f"{self.folder.path}: the {what} prompts are not those that the run began with ({count} then, "
-                    f"{len(prompts)} now; their texts, answers, ids and order count). Put the data back to go on, or "
-                    "start a new run"
+                    f"{self.folder.path}: the {what} prompts are not those that the run began with"
+                    f" ({count} then, {len(prompts)} now; their texts, answers, ids and order"
+                    " count). Put the data back to go on, or start a new run"
                 )
 
     def _start(self) -> dict[str, Any]:
@@ -244,7 +259,8 @@ class Run:
         trainer.save_model(str(self.folder.model))
         if not self.is_main:
             return
-        (self.folder.model / "training_args.bin").unlink(missing_ok=True)  # a pickle, and nobody's business
+        # a pickle, and nobody's business
+        (self.folder.model / "training_args.bin").unlink(missing_ok=True)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         seconds = round(time.monotonic() - self.started, 3)
         self._write("end", step=step, seconds=seconds, peak_memory_mb=round(peak, 1))
@@ -258,14 +274,17 @@ class Run:
     def _stopped(self, step: int) -> None:
         self._close_record()
         self.progress.note(
-            f"stopped after step {step}; nothing is lost. Go on with: gdro train --resume {self.folder.path}"
+            f"stopped after step {step}; nothing is lost. Go on with: gdro train --resume"
+            f" {self.folder.path}"
         )
 
     def _checkpoint(self, step: int) -> Path:
         return self.folder.checkpoints / f"{checkpoints.PREFIX}{step}"
 
     def _write_checkpoint(self, step: int) -> None:
-        self._write("checkpoint", step=step, path=str(self._checkpoint(step).relative_to(self.folder.path)))
+        self._write(
+            "checkpoint", step=step, path=str(self._checkpoint(step).relative_to(self.folder.path))
+        )
 
     def _evaluation_file(self, step: int) -> Path:
         return self.folder.evaluations / f"step-{step:06d}.jsonl"
@@ -281,13 +300,16 @@ class Run:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """First Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one: stop at once."""
+        """First Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one: stop at
+        once."""
 
         def stop(number: int, frame: Any) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = True
-            self.progress.note("stopping after this step, with a checkpoint; once more to stop at once")
+            self.progress.note(
+                "stopping after this step, with a checkpoint; once more to stop at once"
+            )
 
         old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -298,14 +320,16 @@ class Run:
 
 
 class _Hooks(TrainerCallback):  # type: ignore[misc]
-    """The trainer's call-backs, handed to the run. Nothing is kept from step to step: a resume has none to restore."""
+    """The trainer's call-backs, handed to the run. Nothing is kept from step to step: a resume has
+    none to restore."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.before = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The learning rate that the schedule has here: a run that was extended left off with another schedule's."""
+        """The learning rate that the schedule has here: a run that was extended left off with
+        another schedule's."""
         optimizer, schedule = kwargs["optimizer"], kwargs["lr_scheduler"]
         rates = [
             base * course(schedule.last_epoch)
@@ -328,7 +352,8 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Empty TRL's own history: metrics.jsonl holds it, and in each checkpoint it would grow with every step."""
+        """Empty TRL's own history: metrics.jsonl holds it, and in each checkpoint it would grow
+        with every step."""
         state.log_history.clear()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -337,9 +362,15 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
 
 def _extended(config: TrainConfig, max_steps: int, folder: RunFolder) -> TrainConfig:
     if config.generation.rounds_within_budget:
-        raise RunError("generation.rounds_within_budget: such a run ends with its budget and cannot be extended")
+        raise RunError(
+            "generation.rounds_within_budget: such a run ends with its budget and cannot be"
+            " extended"
+        )
     if max_steps < config.max_steps:
-        raise RunError(f"{folder.path} has {config.max_steps} steps; --set max_steps={max_steps} can only extend it")
+        raise RunError(
+            f"{folder.path} has {config.max_steps} steps; --set max_steps={max_steps} can only"
+            " extend it"
+        )
     return config.model_copy(update={"max_steps": max_steps})
 
 

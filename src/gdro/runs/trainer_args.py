@@ -66,7 +66,8 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         dataloader_pin_memory=on_gpu,
         save_strategy="steps",
         save_steps=config.save_steps,
-        save_total_limit=None,  # TRL removes by time stamp, before the new one is sealed: see checkpoints.rotate
+        # TRL removes by time stamp, before the new one is sealed: see checkpoints.rotate
+        save_total_limit=None,
         logging_steps=1,
         logging_nan_inf_filter=False,
         report_to=list(config.report_to) or "none",
@@ -88,7 +89,10 @@ def training_set(prompts: Sequence[Prompt], anchors: str | None = None) -> Datas
 
 def _row(prompt: Prompt, anchors: str | None) -> dict[str, Any]:
     messages = prompt.messages
-    row = {"id": prompt.id, "prompt": messages if isinstance(messages, str) else [dict(turn) for turn in messages]}
+    row = {
+        "id": prompt.id,
+        "prompt": messages if isinstance(messages, str) else [dict(turn) for turn in messages],
+    }
     if anchors is not None:
         solution = prompt.answer if anchors == "answer" else prompt.metadata.get(anchors)
         row[anchors] = "" if solution is None else str(solution)

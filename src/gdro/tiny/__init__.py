@@ -1,4 +1,5 @@
-"""The embedded base model, a small Qwen3 taught reasoning-gym partly wrong, and its tasks; `model` alone needs torch.
+"""The embedded base model, a small Qwen3 taught reasoning-gym partly wrong, and its tasks; `model`
+alone needs torch.
 
 research/pretrain.py made it.
 """

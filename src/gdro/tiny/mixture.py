@@ -1,12 +1,18 @@
-"""The mixture that the base model was made for: nine reasoning-gym families at two to four levels (no torch needed)."""
+"""The mixture that the base model was made for: nine reasoning-gym families at two to four levels
+(no torch needed)."""
 
 from __future__ import annotations
 
 from gdro.data.reasoning_gym import Cell, Family
 
 FAMILIES = (
-    Family("chain_sum", {str(n - 1): {"min_terms": n, "max_terms": n, "max_digits": 1} for n in (2, 3, 4)}),
-    Family("products", {str(n - 1): {"min_terms": n, "max_terms": n, "max_digits": 1} for n in (2, 3)}),
+    Family(
+        "chain_sum",
+        {str(n - 1): {"min_terms": n, "max_terms": n, "max_digits": 1} for n in (2, 3, 4)},
+    ),
+    Family(
+        "products", {str(n - 1): {"min_terms": n, "max_terms": n, "max_digits": 1} for n in (2, 3)}
+    ),
     Family(
         "gcd",
         {
@@ -34,7 +40,13 @@ FAMILIES = (
     Family(
         "number_filtering",
         {
-            str(n - 2): {"min_numbers": n, "max_numbers": n, "max_decimals": 0, "min_value": 0, "max_value": 9}
+            str(n - 2): {
+                "min_numbers": n,
+                "max_numbers": n,
+                "max_decimals": 0,
+                "min_value": 0,
+                "max_value": 9,
+            }
             for n in (3, 4, 5)
         },
     ),
@@ -59,4 +71,5 @@ FAMILIES = (
 """The families, levels from easy to hard."""
 
 DEFAULT_MIXTURE: tuple[Cell, ...] = tuple(cell for family in FAMILIES for cell in family.cells())
-"""Its cells, equal weights; what a run with `data.kind=reasoning_gym` and no cells of its own trains on."""
+"""Its cells, equal weights; what a run with `data.kind=reasoning_gym` and no cells of its own
+trains on."""

@@ -1,4 +1,5 @@
-"""A Qwen3 of about 0.9 M parameters: the architecture of the large runs at a size that trains on one core."""
+"""A Qwen3 of about 0.9 M parameters: the architecture of the large runs at a size that trains on
+one core."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 def new_model(
     tokenizer: PreTrainedTokenizerFast, hidden: int, intermediate: int, layers: int, seed: int
 ) -> Qwen3ForCausalLM:
-    """Freshly drawn fp32 weights for `tokenizer`: heads of 32, two query heads per key head, tied embeddings.
+    """Freshly drawn fp32 weights for `tokenizer`: heads of 32, two query heads per key head, tied
+    embeddings.
 
     Raises:
         ValueError: `hidden` is not a multiple of 64.

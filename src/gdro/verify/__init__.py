@@ -1,4 +1,5 @@
-"""Answers checked in killable processes: one may cost a second, never a run (docs/verification.md)."""
+"""Answers checked in killable processes: one may cost a second, never a run
+(docs/verification.md)."""
 
 from gdro.verify.types import (
     GoldError,

@@ -1,8 +1,8 @@
 r"""The `exact` scorer: the answer equals the gold text after a fixed normalisation.
 
-The answer is what `reader.read` finds; without a mark the whole text. Both sides are then brought to Unicode
-NFKC and lower case, runs of blanks become one, and outer
-blanks, dollar signs and a final full stop go. Nothing else: `1/2` is not `0.5`.
+The answer is what `reader.read` finds; without a mark the whole text. Both sides are then brought
+to Unicode NFKC and lower case, runs of blanks become one, and outer blanks, dollar signs and a
+final full stop go. Nothing else: `1/2` is not `0.5`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""math-verify for what `answers` does not read: integrals, limits, sums without end, determinants.
 
-It steps over what it does not know, so it is asked only about texts in which it knows everything: no words, no relation
-but `=`, none but the commands listed.
+It steps over what it does not know, so it is asked only about texts in which it knows everything:
+no words, no relation but `=`, none but the commands listed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ for _name in ("math_verify.parser", "math_verify.grader", "math_verify.utils"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 _CONFIG = (LatexExtractionConfig(), ExprExtractionConfig())
-_HIGHER = re.compile(r"\\(?:int|iint|lim|sum|prod|begin|det|partial|nabla|frac\s*\{\s*d)(?![a-zA-Z])")
+_HIGHER = re.compile(
+    r"\\(?:int|iint|lim|sum|prod|begin|det|partial|nabla|frac\s*\{\s*d)(?![a-zA-Z])"
+)
 _COMMANDS_KNOWN = (
-    "frac dfrac tfrac sqrt int lim sum prod sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp pi "
-    "infty cdot times div pm begin end det binom alpha beta gamma delta epsilon theta lambda mu nu rho sigma tau phi "
-    "varphi psi omega to left right max min"
+    "frac dfrac tfrac sqrt int lim sum prod sin cos tan cot sec csc arcsin arccos arctan sinh cosh"
+    " tanh ln log exp pi infty cdot times div pm begin end det binom alpha beta gamma delta epsilon"
+    " theta lambda mu nu rho sigma tau phi varphi psi omega to left right max min"
 )
 _COMMANDS = frozenset(_COMMANDS_KNOWN.split())
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
@@ -36,7 +38,8 @@ _FORBIDDEN = re.compile(r"[<>&;:~]|\\(?:text|ne|neq|in|cup|cap|approx)(?![a-zA-Z
 
 
 def may_read(gold: str, answer: str) -> bool:
-    """Whether math-verify may be asked: one of the two needs it and it knows all that stands in both."""
+    """Whether math-verify may be asked: one of the two needs it and it knows all that stands in
+    both."""
     texts = undress(gold), undress(answer)
     return any(map(_HIGHER.search, texts)) and all(map(_knows, texts))
 
@@ -48,7 +51,8 @@ def reads(gold: str) -> bool:
 
 
 def equal(gold: str, answer: str) -> bool:
-    """math-verify's comparison, and a check that it leaves out: every side of an equation must equal the gold."""
+    """math-verify's comparison, and a check that it leaves out: every side of an equation must
+    equal the gold."""
     golds, answers = _parsed(undress(gold)), _parsed(undress(answer))
     return any(_same(one, other) for one in golds for other in answers)
 

@@ -1,4 +1,5 @@
-r"""Answers that need no parser: equal text, and plain numbers (`12,345`, `-7`, `0.25`, `3/4`, `\frac{3}{4}`).
+r"""Answers that need no parser: equal text, and plain numbers (`12,345`, `-7`, `0.25`, `3/4`,
+`\frac{3}{4}`).
 
 Most answers of a training run are of these kinds; here they cost a microsecond where a parse costs
 milliseconds. What is decided here is decided as math-verify would; everything else is left to it.
@@ -59,11 +60,16 @@ def decide(answer: str, gold: str) -> bool | None:
     wanted = number(gold) if value is not None else None
     if value is None or wanted is None:
         return None
-    if value != wanted and ("." in answer or "." in gold) and not (_is_short(value) and _is_short(wanted)):
+    if (
+        value != wanted
+        and ("." in answer or "." in gold)
+        and not (_is_short(value) and _is_short(wanted))
+    ):
         return None
     return value == wanted
 
 
 def _is_short(value: Fraction) -> bool:
-    """At most six decimals. Other fractions equal a decimal when rounded (`1/3` and `0.333333`): not decided here."""
+    """At most six decimals. Other fractions equal a decimal when rounded (`1/3` and `0.333333`):
+    not decided here."""
     return 10**6 % value.denominator == 0

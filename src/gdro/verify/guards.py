@@ -1,9 +1,10 @@
 """Cheap checks that refuse an answer before a parser or sympy sees it. All linear in the text.
 
-They never raise. They refuse what costs more than a second or more than the memory limit by its very form: towers
-of powers, factorials of large numbers, sums with millions of terms, deep nesting. What they miss is still killed at
-the deadline; they are there so that common attacks cost microseconds and not a killed worker. The limits are far
-outside ordinary answers: `2^{100}`, `7^{2023}`, `100!`, `2^{2^5}+1` and a 200-digit integer pass.
+They never raise. They refuse what costs more than a second or more than the memory limit by its
+very form: towers of powers, factorials of large numbers, sums with millions of terms, deep nesting.
+What they miss is still killed at the deadline; they are there so that common attacks cost
+microseconds and not a killed worker. The limits are far outside ordinary answers: `2^{100}`,
+`7^{2023}`, `100!`, `2^{2^5}+1` and a 200-digit integer pass.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from gdro.verify import causes
 from gdro.verify.magnitude import CEILING, evaluate, operand_after, operand_before
 
 MAX_LENGTH = 2_000
-"""Characters of an answer (not of a completion): some six times the longest ordinary one, a matrix of
-fractions.
+"""Characters of an answer (not of a completion): some six times the longest ordinary one, a matrix
+of fractions.
 """
 MAX_NESTING = 30
 MAX_PREFIXES = 20
@@ -54,8 +55,8 @@ def bad_control(text: str) -> bool:
 
 
 def bad_character(text: str) -> bool:
-    """Control characters (null bytes among them), lone surrogates, or digits that are not 0-9 (Arabic,
-    fullwidth).
+    """Control characters (null bytes among them), lone surrogates, or digits that are not 0-9
+    (Arabic, fullwidth).
     """
     return any(_is_bad_character(char) for char in text)
 
@@ -92,7 +93,9 @@ def bad_range(text: str) -> bool:
     ranges = list(_RANGE.finditer(text))
     if len(ranges) > MAX_RANGES:
         return True
-    return any(_too_many_terms(text[found.end() : found.end() + _BOUND_DISTANCE]) for found in ranges)
+    return any(
+        _too_many_terms(text[found.end() : found.end() + _BOUND_DISTANCE]) for found in ranges
+    )
 
 
 def _too_many_terms(bounds: str) -> bool:
@@ -110,7 +113,8 @@ def _too_many_terms(bounds: str) -> bool:
 
 
 def bad_factorial(text: str) -> bool:
-    """A factorial of more than MAX_FACTORIAL, or a binomial of more than that over more than 100."""
+    """A factorial of more than MAX_FACTORIAL, or a binomial of more than that over more than
+    100."""
     for found in _FACTORIAL.finditer(text):
         if abs(evaluate(operand_before(text, found.start()))) > MAX_FACTORIAL:
             return True

@@ -1,8 +1,9 @@
 r"""How large is the number that this LaTeX writes? Saturating arithmetic, linear in the text.
 
-`evaluate` reads integers, decimals, + - * / ^ ! \cdot \times \frac, brackets and braces, left to right with
-the usual precedence, and stops at CEILING. A name counts as 2, so `x^{2^{n}}` is small and `x^{10^{9}n}` is
-not. It is an estimate for guards, not a parser: what it does not know it skips.
+`evaluate` reads integers, decimals, + - * / ^ ! \cdot \times \frac, brackets and braces, left to
+right with the usual precedence, and stops at CEILING. A name counts as 2, so `x^{2^{n}}` is small
+and `x^{10^{9}n}` is not. It is an estimate for guards, not a parser: what it does not know it
+skips.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ CEILING = 10.0**9
 _MAX_DEPTH = 24
 _DIGITS = frozenset("0123456789")
 _TOKEN = re.compile(
-    r"(\d[\d,]*\.?\d*|\.\d+)|(\\[a-zA-Z]+|[a-zA-Z])|(\*\*|[-+*/^!(){}\[\]])|\s+|.", re.DOTALL | re.ASCII
+    r"(\d[\d,]*\.?\d*|\.\d+)|(\\[a-zA-Z]+|[a-zA-Z])|(\*\*|[-+*/^!(){}\[\]])|\s+|.",
+    re.DOTALL | re.ASCII,
 )
 _NUMBER = re.compile(r"\s*(\d[\d.,]*)", re.ASCII)
 _NAME = re.compile(r"\s*(\\?[a-zA-Z]+)")
@@ -41,9 +43,11 @@ def evaluate(text: str) -> float:
 
 
 def operand_after(text: str, position: int) -> tuple[str, int]:
-    r"""What an operator at `position` applies to: a bracketed group, a number, a name or one character.
+    r"""What an operator at `position` applies to: a bracketed group, a number, a name or one
+    character.
 
-    Returns the operand without its brackets, and the position after it. A sign belongs to the operand.
+    Returns the operand without its brackets, and the position after it. A sign belongs to the
+    operand.
 
     >>> operand_after("^{12}x", 1), operand_after("**345", 2), operand_after("^-7", 1)
     (('12', 5), ('345', 5), ('-7', 3))
@@ -67,8 +71,8 @@ def operand_after(text: str, position: int) -> tuple[str, int]:
 
 
 def operand_before(text: str, position: int) -> str:
-    """What a postfix operator at `position` applies to: a group or a number before it (with factorials
-    between).
+    """What a postfix operator at `position` applies to: a group or a number before it (with
+    factorials between).
     """
     end = position
     while end > 0 and (text[end - 1].isspace() or text[end - 1] == "!"):
@@ -105,7 +109,8 @@ def _matching_back(text: str, end: int) -> int:
 
 
 class _Reader:
-    """Recursive descent over the tokens, with a depth limit. Every method consumes tokens: linear."""
+    """Recursive descent over the tokens, with a depth limit. Every method consumes tokens:
+    linear."""
 
     def __init__(self, text: str) -> None:
         self._tokens = [m.group().strip() for m in _TOKEN.finditer(text)]
@@ -122,7 +127,11 @@ class _Reader:
                 term = self._product(depth)
                 value = clamp(value + term if token == "+" else value - term)
             else:
-                value = clamp(value * self._product(depth)) if self._starts_value(token) else self._skip(value)
+                value = (
+                    clamp(value * self._product(depth))
+                    if self._starts_value(token)
+                    else self._skip(value)
+                )
         return value
 
     def _skip(self, value: float) -> float:
@@ -131,7 +140,9 @@ class _Reader:
 
     def _product(self, depth: int) -> float:
         value = self._power(depth)
-        while (token := self._peek()) and (token in ("*", "/") or token in _TIMES or self._starts_value(token)):
+        while (token := self._peek()) and (
+            token in ("*", "/") or token in _TIMES or self._starts_value(token)
+        ):
             if token in ("*", "/") or token in _TIMES:
                 self._at += 1
             factor = self._power(depth)

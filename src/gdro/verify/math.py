@@ -1,9 +1,9 @@
 r"""The `math` scorer: does the answer equal the gold one, whatever its dress?
 
-Runs inside a worker process (see `pool.py`), which ends it if it takes too long. In order: find the answer
-(`reader.py`, `answers/prose.py`), decide plain numbers (`fastpath.py`), refuse what is hostile by its form
-(`guards.py`), read both and compare them (`answers/`). What is not read there, integrals and limits, goes to
-math-verify (`fallback.py`).
+Runs inside a worker process (see `pool.py`), which ends it if it takes too long. In order: find the
+answer (`reader.py`, `answers/prose.py`), decide plain numbers (`fastpath.py`), refuse what is
+hostile by its form (`guards.py`), read both and compare them (`answers/`). What is not read there,
+integrals and limits, goes to math-verify (`fallback.py`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def score(answer: Answer, gold: str) -> Outcome:
 def judge_text(text: str, gold: str) -> Outcome:
     """The verdict on free text."""
     piece = find_answer(text, words=isinstance(_gold_forms(gold)[0], Words))
-    return Outcome(0.0, causes.UNPARSABLE) if piece is None else judge(piece.text, piece.prose, gold)
+    return (
+        Outcome(0.0, causes.UNPARSABLE) if piece is None else judge(piece.text, piece.prose, gold)
+    )
 
 
 @lru_cache(maxsize=16_384)
@@ -61,7 +63,11 @@ def judge(text: str, prose: bool, gold: str) -> Outcome:
         forms = _forms(text, prose)
     except RecursionError:
         return Outcome(0.0, causes.UNPARSABLE, "nested too deeply")
-    if prose and all(isinstance(form, Opaque | Words) for form in forms) and (piece := _inside(text)) is not None:
+    if (
+        prose
+        and all(isinstance(form, Opaque | Words) for form in forms)
+        and (piece := _inside(text)) is not None
+    ):
         forms = _forms(*piece)
     reasons = []
     for wanted in _gold_forms(gold):
@@ -81,7 +87,8 @@ def judge(text: str, prose: bool, gold: str) -> Outcome:
 
 
 def check_gold(gold: str) -> str:
-    r"""What a gold answer is: "" if it is read, else why only the same text equals it. Call before training.
+    r"""What a gold answer is: "" if it is read, else why only the same text equals it. Call before
+    training.
 
     Raises:
         GoldError: no completion could be compared with it.
@@ -123,7 +130,8 @@ def _gold_forms(gold: str) -> tuple[Form, ...]:
 
 
 def _forms(text: str, prose: bool) -> tuple[Form, ...]:
-    """How a text may be read: `1,234` is a number and a list, `3,5` a list and a decimal with a comma."""
+    """How a text may be read: `1,234` is a number and a list, `3,5` a list and a decimal with a
+    comma."""
     forms = [read_form(text, prose=prose)]
     if _COMPACT_LIST.search(text):
         forms.append(read_form(re.sub(r",(?=\d{3}(?!\d))", ", ", text), prose=prose))

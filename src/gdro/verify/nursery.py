@@ -1,10 +1,11 @@
 """A small single-threaded process that forks the workers, kills them and buries them.
 
-It imports the scorer's libraries once, so a new worker costs a fork (about 10 ms) and not an import (about
-500 ms), and a killed one is replaced at once. It never runs an answer. Forking the trainer itself would copy
-its threads' locks (torch, OpenMP) in an unknown state; here there are no threads. A worker's process id is
-valid until the nursery reaps it, so a kill can never hit a stranger. When the trainer ends, however it ends,
-the nursery ends; when the nursery ends, the kernel kills the workers.
+It imports the scorer's libraries once, so a new worker costs a fork (about 10 ms) and not an import
+(about 500 ms), and a killed one is replaced at once. It never runs an answer. Forking the trainer
+itself would copy its threads' locks (torch, OpenMP) in an unknown state; here there are no threads.
+A worker's process id is valid until the nursery reaps it, so a kill can never hit a stranger. When
+the trainer ends, however it ends, the nursery ends; when the nursery ends, the kernel kills the
+workers.
 
 Run as `python -m gdro.verify.nursery FD`, FD being a connected Unix socket.
 """
@@ -28,7 +29,8 @@ _PARENT_POLL_MS = 1000
 
 
 def main(fd: int) -> None:
-    """Read the settings, import, say ready, then fork and bury on command until the trainer is gone."""
+    """Read the settings, import, say ready, then fork and bury on command until the trainer is
+    gone."""
     control = socket.socket(fileno=fd)
     parent = os.getppid()
     settings = FrameReader(control).read()
@@ -81,7 +83,8 @@ def fork_worker(fd: int, control: socket.socket, settings: dict[str, Any]) -> in
 
 
 def become_worker(fd: int, settings: dict[str, Any]) -> None:
-    """The child's whole life. Never returns: the nursery's loop and exit handlers are not its own."""
+    """The child's whole life. Never returns: the nursery's loop and exit handlers are not its
+    own."""
     try:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         worker.run(socket.socket(fileno=fd), ScorerSpec(**settings["spec"]), settings["memory_mb"])
@@ -92,8 +95,8 @@ def become_worker(fd: int, settings: dict[str, Any]) -> None:
 
 
 def bury(pid: int) -> dict[str, Any]:
-    """Kill a worker if it still lives, and say how it ended (`status` as of os.waitstatus_to_exitcode; peak
-    MB).
+    """Kill a worker if it still lives, and say how it ended (`status` as of
+    os.waitstatus_to_exitcode; peak MB).
     """
     done, status, usage = os.wait4(pid, os.WNOHANG)
     if not done:

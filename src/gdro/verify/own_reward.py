@@ -1,4 +1,5 @@
-"""A user's reward function as a scorer: called in gdro's style or in TRL's, its result checked, its faults located."""
+"""A user's reward function as a scorer: called in gdro's style or in TRL's, its result checked, its
+faults located."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ def own_scorer(spec: ScorerSpec) -> Scorer:
     """The user's function as a scorer; it is called with one completion at a time.
 
     Raises:
-        VerifierError: the function is not where the spec says, its file raises, or it takes other arguments than
-            `(completions, prompts)` or TRL's keywords.
+        VerifierError: the function is not where the spec says, its file raises, or it takes other
+            arguments than `(completions, prompts)` or TRL's keywords.
     """
     where = spec.function
     function = load_function(where)
@@ -43,8 +44,8 @@ def own_scorer(spec: ScorerSpec) -> Scorer:
             raise
         except Exception as error:
             raise RewardFunctionError(
-                f"reward function {where} raised {type(error).__name__}: {error} for prompt {task.id!r}"
-                f"{_line_of(error, where)}"
+                f"reward function {where} raised {type(error).__name__}: {error} for prompt"
+                f" {task.id!r}{_line_of(error, where)}"
             ) from error
         return Outcome(_one_number(returned, where, task.id), causes.SCORED)
 
@@ -52,7 +53,8 @@ def own_scorer(spec: ScorerSpec) -> Scorer:
 
 
 def load_function(where: str) -> Function:
-    """The function of `path/to/file.py:name`, from that file and nowhere else: no module is looked up by name.
+    """The function of `path/to/file.py:name`, from that file and nowhere else: no module is looked
+    up by name.
 
     Raises:
         VerifierError: the form is wrong, the file is missing, raises, or has no such function.
@@ -63,15 +65,20 @@ def load_function(where: str) -> Function:
         raise VerifierError(str(error)) from error
     except Exception as error:
         raise VerifierError(
-            f"the file of reward function {where!r} raised {type(error).__name__}: {error}{_line_of(error, where)}"
+            f"the file of reward function {where!r} raised {type(error).__name__}:"
+            f" {error}{_line_of(error, where)}"
         ) from error
     if not callable(function):
-        raise VerifierError(f"reward function {where!r} is of type {type(function).__name__}, which cannot be called")
+        raise VerifierError(
+            f"reward function {where!r} is of type {type(function).__name__}, which cannot be"
+            " called"
+        )
     return function  # type: ignore[no-any-return]
 
 
 def _takes_keywords(function: Function, where: str) -> bool:
-    """Whether it is in TRL's style, `def reward(completions, **columns)`; else it is `fn(completions, prompts)`."""
+    """Whether it is in TRL's style, `def reward(completions, **columns)`; else it is
+    `fn(completions, prompts)`."""
     parameters = list(inspect.signature(function).parameters.values())
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return True
@@ -81,17 +88,23 @@ def _takes_keywords(function: Function, where: str) -> bool:
         return False
     names = ", ".join(str(parameter) for parameter in parameters)
     raise VerifierError(
-        f"reward function {where!r} takes ({names}); write `def {where.rpartition(':')[2]}(completions, prompts)`, or "
-        "`(completions, **columns)` as in TRL"
+        f"reward function {where!r} takes ({names}); write `def"
+        f" {where.rpartition(':')[2]}(completions, prompts)`, or `(completions, **columns)` as"
+        " in TRL"
     )
 
 
-def _in_our_style(completion: str, prompt: Prompt, answer_name: str) -> tuple[list[Any], dict[str, Any]]:
+def _in_our_style(
+    completion: str, prompt: Prompt, answer_name: str
+) -> tuple[list[Any], dict[str, Any]]:
     return [[completion], [prompt]], {}
 
 
-def _in_trl_style(completion: str, prompt: Prompt, answer_name: str) -> tuple[list[Any], dict[str, Any]]:
-    """The keywords that TRL gives: prompts, completions (messages for a chat), and the row's columns as lists."""
+def _in_trl_style(
+    completion: str, prompt: Prompt, answer_name: str
+) -> tuple[list[Any], dict[str, Any]]:
+    """The keywords that TRL gives: prompts, completions (messages for a chat), and the row's
+    columns as lists."""
     text = prompt.messages
     columns = {"id": prompt.id, "source": prompt.source, **prompt.metadata, "answer": prompt.answer}
     if answer_name:
@@ -99,12 +112,15 @@ def _in_trl_style(completion: str, prompt: Prompt, answer_name: str) -> tuple[li
     return [], {
         **{name: [value] for name, value in columns.items()},
         "prompts": [text if isinstance(text, str) else [dict(turn) for turn in text]],
-        "completions": [completion if isinstance(text, str) else [{"role": "assistant", "content": completion}]],
+        "completions": [
+            completion if isinstance(text, str) else [{"role": "assistant", "content": completion}]
+        ],
     }
 
 
 def _line_of(error: BaseException, where: str) -> str:
-    """` (rewards.py, line 12: return float(answer[0]))`: the last line of the user's file on the way to the error."""
+    """` (rewards.py, line 12: return float(answer[0]))`: the last line of the user's file on the
+    way to the error."""
     path = Path(where.rpartition(":")[0]).resolve()
     frames = [frame for frame in _frames(error) if Path(frame.filename).resolve() == path]
     if isinstance(error, SyntaxError) and error.lineno is not None:
@@ -113,7 +129,9 @@ def _line_of(error: BaseException, where: str) -> str:
         line, text = frames[-1].lineno or 0, frames[-1].line or ""
     else:
         return ""
-    return f" ({path.name}, line {line}: {text.strip() or linecache.getline(str(path), line).strip()})"
+    return (
+        f" ({path.name}, line {line}: {text.strip() or linecache.getline(str(path), line).strip()})"
+    )
 
 
 def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
@@ -125,8 +143,8 @@ def _one_number(returned: Any, where: str, prompt_id: str) -> float:
 
     def fault(what: str) -> RewardFunctionError:
         return RewardFunctionError(
-            f"reward function {where} returned {what} for prompt {prompt_id!r}: "
-            "expected a list of one finite number (the function is called with one completion at a time)"
+            f"reward function {where} returned {what} for prompt {prompt_id!r}: expected a list of"
+            " one finite number (the function is called with one completion at a time)"
         )
 
     try:

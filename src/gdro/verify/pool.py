@@ -1,13 +1,14 @@
-"""Killable worker processes that score answers: a hard deadline per answer, a memory limit per worker.
+"""Killable worker processes that score answers: a hard deadline per answer, a memory limit per
+worker.
 
-Why processes: a thread cannot be killed, and `signal.alarm` neither works outside the main thread nor
-interrupts C code (one power of two large integers is one call). Why not concurrent.futures: it cannot kill
-one worker and keep the others.
+Why processes: a thread cannot be killed, and `signal.alarm` neither works outside the main thread
+nor interrupts C code (one power of two large integers is one call). Why not concurrent.futures: it
+cannot kill one worker and keep the others.
 
-How one call runs: the calling thread claims idle workers, sends each a small batch, and waits for results. A
-worker answers task by task, so a silence longer than the deadline belongs to the first unanswered task of its
-batch: that one is scored wrong, the worker is killed and replaced, the rest of its batch goes back to the
-queue.
+How one call runs: the calling thread claims idle workers, sends each a small batch, and waits for
+results. A worker answers task by task, so a silence longer than the deadline belongs to the first
+unanswered task of its batch: that one is scored wrong, the worker is killed and replaced, the rest
+of its batch goes back to the queue.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class _Job:
 
 
 class WorkerPool:
-    """Scores tasks in `workers` processes. Starts them when first used; safe to use from several threads at
-    once.
+    """Scores tasks in `workers` processes. Starts them when first used; safe to use from several
+    threads at once.
 
     Args:
         spec: which scorer the workers load.
@@ -73,7 +74,9 @@ class WorkerPool:
         if workers < 1:
             raise ValueError(f"workers = {workers}: at least 1 is needed")
         if not (0.0 < deadline < math.inf):
-            raise ValueError(f"deadline = {deadline}: a positive, finite number of seconds is needed")
+            raise ValueError(
+                f"deadline = {deadline}: a positive, finite number of seconds is needed"
+            )
         if memory_mb < 64:
             raise ValueError(f"memory_mb = {memory_mb}: a worker needs at least 64 MB")
         self.spec = spec
@@ -101,8 +104,8 @@ class WorkerPool:
 
         Raises:
             RewardFunctionError: the user's function is at fault on one of them.
-            VerifierError: the pool is closed, was opened in the parent of this forked process, or cannot
-                start.
+            VerifierError: the pool is closed, was opened in the parent of this forked process, or
+                cannot start.
         """
         self._check_usable()
         job = _Job(tasks)
@@ -134,8 +137,8 @@ class WorkerPool:
             raise VerifierError("the verifier is closed")
         if os.getpid() != self._owner:
             raise VerifierError(
-                f"this verifier belongs to process {self._owner}, this is its forked child {os.getpid()}: "
-                "make a verifier in the process that uses it"
+                f"this verifier belongs to process {self._owner}, this is its forked child"
+                f" {os.getpid()}: make a verifier in the process that uses it"
             )
 
     # Slots: claimed by a call, handed on in the order of asking.
@@ -200,8 +203,8 @@ class WorkerPool:
             worker.send(taken, [tasks[index] for index in taken])
         except TypeError as error:
             raise VerifierError(
-                f"one of the prompts {[tasks[index].id for index in taken][:3]} ... cannot go to a worker: "
-                f"its fields must be JSON values ({error})"
+                f"one of the prompts {[tasks[index].id for index in taken][:3]} ... cannot go to a"
+                f" worker: its fields must be JSON values ({error})"
             ) from error
 
     # Processes.
@@ -216,7 +219,10 @@ class WorkerPool:
                     return worker
                 self._nursery.close()
                 self._nursery = None
-        raise VerifierError("the verifier's workers cannot be started: the machine may be out of processes or memory")
+        raise VerifierError(
+            "the verifier's workers cannot be started: the machine may be out of processes or"
+            " memory"
+        )
 
     def _bury(self, slot: _Slot) -> str:
         """Kill the slot's worker if it lives, forget it, and say how it ended."""
@@ -231,7 +237,8 @@ class WorkerPool:
     # Results.
 
     def _listen(self, job: _Job) -> None:
-        """Wait for the next result, end of file or deadline among this call's workers, and act on it."""
+        """Wait for the next result, end of file or deadline among this call's workers, and act on
+        it."""
         busy = {slot.worker.fileno(): slot for slot in job.slots if slot.worker is not None}
         if not busy:
             return
@@ -270,7 +277,9 @@ class WorkerPool:
             elif "fault" in frame:
                 raise RewardFunctionError(frame["fault"])
             elif "fatal" in frame:
-                raise VerifierError(f"the {self.spec.kind!r} scorer does not load: {frame['fatal']}")
+                raise VerifierError(
+                    f"the {self.spec.kind!r} scorer does not load: {frame['fatal']}"
+                )
             else:
                 slot.worker.ready = True
                 self._failed_starts = 0
@@ -285,17 +294,20 @@ class WorkerPool:
             self._failed_starts += 1
             if self._failed_starts >= _MAX_FAILED_STARTS:
                 raise VerifierError(
-                    f"{_MAX_FAILED_STARTS} workers in a row died while loading the {self.spec.kind!r} scorer "
-                    f"within {self.memory_mb} MB"
+                    f"{_MAX_FAILED_STARTS} workers in a row died while loading the"
+                    f" {self.spec.kind!r} scorer within {self.memory_mb} MB"
                 )
 
     def _late(self, job: _Job, slot: _Slot) -> None:
         if slot.worker is not None and not slot.worker.ready:
-            raise VerifierError(f"the {self.spec.kind!r} scorer did not load within {START_SECONDS:.0f} s")
+            raise VerifierError(
+                f"the {self.spec.kind!r} scorer did not load within {START_SECONDS:.0f} s"
+            )
         self._blame(job, slot, causes.TIMED_OUT)
 
     def _blame(self, job: _Job, slot: _Slot, cause: str) -> None:
-        """The first unanswered task of the slot's worker killed it or outlived its deadline: it scores 0."""
+        """The first unanswered task of the slot's worker killed it or outlived its deadline: it
+        scores 0."""
         assert slot.worker is not None
         guilty = slot.worker.batch.popleft() if slot.worker.batch else None
         end = self._replace(job, slot)

@@ -21,7 +21,13 @@ START_SECONDS = 120.0
 """How long imports may take before the scorer counts as not loading."""
 _REPLY_SECONDS = 10.0
 _ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    )
 }
 
 
@@ -31,7 +37,8 @@ class Worker:
     Attributes:
         pid: its process id; only for messages and tests, killing is the nursery's work.
         ready: it has loaded the scorer.
-        batch: indices of the tasks sent and not yet answered, in the order in which it answers them.
+        batch: indices of the tasks sent and not yet answered, in the order in which it answers
+            them.
         heard: monotonic time of its last message (or of its start): the deadline counts from here.
     """
 
@@ -74,8 +81,8 @@ class Worker:
 
 
 class Nursery:
-    """Handle on one nursery process (see `nursery.py`). Calls may come from any thread, one at a time is
-    served.
+    """Handle on one nursery process (see `nursery.py`). Calls may come from any thread, one at a
+    time is served.
     """
 
     def __init__(self, spec: ScorerSpec, memory_mb: int) -> None:
@@ -93,7 +100,11 @@ class Nursery:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={
+                    **os.environ,
+                    **_ONE_THREAD,
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                },
             )
         finally:
             theirs.close()
@@ -104,10 +115,13 @@ class Nursery:
             kind, code = spec.kind, self._process.returncode
             if code < 0:
                 raise VerifierError(
-                    f"the process that loads the verifier's {kind!r} libraries was killed (signal {-code}), by "
-                    f"someone or for taking longer than {START_SECONDS:.0f} s; start again where there is room for it"
+                    f"the process that loads the verifier's {kind!r} libraries was killed (signal"
+                    f" {-code}), by someone or for taking longer than {START_SECONDS:.0f} s; start"
+                    " again where there is room for it"
                 )
-            raise VerifierError(f"the verifier's {kind!r} libraries do not import: see the traceback above")
+            raise VerifierError(
+                f"the verifier's {kind!r} libraries do not import: see the traceback above"
+            )
 
     @property
     def pid(self) -> int:
@@ -126,8 +140,8 @@ class Nursery:
         return Worker(reply["pid"], ours)
 
     def bury(self, worker: Worker) -> dict[str, Any]:
-        """Kill the worker if it lives; how it ended (`{}` if the nursery is gone, the kernel has killed it
-        then).
+        """Kill the worker if it lives; how it ended (`{}` if the nursery is gone, the kernel has
+        killed it then).
         """
         worker.close()
         return self._command({"bury": worker.pid}, []) or {}
@@ -149,7 +163,8 @@ class Nursery:
         return self._exchange(json.dumps(command).encode(), fds, _REPLY_SECONDS)
 
     def _exchange(self, message: bytes, fds: list[int], seconds: float) -> Any | None:
-        """Send, wait for the reply; None if the nursery is gone or does not answer (it is killed then)."""
+        """Send, wait for the reply; None if the nursery is gone or does not answer (it is killed
+        then)."""
         with self._lock:
             try:
                 self._control.settimeout(seconds)

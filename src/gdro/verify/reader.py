@@ -1,11 +1,15 @@
 r"""What of a completion is its answer: one rule, used by training, evaluation and the report alike.
 
-1. What stands before the last `</think>` is no answer, and neither is a thinking part that is cut off.
-2. Of the rest the answer is the last mark: a closed `\boxed{}` or a closed `<answer>...</answer>`, whichever ends last.
-   Boxes with nothing but a comma or a word such as "and" between them are one answer of several parts.
-3. Without a mark a verifier looks in the text itself, or takes all of it, as its kind says (docs/verification.md).
+1. What stands before the last `</think>` is no answer, and neither is a thinking part that is cut
+   off.
+2. Of the rest the answer is the last mark: a closed `\boxed{}` or a closed `<answer>...</answer>`,
+   whichever ends last. Boxes with nothing but a comma or a word such as "and" between them are one
+   answer of several parts.
+3. Without a mark a verifier looks in the text itself, or takes all of it, as its kind says
+   (docs/verification.md).
 
-Linear in the text, no regular expression over all of it that could backtrack: megabytes cost milliseconds.
+Linear in the text, no regular expression over all of it that could backtrack: megabytes cost
+milliseconds.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 TAIL_CHARS = 2_000
-"""Without a mark, the answer is looked for in this many characters at the end, from the start of a line."""
+"""Without a mark, the answer is looked for in this many characters at the end, from the start of a
+line."""
 Rule = Literal["whole", "last_number", "last_box", "last_answer_tag"]
 RULES: tuple[str, ...] = get_args(Rule)
 
@@ -45,7 +50,8 @@ class Answer(NamedTuple):
     """What of a completion is its answer.
 
     Attributes:
-        text: the content of the mark (several adjacent boxes joined by ", "), or the text without a mark.
+        text: the content of the mark (several adjacent boxes joined by ", "), or the text without a
+            mark.
         mark: `box`, `tag`, or "" for none.
     """
 
@@ -54,10 +60,11 @@ class Answer(NamedTuple):
 
 
 def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
-    """The text of a completion: itself, or of a chat the last message with its thinking part in front.
+    """The text of a completion: itself, or of a chat the last message with its thinking part in
+    front.
 
-    A tokenizer that parses responses takes the thinking out of the content; put back, the text is the one that
-    the evaluation decodes.
+    A tokenizer that parses responses takes the thinking out of the content; put back, the text is
+    the one that the evaluation decodes.
     """
     if isinstance(completion, str):
         return completion
@@ -70,9 +77,11 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
 
 
 def after_thinking(completion: str) -> str:
-    """What stands after the last closed thinking part and before one that is open; "" if all is cut-off thinking.
+    """What stands after the last closed thinking part and before one that is open; "" if all is
+    cut-off thinking.
 
-    >>> after_thinking("<think>3?</think> It is 4."), after_thinking("3? </think>4"), after_thinking("<think>3")
+    >>> (after_thinking("<think>3?</think> It is 4."), after_thinking("3? </think>4"),
+    ... after_thinking("<think>3"))
     (' It is 4.', '4', '')
     """
     start, stop = 0, len(completion)
@@ -90,12 +99,13 @@ def read(completion: str, rule: str | None = None) -> Answer | None:
     Args:
         completion: with its thinking part, if any.
         rule: None takes the last mark, and without one the text after the thinking; `last_box` and
-            `last_answer_tag` take no other mark and never the text; `last_number` takes the last number of the
-            text; `whole` takes the text as it is.
+            `last_answer_tag` take no other mark and never the text; `last_number` takes the last
+            number of the text; `whole` takes the text as it is.
 
     >>> read(r"so \boxed{2}. No: \boxed{\frac{1}{2}}, clearly")
     Answer(text='\\frac{1}{2}', mark='box')
-    >>> read("<answer>5 <answer>6</answer>"), read("it is 3 or 4", "last_number"), read(r"\boxed{3", "last_box")
+    >>> (read("<answer>5 <answer>6</answer>"), read("it is 3 or 4", "last_number"),
+    ... read(r"\boxed{3", "last_box"))
     (Answer(text='6', mark='tag'), Answer(text='4', mark=''), None)
     """
     text = after_thinking(completion)
@@ -149,7 +159,8 @@ def _last_boxes(text: str) -> tuple[str, int] | None:
 
 
 def _box_before(text: str, starts: list[int], end: int) -> tuple[str, int, int] | None:
-    """Content, start and end of the last box that closes before `end`; steps over a few unclosed ones."""
+    """Content, start and end of the last box that closes before `end`; steps over a few unclosed
+    ones."""
     while starts and starts[-1] >= end:
         starts.pop()
     for index in range(len(starts) - 1, max(-1, len(starts) - 1 - _MAX_BOXES), -1):
@@ -170,8 +181,11 @@ def _box_at(text: str, start: int, end: int) -> tuple[str, int] | None:
     return None if short is None else (short.group(), short.end())
 
 
-def _outermost(text: str, starts: list[int], box: tuple[str, int, int], end: int) -> tuple[str, int, int]:
-    r"""Of `\boxed{\boxed{3}}` the inner box is found first; its content is the answer, its outer box the extent."""
+def _outermost(
+    text: str, starts: list[int], box: tuple[str, int, int], end: int
+) -> tuple[str, int, int]:
+    r"""Of `\boxed{\boxed{3}}` the inner box is found first; its content is the answer, its outer
+    box the extent."""
     content, start, stop = box
     while starts and start - starts[-1] <= len("\\boxed{ "):
         outer = _box_at(text, starts[-1], end)
@@ -182,7 +196,8 @@ def _outermost(text: str, starts: list[int], box: tuple[str, int, int], end: int
 
 
 def _closing_brace(text: str, position: int, end: int) -> int | None:
-    r"""Position of the brace that closes the one at `position`, before `end`; `\{` and `\}` are no braces."""
+    r"""Position of the brace that closes the one at `position`, before `end`; `\{` and `\}` are no
+    braces."""
     depth, end = 0, min(end, position + _MAX_BOX)
     while position < end:
         opening = text.find("{", position, end)

@@ -1,5 +1,5 @@
-"""From a scorer's name to the function that a worker runs. Imported in the workers; heavy libraries load
-here.
+"""From a scorer's name to the function that a worker runs. Imported in the workers; heavy libraries
+load here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def load_scorer(spec: ScorerSpec) -> Scorer:
 
 
 def _own(spec: ScorerSpec) -> Scorer:
-    """A user's function gets the completion as it is, or the answer alone where a rule is set; a check is a trial."""
+    """A user's function gets the completion as it is, or the answer alone where a rule is set; a
+    check is a trial."""
     own = own_scorer(spec)
 
     def scorer(task: Task) -> Outcome:
@@ -76,13 +77,16 @@ def _own(spec: ScorerSpec) -> Scorer:
 
 
 def _reading(score: Callable[[Task, Answer], Outcome], rule: str, fall_back: str = "") -> Scorer:
-    """`score` on the answer that the rule finds (None is the last mark, else the text); none is unparsable."""
+    """`score` on the answer that the rule finds (None is the last mark, else the text); none is
+    unparsable."""
 
     def scorer(task: Task) -> Outcome:
         answer = read(task.completion, rule or None)
         if answer is None and fall_back:
             answer = read(task.completion, fall_back)
-        return Outcome(0.0, causes.UNPARSABLE, "no answer") if answer is None else score(task, answer)
+        return (
+            Outcome(0.0, causes.UNPARSABLE, "no answer") if answer is None else score(task, answer)
+        )
 
     return scorer
 

@@ -11,7 +11,8 @@ from gdro.data.prompts import Prompt
 
 
 class VerifierError(GDROError):
-    """The verifier cannot work: a scorer that does not load, a memory limit too small, a closed pool."""
+    """The verifier cannot work: a scorer that does not load, a memory limit too small, a closed
+    pool."""
 
 
 class RewardFunctionError(VerifierError):
@@ -30,8 +31,8 @@ class Task(NamedTuple):
         completion: what the model wrote.
         gold: the gold answer.
         prompt: the whole prompt as a mapping, for scorers that ask for it; None otherwise.
-        check: only look whether the gold can be read (the completion is ignored); for a user's function, a trial
-            call with the gold as the completion.
+        check: only look whether the gold can be read (the completion is ignored); for a user's
+            function, a trial call with the gold as the completion.
     """
 
     id: str
@@ -42,8 +43,8 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The score of one answer and its cause, one of `causes.py`; `detail` says more where there is more to
-    say.
+    """The score of one answer and its cause, one of `causes.py`; `detail` says more where there is
+    more to say.
     """
 
     score: float
@@ -52,7 +53,8 @@ class Outcome(NamedTuple):
 
 
 Scorer = Callable[[Task], Outcome]
-"""What a worker runs on each task. It may hang, crash or eat memory: it runs in a killable process."""
+"""What a worker runs on each task. It may hang, crash or eat memory: it runs in a killable
+process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class ScorerSpec:
         kind: `math`, `exact`, `reasoning_gym` or `function`.
         function: for `function`, `path/to/file.py:name`; "" otherwise.
         errors: `raise` or `wrong`: what a fault of that function does.
-        answer: what of a completion is its answer, one of `reader.RULES`; "" is the kind's own rule.
+        answer: what of a completion is its answer, one of `reader.RULES`; "" is the kind's own
+            rule.
         answer_name: for `function`: the answer's own column, handed on under that name too.
     """
 
@@ -84,14 +87,16 @@ class Verifier(Protocol):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many answers ended in each cause since the verifier was made. Sums to the answers scored."""
+        """How many answers ended in each cause since the verifier was made. Sums to the answers
+        scored."""
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:
         """One reward per completion; `completions[i]` answers `prompts[i]`.
 
         Raises:
             ValueError: the two lists differ in length.
-            RewardFunctionError: the user's reward function raised or returned something that is not a number.
+            RewardFunctionError: the user's reward function raised or returned something that is not
+                a number.
             VerifierError: the verifier is closed or its workers do not start.
         """
 
@@ -99,7 +104,8 @@ class Verifier(Protocol):
         """Load the scorer and read every gold answer, before a run starts.
 
         Returns:
-            Ids of the prompts whose gold only the same text equals (`math`: words, and what it does not read).
+            Ids of the prompts whose gold only the same text equals (`math`: words, and what it does
+            not read).
 
         Raises:
             GoldError: a gold cannot be read; the message names the prompt.

@@ -1,4 +1,5 @@
-"""The verifiers a run uses: lists of completions in, lists of rewards out, every outcome counted by cause."""
+"""The verifiers a run uses: lists of completions in, lists of rewards out, every outcome counted by
+cause."""
 
 from __future__ import annotations
 
@@ -21,32 +22,38 @@ from gdro.verify.types import GoldError, Outcome, RewardFunctionError, ScorerSpe
 
 KINDS = ("math", "exact", "reasoning_gym", "function")
 MAX_COMPLETION = 1_000_000
-"""Characters; a longer completion is refused before it is sent to a worker (some 250,000 tokens)."""
+"""Characters; a longer completion is refused before it is sent to a worker (some 250,000
+tokens)."""
 DEFAULT_MEMORY_MB = {"math": 512, "exact": 512, "reasoning_gym": 512, "function": 4096}
 
 
 class PoolVerifier:
-    """Scores completions in killable processes (see `pool.py`). A `Verifier`, and a context manager.
+    """Scores completions in killable processes (see `pool.py`). A `Verifier`, and a context
+    manager.
 
     Args:
-        kind: `math` (math-verify behind guards), `exact` (equal after normalisation), `reasoning_gym` (the
-            task family's own scorer), or `function` (a user's reward function).
+        kind: `math` (math-verify behind guards), `exact` (equal after normalisation),
+            `reasoning_gym` (the task family's own scorer), or `function` (a user's reward
+            function).
         workers: worker processes; None takes one per core this process may use, at most 8.
         deadline: seconds of wall time one answer may take; then it scores 0 as `timed_out`.
         memory_mb: resident memory of one worker; None takes 512, or 4096 for `function`.
-        function: for `function`: `path/to/file.py:name`, imported from there and nowhere else, called as
-            `fn(completions: list[str], prompts: list[Prompt]) -> list[float]`, one completion at a time so
-            that a hang costs one answer. It runs in a worker: it sees no variable of the trainer and no GPU
-            of its own.
-        errors: what to do when the user's function is at fault (raises, returns NaN, ...): `raise` stops the
-            run, `wrong` scores 0 and counts `failed`.
-        answer: what of a completion is its answer, one of `reader.RULES`; None is the kind's own rule.
-        answer_name: for `function` in TRL's style: one more name under which it gets the gold answer.
+        function: for `function`: `path/to/file.py:name`, imported from there and nowhere else,
+            called as
+            `fn(completions: list[str], prompts: list[Prompt]) -> list[float]`, one completion at a
+            time so that a hang costs one answer. It runs in a worker: it sees no variable of the
+            trainer and no GPU of its own.
+        errors: what to do when the user's function is at fault (raises, returns NaN, ...): `raise`
+            stops the run, `wrong` scores 0 and counts `failed`.
+        answer: what of a completion is its answer, one of `reader.RULES`; None is the kind's own
+            rule.
+        answer_name: for `function` in TRL's style: one more name under which it gets the gold
+            answer.
 
     Attributes:
-        opens_thinking: the prompts end inside a thinking part (see `gdro.data.chat.opens_thinking`), so a completion
-            that does not close it has no answer. A user's function sees the completion as it is, unless `answer`
-            is set.
+        opens_thinking: the prompts end inside a thinking part (see
+            `gdro.data.chat.opens_thinking`), so a completion that does not close it has no answer.
+            A user's function sees the completion as it is, unless `answer` is set.
 
     Raises:
         ValueError: a setting is out of range or unknown.
@@ -67,7 +74,9 @@ class PoolVerifier:
         if kind not in KINDS:
             raise ValueError(f"unknown verifier {kind!r}: one of {', '.join(KINDS)}")
         if (kind == "function") != bool(function):
-            raise ValueError("`function` (path/to/file.py:name) belongs to the verifier kind 'function'")
+            raise ValueError(
+                "`function` (path/to/file.py:name) belongs to the verifier kind 'function'"
+            )
         if errors not in ("raise", "wrong"):
             raise ValueError(f"errors = {errors!r}: 'raise' or 'wrong'")
         if answer is not None and answer not in RULES:
@@ -85,7 +94,8 @@ class PoolVerifier:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many answers ended in each cause since the verifier was made, causes that occurred only."""
+        """How many answers ended in each cause since the verifier was made, causes that occurred
+        only."""
         with self._counts_lock:
             return dict(self._counts)
 
@@ -93,9 +103,16 @@ class PoolVerifier:
         """One reward per completion; see `Verifier.score`."""
         _same_length(prompts, completions, "prompts")
         spec = self.pool.spec
-        start = "<think>" if self.opens_thinking and (spec.kind != "function" or spec.answer) else ""
+        start = (
+            "<think>" if self.opens_thinking and (spec.kind != "function" or spec.answer) else ""
+        )
         tasks = [
-            Task(prompt.id, start + completion, prompt.answer, _fields(prompt) if spec.wants_prompt else None)
+            Task(
+                prompt.id,
+                start + completion,
+                prompt.answer,
+                _fields(prompt) if spec.wants_prompt else None,
+            )
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         return [outcome.score for outcome in self.outcomes(tasks)]
@@ -105,29 +122,41 @@ class PoolVerifier:
         for task in tasks:
             for what, text in (("completion", task.completion), ("gold answer", task.gold)):
                 if not isinstance(text, str):
-                    raise TypeError(f"{what} of prompt {task.id!r} is {type(text).__name__}, not text")
+                    raise TypeError(
+                        f"{what} of prompt {task.id!r} is {type(text).__name__}, not text"
+                    )
         limited = self.pool.spec.kind != "function"
         sent = [task for task in tasks if not (limited and len(task.completion) > MAX_COMPLETION)]
         scored = iter(self.pool.run(sent))
         refused = Outcome(0.0, causes.REFUSED_LENGTH)
-        results = [refused if limited and len(task.completion) > MAX_COMPLETION else next(scored) for task in tasks]
+        results = [
+            refused if limited and len(task.completion) > MAX_COMPLETION else next(scored)
+            for task in tasks
+        ]
         with self._counts_lock:
             self._counts.update(outcome.cause for outcome in results)
         return results
 
     def check(self, prompts: Sequence[Prompt]) -> list[str]:
-        """Load the scorer and read every gold, or try a user's function on one; see `Verifier.check`."""
+        """Load the scorer and read every gold, or try a user's function on one; see
+        `Verifier.check`."""
         own = self.pool.spec.kind == "function"
         asked = prompts[:1] if own else prompts
-        tasks = [Task(prompt.id, "", prompt.answer, _fields(prompt) if own else None, True) for prompt in asked]
+        tasks = [
+            Task(prompt.id, "", prompt.answer, _fields(prompt) if own else None, True)
+            for prompt in asked
+        ]
         found = list(zip((task.id for task in tasks), self.pool.run(tasks), strict=True))
-        bad = [(prompt_id, outcome) for prompt_id, outcome in found if outcome.cause != causes.CORRECT]
+        bad = [
+            (prompt_id, outcome) for prompt_id, outcome in found if outcome.cause != causes.CORRECT
+        ]
         if bad:
             prompt_id, outcome = bad[0]
             if own:
                 raise RewardFunctionError(
-                    f"reward function {self.pool.spec.function}: a trial call on prompt {prompt_id!r}, with its gold "
-                    f"answer as the completion, ended as {outcome.cause} {outcome.detail}".rstrip()
+                    f"reward function {self.pool.spec.function}: a trial call on prompt"
+                    f" {prompt_id!r}, with its gold answer as the completion, ended as"
+                    f" {outcome.cause} {outcome.detail}".rstrip()
                 )
             others = f" ({len(bad) - 1} other prompts too)" if len(bad) > 1 else ""
             raise GoldError(f"prompt {prompt_id!r}: {outcome.detail or outcome.cause}{others}")
@@ -141,7 +170,10 @@ class PoolVerifier:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -156,10 +188,14 @@ class MathVerifier(PoolVerifier):
     See `PoolVerifier` for the arguments, `gdro.verify.math` for what counts as equal.
     """
 
-    def __init__(self, workers: int | None = None, deadline: float = 1.0, memory_mb: int | None = None) -> None:
+    def __init__(
+        self, workers: int | None = None, deadline: float = 1.0, memory_mb: int | None = None
+    ) -> None:
         super().__init__("math", workers=workers, deadline=deadline, memory_mb=memory_mb)
 
-    def __call__(self, completions: Sequence[str], golds: Sequence[str | int | float]) -> list[float]:
+    def __call__(
+        self, completions: Sequence[str], golds: Sequence[str | int | float]
+    ) -> list[float]:
         """One score, 1.0 or 0.0, per completion; `golds[i]` is the gold answer of `completions[i]`.
 
         Raises:
@@ -168,7 +204,8 @@ class MathVerifier(PoolVerifier):
         """
         _same_length(golds, completions, "golds")
         tasks = [
-            Task(f"#{i}", text, _gold(gold, i)) for i, (text, gold) in enumerate(zip(completions, golds, strict=True))
+            Task(f"#{i}", text, _gold(gold, i))
+            for i, (text, gold) in enumerate(zip(completions, golds, strict=True))
         ]
         return [outcome.score for outcome in self.outcomes(tasks)]
 
@@ -184,7 +221,8 @@ def make_verifier(
     answer: str | None = None,
     answer_name: str = "",
 ) -> PoolVerifier:
-    """The verifier of this kind; arguments as `PoolVerifier`. Nothing starts before its first use."""
+    """The verifier of this kind; arguments as `PoolVerifier`. Nothing starts before its first
+    use."""
     return PoolVerifier(
         kind,
         workers=workers,
@@ -198,13 +236,14 @@ def make_verifier(
 
 
 def text_only_note(ids: Sequence[str], total: int) -> str | None:
-    """What to tell of golds that only the same text equals, as `check` returns them; None if there are none."""
+    """What to tell of golds that only the same text equals, as `check` returns them; None if there
+    are none."""
     if not ids:
         return None
     shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
     return (
-        f"data: {len(ids)} of {total} gold answers are words or are not read as mathematics; only the same text is "
-        f"right for them ({shown})"
+        f"data: {len(ids)} of {total} gold answers are words or are not read as mathematics; only"
+        f" the same text is right for them ({shown})"
     )
 
 
@@ -217,7 +256,9 @@ def _gold(gold: object, place: int) -> str:
 
 
 def _default_workers() -> int:
-    return max(1, min(8, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1))
+    return max(
+        1, min(8, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+    )
 
 
 def _same_length(first: Sequence[object], completions: Sequence[str], name: str) -> None:

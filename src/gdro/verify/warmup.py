@@ -1,8 +1,8 @@
 r"""Expressions that the nursery parses with math-verify once before it forks workers.
 
-The LaTeX grammar's parser builds its tables as it meets new forms; met cold, a matrix or an integral costs 50 ms
-instead of five. Workers inherit the tables, a worker that replaces a killed one too. The list has the forms that only
-math-verify reads (`fallback.py`).
+The LaTeX grammar's parser builds its tables as it meets new forms; met cold, a matrix or an
+integral costs 50 ms instead of five. Workers inherit the tables, a worker that replaces a killed
+one too. The list has the forms that only math-verify reads (`fallback.py`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Length-prefixed JSON over a socket: the only thing that passes between a run and its verifier workers.
+"""Length-prefixed JSON over a socket: the only thing that passes between a run and its verifier
+workers.
 
 JSON and not pickle, because what a worker sends back was computed from text that a model wrote.
 """
@@ -15,7 +16,8 @@ _CHUNK = 1 << 16
 
 
 def encode(message: Any) -> bytes:
-    """One frame: four bytes of length (big endian), then the JSON text (ASCII: lone surrogates survive)."""
+    """One frame: four bytes of length (big endian), then the JSON text (ASCII: lone surrogates
+    survive)."""
     body = json.dumps(message, separators=(",", ":")).encode("ascii")
     return _HEADER.pack(len(body)) + body
 
@@ -40,7 +42,8 @@ class FrameReader:
         return json.loads(body)
 
     def fill(self) -> bool:
-        """Read what is there (blocks if nothing is). False at end of file or on a reset connection."""
+        """Read what is there (blocks if nothing is). False at end of file or on a reset
+        connection."""
         try:
             chunk = self._sock.recv(_CHUNK)
         except ConnectionError:

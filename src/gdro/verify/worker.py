@@ -1,6 +1,7 @@
 """The loop of one worker process: read a batch of tasks, answer each as soon as it is done.
 
-The only place, with the logger, where every exception is caught: whatever an answer does, the run goes on.
+The only place, with the logger, where every exception is caught: whatever an answer does, the run
+goes on.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def run(sock: socket.socket, spec: ScorerSpec, memory_mb: int) -> None:
 
 
 def serve(sock: socket.socket, scorer: Scorer, raise_faults: bool) -> None:
-    """Answer batches until end of file. Leaves after an out-of-memory answer, with a clean slate in its
-    successor.
+    """Answer batches until end of file. Leaves after an out-of-memory answer, with a clean slate in
+    its successor.
     """
     reader = FrameReader(sock)
     while (batch := reader.read()) is not None:
@@ -61,7 +62,8 @@ def answer(scorer: Scorer, task: Task) -> tuple[Outcome, str]:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends, whatever it is doing then (Linux)."""
+    """Ask the kernel to kill this process when its parent ends, whatever it is doing then
+    (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
@@ -69,9 +71,9 @@ def die_with_parent() -> None:
 def limit_memory(memory_mb: int) -> None:
     """Cap the resident memory of this process at about `memory_mb`.
 
-    The kernel limits address space, not resident memory; libraries reserve address space that they never
-    touch. So the cap is on address space, and what is reserved but not resident once the scorer is loaded is
-    added to it.
+    The kernel limits address space, not resident memory; libraries reserve address space that they
+    never touch. So the cap is on address space, and what is reserved but not resident once the
+    scorer is loaded is added to it.
 
     Raises:
         MemoryError: the loaded scorer alone already needs more.
@@ -79,10 +81,14 @@ def limit_memory(memory_mb: int) -> None:
     if sys.platform != "linux":
         return
     with open("/proc/self/statm") as statm:
-        size, resident = (int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in statm.read().split()[:2])
+        size, resident = (
+            int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in statm.read().split()[:2]
+        )
     wanted = memory_mb * 2**20
     if resident >= wanted:
-        raise MemoryError(f"the scorer alone takes {resident >> 20} MB: raise memory_mb above {memory_mb}")
+        raise MemoryError(
+            f"the scorer alone takes {resident >> 20} MB: raise memory_mb above {memory_mb}"
+        )
     limit = size - resident + wanted
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -15,14 +15,18 @@ def rewards_for(plan: Plan, rate: dict[str, float], rng: np.random.Generator) ->
     ]
 
 
-def step(controller: Controller, ids: list[str], rate: dict[str, float], rng: np.random.Generator) -> Feedback:
+def step(
+    controller: Controller, ids: list[str], rate: dict[str, float], rng: np.random.Generator
+) -> Feedback:
     plan = controller.plan(ids)
     return controller.observe(ids, rewards_for(plan, rate, rng))
 
 
 def rates(count: int, seed: int = 0) -> dict[str, float]:
     rng = np.random.default_rng(seed)
-    return {f"family{place % 5}/{place}": float(p) for place, p in enumerate(rng.beta(0.6, 0.9, count))}
+    return {
+        f"family{place % 5}/{place}": float(p) for place, p in enumerate(rng.beta(0.6, 0.9, count))
+    }
 
 
 def exact(controller: Controller, rewards: dict[str, list[float]]) -> Feedback:

@@ -1,4 +1,5 @@
-"""The plans of neyman, knapsack and vip are the best of all plans, by brute force; the control is blind."""
+"""The plans of neyman, knapsack and vip are the best of all plans, by brute force; the control is
+blind."""
 
 from __future__ import annotations
 
@@ -24,7 +25,11 @@ def knapsack_value(n: np.ndarray, p: np.ndarray) -> float:
 
 
 def plans(count: int, total: int, low: int, high: int):
-    return (np.array(n) for n in itertools.product(range(low, high + 1), repeat=count) if sum(n) == total)
+    return (
+        np.array(n)
+        for n in itertools.product(range(low, high + 1), repeat=count)
+        if sum(n) == total
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -32,7 +37,9 @@ def plans(count: int, total: int, low: int, high: int):
 def test_knapsack_greedy_equals_brute_force(values, low, room, data):
     p, high = np.array(values), low + room
     spare = data.draw(st.integers(0, room * len(p)))
-    chosen = low + greedy_allocation(knapsack_gains(p, low, high), spare, np.arange(len(p), dtype=np.uint64))
+    chosen = low + greedy_allocation(
+        knapsack_gains(p, low, high), spare, np.arange(len(p), dtype=np.uint64)
+    )
     assert chosen.sum() == low * len(p) + spare
     assert low <= chosen.min() <= chosen.max() <= high
     best = max(knapsack_value(n, p) for n in plans(len(p), int(chosen.sum()), low, high))
@@ -43,13 +50,17 @@ def test_knapsack_greedy_equals_brute_force(values, low, room, data):
 def test_knapsack_greedy_equals_the_dynamic_programme(seed):
     p = np.random.default_rng(seed).beta(0.5, 0.7, 40)
     low, high, total = 2, 12, 160
-    chosen = low + greedy_allocation(knapsack_gains(p, low, high), total - low * 40, np.arange(40, dtype=np.uint64))
+    chosen = low + greedy_allocation(
+        knapsack_gains(p, low, high), total - low * 40, np.arange(40, dtype=np.uint64)
+    )
     best = np.full(total + 1, -np.inf)
     best[0] = 0.0
     for rate in p:
         extended = np.full(total + 1, -np.inf)
         for n in range(low, high + 1):
-            extended[n:] = np.maximum(extended[n:], best[: total + 1 - n] + knapsack_value(np.array(n), rate))
+            extended[n:] = np.maximum(
+                extended[n:], best[: total + 1 - n] + knapsack_value(np.array(n), rate)
+            )
         best = extended
     assert knapsack_value(chosen, p) == pytest.approx(best[total], rel=1e-12)
 
@@ -67,9 +78,12 @@ def test_knapsack_gains_are_the_differences_and_fall(p):
 @settings(max_examples=150, deadline=None)
 @given(st.integers(1, 6), st.integers(0, 4), st.booleans(), st.data())
 def test_greedy_grants_the_first_gains_of_the_whole_order(count, arms, ties, data):
-    """By falling gain, then by arm, then by key: the order is total, so every tie has one answer."""
+    """By falling gain, then by arm, then by key: the order is total, so every tie has one
+    answer."""
     draw = st.integers(0, 2).map(float) if ties else st.floats(0.0, 1.0)
-    rows = data.draw(st.lists(st.lists(draw, min_size=arms, max_size=arms), min_size=count, max_size=count))
+    rows = data.draw(
+        st.lists(st.lists(draw, min_size=arms, max_size=arms), min_size=count, max_size=count)
+    )
     gains = -np.sort(-np.array(rows).reshape(count, arms), axis=1)
     keys = np.array(data.draw(st.permutations(range(count))), np.uint64)
     spare = data.draw(st.integers(0, count * arms))
@@ -109,7 +123,8 @@ def test_vip_refuses_rollouts_where_its_variance_is_not_convex(estimator, low):
 
 @pytest.mark.parametrize("estimator", ["rloo", "dr_grpo"])
 def test_vip_variance_is_that_of_the_estimator(estimator):
-    """Variance of the mean over n of the baselined reward times an independent unit direction, rewards of +-1."""
+    """Variance of the mean over n of the baselined reward times an independent unit direction,
+    rewards of +-1."""
     p, n, rng = 0.3, 5, np.random.default_rng(0)
     rewards = np.where(rng.random((200_000, n)) < p, 1.0, -1.0)
     direction = rng.standard_normal(rewards.shape)
@@ -117,7 +132,9 @@ def test_vip_variance_is_that_of_the_estimator(estimator):
     if estimator == "rloo":
         centred *= n / (n - 1)
     measured = (centred * direction).mean(axis=1).var()
-    assert measured == pytest.approx(4 * p * (1 - p) * rollout_variance(np.array([n]), estimator)[0], rel=0.02)
+    assert measured == pytest.approx(
+        4 * p * (1 - p) * rollout_variance(np.array([n]), estimator)[0], rel=0.02
+    )
 
 
 def test_neyman_minimises_the_variance_of_the_batch():
@@ -135,8 +152,12 @@ def test_neyman_minimises_the_variance_of_the_batch():
 def test_neyman_approaches_the_square_root_law():
     variance, total = np.array([0.05, 0.25, 0.15]), 40_000
     n = np.arange(1, 40_000)
-    chosen = 1 + greedy_allocation(np.outer(variance, 1 / (n * (n + 1.0))), total - 3, np.arange(3, dtype=np.uint64))
-    assert chosen / total == pytest.approx(gdro.sqrt_law(np.full(3, 1 / 3), variance, 1 / 3) / 1.0, abs=1e-4)
+    chosen = 1 + greedy_allocation(
+        np.outer(variance, 1 / (n * (n + 1.0))), total - 3, np.arange(3, dtype=np.uint64)
+    )
+    assert chosen / total == pytest.approx(
+        gdro.sqrt_law(np.full(3, 1 / 3), variance, 1 / 3) / 1.0, abs=1e-4
+    )
 
 
 def test_expected_variance_is_the_posterior_mean():
@@ -175,7 +196,11 @@ def test_new_prompts_get_the_mean_and_the_total_is_exact(name):
 def test_informed_plans_favour_uncertain_prompts_and_the_control_does_not():
     slope = {}
     for name in ("neyman", "knapsack", "vip", "random_ragged"):
-        controller, rate, rng = gdro.make_controller(name, seed=3), rates(60), np.random.default_rng(0)
+        controller, rate, rng = (
+            gdro.make_controller(name, seed=3),
+            rates(60),
+            np.random.default_rng(0),
+        )
         ids = list(rate)
         variance = np.array([p * (1 - p) for p in rate.values()])
         seen = []
@@ -183,7 +208,11 @@ def test_informed_plans_favour_uncertain_prompts_and_the_control_does_not():
             plan = controller.plan(ids)
             seen.append(np.corrcoef(plan.rollouts, variance)[0, 1] if plan.rollouts.std() else 0.0)
             controller.observe(
-                ids, [(rng.random(n) < rate[i]).astype(float) for i, n in zip(ids, plan.rollouts, strict=True)]
+                ids,
+                [
+                    (rng.random(n) < rate[i]).astype(float)
+                    for i, n in zip(ids, plan.rollouts, strict=True)
+                ],
             )
         slope[name] = float(np.mean(seen[5:]))
     assert slope["neyman"] > 0.5

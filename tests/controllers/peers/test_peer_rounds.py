@@ -1,4 +1,5 @@
-"""The two methods that generate in rounds: who is kept, when they stop, and that every rollout is counted."""
+"""The two methods that generate in rounds: who is kept, when they stop, and that every rollout is
+counted."""
 
 from __future__ import annotations
 
@@ -19,7 +20,12 @@ def test_keep_is_zero_less_p_less_one():
 
 
 def test_dynamic_sampling_fills_its_batch_and_counts_all_rollouts():
-    rng, rounds, generated, kept = np.random.default_rng(0), DynamicSampling(16, most_rounds=50), 0, []
+    rng, rounds, generated, kept = (
+        np.random.default_rng(0),
+        DynamicSampling(16, most_rounds=50),
+        0,
+        [],
+    )
     while not rounds.done:
         ids = [f"{rounds.rounds}-{k}" for k in range(8)]
         rewards = [(rng.random(4) < 0.1).astype(float) for _ in ids]
@@ -60,7 +66,9 @@ def test_balanced_choice_is_as_balanced_as_can_be(rewards, size):
     total = min(size, len(values))
     assert len(chosen) == len(set(chosen.tolist())) == total
     right, positive = int(values[chosen].sum()), int(values.sum())
-    possible = [r for r in range(total + 1) if r <= positive and total - r <= len(values) - positive]
+    possible = [
+        r for r in range(total + 1) if r <= positive and total - r <= len(values) - positive
+    ]
     assert abs(right - total // 2) == min(abs(r - total // 2) for r in possible)
 
 

@@ -1,4 +1,5 @@
-"""Selection: the contract of `select`, and each method's own rule against a plain re-statement of it."""
+"""Selection: the contract of `select`, and each method's own rule against a plain re-statement of
+it."""
 
 from __future__ import annotations
 
@@ -77,9 +78,13 @@ def test_another_seed_or_step_selects_others(name):
     assert set(chosen) != set(fresh.select(IDS, 20))
 
 
-@pytest.mark.parametrize("name", [name for name in gdro.controller_names() if name not in SELECTING])
+@pytest.mark.parametrize(
+    "name", [name for name in gdro.controller_names() if name not in SELECTING]
+)
 def test_the_others_say_that_they_do_not_select(name):
-    with pytest.raises(gdro.OptionError, match=r"does not select prompts; draw the batch and call plan"):
+    with pytest.raises(
+        gdro.OptionError, match=r"does not select prompts; draw the batch and call plan"
+    ):
         gdro.make_controller(name).select(IDS, 3)
 
 
@@ -95,7 +100,9 @@ def test_wrong_candidates_are_refused(ids):
         gdro.make_controller("greso").select(ids, 1)
 
 
-@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (0.4, 0.3), (6.5, 2.0), (30.0, 1.0), (200.0, 300.0)])
+@pytest.mark.parametrize(
+    ("a", "b"), [(1.0, 1.0), (0.4, 0.3), (6.5, 2.0), (30.0, 1.0), (200.0, 300.0)]
+)
 def test_beta_draws_have_the_distribution(a, b):
     count = 40_000
     keys = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
@@ -104,7 +111,8 @@ def test_beta_draws_have_the_distribution(a, b):
     assert 0.0 <= draws[0] <= draws[-1] <= 1.0
     assert draws.mean() == pytest.approx(a / (a + b), abs=4 * twin.std() / math.sqrt(count))
     below = np.searchsorted(draws, twin) / count
-    assert np.abs(below - np.arange(count) / count).max() < 1.95 * math.sqrt(2 / count)  # Kolmogorov-Smirnov, 0.1 %
+    # Kolmogorov-Smirnov, 0.1 %
+    assert np.abs(below - np.arange(count) / count).max() < 1.95 * math.sqrt(2 / count)
 
 
 def test_mopps_takes_what_lies_near_the_target():
@@ -143,7 +151,9 @@ def test_greso_counts_dead_visits_in_a_row():
 
 def test_greso_rates_move_towards_their_targets():
     controller = gdro.make_controller("greso")
-    batch = {"easy": [1.0] * 4, "hard": [0.0] * 4} | {f"live{k}": [1.0, 0.0, 0.0, 0.0] for k in range(6)}
+    batch = {"easy": [1.0] * 4, "hard": [0.0] * 4} | {
+        f"live{k}": [1.0, 0.0, 0.0, 0.0] for k in range(6)
+    }
     exact(controller, batch)
     assert rates_of(controller) == (0.5, 0.5)  # every prompt was new
     exact(controller, batch)  # 1/8 easy >= .25/3, 1/8 hard < .5/3
@@ -187,9 +197,14 @@ def test_adarft_takes_the_nearest():
 def test_sec_value_follows_its_recursion():
     controller = gdro.make_controller("sec", category="source")
     for _ in range(3):
-        exact(controller, {"x/1": [1.0, 0.0, 0.0, 0.0], "x/2": [0.0] * 4, "y/1": [1.0, 1.0, 0.0, 0.0]})
-    mean_x = 2 * math.sqrt(0.25 * 0.75) / 2  # |A| averages 2 sqrt(p (1-p)); half of x's rollouts have none
-    assert controller.parts.selector.state["value"][:2] == pytest.approx([mean_x * (1 - 0.5**3), 1.0 - 0.5**3])
+        exact(
+            controller, {"x/1": [1.0, 0.0, 0.0, 0.0], "x/2": [0.0] * 4, "y/1": [1.0, 1.0, 0.0, 0.0]}
+        )
+    # |A| averages 2 sqrt(p (1-p)); half of x's rollouts have none
+    mean_x = 2 * math.sqrt(0.25 * 0.75) / 2
+    assert controller.parts.selector.state["value"][:2] == pytest.approx(
+        [mean_x * (1 - 0.5**3), 1.0 - 0.5**3]
+    )
     assert controller.metrics()["categories"] == 2
 
 
@@ -201,7 +216,8 @@ def test_sec_draws_categories_by_softmax():
     for _ in range(2000):
         first += controller.select(candidates, 1)[0].startswith("x")
         controller.cancel(controller.plan(["x/0"]))  # the next step
-    expected = math.exp(0.5 / 0.5) / (math.exp(0.5 / 0.5) + 1.0)  # whatever the number of candidates
+    # whatever the number of candidates
+    expected = math.exp(0.5 / 0.5) / (math.exp(0.5 / 0.5) + 1.0)
     assert first / 2000 == pytest.approx(expected, abs=0.04)
 
 
@@ -225,7 +241,10 @@ def test_dump_window_takes_more_than_it_holds():
 @pytest.mark.parametrize("span", [1, 7, 30, 5000])
 def test_dump_window_is_the_newest_of_a_queue_by_category(span):
     """The queue of each category, entered one prompt at a time in the order of the keys."""
-    controller, rng = gdro.make_controller("dump", category="source", span=span), np.random.default_rng(span)
+    controller, rng = (
+        gdro.make_controller("dump", category="source", span=span),
+        np.random.default_rng(span),
+    )
     queues: dict[str, list[float]] = {}
     for _ in range(12):
         batch = {IDS[place]: rng.random(4).tolist() for place in rng.choice(60, 20, replace=False)}
@@ -237,7 +256,9 @@ def test_dump_window_is_the_newest_of_a_queue_by_category(span):
     for index, name in enumerate(controller.table.sources):
         newest = queues[name][-span:]
         places = np.arange(len(queues[name]) - len(newest), len(queues[name])) % span
-        assert controller.parts.selector.state["recent"][index, places] == pytest.approx(newest, rel=1e-12)
+        assert controller.parts.selector.state["recent"][index, places] == pytest.approx(
+            newest, rel=1e-12
+        )
         assert controller.parts.selector.state["tried"][index] == len(queues[name])
 
 
@@ -245,7 +266,11 @@ def test_bins_are_categories_and_unseen_prompts_one_more():
     controller = trained("sec")
     scores = controller.metrics()["category_score"]
     assert len(scores) == controller.bins
-    assert controller.metrics()["category_score_unseen"] == controller.parts.selector.state["value"][-1] > 0.0
+    assert (
+        controller.metrics()["category_score_unseen"]
+        == controller.parts.selector.state["value"][-1]
+        > 0.0
+    )
     assert scores == controller.parts.selector.state["value"][:-1].tolist()
 
 

@@ -1,14 +1,15 @@
 """AdaRFT: keep a target difficulty and train on the prompts nearest to it.
 
-Source: Shi et al., arXiv 2504.05520; rule and values read in the release: beta 0.5, alpha 2, eta 50, difficulties 0 to
-100, target starting at 0:
+Source: Shi et al., arXiv 2504.05520; rule and values read in the release: beta 0.5, alpha 2, eta
+50, difficulties 0 to 100, target starting at 0:
 
     T <- clip(T + eta tanh(alpha (R - beta)), 0, 100)          R: mean reward of the step
 
-Differences: the release reads a fixed difficulty of each prompt from a dataset; here it is 100 (1 - success estimate)
-of the controller's own estimator, and 50 for an unseen prompt. Measured on the learner itself, the reward at target T
-is about 1 - T/100, so T settles near 100 (1 - beta): AdaRFT then asks for success rates near beta. Ties, of which the
-release takes the first in file order, are broken by (seed, step, prompt id).
+Differences: the release reads a fixed difficulty of each prompt from a dataset; here it is 100 (1 -
+success estimate) of the controller's own estimator, and 50 for an unseen prompt. Measured on the
+learner itself, the reward at target T is about 1 - T/100, so T settles near 100 (1 - beta): AdaRFT
+then asks for success rates near beta. Ties, of which the release takes the first in file order, are
+broken by (seed, step, prompt id).
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class AdaRFT(Selector):
 
     def update(self, outcome: Outcome, before: Belief) -> None:
         reward = float(outcome.unit.values.mean())
-        moved = self.state["target"] + self.target_step * math.tanh(self.sensitivity * (reward - self.target_reward))
+        moved = self.state["target"] + self.target_step * math.tanh(
+            self.sensitivity * (reward - self.target_reward)
+        )
         self.state["target"] = min(max(moved, 0.0), HARDEST)
 
     def metrics(self) -> dict[str, Metric]:

@@ -1,12 +1,13 @@
 """What SEC and DUMP share: prompts in categories, a probability for each, a batch drawn by it.
 
-A category is a difficulty bin of the estimator (`bin`; prompts without a visit form one more), or the prompt's source
-(`source`, e.g. `algebra` of `algebra/17`). At most MOST_SOURCES sources are told apart; an id with yet another one is
-an error.
+A category is a difficulty bin of the estimator (`bin`; prompts without a visit form one more), or
+the prompt's source (`source`, e.g. `algebra` of `algebra/17`). At most MOST_SOURCES sources are
+told apart; an id with yet another one is an error.
 
-A batch is drawn without replacement: candidate i of category c weighs q_c / N_c, N_c being the candidates of c, and the
-m smallest -log(u_i) / weight_i win (Efraimidis and Spirakis, 2006). The first draw is thus exactly: a category by q,
-then one of its candidates at random; later draws the same among those left.
+A batch is drawn without replacement: candidate i of category c weighs q_c / N_c, N_c being the
+candidates of c, and the m smallest -log(u_i) / weight_i win (Efraimidis and Spirakis, 2006). The
+first draw is thus exactly: a category by q, then one of its candidates at random; later draws the
+same among those left.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class CategorySelector(Selector):
         new, place = np.unique(prompts.groups[fresh], return_inverse=True)
         if known + len(new) > MOST_SOURCES:
             raise OptionError(
-                f"category='source' tells at most {MOST_SOURCES} sources apart, the ids have {known + len(new)} before "
-                "their last '/'; take category='bin'"
+                f"category='source' tells at most {MOST_SOURCES} sources apart, the ids have"
+                f" {known + len(new)} before their last '/'; take category='bin'"
             )
         category = prompts.sources.copy()
         category[fresh] = known + place

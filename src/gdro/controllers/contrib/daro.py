@@ -1,13 +1,14 @@
 """DARO: every group of prompts with the same success rate contributes the same loss, w = 1 / L.
 
-Source: Zhou et al., arXiv 2510.09001; the rule w = 1 / L read in the released code. Minimising sum_g (w_g L_g - log
-w_g) over the weights gives w_g = 1 / L_g, with L_g the mean loss of group g; groups without a gradient are left out. It
-equalises where GDRO sharpens.
+Source: Zhou et al., arXiv 2510.09001; the rule w = 1 / L read in the released code. Minimising
+sum_g (w_g L_g - log w_g) over the weights gives w_g = 1 / L_g, with L_g the mean loss of group g;
+groups without a gradient are left out. It equalises where GDRO sharpens.
 
-Differences: the loss of a group is taken as its mean absolute advantage (of `advantage`), because on-policy the signed
-surrogate is exactly 0; groups are the estimator's bins, applied to the success rate seen in THIS batch (rates are
-ragged here, with up to 12 rollouts); and the weights are at their optimum at once instead of following an optimiser.
-A prompt's weight is 1 / (size_g L_g), rescaled to mean 1 over the prompts with a gradient.
+Differences: the loss of a group is taken as its mean absolute advantage (of `advantage`), because
+on-policy the signed surrogate is exactly 0; groups are the estimator's bins, applied to the success
+rate seen in THIS batch (rates are ragged here, with up to 12 rollouts); and the weights are at
+their optimum at once instead of following an optimiser. A prompt's weight is 1 / (size_g L_g),
+rescaled to mean 1 over the prompts with a gradient.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class DARO(Weigher):
     """Weights that equalise the groups' sums of absolute advantages.
 
     Attributes:
-        advantage: what the engine computes, grpo (mean |A| = 2 sqrt(p (1-p))) or dr_grpo (2 p (1-p)); None: as the run
-            says, alone grpo.
+        advantage: what the engine computes, grpo (mean |A| = 2 sqrt(p (1-p))) or dr_grpo (2 p
+            (1-p)); None: as the run says, alone grpo.
     """
 
     advantage: Literal["grpo", "dr_grpo"] | None = None
@@ -57,7 +58,8 @@ class DARO(Weigher):
 
 
 def mean_absolute_advantage(outcome: Outcome, advantage: str = "grpo") -> Floats:
-    """(M,) mean over a prompt's rollouts of |r - mean|, over the population std for `grpo`; 0 for a dead group."""
+    """(M,) mean over a prompt's rollouts of |r - mean|, over the population std for `grpo`; 0 for a
+    dead group."""
     unit = outcome.unit
     deviation = unit.map(np.abs(unit.values - unit.spread(unit.mean()))).mean()
     if advantage != "grpo":

@@ -1,10 +1,11 @@
-"""DUMP: a UCB score per category, mean absolute advantage of its last rollouts plus a bonus for little-tried ones.
+"""DUMP: a UCB score per category, mean absolute advantage of its last rollouts plus a bonus for
+little-tried ones.
 
-Source: Wang et al., arXiv 2504.09710; read in the release: window of 300 rollouts, bonus sqrt(2 ln(T + 1) / (n_c + 1))
-with T rollouts in all and n_c of the category, softmax at temperature 0.1.
+Source: Wang et al., arXiv 2504.09710; read in the release: window of 300 rollouts, bonus sqrt(2
+ln(T + 1) / (n_c + 1)) with T rollouts in all and n_c of the category, softmax at temperature 0.1.
 
-The window keeps a category's newest 300 absolute advantages; those of one batch enter in the order of the prompts'
-keys, so that the order of the batch does not matter.
+The window keeps a category's newest 300 absolute advantages; those of one batch enter in the order
+of the prompts' keys, so that the order of the batch does not matter.
 """
 
 from __future__ import annotations
@@ -42,20 +43,32 @@ class DUMP(CategorySelector):
     def scores(self) -> Floats:
         tried = self.state["tried"]
         mean = self.state["recent"].sum(axis=1) / np.clip(tried, 1, self.span)
-        return np.asarray(mean + np.sqrt(2.0 * np.log(max(int(tried.sum()), 1) + 1.0) / (tried + 1.0)))
+        return np.asarray(
+            mean + np.sqrt(2.0 * np.log(max(int(tried.sum()), 1) + 1.0) / (tried + 1.0))
+        )
 
     def update(self, outcome: Outcome, before: Belief) -> None:
         category, counts = self.categories_of(outcome), outcome.counts
         order = np.lexsort((outcome.prompts.keys, category))
         chosen, first = np.unique(category[order], return_index=True)
         fresh = np.add.reduceat(counts[order], first)
-        newer = np.repeat(np.cumsum(fresh), np.diff(first, append=len(order))) - np.cumsum(counts[order])
+        newer = np.repeat(np.cumsum(fresh), np.diff(first, append=len(order))) - np.cumsum(
+            counts[order]
+        )
         kept = order[newer < self.span]
         groups = outcome.unit.map(_absolute_advantages(outcome)).take(kept)
-        values = groups.values[np.lexsort((groups.values, np.repeat(np.arange(len(kept)), groups.counts)))]
-        ends = np.cumsum(np.bincount(category[kept], weights=groups.counts)[chosen]).astype(np.int64)
+        values = groups.values[
+            np.lexsort((groups.values, np.repeat(np.arange(len(kept)), groups.counts)))
+        ]
+        ends = np.cumsum(np.bincount(category[kept], weights=groups.counts)[chosen]).astype(
+            np.int64
+        )
         for place, index in enumerate(chosen.tolist()):
-            self._push(index, values[: ends[place]][-min(int(fresh[place]), self.span) :], int(fresh[place]))
+            self._push(
+                index,
+                values[: ends[place]][-min(int(fresh[place]), self.span) :],
+                int(fresh[place]),
+            )
 
     def _push(self, category: int, newest: Floats, fresh: int) -> None:
         """Enter `fresh` values, of which the newest, as many as the window holds, are given."""
@@ -70,4 +83,6 @@ def _absolute_advantages(outcome: Outcome) -> Floats:
     unit = outcome.unit
     std = np.where(outcome.live, np.sqrt(outcome.squares / unit.counts), 0.0)
     centred = np.abs(unit.values - unit.spread(unit.mean()))
-    return np.divide(centred, unit.spread(std), out=np.zeros(len(centred)), where=unit.spread(std) > 0.0)
+    return np.divide(
+        centred, unit.spread(std), out=np.zeros(len(centred)), where=unit.spread(std) > 0.0
+    )

@@ -1,9 +1,10 @@
-"""DAPO's dynamic sampling: drop groups without a gradient after generation, generate more prompts until the batch is
-full.
+"""DAPO's dynamic sampling: drop groups without a gradient after generation, generate more prompts
+until the batch is full.
 
-Source: Yu et al., arXiv 2503.14476; rule as in verl's DAPO recipe (from memory: groups whose rewards all agree are
-dropped, the first `batch` of the others are kept, at most 10 rounds, an error after that). It is not budget-neutral:
-`rollouts` counts everything that was generated, dropped groups too.
+Source: Yu et al., arXiv 2503.14476; rule as in verl's DAPO recipe (from memory: groups whose
+rewards all agree are dropped, the first `batch` of the others are kept, at most 10 rounds, an error
+after that). It is not budget-neutral: `rollouts` counts everything that was generated, dropped
+groups too.
 
 It needs an engine that generates several times a step. The engine's part:
 
@@ -11,7 +12,8 @@ It needs an engine that generates several times a step. The engine's part:
     while not rounds.done:
         ids = next prompts from the data, e.g. rounds.missing of them or a whole batch
         rounds.add(ids, score(generate(ids)))
-    controller.plan / observe are not asked: train on rounds.kept(), charge rounds.rollouts to the run
+    controller.plan / observe are not asked: train on rounds.kept(), charge rounds.rollouts to the
+    run
 """
 
 from __future__ import annotations
@@ -71,10 +73,14 @@ class DynamicSampling:
         ids = check_ids(prompt_ids)
         groups = from_rewards(ids, rewards)
         if self.done:
-            raise PlanError(f"after {self.rounds} rounds the step is done; start a new DynamicSampling")
+            raise PlanError(
+                f"after {self.rounds} rounds the step is done; start a new DynamicSampling"
+            )
         again = [prompt_id for prompt_id in ids if prompt_id in self._kept]
         if again:
-            raise PlanError(f"prompt {again[0]!r} was already kept in this step; draw other prompts")
+            raise PlanError(
+                f"prompt {again[0]!r} was already kept in this step; draw other prompts"
+            )
         self.rounds += 1
         self.rollouts += int(groups.counts.sum())
         live, values = keep(groups), groups.split()
@@ -83,5 +89,6 @@ class DynamicSampling:
             self._kept[ids[place]] = values[place]
 
     def kept(self) -> tuple[list[str], list[Floats]]:
-        """The prompts to train on and their rewards, in order of generation; too few when the rounds ran out."""
+        """The prompts to train on and their rewards, in order of generation; too few when the
+        rounds ran out."""
         return list(self._kept), list(self._kept.values())

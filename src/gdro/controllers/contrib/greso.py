@@ -1,14 +1,15 @@
 """GRESO: skip, before generating, prompts that have given no gradient in their last visits.
 
-Source: Zheng et al., arXiv 2506.02177; read in the release. After z visits in a row that were all right, a prompt is
-kept with probability max(p_easy^z, 0.01); all wrong likewise with p_hard. Both rates start at 0.5 and move by 0.01 a
-step within [0.05, 0.95]: down when the share of all-right (all-wrong) prompts is at or above its target, else up. The
-targets are a third and two thirds of `target_dead` = 0.25.
+Source: Zheng et al., arXiv 2506.02177; read in the release. After z visits in a row that were all
+right, a prompt is kept with probability max(p_easy^z, 0.01); all wrong likewise with p_hard. Both
+rates start at 0.5 and move by 0.01 a step within [0.05, 0.95]: down when the share of all-right
+(all-wrong) prompts is at or above its target, else up. The targets are a third and two thirds of
+`target_dead` = 0.25.
 
-Differences: the release draws more prompts until its batch is full. `select` must answer m of the candidates it is
-given, so when too few are kept it fills up with skipped ones, the likeliest first; give it more candidates than m. The
-rates start to move with the first batch that holds a prompt seen before (there: after the first epoch), and count
-those prompts.
+Differences: the release draws more prompts until its batch is full. `select` must answer m of the
+candidates it is given, so when too few are kept it fills up with skipped ones, the likeliest first;
+give it more candidates than m. The rates start to move with the first batch that holds a prompt
+seen before (there: after the first epoch), and count those prompts.
 """
 
 from __future__ import annotations
@@ -54,10 +55,14 @@ class GRESO(Selector):
     def keep_probability(self, rows: Ints) -> Floats:
         """(N,) probability that a prompt is not skipped; 1 for a row of -1."""
         right, wrong = (self.facts.table.read(name, rows) for name in ("all_right", "all_wrong"))
-        return np.asarray(np.maximum(self.state["p_easy"] ** right * self.state["p_hard"] ** wrong, LEAST_KEPT))
+        return np.asarray(
+            np.maximum(self.state["p_easy"] ** right * self.state["p_hard"] ** wrong, LEAST_KEPT)
+        )
 
     def rank(self, batch: Batch) -> Floats:
-        draw = to_unit(step_keys(batch.keys, self.facts.seed, 1)) / self.keep_probability(batch.prompts.rows)
+        draw = to_unit(step_keys(batch.keys, self.facts.seed, 1)) / self.keep_probability(
+            batch.prompts.rows
+        )
         return np.where(draw < 1.0, to_unit(batch.keys), 1.0 + draw)
 
     def update(self, outcome: Outcome, before: Belief) -> None:
@@ -71,7 +76,11 @@ class GRESO(Selector):
             self._move("p_hard", float((dead & ~right)[seen].mean()), self.target_dead * 2.0 / 3.0)
 
     def _move(self, rate: str, share: float, target: float) -> None:
-        moved = self.state[rate] - self.rate_step if share >= target else self.state[rate] + self.rate_step
+        moved = (
+            self.state[rate] - self.rate_step
+            if share >= target
+            else self.state[rate] + self.rate_step
+        )
         self.state[rate] = min(max(moved, RATE_RANGE[0]), RATE_RANGE[1])
 
     def metrics(self) -> dict[str, Metric]:

@@ -1,14 +1,18 @@
-"""Knapsack RL: rollouts as a knapsack, each prompt's value being the chance of a gradient times what it teaches.
+"""Knapsack RL: rollouts as a knapsack, each prompt's value being the chance of a gradient times
+what it teaches.
 
-Source: Li et al., arXiv 2509.25849; value function read in the released code. It maximises sum_i v(n_i, p_i) with
+Source: Li et al., arXiv 2509.25849; value function read in the released code. It maximises sum_i
+v(n_i, p_i) with
 
     v(n, p) = (1 - p^n - (1-p)^n) * p (1-p)^2
 
-by dynamic programming. v is concave in n: its gain v(n+1) - v(n) = p (1-p)^2 (p^n (1-p) + (1-p)^n p) falls with n. So
-the greedy choice is optimal (proof in gdro.core.greedy), at the cost of one partition.
+by dynamic programming. v is concave in n: its gain v(n+1) - v(n) = p (1-p)^2 (p^n (1-p) + (1-p)^n
+p) falls with n. So the greedy choice is optimal (proof in gdro.core.greedy), at the cost of one
+partition.
 
-Differences: p is the mean of the prompt's posterior (the paper: its last success rate, from memory), so it never is
-exactly 0 or 1 and every prompt keeps some value; bounds and total are those of every controller here.
+Differences: p is the mean of the prompt's posterior (the paper: its last success rate, from
+memory), so it never is exactly 0 or 1 and every prompt keeps some value; bounds and total are those
+of every controller here.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""MoPPS: train on the prompts whose success rate, drawn from its posterior, lies nearest to one half.
+"""MoPPS: train on the prompts whose success rate, drawn from its posterior, lies nearest to one
+half.
 
-Source: Qu et al., arXiv 2507.04632; read in the release (decay 0.5, prior Beta(1, 1), target 0.5, the `topk` rule, all
-in its countdown script). Each candidate's rate is drawn once (Thompson sampling), so prompts that are little known are
-tried now and then, and an unseen prompt draws from the prior.
+Source: Qu et al., arXiv 2507.04632; read in the release (decay 0.5, prior Beta(1, 1), target 0.5,
+the `topk` rule, all in its countdown script). Each candidate's rate is drawn once (Thompson
+sampling), so prompts that are little known are tried now and then, and an unseen prompt draws from
+the prior.
 
-The release samples with numpy's global generator; here a draw is a function of seed, step and prompt id.
+The release samples with numpy's global generator; here a draw is a function of seed, step and
+prompt id.
 """
 
 from __future__ import annotations

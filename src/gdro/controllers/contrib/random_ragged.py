@@ -1,7 +1,8 @@
-"""Negative control: a random ragged plan with the exact total. What beats uniform must beat this too.
+"""Negative control: a random ragged plan with the exact total. What beats uniform must beat this
+too.
 
-Demands are independent exponential variables of (seed, step, prompt id), i.e. the budget is cut at uniformly random
-places before the bounds apply; they know nothing of the prompts.
+Demands are independent exponential variables of (seed, step, prompt id), i.e. the budget is cut at
+uniformly random places before the bounds apply; they know nothing of the prompts.
 """
 
 from __future__ import annotations

@@ -1,22 +1,25 @@
-"""Reinforce-Ada: sample each prompt in rounds until it has shown what is needed, then keep a balanced few.
+"""Reinforce-Ada: sample each prompt in rounds until it has shown what is needed, then keep a
+balanced few.
 
-Source: Xiong et al., arXiv 2510.04996; read in the release: up to 4 rounds of 8 rollouts for every prompt still active,
-a rollout is positive above 0.7, and a prompt is finished when it has
+Source: Xiong et al., arXiv 2510.04996; read in the release: up to 4 rounds of 8 rollouts for every
+prompt still active, a rollout is positive above 0.7, and a prompt is finished when it has
 
     balanced            keep // 2 positive and keep - keep // 2 negative rollouts
     positive_focused    one positive rollout
 
-Then `keep` = 4 of them train, half positive where there are that many, the first generated first; what is missing of
-one kind is filled with the other. Mean and standard deviation of the advantage come from ALL rollouts of the prompt
-(`global_stat_est` there). Unfinished prompts keep what they have by the same rule (for positive_focused the release
-keeps them in proportion; here both rules share one). `rollouts` counts every rollout generated.
+Then `keep` = 4 of them train, half positive where there are that many, the first generated first;
+what is missing of one kind is filled with the other. Mean and standard deviation of the advantage
+come from ALL rollouts of the prompt (`global_stat_est` there). Unfinished prompts keep what they
+have by the same rule (for positive_focused the release keeps them in proportion; here both rules
+share one). `rollouts` counts every rollout generated.
 
 It needs an engine that generates several times a step. The engine's part:
 
     rounds = ReinforceAda(prompt_ids)
     while rounds.active:
         rounds.add(rounds.active, score(generate(rounds.active, rounds.round_size)))
-    train on rounds.kept(), with advantages against rounds.statistics(); charge rounds.rollouts to the run
+    train on rounds.kept(), with advantages against rounds.statistics(); charge rounds.rollouts to
+    the run
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ def finished(positive: Ints, negative: Ints, keep: int, rule: Rule) -> np.ndarra
 
 
 def balanced_choice(rewards: Floats, keep: int, threshold: float) -> Ints:
-    """Places of the rollouts to train on: half above the threshold where possible, earliest first, in rising order."""
+    """Places of the rollouts to train on: half above the threshold where possible, earliest first,
+    in rising order."""
     positive, negative = np.flatnonzero(rewards > threshold), np.flatnonzero(rewards <= threshold)
     total = min(keep, len(rewards))
     right = min(total // 2, len(positive))
@@ -72,7 +76,10 @@ class ReinforceAda:
         if rule not in ("balanced", "positive_focused"):
             raise OptionError(f"rule={rule!r} is none of balanced, positive_focused")
         if min(keep, round_size, most_rounds) < 1:
-            raise OptionError(f"keep={keep}, round_size={round_size} and most_rounds={most_rounds} must be at least 1")
+            raise OptionError(
+                f"keep={keep}, round_size={round_size} and most_rounds={most_rounds} must be at"
+                " least 1"
+            )
         self.prompt_ids = check_ids(prompt_ids)
         self.active: list[str] = list(self.prompt_ids)
         self.rule, self.keep, self.round_size = rule, keep, round_size
@@ -90,19 +97,29 @@ class ReinforceAda:
         ids = check_ids(prompt_ids)
         groups = from_rewards(ids, rewards)
         if set(ids) != set(self.active) or (groups.counts != self.round_size).any():
-            raise PlanError(f"a round is {self.round_size} rewards of each of the {len(self.active)} active prompts")
+            raise PlanError(
+                f"a round is {self.round_size} rewards of each of the {len(self.active)} active"
+                " prompts"
+            )
         for prompt_id, values in zip(ids, groups.split(), strict=True):
             self._rewards[prompt_id] = np.concatenate([self._rewards[prompt_id], values])
         self.rounds += 1
         self.rollouts += int(groups.counts.sum())
         positive = np.array([(self._rewards[i] > self.threshold).sum() for i in self.active])
         seen = np.array([len(self._rewards[i]) for i in self.active])
-        over = finished(positive, seen - positive, self.keep, self.rule) | (self.rounds >= self.most_rounds)
-        self.active = [prompt_id for prompt_id, end in zip(self.active, over.tolist(), strict=True) if not end]
+        over = finished(positive, seen - positive, self.keep, self.rule) | (
+            self.rounds >= self.most_rounds
+        )
+        self.active = [
+            prompt_id for prompt_id, end in zip(self.active, over.tolist(), strict=True) if not end
+        ]
 
     def kept(self) -> dict[str, Ints]:
         """For each prompt the places, in order of generation, of the rollouts to train on."""
-        return {i: balanced_choice(values, self.keep, self.threshold) for i, values in self._rewards.items()}
+        return {
+            i: balanced_choice(values, self.keep, self.threshold)
+            for i, values in self._rewards.items()
+        }
 
     def statistics(self) -> dict[str, tuple[float, float]]:
         """For each prompt mean and population std over all its rollouts.
@@ -112,4 +129,6 @@ class ReinforceAda:
         """
         if not self.rounds:
             raise PlanError("no round was generated yet; call add first")
-        return {i: (float(values.mean()), float(values.std())) for i, values in self._rewards.items()}
+        return {
+            i: (float(values.mean()), float(values.std())) for i, values in self._rewards.items()
+        }

@@ -1,7 +1,7 @@
 """Draws from Beta distributions that depend on a key alone, so that a draw needs no random state.
 
-A Beta(a, b) draw is x / (x + y) of Gamma(a) and Gamma(b) draws; a Gamma draw is by Marsaglia and Tsang (2000), with its
-normal and uniform numbers hashed from (key, attempt).
+A Beta(a, b) draw is x / (x + y) of Gamma(a) and Gamma(b) draws; a Gamma draw is by Marsaglia and
+Tsang (2000), with its normal and uniform numbers hashed from (key, attempt).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from gdro.core.hashing import Keys, step_keys, to_unit
 from gdro.core.types import Floats
 
 ATTEMPTS = 100
-"""Each attempt is accepted with probability > 0.95: 100 failures in a row have probability < 1e-130."""
+"""Each attempt is accepted with probability > 0.95: 100 failures in a row have probability <
+1e-130."""
 
 
 def beta_draws(a: Floats, b: Floats, keys: Keys) -> Floats:
@@ -36,7 +37,8 @@ def _gamma_draws(shape: Floats, keys: Keys) -> Floats:
         v = (1.0 + normal / np.sqrt(9.0 * d)) ** 3
         positive = np.maximum(v, 1e-300)
         taken = (v > 0.0) & (
-            np.log(_uniform(keys[left], attempt, 2)) < 0.5 * normal**2 + d * (1.0 - v + np.log(positive))
+            np.log(_uniform(keys[left], attempt, 2))
+            < 0.5 * normal**2 + d * (1.0 - v + np.log(positive))
         )
         result[left[taken]] = (d * v)[taken]
         left = left[~taken]

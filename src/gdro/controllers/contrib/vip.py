@@ -1,16 +1,16 @@
 """VIP: rollouts that minimise the predicted variance of the policy gradient.
 
-Source: Nguyen et al., arXiv 2602.01601 (formulas from the paper; no code was released). With g = 4 p (1-p) for rewards
-of +-1, the variance of prompt i's gradient is proportional to
+Source: Nguyen et al., arXiv 2602.01601 (formulas from the paper; no code was released). With g = 4
+p (1-p) for rewards of +-1, the variance of prompt i's gradient is proportional to
 
-    rloo      g / (n - 1)            convex for n >= 2
-    dr_grpo   g (n - 1) / n^2        convex for n >= 3, and rising from n = 1 to 2: more rollouts first add noise
+    rloo      g / (n - 1)      convex for n >= 2
+    dr_grpo   g (n - 1) / n^2  convex for n >= 3, rising from n = 1 to 2: more first add noise
 
-Both are then convex, so the greedy choice of the largest fall is the exact integer optimum (proof in gdro.core.greedy);
-the paper relaxes to real numbers and rounds.
+Both are then convex, so the greedy choice of the largest fall is the exact integer optimum (proof
+in gdro.core.greedy); the paper relaxes to real numbers and rounds.
 
-Difference: the paper predicts p by a Gaussian process over prompt embeddings; the core knows no embeddings, so p comes
-from each prompt's own posterior (g = 4 E[p (1-p)]).
+Difference: the paper predicts p by a Gaussian process over prompt embeddings; the core knows no
+embeddings, so p comes from each prompt's own posterior (g = 4 E[p (1-p)]).
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class VIP(RaggedAllocator):
     def start(self) -> None:
         needed = 2 if self.form == "rloo" else 3
         convex = self.facts.min_rollouts >= needed
-        self.require(convex, "form", f"needs min_rollouts >= {needed}, where its variance is convex")
+        self.require(
+            convex, "form", f"needs min_rollouts >= {needed}, where its variance is convex"
+        )
 
     def allocate(self, batch: Batch) -> Allocation:
         seen = np.flatnonzero(batch.belief.bins != UNSEEN)

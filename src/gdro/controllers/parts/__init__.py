@@ -1,1 +1,2 @@
-"""The parts that gdro's own methods are made of; those of other methods are in `gdro.controllers.contrib`."""
+"""The parts that gdro's own methods are made of; those of other methods are in
+`gdro.controllers.contrib`."""

@@ -33,7 +33,8 @@ class Uniform(Allocator):
 
 @dataclass(kw_only=True, eq=False)
 class RaggedAllocator(Allocator):
-    """What the others share: a prompt in no bin gets the mean, the rest of the total goes to the others."""
+    """What the others share: a prompt in no bin gets the mean, the rest of the total goes to the
+    others."""
 
     def by_bin(self, demand: Floats, batch: Batch) -> Ints:
         """(M,) the bins' demand (B,) made exact over the prompts that have a bin."""
@@ -45,14 +46,16 @@ class RaggedAllocator(Allocator):
         return rollouts
 
     def by_demand(self, demand: Floats, seen: Ints, batch: Batch) -> Ints:
-        """(M,) the demand (S,) of the prompts at these places made exact, the mean for the others."""
+        """(M,) the demand (S,) of the prompts at these places made exact, the mean for the
+        others."""
         rollouts = np.full(len(batch), self.facts.mean_rollouts)
         if seen.size:
             rollouts[seen] = exact_budget(demand, *self._room(seen), batch.keys[seen])
         return rollouts
 
     def by_gain(self, gains: Floats, seen: Ints, batch: Batch) -> Ints:
-        """(M,) the largest of the gains (S, max - min) of the prompts at these places, the mean for the others."""
+        """(M,) the largest of the gains (S, max - min) of the prompts at these places, the mean for
+        the others."""
         facts = self.facts
         rollouts = np.full(len(batch), facts.mean_rollouts)
         if seen.size:
@@ -61,25 +64,32 @@ class RaggedAllocator(Allocator):
         return rollouts
 
     def _room(self, seen: Ints) -> tuple[int, int, int]:
-        return self.facts.mean_rollouts * seen.size, self.facts.min_rollouts, self.facts.max_rollouts
+        return (
+            self.facts.mean_rollouts * seen.size,
+            self.facts.min_rollouts,
+            self.facts.max_rollouts,
+        )
 
 
 @dataclass(kw_only=True, eq=False)
 class ShadowPrice(RaggedAllocator):
-    """Rollout-GDRO: a compute adversary under an exact mean budget, steered by a shadow price (eqs. 17-21).
+    """Rollout-GDRO: a compute adversary under an exact mean budget, steered by a shadow price (eqs.
+    17-21).
 
-    Rollouts go where they lower the variance of the gradient most. When the gradient of a prompt of bin b weighs w_b
-    and one of its rollouts has variance v_b, the variance of a batch is sum_b share_b w_b^2 v_b / n_b, least at n_b
-    proportional to w_b sqrt(v_b).
+    Rollouts go where they lower the variance of the gradient most. When the gradient of a prompt of
+    bin b weighs w_b and one of its rollouts has variance v_b, the variance of a batch is sum_b
+    share_b w_b^2 v_b / n_b, least at n_b proportional to w_b sqrt(v_b).
 
     Attributes:
         utility: variance (the square-root law emerges) or surrogate (the paper's, eq. 18).
-        coupled: put the weigher's weights into that law; False runs the two games side by side, as the paper does.
+        coupled: put the weigher's weights into that law; False runs the two games side by side, as
+            the paper does.
         arm_eta: rate of the exponential weights over the arms min_rollouts..max_rollouts.
         arm_gamma: uniform mixing over the arms.
         arm_ema: weight of the newest observation in the arms' estimates.
-        price_step: alpha_mu of eq. 21 at nbar = 4, of utility surrogate; None for 0.05. With utility variance the price
-            that clears each batch is solved for (see gdro.core.shadow_price).
+        price_step: alpha_mu of eq. 21 at nbar = 4, of utility surrogate; None for 0.05. With
+            utility variance the price that clears each batch is solved for (see
+            gdro.core.shadow_price).
         price_limit: mu_max of eq. 21, of utility surrogate; None for 10.
     """
 
@@ -97,7 +107,11 @@ class ShadowPrice(RaggedAllocator):
         super().__post_init__()
         for option in ("price_step", "price_limit"):
             given = getattr(self, option) is not None
-            self.require(not given or self.utility == "surrogate", option, "is of utility='surrogate'; leave it out")
+            self.require(
+                not given or self.utility == "surrogate",
+                option,
+                "is of utility='surrogate'; leave it out",
+            )
 
     @property
     def needs_losses(self) -> bool:
@@ -159,7 +173,11 @@ class SqrtLaw(RaggedAllocator):
     name: ClassVar[str] = "sqrt_law"
 
     def start(self) -> None:
-        self.require(0.0 < self.ema <= 1.0, "ema", "must lie in (0, 1]; it is the weight of the newest variance")
+        self.require(
+            0.0 < self.ema <= 1.0,
+            "ema",
+            "must lie in (0, 1]; it is the weight of the newest variance",
+        )
         centre = (self.facts.edges[1:] + self.facts.edges[:-1]) / 2.0
         self.state = {"variance": centre * (1.0 - centre)}
 
@@ -168,21 +186,29 @@ class SqrtLaw(RaggedAllocator):
         variance = self.state["variance"]
         if batch.weights is not None:
             variance = variance * batch.weights**2
-        demand = sqrt_law(share, variance, mean) if share.any() else np.full(self.facts.bins, float(mean))
+        demand = (
+            sqrt_law(share, variance, mean)
+            if share.any()
+            else np.full(self.facts.bins, float(mean))
+        )
         return Allocation(self.by_bin(demand, batch), demand)
 
     def update(self, outcome: Outcome, before: Belief) -> None:
-        newest = newest_variance(outcome.bins, outcome.squares, outcome.counts, before.rate, self.facts.bins)
+        newest = newest_variance(
+            outcome.bins, outcome.squares, outcome.counts, before.rate, self.facts.bins
+        )
         moved = (1.0 - self.ema) * self.state["variance"] + self.ema * newest
         self.state["variance"] = np.where(np.isnan(newest), self.state["variance"], moved)
 
 
 @dataclass(kw_only=True, eq=False)
 class LiveGroups(RaggedAllocator):
-    """The plan with the largest expected number of groups with a gradient, of all plans with that total.
+    """The plan with the largest expected number of groups with a gradient, of all plans with that
+    total.
 
-    Greedy, optimal since the chance of a live group is concave in n (`gdro.core.belief.live_gains`). A prompt solved
-    half of the time hardly gains from a fourth rollout; one that is solved seldom does.
+    Greedy, optimal since the chance of a live group is concave in n
+    (`gdro.core.belief.live_gains`). A prompt solved half of the time hardly gains from a fourth
+    rollout; one that is solved seldom does.
     """
 
     name: ClassVar[str] = "live_groups"

@@ -25,9 +25,11 @@ class Classifier(Estimator):
     A prompt without a visit is UNSEEN: a state of its own, not a hard prompt.
 
     Attributes:
-        statistic: any_of_n (the paper's), pass_at_k, mean_reward or beta (see gdro.core.difficulty).
+        statistic: any_of_n (the paper's), pass_at_k, mean_reward or beta (see
+            gdro.core.difficulty).
         window: average the last so many visits of a prompt; None to discount instead.
-        discount: weight of a visit relative to the next one, where there is no window; None for 0.9.
+        discount: weight of a visit relative to the next one, where there is no window; None for
+            0.9.
         k: the k of statistic pass_at_k, and of no other; None for 8.
         hysteresis: margin by which an estimate must pass an edge before its prompt changes bin.
     """
@@ -43,9 +45,14 @@ class Classifier(Estimator):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.window is not None and self.discount is not None:
-            raise OptionError(f"window={self.window} and discount={self.discount:g} exclude each other; leave one out")
+            raise OptionError(
+                f"window={self.window} and discount={self.discount:g} exclude each other; leave"
+                " one out"
+            )
         if self.k is not None and self.statistic != "pass_at_k":
-            raise OptionError(f"k={self.k} is of statistic='pass_at_k'; leave it out for {self.statistic!r}")
+            raise OptionError(
+                f"k={self.k} is of statistic='pass_at_k'; leave it out for {self.statistic!r}"
+            )
 
     @property
     def gives(self) -> frozenset[str]:
@@ -69,7 +76,13 @@ class Classifier(Estimator):
         if self.gives:
             right, total = table.read("value_sum", rows), table.read("visit_sum", rows)
             a, b = right + PRIOR, total - right + PRIOR
-        return Belief(classifier.bins_of(rows), classifier.visits_of(rows), classifier.estimates_of(rows), a, b)
+        return Belief(
+            classifier.bins_of(rows),
+            classifier.visits_of(rows),
+            classifier.estimates_of(rows),
+            a,
+            b,
+        )
 
     def update(self, outcome: Outcome, before: Belief) -> None:
         correct = outcome.correct
@@ -84,7 +97,8 @@ class Classifier(Estimator):
 
 @dataclass(kw_only=True, eq=False)
 class PlacedEstimator(Estimator):
-    """What the estimators with a posterior share: bins by its mean, and a count of prompts by bin."""
+    """What the estimators with a posterior share: bins by its mean, and a count of prompts by
+    bin."""
 
     def start(self) -> None:
         self.facts.table.add_column("visits", np.int32, 0)
@@ -114,10 +128,11 @@ class PromptPosterior(PlacedEstimator):
 
         a <- decay a + (1 - decay) prior + correct        b <- decay b + (1 - decay) prior + wrong
 
-    The update of MoPPS (arXiv 2507.04632; read in its release): with decay 1 it is the plain conjugate update, and
-    without visits the posterior stays at the prior. The defaults are Jeffreys' prior and slow forgetting. MoPPS's own
-    (prior 1, decay 0.5) forget so much that Neyman's plans by them lower the true variance of a simulated batch half as
-    much (docs/performance.md).
+    The update of MoPPS (arXiv 2507.04632; read in its release): with decay 1 it is the plain
+    conjugate update, and without visits the posterior stays at the prior. The defaults are
+    Jeffreys' prior and slow forgetting. MoPPS's own (prior 1, decay 0.5) forget so much that
+    Neyman's plans by them lower the true variance of a simulated batch half as much
+    (docs/performance.md).
 
     Attributes:
         prior: a and b of the Beta prior.

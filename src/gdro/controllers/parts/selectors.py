@@ -23,44 +23,51 @@ LEAST = 1e-9
 class Live(Selector):
     """Live-GDRO: the data adversary chooses the prompts, among those likely to have a gradient.
 
-    Prompt-GDRO multiplies the gradients of a batch that was drawn evenly. On heavy-tailed data most of that batch is
-    solved: its groups are all right and have no gradient whatever their weight, and a large weight on the few that have
-    one makes a noisy step. Here the same weights act one stage earlier. Among the candidates, prompt i is drawn with a
-    chance in proportion to
+    Prompt-GDRO multiplies the gradients of a batch that was drawn evenly. On heavy-tailed data most
+    of that batch is solved: its groups are all right and have no gradient whatever their weight,
+    and a large weight on the few that have one makes a noisy step. Here the same weights act one
+    stage earlier. Among the candidates, prompt i is drawn with a chance in proportion to
 
         omega_b(i) * s_i * e^(-v_i / R) * N(i)^(alpha - 1)
         s_i = 1 - E[p_i^n] - E[(1 - p_i)^n],    p_i ~ Beta(a_i, b_i)
 
-    the adversary's weight of its bin (eq. 14) times the probability that its rewards will differ times what is left to
-    learn from it after v_i visits times a power of the number N(i) of candidates from its source, without replacement
-    (`gdro.core.hashing.exponentials`); its gradient then weighs 1.
+    the adversary's weight of its bin (eq. 14) times the probability that its rewards will differ
+    times what is left to learn from it after v_i visits times a power of the number N(i) of
+    candidates from its source, without replacement (`gdro.core.hashing.exponentials`); its gradient
+    then weighs 1.
 
-    alpha, `size_power`, says what is even before the adversary and the chances come in: a source with a share q of the
-    candidates has q^alpha / sum q^alpha of the draws. At 1 all prompts count alike, and a tail has little; at 0 all
-    sources do, and the few prompts of one that cannot be learnt have as much as those of one with half of the data.
-    Between them, as where languages of unequal size train one model (Conneau et al., 2020, arXiv 1911.02116), a tail
-    gains much and what is common loses little.
+    alpha, `size_power`, says what is even before the adversary and the chances come in: a source
+    with a share q of the candidates has q^alpha / sum q^alpha of the draws. At 1 all prompts count
+    alike, and a tail has little; at 0 all sources do, and the few prompts of one that cannot be
+    learnt have as much as those of one with half of the data. Between them, as where languages of
+    unequal size train one model (Conneau et al., 2020, arXiv 1911.02116), a tail gains much and
+    what is common loses little.
 
-    An adversary that may repeat a prompt at will has a model learn it by heart: its own rate rises, its source's does
-    not. So v visits are worth R (1 - e^(-v / R)) first ones, as repeated data are in pre-training (Muennighoff et al.,
-    2023, arXiv 2305.16264), and the next is worth the slope, e^(-v / R), with R = `repeats`.
+    An adversary that may repeat a prompt at will has a model learn it by heart: its own rate rises,
+    its source's does not. So v visits are worth R (1 - e^(-v / R)) first ones, as repeated data are
+    in pre-training (Muennighoff et al., 2023, arXiv 2305.16264), and the next is worth the slope,
+    e^(-v / R), with R = `repeats`.
 
-    The adversary plays within bounds: a share `explore` of each draw goes to all candidates evenly. Of every prompt
-    that share of its weight in the data is kept: it is group DRO over the mixtures q = explore * data + (1 - explore) *
-    any.
+    The adversary plays within bounds: a share `explore` of each draw goes to all candidates evenly.
+    Of every prompt that share of its weight in the data is kept: it is group DRO over the mixtures
+    q = explore * data + (1 - explore) * any.
 
-    Live is not yet learnable: prompts that a guess solves are live for ever. With `pace` the chance of a source's
-    prompts is also multiplied by how fast its success rate rises per live group (`gdro.core.learning_progress`).
+    Live is not yet learnable: prompts that a guess solves are live for ever. With `pace` the chance
+    of a source's prompts is also multiplied by how fast its success rate rises per live group
+    (`gdro.core.learning_progress`).
 
-    Solved prompts and hopeless ones are drawn rarely, not never: their posterior ages back towards their source, so
-    what was forgotten, or has come into reach, is found again.
+    Solved prompts and hopeless ones are drawn rarely, not never: their posterior ages back towards
+    their source, so what was forgotten, or has come into reach, is found again.
 
     Attributes:
-        size_power: alpha, in [0, 1]: a source counts by this power of its size; 1, all prompts alike; 0, all sources.
+        size_power: alpha, in [0, 1]: a source counts by this power of its size; 1, all prompts
+            alike; 0, all sources.
         explore: share of each draw that goes to all candidates evenly, in [0, 1].
-        repeats: R, visits after which another one is worth 1 / e of the first; None: all visits are worth the same.
-        pace: rise of a source's success rate per live group that is expected before it has data, in (0, 1]; a source
-            that rises faster is drawn more, one that stands still a tenth as much. None: progress does not count.
+        repeats: R, visits after which another one is worth 1 / e of the first; None: all visits are
+            worth the same.
+        pace: rise of a source's success rate per live group that is expected before it has data, in
+            (0, 1]; a source that rises faster is drawn more, one that stands still a tenth as much.
+            None: progress does not count.
     """
 
     size_power: float = 0.75
@@ -76,9 +83,15 @@ class Live(Selector):
         return frozenset({BETA, SOURCE})
 
     def start(self) -> None:
-        self.require(0.0 <= self.size_power <= 1.0, "size_power", "must lie in [0, 1]; 1: prompts alike")
-        self.require(0.0 <= self.explore <= 1.0, "explore", "must lie in [0, 1]; it is a share of the draws")
-        self.require(self.repeats is None or self.repeats > 0.0, "repeats", "must be above 0, or None")
+        self.require(
+            0.0 <= self.size_power <= 1.0, "size_power", "must lie in [0, 1]; 1: prompts alike"
+        )
+        self.require(
+            0.0 <= self.explore <= 1.0, "explore", "must lie in [0, 1]; it is a share of the draws"
+        )
+        self.require(
+            self.repeats is None or self.repeats > 0.0, "repeats", "must be above 0, or None"
+        )
         self.progress = None if self.pace is None else LearningProgress(self.pace)
 
     def rank(self, batch: Batch) -> Floats:
@@ -102,7 +115,11 @@ class Live(Selector):
             self.progress.learn(outcome.prompts.sources, before.visits == 0, live, outcome.mean)
 
     def metrics(self) -> dict[str, Metric]:
-        return {} if self.progress is None else {"sources_standing_still": self.progress.standing_still()}
+        return (
+            {}
+            if self.progress is None
+            else {"sources_standing_still": self.progress.standing_still()}
+        )
 
     def state_dict(self) -> State:
         return {} if self.progress is None else self.progress.state_dict()
@@ -113,5 +130,6 @@ class Live(Selector):
 
 
 def worth_of_next(visits: Ints, repeats: float) -> Floats:
-    """(M,) worth of one more visit, e^(-v / R), relative to that of the least visited; above 0 however many visits."""
+    """(M,) worth of one more visit, e^(-v / R), relative to that of the least visited; above 0
+    however many visits."""
     return np.asarray(np.maximum(np.exp(-(visits - visits.min()) / repeats), LEAST))

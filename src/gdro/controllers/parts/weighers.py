@@ -21,8 +21,9 @@ from gdro.core.types import UNSEEN, Bools, Floats, Ints, Metric
 
 Weights = Literal["omega", "mean_one", "mean_one_live"]
 GAIN_RANGE = {"failure": (0.0, 1.0), "variance": (0.0, 0.5), "surrogate": (-1.0, 1.0)}
-"""The range in which a bin's mean signal lies, mapped to [0, 1] for the no-regret learners and the regret meter
-(an unbiased variance reaches 1/2 at n = 2; a surrogate beyond +-1 is clipped and counted)."""
+"""The range in which a bin's mean signal lies, mapped to [0, 1] for the no-regret learners and the
+regret meter (an unbiased variance reaches 1/2 at n = 2; a surrogate beyond +-1 is clipped and
+counted)."""
 
 OWN_OPTIONS: dict[str, dict[str, Any]] = {
     "ema_hedge": {"eta": 3.0, "beta": 0.12, "score_start": None},
@@ -30,9 +31,11 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {
     "exp3p": {"horizon": 1000},
     "tsallis_inf": {"gamma": 0.01},
 }
-"""The options that a learner reads, with their defaults. Any other is refused: it would change nothing."""
+"""The options that a learner reads, with their defaults. Any other is refused: it would change
+nothing."""
 MIXING, CLIP = 0.01, 10.0
-"""gamma of eq. 15 (in the metric `prob` alone: eq. 16 takes the weights from omega) and C of eq. 14, of ema_hedge."""
+"""gamma of eq. 15 (in the metric `prob` alone: eq. 16 takes the weights from omega) and C of eq.
+14, of ema_hedge."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,28 +52,33 @@ class Ones(Weigher):
 class BinAdversary(Weigher):
     """Prompt-GDRO: a data adversary over difficulty bins (eqs. 12-16). Hard bins weigh more.
 
-    With the failure signal the weight of a bin with pass rate p tends to exp(eta (1 - p)), rescaled: eta = 0 optimises
-    the mean reward, eta = k - 1 about pass@k, eta -> infinity the worst bin.
+    With the failure signal the weight of a bin with pass rate p tends to exp(eta (1 - p)),
+    rescaled: eta = 0 optimises the mean reward, eta = k - 1 about pass@k, eta -> infinity the worst
+    bin.
 
     A prompt in no bin weighs 1, and the others are rescaled among themselves.
 
     Attributes:
         signal: failure, variance or surrogate (see gdro.core.signals).
-        adversary: ema_hedge, hedge, exp3p or tsallis_inf (see gdro.core.adversaries for their guarantees).
+        adversary: ema_hedge, hedge, exp3p or tsallis_inf (see gdro.core.adversaries for their
+            guarantees).
         eta: rate of ema_hedge; None for 3.
         beta: weight of the newest signal in the score of ema_hedge (eq. 12); None for 0.12.
-        score_start: the score of a bin before its first prompt, of ema_hedge: centre, what the bin's own success rate
-            says of the signal; zero, as the paper has it, which reads as solved, so that a bin first met late needs
-            about 1 / beta visits to weigh what it should. None: centre, but zero for the surrogate.
+        score_start: the score of a bin before its first prompt, of ema_hedge: centre, what the
+            bin's own success rate says of the signal; zero, as the paper has it, which reads as
+            solved, so that a bin first met late needs about 1 / beta visits to weigh what it
+            should. None: centre, but zero for the surrogate.
         gamma: uniform mixing of hedge and tsallis_inf (eq. 15); None for 0.01.
         horizon: steps that exp3p tunes itself for; None for 1000.
-        weights: omega, min(omega_b, omega_max) as in eq. 16: the step grows with the weights; mean_one, rescaled to
-            mean 1 over the batch, which keeps the step size of GRPO; mean_one_live, over the groups whose rewards
-            differ. Groups that are all right or all wrong have no gradient; rescaling over all groups would hand them
-            most of the mass.
+        weights: omega, min(omega_b, omega_max) as in eq. 16: the step grows with the weights;
+            mean_one, rescaled to mean 1 over the batch, which keeps the step size of GRPO;
+            mean_one_live, over the groups whose rewards differ. Groups that are all right or all
+            wrong have no gradient; rescaling over all groups would hand them most of the mass.
         omega_max: cap of eq. 16.
-        share_floor: divide each bin's signal by its share of the batch, at least this; None to leave it as is.
-        by: the bin by which a prompt is weighed: before its visit, or after, with this visit's rewards taken in, so
+        share_floor: divide each bin's signal by its share of the batch, at least this; None to
+            leave it as is.
+        by: the bin by which a prompt is weighed: before its visit, or after, with this visit's
+            rewards taken in, so
             that a first visit counts (what that optimises: `gdro.core.theory.objective_slope`).
         acts: where the weights act: on the gradient, on the selection of prompts, or on both.
     """
@@ -105,20 +113,27 @@ class BinAdversary(Weigher):
     def __post_init__(self) -> None:
         super().__post_init__()
         mine = OWN_OPTIONS[self.adversary]
-        for option in sorted({name for owned in OWN_OPTIONS.values() for name in owned} - mine.keys()):
+        for option in sorted(
+            {name for owned in OWN_OPTIONS.values() for name in owned} - mine.keys()
+        ):
             if getattr(self, option) is not None:
                 users = [name for name, owned in OWN_OPTIONS.items() if option in owned]
                 raise OptionError(
-                    f"{option}={getattr(self, option)!r} is of adversary {' and '.join(users)}; leave it out for "
-                    f"{self.adversary!r}, where it changes nothing"
+                    f"{option}={getattr(self, option)!r} is of adversary {' and '.join(users)};"
+                    f" leave it out for {self.adversary!r}, where it changes nothing"
                 )
         if self.by == "after" and self.signal == "surrogate":
-            raise OptionError("signal='surrogate' comes after the weights are given; take failure or variance here")
+            raise OptionError(
+                "signal='surrogate' comes after the weights are given; take failure or variance"
+                " here"
+            )
 
     def start(self) -> None:
         self.require(0.0 < self.omega_max <= 1e100, "omega_max", "must be positive and finite")
         floor = self.share_floor
-        self.require(floor is None or 0.0 < floor <= 1.0, "share_floor", "must lie in (0, 1], or be None")
+        self.require(
+            floor is None or 0.0 < floor <= 1.0, "share_floor", "must lie in (0, 1], or be None"
+        )
         given = {
             name: default if getattr(self, name) is None else getattr(self, name)
             for name, default in OWN_OPTIONS[self.adversary].items()
@@ -130,7 +145,9 @@ class BinAdversary(Weigher):
             self.adversary, bins, clip=CLIP, seed=self.facts.seed, start=self._start(), **shared
         )
         if floor is not None and not self.learner.anticipates:
-            raise OptionError("share_floor needs adversary=ema_hedge; the no-regret learners want gains in [0, 1]")
+            raise OptionError(
+                "share_floor needs adversary=ema_hedge; the no-regret learners want gains in [0, 1]"
+            )
         self.meter = RegretMeter(bins)
         self.clipped = 0
 
@@ -177,15 +194,17 @@ class BinAdversary(Weigher):
     def _gains(self, outcome: Outcome) -> Floats:
         """(B,) mean signal of each bin (eq. 13); NaN for a bin that the batch lacks.
 
-        Bins are those before the visit, also where a prompt is weighed by the one after: of the prompts that land in
-        the lowest bin BECAUSE they failed, failure is 1 whatever their rate, and the weights would be too steep.
+        Bins are those before the visit, also where a prompt is weighed by the one after: of the
+        prompts that land in the lowest bin BECAUSE they failed, failure is 1 whatever their rate,
+        and the weights would be too steep.
         """
         rewards = outcome.unit
         values = signals.failure(rewards) if self.signal == "failure" else signals.variance(rewards)
         return signals.bin_means(values, outcome.bins, self.facts.bins)
 
     def _after(self, gains: Floats, bins: Ints) -> Adversary:
-        """The learner after these gains; the one in use stays as it is. No bin is no round of the game."""
+        """The learner after these gains; the one in use stays as it is. No bin is no round of the
+        game."""
         learner = copy.copy(self.learner)
         if np.isnan(gains).all():
             return learner
@@ -216,7 +235,9 @@ class BinAdversary(Weigher):
             "signal_informative": int(signals.informative(omega)),
             "signal_clipped": self.clipped,
         }
-        return own | ({"score": self.learner.score.tolist()} if isinstance(self.learner, EmaHedge) else {})
+        return own | (
+            {"score": self.learner.score.tolist()} if isinstance(self.learner, EmaHedge) else {}
+        )
 
     def state_dict(self) -> State:
         return {

@@ -40,25 +40,30 @@ class SlimeBridge:
         """
         places = {group: place for place, group in enumerate(groups)}
         if len(places) != len(prompt_ids):
-            raise PlanError(f"{len(prompt_ids)} prompts came with {len(places)} distinct group_index values")
+            raise PlanError(
+                f"{len(prompt_ids)} prompts came with {len(places)} distinct group_index values"
+            )
         rollouts = self.session.plan(prompt_ids).rollouts
         self._places = places
         return rollouts
 
     def observe(self, groups_R: Sequence[int | None], rewards_R: Sequence[float | None]) -> Floats:
-        """Answer the plan; the (R,) advantages to train on come back, 0 for a sample without reward.
+        """Answer the plan; the (R,) advantages to train on come back, 0 for a sample without
+        reward.
 
         Args:
             groups_R: (R,) `Sample.group_index` of every sample of the batch, in any order.
             rewards_R: (R,) their rewards, in the same order; None for a sample that has none.
 
         Raises:
-            PlanError, RewardError: as `ControllerSession.observe`, or a sample belongs to no planned
-                group.
+            PlanError, RewardError: as `ControllerSession.observe`, or a sample belongs to no
+                planned group.
         """
         strange = [group for group in groups_R if group is None or group not in self._places]
         if strange:
-            raise PlanError(f"{len(strange)} samples belong to no planned group, the first to {strange[0]!r}")
+            raise PlanError(
+                f"{len(strange)} samples belong to no planned group, the first to {strange[0]!r}"
+            )
         scored = [row for row, reward in enumerate(rewards_R) if reward is not None]
         places = np.array([self._places[groups_R[row]] for row in scored], np.int64)  # type: ignore[index]
         values = [rewards_R[row] for row in scored]
@@ -68,6 +73,8 @@ class SlimeBridge:
         answer = self.session.observe(rewards)
         advantages = np.zeros(len(rewards_R))
         if scored:
-            own = answer.advantages(np.array(values, np.float64), places, self.kind, epsilon=EPSILON, ddof=DDOF)
+            own = answer.advantages(
+                np.array(values, np.float64), places, self.kind, epsilon=EPSILON, ddof=DDOF
+            )
             advantages[scored] = answer.factors[places] * own
         return advantages

@@ -1,4 +1,5 @@
-"""The `gdro` section of slime's custom configuration file, and the slime arguments that it cannot go with."""
+"""The `gdro` section of slime's custom configuration file, and the slime arguments that it cannot
+go with."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ REFUSED = {
     "rollout_all_samples_process_path": "slime's groups hold samples of several prompts here",
     "buffer_filter_path": "the data source has no buffer",
     "custom_convert_samples_to_train_data_path": "it takes the place of the reward post-process",
-    "sglang_enable_deterministic_inference": "its seeds repeat among a prompt's samples, which would be copies",
+    "sglang_enable_deterministic_inference": (
+        "its seeds repeat among a prompt's samples, which would be copies"
+    ),
     "log_passrate": "it takes every n_samples_per_prompt rewards for one prompt",
     "normalize_advantages": "it shifts and rescales the weighted advantages",
     "debug_rollout_only": "its batches never come back with rewards",
@@ -59,7 +62,9 @@ def read_setup(args: Namespace) -> Setup:
     refuse(args)
     given = vars(args).get("gdro") or {}
     if not isinstance(given, dict):
-        raise OptionError(f"gdro={given!r} in the file of --custom-config-path must hold keys, such as controller")
+        raise OptionError(
+            f"gdro={given!r} in the file of --custom-config-path must hold keys, such as controller"
+        )
     rest = dict(given)
     id_key = rest.pop("id_key", "id")
     if not isinstance(id_key, str) or not id_key:
@@ -87,7 +92,8 @@ def advantage_of(args: Namespace) -> AdvantageKind:
 
 
 def refuse(args: Namespace) -> None:
-    """Check that slime asks for a batch once, trains on exactly that batch and takes advantages from the post-process.
+    """Check that slime asks for a batch once, trains on exactly that batch and takes advantages
+    from the post-process.
 
     Raises:
         OptionError: names the first argument that breaks this, and says what to do.
@@ -98,24 +104,35 @@ def refuse(args: Namespace) -> None:
         ("custom_reward_post_process_path", POST_PROCESS),
     ):
         if values[name] != wanted:
-            raise OptionError(f"{flag(name)}={values[name]} must be {wanted} with gdro's data source")
+            raise OptionError(
+                f"{flag(name)}={values[name]} must be {wanted} with gdro's data source"
+            )
     if values["over_sampling_batch_size"] != values["rollout_batch_size"]:
         raise OptionError(
-            f"--over-sampling-batch-size={values['over_sampling_batch_size']} must be "
-            f"--rollout-batch-size={values['rollout_batch_size']} with gdro: other prompts would answer no plan"
+            f"--over-sampling-batch-size={values['over_sampling_batch_size']} must be"
+            f" --rollout-batch-size={values['rollout_batch_size']} with gdro: other prompts would"
+            " answer no plan"
         )
     if values["advantage_estimator"] not in ESTIMATORS or not values["rewards_normalization"]:
         raise OptionError(
-            f"--advantage-estimator={values['advantage_estimator']} must be one of {', '.join(ESTIMATORS)}, without "
-            "--disable-rewards-normalization: the weights multiply advantages within a group"
+            f"--advantage-estimator={values['advantage_estimator']} must be one of"
+            f" {', '.join(ESTIMATORS)}, without --disable-rewards-normalization: the weights"
+            " multiply advantages within a group"
         )
     if not values["rollout_global_dataset"]:
-        raise OptionError("--disable-rollout-global-dataset does not go with gdro: there would be no prompts to plan")
+        raise OptionError(
+            "--disable-rollout-global-dataset does not go with gdro: there would be no prompts to"
+            " plan"
+        )
     if values["n_samples_per_prompt"] < 2:
-        raise OptionError("--n-samples-per-prompt must be at least 2: a group of one has no baseline")
+        raise OptionError(
+            "--n-samples-per-prompt must be at least 2: a group of one has no baseline"
+        )
     for name, reason in REFUSED.items():
         if values.get(name):
-            raise OptionError(f"{flag(name)} does not go with gdro's data source: {reason}; unset it")
+            raise OptionError(
+                f"{flag(name)} does not go with gdro's data source: {reason}; unset it"
+            )
 
 
 def flag(name: str) -> str:

@@ -1,8 +1,9 @@
 """slime's data source and reward post-process with a gdro controller between them.
 
-slime's rollout function wants lists of exactly `n_samples_per_prompt` samples. The total of a plan is a multiple of
-that, so the planned samples, prompt by prompt, are handed out in lists of that length; `Sample.group_index` says which
-prompt a sample belongs to, and the post-process takes groups from there. Nothing of slime is copied or patched.
+slime's rollout function wants lists of exactly `n_samples_per_prompt` samples. The total of a plan
+is a multiple of that, so the planned samples, prompt by prompt, are handed out in lists of that
+length; `Sample.group_index` says which prompt a sample belongs to, and the post-process takes
+groups from there. Nothing of slime is copied or patched.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from gdro.io import to_json
 logger = logging.getLogger("slime.gdro")
 
 _SOURCES: dict[int, GDRODataSource] = {}
-"""The data source of each `args` object; slime's rollout manager makes one and hands the same `args` to the hook."""
+"""The data source of each `args` object; slime's rollout manager makes one and hands the same
+`args` to the hook."""
 
 
 class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
-    """slime's data source; the controller decides how many samples each prompt of a batch gets, and may choose them.
+    """slime's data source; the controller decides how many samples each prompt of a batch gets, and
+    may choose them.
 
     For `--data-source-path`; wants `post_process_rewards` in `--custom-reward-post-process-path`.
 
@@ -53,7 +56,8 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         super().__init__(args)
         if len(self) < args.rollout_batch_size:
             raise OptionError(
-                f"--rollout-batch-size={args.rollout_batch_size} exceeds the {len(self)} prompts there are"
+                f"--rollout-batch-size={args.rollout_batch_size} exceeds the {len(self)} prompts"
+                " there are"
             )
         ids, rows = self._read_ids(), self.dataset.origin_samples
         self.session.pool = candidate_pool(
@@ -64,14 +68,16 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
             lambda places: [rows[place] for place in places],
         )
         _SOURCES[id(args)] = self
-        logger.info("gdro: controller %s, weighting %s", self.setup.controller.name, section.weighting)
+        logger.info(
+            "gdro: controller %s, weighting %s", self.setup.controller.name, section.weighting
+        )
 
     def get_samples(self, num_samples: int) -> list[list[Sample]]:
         """The next `num_samples` prompts, in `num_samples` lists of `n_samples_per_prompt` samples.
 
-        A list may hold samples of several prompts; `group_index` tells them apart. A prompt that comes again across
-        the end of an epoch is drawn once, and the next one takes its place. A controller that selects chooses among
-        these prompts and further ones of the data set.
+        A list may hold samples of several prompts; `group_index` tells them apart. A prompt that
+        comes again across the end of an epoch is drawn once, and the next one takes its place. A
+        controller that selects chooses among these prompts and further ones of the data set.
         """
         first, size = self.sample_index, self.args.n_samples_per_prompt
         drawn: dict[str, Sample] = {}
@@ -82,7 +88,9 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         prompts = self.session.choose(drawn, first // (num_samples * size))
         rollouts = self.bridge.plan(list(prompts), groups)
         flat: list[Sample] = []
-        for prompt, group_index, count in zip(prompts.values(), groups, rollouts.tolist(), strict=True):
+        for prompt, group_index, count in zip(
+            prompts.values(), groups, rollouts.tolist(), strict=True
+        ):
             for _ in range(count):
                 sample = copy.deepcopy(prompt)
                 sample.group_index, sample.index = group_index, first + len(flat)
@@ -110,7 +118,8 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         """Restore both; -1 or None is a run that starts from its first rollout.
 
         Raises:
-            StateError: the checkpoint has no state of a controller (and `gdro.fresh` is off), or another one's.
+            StateError: the checkpoint has no state of a controller (and `gdro.fresh` is off), or
+                another one's.
         """
         super().load(rollout_id)
         if self.args.load is None or rollout_id is None or rollout_id < 0:
@@ -126,8 +135,9 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
             prompt_id = self._prompt_id(sample, f"row {row} of {self.args.prompt_data}")
             if prompt_id in first:
                 raise PromptIdError(
-                    f"rows {first[prompt_id]} and {row} of {self.args.prompt_data} are both prompt {prompt_id!r}; "
-                    f"give each row its own {self.args.metadata_key}.{self.setup.id_key}"
+                    f"rows {first[prompt_id]} and {row} of {self.args.prompt_data} are both prompt"
+                    f" {prompt_id!r}; give each row its own"
+                    f" {self.args.metadata_key}.{self.setup.id_key}"
                 )
             first[prompt_id] = row
         return list(first)
@@ -136,8 +146,9 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         found = sample.metadata.get(self.setup.id_key)
         if isinstance(found, bool) or not isinstance(found, (str, int)) or found == "":
             raise PromptIdError(
-                f"{where} has {self.args.metadata_key}.{self.setup.id_key}={found!r}; write a name or a whole number "
-                'there, unique among all rows: {"metadata": {"id": "gsm8k/17"}, ...}'
+                f"{where} has {self.args.metadata_key}.{self.setup.id_key}={found!r}; write a name"
+                ' or a whole number there, unique among all rows: {"metadata": {"id":'
+                ' "gsm8k/17"}, ...}'
             )
         return str(found)
 
@@ -150,18 +161,22 @@ def post_process_rewards(args: Namespace, samples: list[Sample]) -> tuple[list[f
         samples: (R,) every sample of the batch, in any order.
 
     Returns:
-        (R,) the rewards as they came, and (R,) their GRPO advantages (each prompt against its own mean, divided by its
-        standard deviation unless `--disable-grpo-std-normalization`), or those against the controller's own baseline
-        and deviation, times the prompt's factor.
+        (R,) the rewards as they came, and (R,) their GRPO advantages (each prompt against its own
+        mean, divided by its standard deviation unless `--disable-grpo-std-normalization`), or those
+        against the controller's own baseline and deviation, times the prompt's factor.
 
     Raises:
         OptionError: the run's data source is another one.
         PlanError: a sample belongs to no planned group.
-        RewardError: a prompt came back with more or fewer rewards than planned, or one that is no finite number.
+        RewardError: a prompt came back with more or fewer rewards than planned, or one that is no
+            finite number.
     """
     source = _SOURCES.get(id(args))
     if source is None:
-        raise OptionError("this reward post-process needs --data-source-path gdro.engines.slime.source.GDRODataSource")
+        raise OptionError(
+            "this reward post-process needs --data-source-path"
+            " gdro.engines.slime.source.GDRODataSource"
+        )
     return source.post_process(samples)
 
 

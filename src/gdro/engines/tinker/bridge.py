@@ -1,5 +1,5 @@
-"""A `ControllerSession` behind a batch of rollout groups that finish at different times: all report,
-then all get their factor.
+"""A `ControllerSession` behind a batch of rollout groups that finish at different times: all
+report, then all get their factor.
 
 No tinker in here. The groups of a batch are tasks of one event loop; each hands in its rewards and
 waits for the last.
@@ -34,7 +34,10 @@ class Batch:
     """
 
     def __init__(
-        self, session: ControllerSession[Any], prompt_ids: Sequence[str], answered: Callable[[], None]
+        self,
+        session: ControllerSession[Any],
+        prompt_ids: Sequence[str],
+        answered: Callable[[], None],
     ) -> None:
         self.session = session
         self.plan: Plan = session.plan(prompt_ids)
@@ -60,7 +63,8 @@ class Batch:
         return float(self.factors[place])
 
     def report(self, place: int, rewards: Sequence[float]) -> None:
-        """The rewards of the prompt at `place`, empty if its rollouts failed; only the first counts.
+        """The rewards of the prompt at `place`, empty if its rollouts failed; only the first
+        counts.
 
         Raises:
             PlanError, RewardError: as `ControllerSession.observe`, to whoever reports last.

@@ -1,8 +1,8 @@
 """tinker-cookbook's dataset of rollout groups, each prompt with the rollouts that a plan gives it.
 
-The weight reaches the gradient through the rewards. tinker-cookbook's advantage is a reward minus its group's mean, so
-a group whose rewards are stretched around their mean by a factor has its advantages multiplied by that factor. The mean
-reward of every group stays what it was.
+The weight reaches the gradient through the rewards. tinker-cookbook's advantage is a reward minus
+its group's mean, so a group whose rewards are stretched around their mean by a factor has its
+advantages multiplied by that factor. The mean reward of every group stays what it was.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def problem_id(builder: EnvGroupBuilder) -> str:
     """
     if not isinstance(builder, ProblemGroupBuilder):
         raise PromptIdError(
-            f"a {type(builder).__name__} does not say which problem it holds; give prompt_id=<function from the "
-            "builder to a name that is the same in every run>"
+            f"a {type(builder).__name__} does not say which problem it holds; give"
+            " prompt_id=<function from the builder to a name that is the same in every run>"
         )
     question = builder.env_thunk().get_question()
     return f"{builder.dataset_name}/{hashlib.sha256(question.encode()).hexdigest()[:16]}"
@@ -56,18 +56,23 @@ def with_rollouts(builder: EnvGroupBuilder, rollouts: int) -> EnvGroupBuilder:
     Raises:
         OptionError: it has neither; give your own `resize`.
     """
-    names = {field.name for field in dataclasses.fields(builder)} if dataclasses.is_dataclass(builder) else set()
+    names = (
+        {field.name for field in dataclasses.fields(builder)}
+        if dataclasses.is_dataclass(builder)
+        else set()
+    )
     for name in SIZE_FIELDS:
         if name in names:
             return dataclasses.replace(builder, **{name: rollouts})
     raise OptionError(
-        f"a {type(builder).__name__} has no field {' or '.join(SIZE_FIELDS)}; give resize=<function from a builder and "
-        "a number of rollouts to a builder>"
+        f"a {type(builder).__name__} has no field {' or '.join(SIZE_FIELDS)}; give resize=<function"
+        " from a builder and a number of rollouts to a builder>"
     )
 
 
 class PlannedGroup(EnvGroupBuilder):  # type: ignore[misc, unused-ignore]
-    """A builder of the wrapped dataset with the planned number of rollouts, whose rewards carry the prompt's factor.
+    """A builder of the wrapped dataset with the planned number of rollouts, whose rewards carry the
+    prompt's factor.
 
     Attributes:
         inner: the builder that makes the environments.
@@ -88,10 +93,11 @@ class PlannedGroup(EnvGroupBuilder):  # type: ignore[misc, unused-ignore]
     async def compute_group_rewards(
         self, trajectory_group: list[Trajectory], env_group: Sequence[Env]
     ) -> list[tuple[float, Metrics]]:
-        """The inner builder's final rewards, changed so that the totals are stretched around their mean.
+        """The inner builder's final rewards, changed so that the totals are stretched around their
+        mean.
 
-        The metrics of the controller ride on every trajectory: tinker-cookbook logs the mean over trajectories, which
-        is the metric itself (but for `gdro/factor`, each trajectory's own).
+        The metrics of the controller ride on every trajectory: tinker-cookbook logs the mean over
+        trajectories, which is the metric itself (but for `gdro/factor`, each trajectory's own).
         """
         finals = await self.inner.compute_group_rewards(trajectory_group, env_group)
         totals = [
@@ -120,7 +126,9 @@ class PlannedGroup(EnvGroupBuilder):  # type: ignore[misc, unused-ignore]
         return tags
 
     def __reduce__(self) -> NoReturn:
-        raise OptionError("a planned group cannot leave its process: train without a rollout executor")
+        raise OptionError(
+            "a planned group cannot leave its process: train without a rollout executor"
+        )
 
 
 class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
@@ -150,18 +158,21 @@ class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
         """The builders of a batch, or as many chosen ones, each with its own number of rollouts.
 
         Raises:
-            PlanError: batches are asked for in another order than one by one, or before the last was
-                answered.
-            OptionError: a rollout executor is set, a builder cannot be resized, or there is a choice
-                of prompts and the dataset gives others than before.
+            PlanError: batches are asked for in another order than one by one, or before the last
+                was answered.
+            OptionError: a rollout executor is set, a builder cannot be resized, or there is a
+                choice of prompts and the dataset gives others than before.
             PromptIdError: two builders of the batch have the same id.
         """
         if get_rollout_executor() is not None:
             raise OptionError(
-                "gdro waits for the groups of a batch in one event loop: train without a rollout executor"
+                "gdro waits for the groups of a batch in one event loop: train without a rollout"
+                " executor"
             )
         if index != self.states.step % len(self):
-            raise PlanError(f"batch {index} is asked for at step {self.states.step}; gdro needs them one by one")
+            raise PlanError(
+                f"batch {index} is asked for at step {self.states.step}; gdro needs them one by one"
+            )
         builders = self.session.choose(self._by_id(self.inner.get_batch(index)), self.states.step)
         batch = Batch(self.session, list(builders), self.states.save)
         rollouts = batch.plan.rollouts.tolist()
@@ -176,7 +187,10 @@ class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
         for builder in builders:
             name = self._prompt_id(builder)
             if name in found:
-                raise PromptIdError(f"prompt id {name!r} is in the batch twice; every prompt of a batch has its own id")
+                raise PromptIdError(
+                    f"prompt id {name!r} is in the batch twice; every prompt of a batch has its"
+                    " own id"
+                )
             if pool is not None and name not in pool.places:
                 raise OptionError(_changing(self.inner, name))
             found[name] = builder
@@ -211,7 +225,9 @@ def candidates_of(
         batches = {batch: dataset.get_batch(batch) for batch in sorted({b for _, b, _ in wanted})}
         return [_same(dataset, batches[batch], place, name) for name, batch, place in wanted]
 
-    def _same(dataset: RLDataset, builders: Sequence[EnvGroupBuilder], place: int, name: str) -> EnvGroupBuilder:
+    def _same(
+        dataset: RLDataset, builders: Sequence[EnvGroupBuilder], place: int, name: str
+    ) -> EnvGroupBuilder:
         if place >= len(builders) or prompt_id(builders[place]) != name:
             raise OptionError(_changing(dataset, name))
         return builders[place]
@@ -221,6 +237,7 @@ def candidates_of(
 
 def _changing(dataset: RLDataset, prompt: str) -> str:
     return (
-        f"prompt {prompt!r}: the dataset {type(dataset).__name__} gives other prompts each time that it "
-        "is asked for a batch; a controller that selects needs one that gives the same ones"
+        f"prompt {prompt!r}: the dataset {type(dataset).__name__} gives other prompts each time"
+        " that it is asked for a batch; a controller that selects needs one that gives the same"
+        " ones"
     )

@@ -26,7 +26,9 @@ class States:
         step: batches answered since the run's first start.
     """
 
-    def __init__(self, log_path: str, session: ControllerSession[Any], *, fresh: bool = False) -> None:
+    def __init__(
+        self, log_path: str, session: ControllerSession[Any], *, fresh: bool = False
+    ) -> None:
         """Restore the state that belongs to the last checkpoint, if there is one.
 
         Raises:

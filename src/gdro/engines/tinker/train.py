@@ -32,7 +32,8 @@ class Setup:
         prompt_id: from a builder to a name that is the same in every run.
         resize: from a builder and a number of rollouts to a builder.
         fresh: start with an empty controller where a checkpoint has no state of one.
-        candidates: prompts offered to a controller that selects per prompt trained on; None for its own number.
+        candidates: prompts offered to a controller that selects per prompt trained on; None for its
+            own number.
         seed: of the candidates beside a batch's own prompts.
     """
 
@@ -68,7 +69,9 @@ class PlannedDatasetBuilder(RLDatasetBuilder):  # type: ignore[misc, unused-igno
         train_set, test_set = await self.inner()
         setup, session = self.gdro, self.gdro.session
         states = States(setup.log_path, session, fresh=setup.fresh)
-        session.pool = candidates_of(session.controller, train_set, setup.prompt_id, setup.candidates, setup.seed)
+        session.pool = candidates_of(
+            session.controller, train_set, setup.prompt_id, setup.candidates, setup.seed
+        )
         return PlannedDataset(train_set, session, states, setup.prompt_id, setup.resize), test_set
 
 
@@ -83,22 +86,26 @@ async def train(
     candidates: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Run `tinker_cookbook.rl.train.main(config)`, every training batch planned and weighed by the controller.
+    """Run `tinker_cookbook.rl.train.main(config)`, every training batch planned and weighed by the
+    controller.
 
     Args:
         config: as for `main`; nothing in it changes but its dataset builder, which is wrapped.
-        controller: from `gdro.make_controller`; a batch of M groups gets exactly M * mean_rollouts rollouts.
+        controller: from `gdro.make_controller`; a batch of M groups gets exactly M * mean_rollouts
+            rollouts.
         prompt_id: from a group builder to the prompt's stable id.
         resize: from a group builder and a number to a builder that makes so many environments.
         weighting: `prompt` or `row`, see `gdro.engines.session.ControllerSession`.
         fresh: start with an empty controller where the last checkpoint has no state of one.
-        candidates: prompts offered to a controller that selects per prompt trained on, the batch's own and others of
-            the dataset; by default the controller's own number.
+        candidates: prompts offered to a controller that selects per prompt trained on, the batch's
+            own and others of the dataset; by default the controller's own number.
         seed: of these others.
 
     Raises:
-        OptionError: the configuration or the controller does not go with this, before anything is started.
-        StateError: the last checkpoint's controller state is missing, damaged or another controller's.
+        OptionError: the configuration or the controller does not go with this, before anything is
+            started.
+        StateError: the last checkpoint's controller state is missing, damaged or another
+            controller's.
     """
     refuse(config, controller, candidates)
     session: ControllerSession[EnvGroupBuilder] = ControllerSession(controller, weighting)
@@ -108,7 +115,8 @@ async def train(
 
 
 def refuse(config: cookbook.Config, controller: Controller, candidates: int | None = None) -> None:
-    """Check that the loop trains on every batch as it was planned, with the rewards that the controller saw.
+    """Check that the loop trains on every batch as it was planned, with the rewards that the
+    controller saw.
 
     Raises:
         OptionError: names what does not go with gdro, and says what to do.
@@ -116,14 +124,19 @@ def refuse(config: cookbook.Config, controller: Controller, candidates: int | No
     for name in ("async_config", "stream_minibatch_config"):
         if getattr(config, name) is not None:
             raise OptionError(
-                f"{name} does not go with gdro: weights need the rewards of the whole batch; set it to None"
+                f"{name} does not go with gdro: weights need the rewards of the whole batch; set it"
+                " to None"
             )
     termination = config.effective_termination()
-    if termination is not None and (termination.zero_reward_on_limit or termination.grader_timeout_seconds is not None):
+    if termination is not None and (
+        termination.zero_reward_on_limit or termination.grader_timeout_seconds is not None
+    ):
         raise OptionError(
-            "termination with zero_reward_on_limit or grader_timeout_seconds does not go with gdro: the first changes "
-            "rewards after they were weighed, the second would count the wait for the other groups; set "
-            "termination=TerminationRewardPolicy(zero_reward_on_limit=False) and let the environment do it"
+            "termination with zero_reward_on_limit or grader_timeout_seconds does not go with gdro:"
+            " the first changes rewards after they were weighed, the second would count the wait"
+            " for the other groups; set"
+            " termination=TerminationRewardPolicy(zero_reward_on_limit=False) and let the"
+            " environment do it"
         )
     require_controller(controller)
     check_engine(controller, traits_of(controller), candidates)

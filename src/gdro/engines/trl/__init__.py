@@ -1,4 +1,5 @@
-"""The TRL engine: `GRPOTrainer -> GDROTrainer`, `GRPOConfig -> GDROConfig`. Needs the extra `gdro[trl]`."""
+"""The TRL engine: `GRPOTrainer -> GDROTrainer`, `GRPOConfig -> GDROConfig`. Needs the extra
+`gdro[trl]`."""
 
 from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.evaluation import sample

@@ -2,7 +2,7 @@
 
     group, none     (r - mean) / (std + 1e-4) of the prompt's group, or r - mean
     batch           (r - mean of the group) / (std of the whole batch + 1e-4)
-    normalize_then_sum   each reward function by its own group, weighted sum, then by the whole batch
+    normalize_then_sum  each reward function by its own group, weighted sum, then by the whole batch
 
 A completion that no reward function scored has NaN for a reward: it counts in no mean and its
 advantage is 0.

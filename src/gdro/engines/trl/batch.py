@@ -1,4 +1,5 @@
-"""From the rows TRL's loader gives (every prompt `num_generations` times) to a ragged plan and back."""
+"""From the rows TRL's loader gives (every prompt `num_generations` times) to a ragged plan and
+back."""
 
 from __future__ import annotations
 
@@ -36,7 +37,10 @@ class PromptBatch:
             PlanError: an uneven plan where that may not be.
         """
         if even and np.ptp(plan.rollouts) > 0:
-            raise PlanError("rounds have generated equal groups, the controller plans unequal ones; use 'uniform'")
+            raise PlanError(
+                "rounds have generated equal groups, the controller plans unequal ones; use"
+                " 'uniform'"
+            )
         return np.repeat(np.arange(len(self.ids), dtype=np.int64), plan.rollouts)
 
     def scored(self, rewards_R: Floats, plan: Plan) -> list[Floats]:

@@ -1,4 +1,5 @@
-"""A key-value cache that is allocated once, filled in place, spread over ragged rollouts and compacted in place."""
+"""A key-value cache that is allocated once, filled in place, spread over ragged rollouts and
+compacted in place."""
 
 from __future__ import annotations
 
@@ -38,8 +39,11 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc]
         return self.keys[: self.rows, :, : self.length], self.values[: self.rows, :, : self.length]
 
     def spread(self, source_R: torch.Tensor, capacity: int) -> None:
-        """Give each of R rollouts a copy of the row `source_R` of its prompt, with room for `capacity` tokens."""
-        self.keys, self.values = (self._spread(slab, source_R, capacity) for slab in (self.keys, self.values))
+        """Give each of R rollouts a copy of the row `source_R` of its prompt, with room for
+        `capacity` tokens."""
+        self.keys, self.values = (
+            self._spread(slab, source_R, capacity) for slab in (self.keys, self.values)
+        )
         self.rows = source_R.numel()
 
     def keep(self, rows: torch.Tensor) -> None:

@@ -117,9 +117,9 @@ class Checkpoints:
         changed = _changed(state["writer"], units(self.trainer))
         if place.buffered and changed:
             raise StateError(
-                f"{path} lies between two updates on the same rollouts and was written by "
-                f"{written_by(state)}; go on with {' and '.join(changed)}, or from a checkpoint at the "
-                "end of a generation batch"
+                f"{path} lies between two updates on the same rollouts and was written by"
+                f" {written_by(state)}; go on with {' and '.join(changed)}, or from a checkpoint at"
+                " the end of a generation batch"
             )
         return place, self._in_phase(place, state, path) if changed else place.micro_step
 
@@ -128,11 +128,13 @@ class Checkpoints:
         trainer = self.trainer
         if trainer.steps_an_epoch is None and place.epoch > 0:
             raise StateError(
-                f"{path} lies in a later pass over a stream and was written by {written_by(state)}; go on "
-                f"with {' and '.join(_changed(state['writer'], units(trainer)))}"
+                f"{path} lies in a later pass over a stream and was written by {written_by(state)};"
+                f" go on with {' and '.join(_changed(state['writer'], units(trainer)))}"
             )
         every, accumulation = trainer.generate_every, int(trainer.args.gradient_accumulation_steps)
-        steps = place.step if trainer.steps_an_epoch is None else place.step % trainer.steps_an_epoch
+        steps = (
+            place.step if trainer.steps_an_epoch is None else place.step % trainer.steps_an_epoch
+        )
         if steps * accumulation % every:
             raise StateError(
                 f"{path} was written by {written_by(state)}; here step {place.step} would lie "
@@ -159,7 +161,9 @@ def place_of(state: Mapping[str, Any], path: Path) -> Place:
     found = state.get("place", {})
     names = {field.name for field in fields(Place)}
     if set(found) != names:
-        raise StateError(f"{path} says nothing of where GDROTrainer stood; it was written by {written_by(state)}")
+        raise StateError(
+            f"{path} says nothing of where GDROTrainer stood; it was written by {written_by(state)}"
+        )
     return Place(**found)
 
 
@@ -171,7 +175,9 @@ def load_place(folder: Path) -> Place:
 
 def _changed(theirs: Mapping[str, Any], mine: Mapping[str, int]) -> list[str]:
     """What to set as it was, in words."""
-    return [f"{name}={theirs.get(name)}" for name, value in mine.items() if theirs.get(name) != value]
+    return [
+        f"{name}={theirs.get(name)}" for name, value in mine.items() if theirs.get(name) != value
+    ]
 
 
 def buffer_file(folder: Path, process: int) -> Path:
@@ -188,8 +194,8 @@ def save_buffer(path: Path, batches: list[dict[str, Any]], ledger: LossLedger) -
                 continue
             if not isinstance(value, torch.Tensor):
                 raise StateError(
-                    f"{path}: the buffered field {key!r} is not a tensor and cannot be saved; choose "
-                    "save_steps as a multiple of the updates made on one generation batch"
+                    f"{path}: the buffered field {key!r} is not a tensor and cannot be saved;"
+                    " choose save_steps as a multiple of the updates made on one generation batch"
                 )
             tensors[f"{index}/{key}"] = value.detach().contiguous().cpu().clone()
     tensors["ledger/sums"] = torch.from_numpy(ledger.sums.copy())
@@ -212,7 +218,9 @@ def load_buffer(path: Path, ledger: LossLedger, device: torch.device) -> list[di
             metadata = json.loads(stored.metadata()["buffer"])
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (no dict)
     except (FileNotFoundError, SafetensorError) as error:
-        raise StateError(f"{path} is missing or damaged ({error}); resume from another checkpoint") from error
+        raise StateError(
+            f"{path} is missing or damaged ({error}); resume from another checkpoint"
+        ) from error
     ledger.start(tuple(metadata["prompt_ids"]))
     ledger.sums = np.asarray(tensors.pop("ledger/sums").numpy())
     ledger.rows = np.asarray(tensors.pop("ledger/rows").numpy())

@@ -43,8 +43,10 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     controller: dict[str, Any] | str = field(
         default=DEFAULT_CONTROLLER,
         metadata={
-            "help": "Name of the controller, or a composition of parts, as in `gdro.make_controller`; `uniform` is "
-            "plain GRPO."
+            "help": (
+                "Name of the controller, or a composition of parts, as in `gdro.make_controller`;"
+                " `uniform` is plain GRPO."
+            )
         },
     )
     controller_options: dict[str, Any] | str | None = field(
@@ -53,81 +55,117 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     objective: str = field(
         default="grpo",
         metadata={
-            "help": "What an update maximises: grpo (TRL's own loss), dppo, cppo, dagrpo, disco or direct_reward; see "
-            "`gdro.objectives`."
+            "help": (
+                "What an update maximises: grpo (TRL's own loss), dppo, cppo, dagrpo, disco or"
+                " direct_reward; see `gdro.objectives`."
+            )
         },
     )
     objective_options: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Options of the objective, as in `gdro.objectives.make_objective`."}
+        default=None,
+        metadata={"help": "Options of the objective, as in `gdro.objectives.make_objective`."},
     )
     candidates: int | None = field(
         default=None,
         metadata={
-            "help": "Prompts offered per prompt trained on, for a controller that selects. Default: "
-            "64 for live_gdro, 4 for the others of that kind, no choice for the rest."
+            "help": (
+                "Prompts offered per prompt trained on, for a controller that selects. Default: "
+                "64 for live_gdro, 4 for the others of that kind, no choice for the rest."
+            )
         },
     )
     rounds: str | None = field(
         default=None,
         metadata={
-            "help": "dynamic_sampling or reinforce_ada: generate in rounds before each update, with controller "
-            "`uniform`. Not budget-neutral: all rollouts are counted."
+            "help": (
+                "dynamic_sampling or reinforce_ada: generate in rounds before each update, with"
+                " controller `uniform`. Not budget-neutral: all rollouts are counted."
+            )
         },
     )
     rounds_within_budget: bool = field(
         default=False,
         metadata={
-            "help": "With rounds: end once the run has spent the rollouts that max_steps of one round would; the "
-            "learning rate follows the rollouts spent."
+            "help": (
+                "With rounds: end once the run has spent the rollouts that max_steps of one round"
+                " would; the learning rate follows the rollouts spent."
+            )
         },
     )
     advantage: str | None = field(
         default=None,
         metadata={
-            "help": "grpo, dr_grpo or rloo. Default: what `scale_rewards` (group: grpo, none: dr_grpo, batch: divided "
-            "by the standard deviation of the whole batch) and `multi_objective_aggregation` say."
+            "help": (
+                "grpo, dr_grpo or rloo. Default: what `scale_rewards` (group: grpo, none: dr_grpo,"
+                " batch: divided by the standard deviation of the whole batch) and"
+                " `multi_objective_aggregation` say."
+            )
         },
     )
     advantage_clip: float | None = field(
-        default=None, metadata={"help": "Bound on the absolute advantage, before weights (the paper has 5)."}
+        default=None,
+        metadata={"help": "Bound on the absolute advantage, before weights (the paper has 5)."},
     )
     advantage_ddof: int = field(
         default=1,
-        metadata={"help": "Standard deviation of a group: 1 unbiased as in TRL, 0 population as in the paper."},
+        metadata={
+            "help": (
+                "Standard deviation of a group: 1 unbiased as in TRL, 0 population as in the paper."
+            )
+        },
     )
     weighting: str = field(
         default="prompt",
         metadata={
-            "help": "prompt: scale a prompt's advantages by mean rollouts / its rollouts, so that a rollout plan is "
-            "not a hidden weight; row: average over rollouts, so that a prompt counts by its rollouts."
+            "help": (
+                "prompt: scale a prompt's advantages by mean rollouts / its rollouts, so that a"
+                " rollout plan is not a hidden weight; row: average over rollouts, so that a prompt"
+                " counts by its rollouts."
+            )
         },
     )
     fast_generation: bool = field(
         default=True,
-        metadata={"help": "Read each distinct prompt once and take finished rollouts out of the batch, where exact."},
+        metadata={
+            "help": (
+                "Read each distinct prompt once and take finished rollouts out of the batch, where"
+                " exact."
+            )
+        },
     )
     generation_rows: int | None = field(
         default=None,
         metadata={
-            "help": "Most completions a process samples together on the fast path, which bounds its memory. "
-            "Default: all of a generation batch."
+            "help": (
+                "Most completions a process samples together on the fast path, which bounds its"
+                " memory. Default: all of a generation batch."
+            )
         },
     )
     drop_dead_rows: bool = field(
         default=True,
-        metadata={"help": "Leave rollouts with zero advantage out of the training forward pass, where exact."},
+        metadata={
+            "help": (
+                "Leave rollouts with zero advantage out of the training forward pass, where exact."
+            )
+        },
     )
     shared_prefix: bool | None = field(
         default=None,
         metadata={
-            "help": "Read a prompt once for all its rollouts in the training pass, where exact. Default: on a CPU only."
+            "help": (
+                "Read a prompt once for all its rollouts in the training pass, where exact."
+                " Default: on a CPU only."
+            )
         },
     )
     packing: bool = field(
         default=True,
         metadata={
-            "help": "Rollouts of like length together in the training pass, which pads them less; the loss stays the "
-            "same."
+            "help": (
+                "Rollouts of like length together in the training pass, which pads them less; the"
+                " loss stays the same."
+            )
         },
     )
     id_column: str = field(
@@ -140,42 +178,55 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         self._check_controller()
         self.make_objective()
         if self.advantage is not None and self.advantage not in ADVANTAGES:
-            raise OptionError(f"advantage={self.advantage!r}: choose one of {', '.join(ADVANTAGES)}")
+            raise OptionError(
+                f"advantage={self.advantage!r}: choose one of {', '.join(ADVANTAGES)}"
+            )
         if self.rounds is not None and self.rounds not in ROUNDS:
             raise OptionError(f"rounds={self.rounds!r}: choose one of {', '.join(ROUNDS)}, or None")
         if self.rounds_within_budget and self.rounds is None:
-            raise OptionError("rounds_within_budget needs rounds; one round a step never exceeds the budget")
+            raise OptionError(
+                "rounds_within_budget needs rounds; one round a step never exceeds the budget"
+            )
         if self.weighting not in get_args(Weighting):
-            raise OptionError(f"weighting={self.weighting!r}: choose one of {', '.join(get_args(Weighting))}")
+            raise OptionError(
+                f"weighting={self.weighting!r}: choose one of {', '.join(get_args(Weighting))}"
+            )
         if self.advantage_ddof not in (0, 1):
             raise OptionError(f"advantage_ddof={self.advantage_ddof}: it must be 0 or 1")
         if self.advantage_clip is not None and not self.advantage_clip > 0:
             raise OptionError(f"advantage_clip={self.advantage_clip}: it must be positive")
         if self.advantage is not None and self.multi_objective_aggregation == NORMALIZE_THEN_SUM:
             raise OptionError(
-                f"advantage={self.advantage!r} does not go with multi_objective_aggregation='normalize_then_sum', "
-                "which is an advantage of its own; leave one of them out"
+                f"advantage={self.advantage!r} does not go with"
+                " multi_objective_aggregation='normalize_then_sum', which is an advantage of its"
+                " own; leave one of them out"
             )
         for name in ("candidates", "generation_rows"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise OptionError(f"{name}={value!r}: it must be a whole number, at least 1")
         if self.scale_rewards not in BY_SCALE_REWARDS:
-            raise OptionError(f"scale_rewards={self.scale_rewards!r}: choose one of {', '.join(BY_SCALE_REWARDS)}")
+            raise OptionError(
+                f"scale_rewards={self.scale_rewards!r}: choose one of {', '.join(BY_SCALE_REWARDS)}"
+            )
         if self.rounds == "reinforce_ada" and self.advantage_kind != "grpo":
             raise OptionError(
-                f"advantage={self.advantage_kind!r} does not go with rounds='reinforce_ada', which compares rewards "
-                "with the mean and spread of all rounds; use advantage='grpo' (scale_rewards='group')"
+                f"advantage={self.advantage_kind!r} does not go with rounds='reinforce_ada', which"
+                " compares rewards with the mean and spread of all rounds; use advantage='grpo'"
+                " (scale_rewards='group')"
             )
 
     def _check_controller(self) -> None:
         if not isinstance(self.controller, (str, dict)):
             raise OptionError(
-                f"controller={self.controller!r}: it must be a name, such as 'live_gdro', or a dict; an object goes to "
-                "GDROTrainer(controller=...)"
+                f"controller={self.controller!r}: it must be a name, such as 'live_gdro', or a"
+                " dict; an object goes to GDROTrainer(controller=...)"
             )
         if not isinstance(self.controller_options, (dict, type(None))):
-            raise OptionError(f"controller_options={self.controller_options!r}: it must be a dict, option to value")
+            raise OptionError(
+                f"controller_options={self.controller_options!r}: it must be a dict, option to"
+                " value"
+            )
 
     def make_objective(self) -> NamedObjective:
         """The objective that these settings name.
@@ -184,7 +235,9 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             OptionError: they name none, or one that does not go with the others.
         """
         if not isinstance(self.objective_options, (dict, type(None))):
-            raise OptionError(f"objective_options={self.objective_options!r}: it must be a dict, option to value")
+            raise OptionError(
+                f"objective_options={self.objective_options!r}: it must be a dict, option to value"
+            )
         named = make_objective(self.objective, self.objective_options)
         if not isinstance(named, RowRule):
             check_settings(self)
@@ -213,7 +266,10 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     def range_stated(self) -> bool:
         """Whether the user said which rewards to expect."""
         composition = self.controller if isinstance(self.controller, dict) else {}
-        return "reward_range" in {**composition, **cast(dict[str, Any], self.controller_options or {})}
+        return "reward_range" in {
+            **composition,
+            **cast(dict[str, Any], self.controller_options or {}),
+        }
 
 
 def default_controller(args: GDROConfig) -> Controller:

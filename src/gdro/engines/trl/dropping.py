@@ -1,8 +1,9 @@
 """Leave rollouts with zero advantage out of the training forward pass, with the same loss.
 
-Without a KL term, an entropy bonus or an auxiliary loss, a row's part of every TRL loss is its advantage times
-something, so a row with advantage zero adds nothing but its share of the normaliser. The stock normaliser is kept by
-scaling the advantages that remain: every one of these losses is linear in a positive factor of the advantage.
+Without a KL term, an entropy bonus or an auxiliary loss, a row's part of every TRL loss is its
+advantage times something, so a row with advantage zero adds nothing but its share of the
+normaliser. The stock normaliser is kept by scaling the advantages that remain: every one of these
+losses is linear in a positive factor of the advantage.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Inputs = dict[str, Any]
 
 
 def why_not_drop(args: GRPOConfig, aux_loss: bool) -> str | None:
-    """Why rows with zero advantage must stay in the forward pass, or None when dropping them is exact."""
+    """Why rows with zero advantage must stay in the forward pass, or None when dropping them is
+    exact."""
     if args.loss_type not in SUM_LOSSES | ROW_LOSSES | TOKEN_LOSSES:
         return f"loss_type={args.loss_type!r} is unknown"
     if args.beta != 0.0:
@@ -36,7 +38,8 @@ def why_not_drop(args: GRPOConfig, aux_loss: bool) -> str | None:
 
 
 def drop_rows(inputs: Inputs, keep_R: torch.Tensor, loss_type: str) -> Inputs:
-    """The rows `keep_R` (indices) of a training batch, trimmed of empty columns, with the loss of the whole batch."""
+    """The rows `keep_R` (indices) of a training batch, trimmed of empty columns, with the loss of
+    the whole batch."""
     total = inputs["advantages"].shape[0]
     kept = {
         key: value[keep_R] if isinstance(value, torch.Tensor) and value.ndim > 0 else value
@@ -50,7 +53,8 @@ def drop_rows(inputs: Inputs, keep_R: torch.Tensor, loss_type: str) -> Inputs:
 
 
 def rows_to_keep(advantages_R: torch.Tensor, at_least: int) -> torch.Tensor:
-    """Indices, in order, of the rows with a gradient and of as many others as make up `at_least`."""
+    """Indices, in order, of the rows with a gradient and of as many others as make up
+    `at_least`."""
     live = advantages_R != 0
     missing = at_least - int(live.sum())
     if missing > 0:
@@ -66,10 +70,13 @@ def _tokens(inputs: Inputs) -> torch.Tensor:
 
 
 def trim(inputs: Inputs) -> Inputs:
-    """Cut the columns that are padding in every row: left of the prompts, right of the completions."""
+    """Cut the columns that are padding in every row: left of the prompts, right of the
+    completions."""
     prompt_mask, completion_mask = inputs["prompt_mask"], inputs["completion_mask"]
     first = int(prompt_mask.any(0).int().argmax())
-    width = max(int(completion_mask.any(0).nonzero().amax()) + 1 if bool(completion_mask.any()) else 1, 1)
+    width = max(
+        int(completion_mask.any(0).nonzero().amax()) + 1 if bool(completion_mask.any()) else 1, 1
+    )
     columns = completion_mask.shape[1]
     trimmed = dict(inputs)
     for key, value in inputs.items():

@@ -34,18 +34,24 @@ def sample(
         rows_per_batch: most completions that are sampled together.
 
     Returns:
-        For each prompt its completions as token ids (the end token included), in the order of the prompts. Prompts of
-        like length are batched together. Same seed, options and batch size: same completions.
+        For each prompt its completions as token ids (the end token included), in the order of the
+        prompts. Prompts of like length are batched together. Same seed, options and batch size:
+        same completions.
 
     Raises:
         OptionError: an empty prompt, a count below 1, or as many counts as there are not prompts.
     """
     wanted = [counts] * len(prompts) if isinstance(counts, int) else list(counts)
     if len(wanted) != len(prompts):
-        raise OptionError(f"{len(wanted)} counts for {len(prompts)} prompts; give one count for each prompt")
+        raise OptionError(
+            f"{len(wanted)} counts for {len(prompts)} prompts; give one count for each prompt"
+        )
     for index, (prompt, count) in enumerate(zip(prompts, wanted, strict=True)):
         if not prompt or count < 1:
-            raise OptionError(f"prompt {index} has {len(prompt)} tokens and {count} samples; both must be at least 1")
+            raise OptionError(
+                f"prompt {index} has {len(prompt)} tokens and {count} samples; both must be at"
+                " least 1"
+            )
     by_length = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
     rows = [index for index in by_length for _ in range(wanted[index])]
     completions: list[list[list[int]]] = [[] for _ in prompts]
@@ -60,7 +66,9 @@ def sample(
         chosen = [prompts[index] for index in distinct]
         sampler = sample_rows if fast else _generate_rows
         for index, tokens in zip(
-            batch, sampler(model, chosen, [places[index] for index in batch], options, generator), strict=True
+            batch,
+            sampler(model, chosen, [places[index] for index in batch], options, generator),
+            strict=True,
         ):
             completions[index].append(tokens)
     model.train(was_training)

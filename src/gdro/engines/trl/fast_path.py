@@ -2,8 +2,8 @@
 
 They are exact for models in which every layer attends to all tokens before, and which keep nothing
 but keys and values. A model is taken for one where its config declares such layers, or where its
-kind is in ORDINARY, each of which the tests compare with the model's own path. A missing declaration
-says nothing.
+kind is in ORDINARY, each of which the tests compare with the model's own path. A missing
+declaration says nothing.
 """
 
 from __future__ import annotations
@@ -15,14 +15,30 @@ from typing import Any
 from peft import PeftModel
 from transformers import PretrainedConfig, PreTrainedModel
 
-NEEDED_ARGUMENTS = ("attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep")
+NEEDED_ARGUMENTS = (
+    "attention_mask",
+    "position_ids",
+    "past_key_values",
+    "use_cache",
+    "logits_to_keep",
+)
 ORDINARY = frozenset(
     {"arcee", "cohere", "gemma", "glm", "glm4", "gpt_neox", "granite", "helium", "llama", "mistral"}
     | {"mixtral", "olmo", "olmo2", "olmoe", "phi", "phi3", "qwen3_moe", "stablelm", "starcoder2"}
 )
-"""Kinds of models whose configs declare no layer types, and whose layers all have full attention."""
+"""Kinds of models whose configs declare no layer types, and whose layers all have full
+attention."""
 PLAIN_OPTIONS = frozenset(
-    {"max_new_tokens", "do_sample", "pad_token_id", "bos_token_id", "eos_token_id", "temperature", "top_p", "top_k"}
+    {
+        "max_new_tokens",
+        "do_sample",
+        "pad_token_id",
+        "bos_token_id",
+        "eos_token_id",
+        "temperature",
+        "top_p",
+        "top_k",
+    }
     | {"min_p", "repetition_penalty", "cache_implementation", "max_length", "use_cache"}
     | {"transformers_version", "_from_model_config"}
 )
@@ -54,7 +70,9 @@ def _why_not_full_attention(config: PretrainedConfig) -> str | None:
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention"}:
         return f"the model has {', '.join(sorted(kinds - {'full_attention'}))} layers"
-    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    windowed = getattr(config, "sliding_window", None) and getattr(
+        config, "use_sliding_window", True
+    )
     if windowed:
         return "the model has sliding-window attention"
     if not kinds and config.model_type not in ORDINARY:
@@ -62,12 +80,15 @@ def _why_not_full_attention(config: PretrainedConfig) -> str | None:
     return None
 
 
-def why_not_options(generation_kwargs: Mapping[str, Any], model_defaults: Mapping[str, Any]) -> str | None:
+def why_not_options(
+    generation_kwargs: Mapping[str, Any], model_defaults: Mapping[str, Any]
+) -> str | None:
     """What about the generation options keeps them from the fast sampler, or None.
 
     Args:
         generation_kwargs: what TRL would give to `GenerationConfig`.
-        model_defaults: the options that differ from the library's defaults in the model's own generation config.
+        model_defaults: the options that differ from the library's defaults in the model's own
+            generation config.
     """
     for name, value in {**model_defaults, **generation_kwargs}.items():
         if name not in PLAIN_OPTIONS and value is not None and value is not False:

@@ -37,8 +37,8 @@ class FastSampler:
             return
         if trainer.args.generation_rows is not None:
             raise OptionError(
-                f"generation_rows={trainer.args.generation_rows} bounds the fast path only, which is "
-                f"off here: {self.why_not}. Leave it out"
+                f"generation_rows={trainer.args.generation_rows} bounds the fast path only, which"
+                f" is off here: {self.why_not}. Leave it out"
             )
         if trainer.args.fast_generation:
             logger.warning(f"Fast generation is off, TRL's own path is used: {self.why_not}.")
@@ -55,8 +55,8 @@ class FastSampler:
             trainer.accelerator,
             gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
         )
-        # The model's forward has this context in it; entered here too, it converts the weights to half
-        # precision once and not for every token: 30 % less time on a CPU, the same tokens.
+        # The model's forward has this context in it; entered here too, it converts the weights to
+        # half precision once and not for every token: 30 % less time on a CPU, the same tokens.
         with trainer.accelerator.autocast(), unwrapped as model:
             return [row for part in parts for row in self._part(model, list(places), part)]
 
@@ -65,7 +65,9 @@ class FastSampler:
         assert self._options is not None
         used = list(dict.fromkeys(rows))
         places = {prompt: place for place, prompt in enumerate(used)}
-        return sample_rows(model, [prompts[i] for i in used], [places[i] for i in rows], self._options)
+        return sample_rows(
+            model, [prompts[i] for i in used], [places[i] for i in rows], self._options
+        )
 
 
 def _why_not(trainer: GDROTrainer) -> str | None:
@@ -76,11 +78,16 @@ def _why_not(trainer: GDROTrainer) -> str | None:
     if not trainer.text_alone:
         return "tools, images, environments or a rollout function are in use"
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        return "FSDP or DeepSpeed shards the weights, so every process must take the same number of steps"
+        return (
+            "FSDP or DeepSpeed shards the weights, so every process must take the same number of"
+            " steps"
+        )
     model = trainer.accelerator.unwrap_model(trainer.model)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     defaults = base.generation_config.to_diff_dict()
-    return fast_path.why_not_fast(model) or fast_path.why_not_options(trainer.generation_kwargs, defaults)
+    return fast_path.why_not_fast(model) or fast_path.why_not_options(
+        trainer.generation_kwargs, defaults
+    )
 
 
 def _options(given: dict[str, Any]) -> SamplingOptions:

@@ -1,8 +1,8 @@
 """Sampling that reads each distinct prompt once and takes finished rollouts out of the batch.
 
-Same distribution as `model.generate`, whose own logits warpers are used, and on CPU the same random numbers: noise is
-drawn for every row at every step, in the order of the rows, so a seed gives the completions that `generate` gives,
-unless rounding tips a near-tie between two tokens.
+Same distribution as `model.generate`, whose own logits warpers are used, and on CPU the same random
+numbers: noise is drawn for every row at every step, in the order of the rows, so a seed gives the
+completions that `generate` gives, unless rounding tips a near-tie between two tokens.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class SamplingOptions:
         if self.max_new_tokens < 1:
             raise OptionError(f"max_new_tokens={self.max_new_tokens}: it must be at least 1")
         if not self.temperature >= 0:
-            raise OptionError(f"temperature={self.temperature}: it must be 0, which is greedy, or positive")
+            raise OptionError(
+                f"temperature={self.temperature}: it must be 0, which is greedy, or positive"
+            )
 
     @property
     def greedy(self) -> bool:
@@ -140,7 +142,9 @@ def sample_rows(
     return [row[:end] for row, end in zip(out.tolist(), ends, strict=True)]
 
 
-def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def left_pad(
+    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(U, P) token ids, padded on the left, and their mask (int64, 1 for a token)."""
     width = max(len(prompt) for prompt in prompts)
     ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]

@@ -1,9 +1,9 @@
 """A loss on groups of rollouts (`gdro.objectives.batchwise`) in the place of TRL's.
 
-The optimiser batch is a window of micro-batches on every process, and a prompt's rollouts may lie in
-any of them. Before the first micro-batch of a window the values of all its rollouts are had without
-a graph and gathered; what the loss's gradient makes of them is stored in the buffered micro-batches,
-and each of these then differentiates its own rollouts alone.
+The optimiser batch is a window of micro-batches on every process, and a prompt's rollouts may lie
+in any of them. Before the first micro-batch of a window the values of all its rollouts are had
+without a graph and gathered; what the loss's gradient makes of them is stored in the buffered
+micro-batches, and each of these then differentiates its own rollouts alone.
 
 The values cost no forward pass while the policy is still the one that sampled, if TRL has kept the
 old log-probabilities or the loss reads ratios alone. A window of one micro-batch on one process is
@@ -58,20 +58,26 @@ class GroupLoss:
         inputs = trainer.update.begin(inputs)
         logps, old, mask = self._logps(model, inputs)
         values = self.objective.values(logps, logps.detach() if old is None else old, mask)
-        part = linear_loss(inputs[COEFFICIENTS][:, :, 0], values) * trainer.accelerator.num_processes
+        part = (
+            linear_loss(inputs[COEFFICIENTS][:, :, 0], values) * trainer.accelerator.num_processes
+        )
         # The gradient is the part's; the number that is logged is the true loss.
         logged: torch.Tensor = part + (inputs[LOSS] - part.detach())
         return logged
 
     def _compare(self, model: Any, window: list[Inputs], on_policy: bool) -> None:
-        """At the start of a window: the coefficients of all its rollouts, into its micro-batches."""
+        """At the start of a window: the coefficients of all its rollouts, into its
+        micro-batches."""
         trainer = self.trainer
         reward, group, weight = (
-            self._gathered(torch.cat([inputs[name] for inputs in window])) for name in (REWARD, GROUP, WEIGHT)
+            self._gathered(torch.cat([inputs[name] for inputs in window]))
+            for name in (REWARD, GROUP, WEIGHT)
         )
         reward = torch.nan_to_num(reward)  # an unscored rollout counts as one without tokens
         matters = self.objective.matters(reward, group, on_policy)
-        first = trainer.accelerator.process_index * (len(matters) // trainer.accelerator.num_processes)
+        first = trainer.accelerator.process_index * (
+            len(matters) // trainer.accelerator.num_processes
+        )
         values, place = [], first
         for inputs in window:
             rows = slice(place, place + len(inputs[GROUP]))
@@ -112,7 +118,9 @@ class GroupLoss:
         self._log(float(result.loss.detach()), result.metrics)
         return result.loss
 
-    def _values(self, model: Any, inputs: Inputs, matters: torch.Tensor, on_policy: bool) -> torch.Tensor:
+    def _values(
+        self, model: Any, inputs: Inputs, matters: torch.Tensor, on_policy: bool
+    ) -> torch.Tensor:
         """(R, V) values of a micro-batch without a graph."""
         old, mask = inputs.get("old_per_token_logps"), _scored_mask(inputs)
         nothing = torch.zeros(mask.shape, device=mask.device)
@@ -122,7 +130,9 @@ class GroupLoss:
         keep = matters.nonzero()[:, 0].to(mask.device)
         if on_policy and not self.objective.reads_level:
             return values
-        most = int(self.trainer.accelerator.gather(torch.tensor([len(keep)], device=mask.device)).max())
+        most = int(
+            self.trainer.accelerator.gather(torch.tensor([len(keep)], device=mask.device)).max()
+        )
         if most == 0:
             return values
         # Every process reads as many rows as the fullest one: the forward pass is a collective.
@@ -139,7 +149,9 @@ class GroupLoss:
             self.trainer.model.train(training)
         return values.to(own).index_copy(0, keep, own)
 
-    def _logps(self, model: Any, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    def _logps(
+        self, model: Any, inputs: Inputs
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """(R, T) log-probabilities, those of the sampling policy if kept, and the mask."""
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
@@ -196,11 +208,15 @@ def check_settings(args: GDROConfig) -> None:
     if args.beta != 0.0:
         raise OptionError(f"beta={args.beta}: {name} has no KL term to the reference; set beta=0")
     if args.entropy_coef != 0.0 or args.use_adaptive_entropy or args.top_entropy_quantile < 1.0:
-        raise OptionError(f"{name} has no entropy bonus and uses every token; leave these options out")
+        raise OptionError(
+            f"{name} has no entropy bonus and uses every token; leave these options out"
+        )
     if args.use_liger_kernel:
         raise OptionError(f"{name} needs log-probabilities; set use_liger_kernel=False")
     if args.use_vllm and args.vllm_importance_sampling_correction:
-        raise OptionError(f"{name} takes no correction; set vllm_importance_sampling_correction=False")
+        raise OptionError(
+            f"{name} takes no correction; set vllm_importance_sampling_correction=False"
+        )
     size, whole = int(args.gradient_accumulation_steps), int(args.steps_per_generation)
     if whole % size != 0:
         raise OptionError(
@@ -214,8 +230,9 @@ def _check_model(trainer: GDROTrainer) -> None:
     name = f"objective={trainer.args.objective!r}"
     if trainer.controller.needs_losses:
         raise OptionError(
-            f"controller {trainer.controller.name!r} needs each prompt's surrogate loss, which {name} "
-            "does not have; choose signal='failure' and utility='variance', or another controller"
+            f"controller {trainer.controller.name!r} needs each prompt's surrogate loss, which"
+            f" {name} does not have; choose signal='failure' and utility='variance', or another"
+            " controller"
         )
     if trainer.aux_loss_enabled:
         raise OptionError(f"{name} does not go with a router's auxiliary loss")

@@ -54,9 +54,9 @@ class PromptIds:
             if isinstance(dataset, Dataset):
                 self.dataset = _told_apart(self.dataset, column)
             logger.warning(
-                f"The training set has no column {column!r}: each prompt is named by its content, all "
-                f"of one source. Name yours with GDROConfig(id_column=...), or by "
-                "gdro.engines.trl.with_ids(dataset, 'my-source')."
+                f"The training set has no column {column!r}: each prompt is named by its content,"
+                " all of one source. Name yours with GDROConfig(id_column=...), or by"
+                " gdro.engines.trl.with_ids(dataset, 'my-source')."
             )
 
     @property
@@ -87,7 +87,9 @@ class PromptIds:
                 f"a row of the training set has no column {self.column!r} (columns: "
                 f"{', '.join(rows[0])}); every prompt needs its own id"
             )
-        batch = blocks(rows, text_ids([row[self.column] for row in rows], self.column), num_generations)
+        batch = blocks(
+            rows, text_ids([row[self.column] for row in rows], self.column), num_generations
+        )
         if self.kind == "content":
             return PromptBatch(tuple(_numbered(batch.ids)), batch.rows)
         return batch
@@ -110,24 +112,27 @@ def with_ids(dataset: Any, source: str, *, column: str = "id") -> Any:
     """
     if not source.strip() or source.endswith("/"):
         raise OptionError(
-            f"source={source!r} names what the prompts come from, such as 'gsm8k'; it may not be blank or end in '/'"
+            f"source={source!r} names what the prompts come from, such as 'gsm8k'; it may not be"
+            " blank or end in '/'"
         )
     if not isinstance(dataset, (Dataset, IterableDataset)):
         raise OptionError(
-            f"with_ids takes a datasets.Dataset or IterableDataset, not a {type(dataset).__name__}: make "
-            "one by Dataset.from_list"
+            f"with_ids takes a datasets.Dataset or IterableDataset, not a {type(dataset).__name__}:"
+            " make one by Dataset.from_list"
         )
     if column in _columns(dataset):
-        raise PromptIdError(f"the dataset already has a column {column!r}; use it, or give another column=")
+        raise PromptIdError(
+            f"the dataset already has a column {column!r}; use it, or give another column="
+        )
     named = dataset.map(_adds_id(source, column))
     if isinstance(named, Dataset):
         ids = list(named[column])
         if repeated := _repeated(ids):
             first = ids.index(repeated[0])
             raise PromptIdError(
-                f"rows {first} and {ids.index(repeated[0], first + 1)} are equal, so they have one id "
-                f"({len(ids) - len(set(ids))} rows repeat another); drop the duplicates first, or give "
-                "a column that tells them apart"
+                f"rows {first} and {ids.index(repeated[0], first + 1)} are equal, so they have one"
+                f" id ({len(ids) - len(set(ids))} rows repeat another); drop the duplicates first,"
+                " or give a column that tells them apart"
             )
     return named
 
@@ -143,8 +148,8 @@ def text_ids(values: Iterable[object], column: str) -> list[str]:
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not whole and (not isinstance(value, str) or not value):
             raise PromptIdError(
-                f"row {place}: column {column!r} holds {value!r}; a prompt id is a text that is not "
-                "empty, or a whole number"
+                f"row {place}: column {column!r} holds {value!r}; a prompt id is a text that is not"
+                " empty, or a whole number"
             )
         ids.append(str(value))
     return ids
@@ -154,8 +159,9 @@ def _require_unique(ids: list[str], column: str) -> None:
     if repeated := _repeated(ids):
         first = ids.index(repeated[0])
         raise PromptIdError(
-            f"prompt id {repeated[0]!r} occurs more than once in column {column!r} ({len(repeated)} ids "
-            f"do), first in rows {first} and {ids.index(repeated[0], first + 1)}; ids must be unique"
+            f"prompt id {repeated[0]!r} occurs more than once in column {column!r} ({len(repeated)}"
+            f" ids do), first in rows {first} and {ids.index(repeated[0], first + 1)}; ids must be"
+            " unique"
         )
 
 
@@ -201,8 +207,8 @@ def _content(value: object) -> object:
     if isinstance(value, (bytes, date, time, timedelta, Decimal)):
         return str(value)
     raise PromptIdError(
-        f"a row holds a {type(value).__name__}, which has no content that is the same in every run; "
-        "name the prompts yourself, in a column of unique ids, or remove that column first"
+        f"a row holds a {type(value).__name__}, which has no content that is the same in every run;"
+        " name the prompts yourself, in a column of unique ids, or remove that column first"
     )
 
 

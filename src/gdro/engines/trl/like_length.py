@@ -1,9 +1,9 @@
 """Rollouts of like length together in the update, so that little of a forward pass is padding.
 
-`of_like_length` sorts the rollouts of each optimiser batch into its micro-batches: as many rows each
-as before, so that sums over tokens and means over rows stay what they were. `in_batches` reads one
-micro-batch in several forward passes of like length. Log-probabilities come back in the order of the
-rows, so no loss knows of it.
+`of_like_length` sorts the rollouts of each optimiser batch into its micro-batches: as many rows
+each as before, so that sums over tokens and means over rows stay what they were. `in_batches` reads
+one micro-batch in several forward passes of like length. Log-probabilities come back in the order
+of the rows, so no loss knows of it.
 """
 
 from __future__ import annotations

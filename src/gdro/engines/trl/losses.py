@@ -1,4 +1,5 @@
-"""Each prompt's unweighted surrogate loss (eqs. 4 to 7), gathered from the training forward passes."""
+"""Each prompt's unweighted surrogate loss (eqs. 4 to 7), gathered from the training forward
+passes."""
 
 from __future__ import annotations
 
@@ -33,12 +34,15 @@ def surrogate_losses(
     mask_RT: torch.Tensor,
     terms: SurrogateTerms,
 ) -> torch.Tensor:
-    """(R,) per-rollout loss: minus the token mean of the clipped objective, plus beta times the KL to the reference.
+    """(R,) per-rollout loss: minus the token mean of the clipped objective, plus beta times the KL
+    to the reference.
 
     Without old log-probabilities the policy has not moved since sampling, so every ratio is 1.
     """
     advantages = advantages_R[:, None]
-    ratio = torch.ones_like(logps_RT) if old_logps_RT is None else torch.exp(logps_RT - old_logps_RT)
+    ratio = (
+        torch.ones_like(logps_RT) if old_logps_RT is None else torch.exp(logps_RT - old_logps_RT)
+    )
     clipped = ratio.clamp(1 - terms.epsilon_low, 1 + terms.epsilon_high)
     per_token = -torch.minimum(ratio * advantages, clipped * advantages)
     if ref_logps_RT is not None and terms.beta != 0.0:
@@ -48,7 +52,8 @@ def surrogate_losses(
 
 
 class LossLedger:
-    """Sums of the rollouts' losses by prompt, over the micro-batches and passes of one generation batch.
+    """Sums of the rollouts' losses by prompt, over the micro-batches and passes of one generation
+    batch.
 
     Attributes:
         prompt_ids: (M,) the prompts of the batch; empty when there is none under way.
@@ -67,7 +72,8 @@ class LossLedger:
         self.sums, self.rows = np.zeros(len(prompt_ids)), np.zeros(len(prompt_ids))
 
     def count(self, groups_R: torch.Tensor) -> None:
-        """Count the rollouts of one micro-batch, before any is dropped (a dropped one has loss 0)."""
+        """Count the rollouts of one micro-batch, before any is dropped (a dropped one has loss
+        0)."""
         np.add.at(self.rows, groups_R.cpu().numpy(), 1.0)
 
     def add(self, groups_R: torch.Tensor, losses_R: torch.Tensor) -> None:
@@ -80,7 +86,8 @@ class LossLedger:
 
 
 def mean_losses(packed_P2M: torch.Tensor) -> Floats:
-    """(M,) mean loss of each prompt's rollouts, from the gathered sums and counts of P processes."""
+    """(M,) mean loss of each prompt's rollouts, from the gathered sums and counts of P
+    processes."""
     sums, rows = packed_P2M.cpu().numpy().sum(0)
     means: Floats = sums / rows
     return means

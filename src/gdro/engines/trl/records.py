@@ -36,18 +36,34 @@ class Stopwatch:
         self.add(phase, time.perf_counter() - start)
 
     def read(self) -> dict[str, float]:
-        """Seconds of each phase, `update` being what the others leave of the step; starts again from zero."""
-        step, generate, score = (self.seconds.get(phase, 0.0) for phase in ("step", "generate", "score"))
+        """Seconds of each phase, `update` being what the others leave of the step; starts again
+        from zero."""
+        step, generate, score = (
+            self.seconds.get(phase, 0.0) for phase in ("step", "generate", "score")
+        )
         self.seconds = {}
-        return {"step": step, "generate": generate, "score": score, "update": step - generate - score}
+        return {
+            "step": step,
+            "generate": generate,
+            "score": score,
+            "update": step - generate - score,
+        }
 
 
 def step_record(
-    logs: Mapping[str, Any], state: TrainerState, place: Place, seconds: Mapping[str, float], controller: Metrics
+    logs: Mapping[str, Any],
+    state: TrainerState,
+    place: Place,
+    seconds: Mapping[str, float],
+    controller: Metrics,
 ) -> Record:
     """The record of a step, from TRL's logs of it; a quantity TRL did not log is None. An objective
     that reports something has it under `objective`."""
-    told = {key.removeprefix(OBJECTIVE): value for key, value in logs.items() if key.startswith(OBJECTIVE)}
+    told = {
+        key.removeprefix(OBJECTIVE): value
+        for key, value in logs.items()
+        if key.startswith(OBJECTIVE)
+    }
     return {
         "step": state.global_step,
         "epoch": state.epoch,

@@ -1,14 +1,18 @@
-"""Steps that generate several times before they train: DAPO's dynamic sampling and Reinforce-Ada in the TRL engine.
+"""Steps that generate several times before they train: DAPO's dynamic sampling and Reinforce-Ada in
+the TRL engine.
 
-Both look at rewards before they decide what else to generate. Who is kept is decided in `controllers.contrib`; here
-prompts are generated and scored round by round, and the kept rollouts then given to TRL as if it had just made them.
-Every rollout of every round is counted in `rollouts_total` and `tokens_total`. A step then costs more than one of one
-round; with `rounds_within_budget` the run as a whole does not, for it makes fewer steps.
+Both look at rewards before they decide what else to generate. Who is kept is decided in
+`controllers.contrib`; here prompts are generated and scored round by round, and the kept rollouts
+then given to TRL as if it had just made them. Every rollout of every round is counted in
+`rollouts_total` and `tokens_total`. A step then costs more than one of one round; with
+`rounds_within_budget` the run as a whole does not, for it makes fewer steps.
 
-- `dynamic_sampling`: groups of `num_generations`; those whose rewards agree are dropped and further prompts take their
-  place, at most 10 rounds. When data or rounds run out first, dropped groups fill the batch (they have no gradient).
-- `reinforce_ada`: the batch's prompts, 2 * num_generations rollouts a round, at most 4 rounds, until a prompt has shown
-  both kinds; `num_generations` of its rollouts train, compared with the statistics of all of them.
+- `dynamic_sampling`: groups of `num_generations`; those whose rewards agree are dropped and further
+  prompts take their place, at most 10 rounds. When data or rounds run out first, dropped groups
+  fill the batch (they have no gradient).
+- `reinforce_ada`: the batch's prompts, 2 * num_generations rollouts a round, at most 4 rounds,
+  until a prompt has shown both kinds; `num_generations` of its rollouts train, compared with the
+  statistics of all of them.
 
 `rounds_collector.py` is what generates.
 """
@@ -52,7 +56,9 @@ class Kept:
         """The answer to the kept rollouts' rewards, with the baselines of all rounds."""
         if self.baselines is None:
             return answer
-        feedback = Feedback(plan.prompt_ids, answer.weights, plan.bins, self.baselines, self.deviations)
+        feedback = Feedback(
+            plan.prompt_ids, answer.weights, plan.bins, self.baselines, self.deviations
+        )
         return replace(answer, feedback=feedback)
 
 
@@ -63,7 +69,9 @@ def dynamic_sampling(ids: Sequence[str], further: Sequence[str], ask: Ask, n: in
     while asked:
         rewards = ask(asked, n)
         rounds.add(asked, rewards)
-        dead += [prompt for prompt, group in zip(asked, rewards, strict=True) if np.ptp(group) == 0.0]
+        dead += [
+            prompt for prompt, group in zip(asked, rewards, strict=True) if np.ptp(group) == 0.0
+        ]
         asked = [] if rounds.done else left[: rounds.missing]
         left = left[len(asked) :]
     kept = [*rounds.kept()[0], *reversed(dead)][: len(ids)]
@@ -78,7 +86,12 @@ def reinforce_ada(ids: Sequence[str], further: Sequence[str], ask: Ask, n: int) 
         rounds.add(active, ask(active, rounds.round_size))
     places, statistics = rounds.kept(), rounds.statistics()
     baselines, deviations = np.array([statistics[prompt] for prompt in ids]).T
-    return Kept(tuple(ids), tuple(places[prompt].tolist() for prompt in ids), baselines, deviations + EPSILON)
+    return Kept(
+        tuple(ids),
+        tuple(places[prompt].tolist() for prompt in ids),
+        baselines,
+        deviations + EPSILON,
+    )
 
 
 METHODS: dict[str, Callable[[Sequence[str], Sequence[str], Ask, int], Kept]] = {

@@ -51,12 +51,18 @@ class Generated:
 def joined(rounds: Sequence[Generated]) -> Generated:
     """The rows of all rounds, one after the other."""
     columns = [
-        None if any(part is None for part in parts) else [row for part in parts for row in part or []]
+        (
+            None
+            if any(part is None for part in parts)
+            else [row for part in parts for row in part or []]
+        )
         for parts in zip(*(made.columns for made in rounds), strict=True)
     ]
     names = sorted({name for made in rounds for name in made.extras})
     extras = {
-        name: [value for made in rounds for value in made.extras.get(name, [None] * len(made.rewards))]
+        name: [
+            value for made in rounds for value in made.extras.get(name, [None] * len(made.rewards))
+        ]
         for name in names
     }
     return Generated(columns, torch.cat([made.rewards for made in rounds]), extras)
@@ -110,7 +116,9 @@ class RoundsCollector:
         args = trainer.args
         seed = args.seed if args.data_seed is None else args.data_seed
         taken = [self.places[prompt] for prompt in batch.ids]
-        further = further_places(len(self.ids), taken, MOST_ROUNDS * len(taken), seed, trainer._step)
+        further = further_places(
+            len(self.ids), taken, MOST_ROUNDS * len(taken), seed, trainer._step
+        )
         further_ids = [self.ids[row] for row in further]
         kept = METHODS[self.name](batch.ids, further_ids, ask, trainer.num_generations)
         pairs = zip(kept.ids, kept.places, strict=True)
@@ -119,7 +127,8 @@ class RoundsCollector:
         return PromptBatch(kept.ids, tuple(known[prompt] for prompt in kept.ids)), kept
 
     def generation(self) -> Any:
-        """What TRL's `_generate` would return for the kept rows; None when there are none to replay."""
+        """What TRL's `_generate` would return for the kept rows; None when there are none to
+        replay."""
         if self._replay is None:
             return None
         return *self._replay.columns[:5], {}, None, []
@@ -144,14 +153,16 @@ class RoundsCollector:
         """
         if not isinstance(scheduler, LambdaLR):
             raise OptionError(
-                f"lr_scheduler_type={self.trainer.args.lr_scheduler_type!r} cannot follow the rollouts "
-                "spent, which rounds_within_budget asks for; use linear, cosine or constant_with_warmup"
+                f"lr_scheduler_type={self.trainer.args.lr_scheduler_type!r} cannot follow the"
+                " rollouts spent, which rounds_within_budget asks for; use linear, cosine or"
+                " constant_with_warmup"
             )
         scheduler.lr_lambdas = [self._by_spending(course) for course in scheduler.lr_lambdas]
         return scheduler
 
     def stop_when_spent(self, control: Any) -> None:
-        """End the run after this step if its rollouts are spent, as the last of `max_steps` would."""
+        """End the run after this step if its rollouts are spent, as the last of `max_steps`
+        would."""
         args = self.trainer.args
         if not args.rounds_within_budget or self.steps_spent < self.trainer.state.max_steps:
             return
@@ -198,11 +209,15 @@ def _refuse(trainer: GDROTrainer, name: str) -> None:
         )
     if trainer.accelerator.num_processes > 1:
         raise OptionError(
-            f"rounds={name!r} generates in one process only; {trainer.accelerator.num_processes} are here"
+            f"rounds={name!r} generates in one process only; {trainer.accelerator.num_processes}"
+            " are here"
         )
     if not leaves_choice(trainer.controller):
-        raise OptionError(f"rounds={name!r} takes the place of a controller's choice; use controller='uniform'")
+        raise OptionError(
+            f"rounds={name!r} takes the place of a controller's choice; use controller='uniform'"
+        )
     if not trainer.text_alone or not trainer.prompts.can_choose:
         raise OptionError(
-            f"rounds={name!r} does not go with tools, images, environments, a rollout function or a streamed data set"
+            f"rounds={name!r} does not go with tools, images, environments, a rollout function or a"
+            " streamed data set"
         )

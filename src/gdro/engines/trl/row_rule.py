@@ -114,7 +114,9 @@ class RowRules:
         own[scored], weighted[scored] = settled, ruled.advantages
         return own, weighted
 
-    def add_anchors(self, output: Inputs, batch: PromptBatch, ruling: Ruling, scored: Scored) -> None:
+    def add_anchors(
+        self, output: Inputs, batch: PromptBatch, ruling: Ruling, scored: Scored
+    ) -> None:
         """Move the advantages of anchored rollouts, of this process, to their anchors' columns."""
         if not self.anchors:
             return
@@ -123,7 +125,8 @@ class RowRules:
         anchor[ruling.scored] = ruling.rollouts.columns[ANCHOR]
         names = [batch.ids[group] for group in groups[mine]]
         tokens = [
-            self.anchors[name] if is_anchor else [] for name, is_anchor in zip(names, anchor[mine] > 0.0, strict=True)
+            self.anchors[name] if is_anchor else []
+            for name, is_anchor in zip(names, anchor[mine] > 0.0, strict=True)
         ]
         width = max([1, *map(len, tokens)])
         device = output["advantages"].device
@@ -151,7 +154,9 @@ class RowRules:
         ids = torch.cat([inputs["prompt_ids"][rows], tokens[rows]], 1)
         attention = torch.cat([inputs["prompt_mask"][rows], present[rows]], 1)
         attention[len(rows) - len(spare) :, -1] = 1  # an empty spare row still reads one token
-        logps, _, _ = trainer._get_per_token_logps_and_entropies(model, ids, attention, tokens.shape[1])
+        logps, _, _ = trainer._get_per_token_logps_and_entropies(
+            model, ids, attention, tokens.shape[1]
+        )
         gain = shaped_ratio(logps) * present[rows] * inputs[ADVANTAGE][rows, None]
         items = inputs["num_items_in_batch"].clamp(min=1.0) / trainer.accelerator.num_processes
         share = trainer.current_gradient_accumulation_steps / trainer.args.steps_per_generation
@@ -163,16 +168,16 @@ def _check_fine(trainer: GDROTrainer, rule: DaGRPO) -> None:
     if rule.fine is not None and rule.fine not in trainer.reward_func_names:
         known = ", ".join(trainer.reward_func_names)
         raise OptionError(
-            f"objective 'dagrpo' has fine={rule.fine!r}, which is no reward function ({known}); add "
-            "it to reward_funcs, with weight 0 in reward_weights if it should not be learned from"
+            f"objective 'dagrpo' has fine={rule.fine!r}, which is no reward function ({known}); add"
+            " it to reward_funcs, with weight 0 in reward_weights if it should not be learned from"
         )
 
 
 def _check_anchors(trainer: GDROTrainer, column: str) -> None:
     if not trainer.prompts.can_choose or column not in trainer.prompts.dataset.column_names:
         raise OptionError(
-            f"objective 'dagrpo' has anchors={column!r}, which is no column of the training set; name "
-            "the one with solutions (a streamed data set cannot have anchors)"
+            f"objective 'dagrpo' has anchors={column!r}, which is no column of the training set;"
+            " name the one with solutions (a streamed data set cannot have anchors)"
         )
     if trainer.loss_type not in SUM_LOSSES:
         raise OptionError(

@@ -12,8 +12,8 @@ from trl.trainer.utils import RepeatSampler
 class EpochSampler(RepeatSampler):  # type: ignore[misc]
     """TRL's `RepeatSampler` that can start in any epoch.
 
-    Epoch e gets the e-th permutation of the seeded generator: the very order of an uninterrupted TRL
-    run. TRL's own sampler replays epoch 0 when a run resumes in a later epoch.
+    Epoch e gets the e-th permutation of the seeded generator: the very order of an uninterrupted
+    TRL run. TRL's own sampler replays epoch 0 when a run resumes in a later epoch.
     """
 
     epoch: int = 0

@@ -32,7 +32,8 @@ def session_of(
     prompts: PromptIds,
     fetch: Callable[[Sequence[int]], Sequence[Row]],
 ) -> ControllerSession[Row]:
-    """The session of a run: a controller that goes with TRL as `args` sets it up, and its candidates.
+    """The session of a run: a controller that goes with TRL as `args` sets it up, and its
+    candidates.
 
     Args:
         controller: None for the one that `args` names.
@@ -53,13 +54,14 @@ def session_of(
         pool = candidate_pool(controller, prompts.all, args.candidates, seed, fetch)
     elif args.candidates is not None:
         raise OptionError(
-            f"candidates={args.candidates}: a streamed data set, or an environment that owns the data, "
-            "offers no prompts beside a batch's own; leave candidates out"
+            f"candidates={args.candidates}: a streamed data set, or an environment that owns the"
+            " data, offers no prompts beside a batch's own; leave candidates out"
         )
     elif controller.selects:
         logger.warning(
-            f"Controller {controller.name!r} chooses prompts, but a streamed data set, or an environment "
-            "that owns the data, offers none beside a batch's own: they are trained on as they come."
+            f"Controller {controller.name!r} chooses prompts, but a streamed data set, or an"
+            " environment that owns the data, offers none beside a batch's own: they are trained"
+            " on as they come."
         )
     return ControllerSession(controller, args.weighting, pool=pool, range_stated=stated)
 
@@ -90,16 +92,19 @@ def check_batch(args: GDROConfig, controller: Controller, rows: int | None) -> N
         OptionError: too few rows.
     """
     prompts = args.generation_batch_size // args.num_generations
-    sizes = f"generation_batch_size {args.generation_batch_size} / num_generations {args.num_generations}"
+    sizes = (
+        f"generation_batch_size {args.generation_batch_size} / num_generations"
+        f" {args.num_generations}"
+    )
     if rows is not None and rows < prompts:
         raise OptionError(
-            f"the training set has {rows} prompts, one generation batch takes {prompts} distinct ones "
-            f"({sizes}); lower the batch size or add prompts"
+            f"the training set has {rows} prompts, one generation batch takes {prompts} distinct"
+            f" ones ({sizes}); lower the batch size or add prompts"
         )
     if prompts == 1 and controller.name != "uniform":
         logger.warning(
-            f"A generation batch holds 1 prompt ({sizes}): weights and rollouts are shared out among the "
-            f"prompts of a batch, so controller {controller.name!r} acts, if at all, by choosing prompts "
-            "and by its own baselines. Raise per_device_train_batch_size, gradient_accumulation_steps or "
-            "steps_per_generation."
+            f"A generation batch holds 1 prompt ({sizes}): weights and rollouts are shared out"
+            f" among the prompts of a batch, so controller {controller.name!r} acts, if at all, by"
+            " choosing prompts and by its own baselines. Raise per_device_train_batch_size,"
+            " gradient_accumulation_steps or steps_per_generation."
         )

@@ -1,9 +1,11 @@
-"""Read a prompt once for all its rollouts in a training pass: the same log-probabilities from fewer tokens.
+"""Read a prompt once for all its rollouts in a training pass: the same log-probabilities from fewer
+tokens.
 
-The rollouts of a prompt become branches of one sequence: the prompt without its last token, then for each rollout that
-last token and the completion without its own last one. A token attends to its prompt and its own branch only, and
-carries the position that it has in the rollout read by itself. Sequences of several prompts share a row of the batch.
-With p prompt tokens and n completions of c tokens, n (p + c) tokens become p - 1 + n c.
+The rollouts of a prompt become branches of one sequence: the prompt without its last token, then
+for each rollout that last token and the completion without its own last one. A token attends to its
+prompt and its own branch only, and carries the position that it has in the rollout read by itself.
+Sequences of several prompts share a row of the batch. With p prompt tokens and n completions of c
+tokens, n (p + c) tokens become p - 1 + n c.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ OWN_SEQUENCE = 0
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A batch of S rows of L packed tokens that stands for R rollouts of at most T completion tokens.
+    """A batch of S rows of L packed tokens that stands for R rollouts of at most T completion
+    tokens.
 
     Attributes:
         input_ids: (S, L) tokens.
         position_ids: (S, L) positions.
         attention: (S, 1, L, L) True where a query (third) may look at a key (fourth).
         labels: (S, L) the token that follows in the branch; NO_LABEL where none does.
-        places: (R, T) where each completion token's prediction lies in the flattened (S L); 0 for padding.
+        places: (R, T) where each completion token's prediction lies in the flattened (S L); 0 for
+            padding.
         present: (R, T) False for padding.
     """
 
@@ -42,7 +46,9 @@ class Packed:
         """What the model's forward takes. SDPA wants True/False, eager attention numbers to add."""
         mask = self.attention
         if attention_kind == "eager":
-            mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+            mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
+                ~mask, torch.finfo(dtype).min
+            )
         return {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
@@ -67,8 +73,12 @@ def pack(input_ids_RW: torch.Tensor, mask_RW: torch.Tensor, completion_columns: 
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, (prompt, _) in enumerate(rows):
         groups.setdefault(prompt, []).append(row)
-    sequences = [_Sequence(prompt, [(row, rows[row][1]) for row in members]) for prompt, members in groups.items()]
-    width = max(1, *(sequence.length for sequence in sequences))  # prompts of one token, nothing after
+    sequences = [
+        _Sequence(prompt, [(row, rows[row][1]) for row in members])
+        for prompt, members in groups.items()
+    ]
+    # prompts of one token, nothing after
+    width = max(1, *(sequence.length for sequence in sequences))
     layout = _Layout(len(rows), completion_columns, width)
     for shelf in _shelves([sequence.length for sequence in sequences], width):
         layout.new_row()
@@ -119,7 +129,9 @@ class _Layout:
             fed = [sequence.prompt[-1], *completion[:-1]] if completion else []
             self._extend(fed, shared, completion, name, self.branches)
 
-    def _extend(self, tokens: list[int], first: int, labels: list[int], sequence: int, branch: int) -> None:
+    def _extend(
+        self, tokens: list[int], first: int, labels: list[int], sequence: int, branch: int
+    ) -> None:
         self.tokens[-1] += tokens
         self.positions[-1] += range(first, first + len(tokens))
         self.labels[-1] += labels
@@ -128,11 +140,14 @@ class _Layout:
 
     def packed(self, device: torch.device) -> Packed:
         def square(lists: list[list[int]], fill: int) -> torch.Tensor:
-            return torch.tensor([row + [fill] * (self.width - len(row)) for row in lists], device=device)
+            return torch.tensor(
+                [row + [fill] * (self.width - len(row)) for row in lists], device=device
+            )
 
         sequence, branch = square(self.sequence, 0), square(self.branch, OWN_SEQUENCE)
         order = torch.arange(self.width, device=device)
-        sequence = torch.where(sequence == 0, -order - 1, sequence)  # padding sees itself alone, never nothing
+        # padding sees itself alone, never nothing
+        sequence = torch.where(sequence == 0, -order - 1, sequence)
         same = sequence[:, :, None] == sequence[:, None, :]
         visible = (branch[:, None, :] == OWN_SEQUENCE) | (branch[:, :, None] == branch[:, None, :])
         attention = same & visible & (order[:, None] >= order[None, :])
@@ -146,7 +161,9 @@ class _Layout:
         )
 
 
-def _rollouts(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> list[tuple[tuple[int, ...], list[int]]]:
+def _rollouts(
+    ids: torch.Tensor, mask: torch.Tensor, columns: int
+) -> list[tuple[tuple[int, ...], list[int]]]:
     """Prompt and completion of each row, without padding."""
     split = ids.shape[1] - columns
     pad = mask[:, :split].sum(1).tolist()

@@ -2,14 +2,16 @@
 
 Everything goes through `super()`; nothing of TRL is copied or patched. What is overridden, and why:
 
-- `_generate_and_score_completions`: the controller may choose the prompts among candidates; its plan
-  spreads the same total of rollouts unevenly over them, and the advantages are taken by prompt id
-  and weighted. Here and not in the sampler: accelerate reads a batch ahead, so a ragged sampler would
-  plan one step late and break a resume;
+- `_generate_and_score_completions`: the controller may choose the prompts among candidates; its
+  plan spreads the same total of rollouts unevenly over them, and the advantages are taken by prompt
+  id
+  and weighted. Here and not in the sampler: accelerate reads a batch ahead, so a ragged sampler
+  would plan one step late and break a resume;
 - `_calculate_rewards`, `_generate`, `_generate_single_turn`: rewards are kept for the controller,
   rounds replay what was collected, and the fast sampler may take the place of `generate`;
 - `_get_per_token_logps_and_entropies`, `_compute_loss`, `training_step`: the update reads less, an
-  objective may take the place of TRL's loss, and surrogate losses go to a controller that needs them;
+  objective may take the place of TRL's loss, and surrogate losses go to a controller that needs
+  them;
 - `_get_train_sampler`, `_save_checkpoint`, `_load_optimizer_and_scheduler`: exact resume.
 
 The trainer owns its helpers: a session (`gdro.engines.session`), prompt ids, checkpoints, the fast
@@ -57,8 +59,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
 
     Args:
         args: a `GDROConfig`.
-        controller: any object that meets `gdro.engines.interface.Controller`; by default the one that
-            `args` names.
+        controller: any object that meets `gdro.engines.interface.Controller`; by default the one
+            that `args` names.
         objective: a loss in the place of TRL's; see `compute_objective`.
         on_step: called on the main process with a record of each logged step (every step with
             `logging_steps=1`), after TRL's own log and before a checkpoint of the step.
@@ -89,7 +91,10 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         if args is None:
             args = GDROConfig("gdro-output")
         if not isinstance(args, GDROConfig):
-            raise OptionError(f"args is a {type(args).__name__}; GDROTrainer takes a GDROConfig (same fields and more)")
+            raise OptionError(
+                f"args is a {type(args).__name__}; GDROTrainer takes a GDROConfig (same fields and"
+                " more)"
+            )
         self.prompts = PromptIds(train_dataset, args.id_column)
         self.session = session_of(args, controller, self.prompts, self.training_rows)
         self.objective, self.on_step = objective, on_step
@@ -101,7 +106,9 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         self._indexed: Any = None
         data = (self.prompts.dataset, eval_dataset)
         super().__init__(model, reward_funcs, args, *data, *trl_arguments, **trl_keywords)
-        check_batch(self.args, self.controller, len(self.train_dataset) if self.prompts.can_choose else None)
+        check_batch(
+            self.args, self.controller, len(self.train_dataset) if self.prompts.can_choose else None
+        )
         if args.rounds is not None:
             self.rounds = RoundsCollector(self, args.rounds)
         self.fast_sampler = FastSampler(self)
@@ -123,7 +130,9 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
     def text_alone(self) -> bool:
         """Whether nothing but text is read and made: no tools, images, environments, or a rollout
         function of the user's."""
-        special = self.tools or self.rollout_func is not None or self.environment_factories is not None
+        special = (
+            self.tools or self.rollout_func is not None or self.environment_factories is not None
+        )
         return not special and not self._is_vlm
 
     @property
@@ -142,8 +151,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
 
     @property
     def steps_spent(self) -> int:
-        """Steps done; with `rounds_within_budget`, steps of one round that the rollouts so far would
-        be."""
+        """Steps done; with `rounds_within_budget`, steps of one round that the rollouts so far
+        would be."""
         if self.rounds is None or not self.args.rounds_within_budget:
             return int(self.state.global_step)
         return self.rounds.steps_spent
@@ -152,10 +161,12 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         """Why TRL's own generation is used, or None when the fast sampler is."""
         return self.fast_sampler.why_not
 
-    # --- the batch ---------------------------------------------------------------------------------
+    # --- the batch
+    # ---------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[Row]) -> dict[str, Any]:
-        """Plan, generate a ragged batch of the same size, observe, and weigh. Evaluation is TRL's."""
+        """Plan, generate a ragged batch of the same size, observe, and weigh. Evaluation is
+        TRL's."""
         if not self.model.training:
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
             return output
@@ -199,7 +210,9 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             self._metrics["train"][name].append(value)
         return output
 
-    def _weigh(self, output: dict[str, Any], batch: PromptBatch, scored: Scored, answer: Answer, plan: Plan) -> None:
+    def _weigh(
+        self, output: dict[str, Any], batch: PromptBatch, scored: Scored, answer: Answer, plan: Plan
+    ) -> None:
         """Replace TRL's advantages, which assume equal groups; see `weighing.py`."""
         weigh(self, output, batch, scored, answer, plan)
 
@@ -209,7 +222,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         mean_length = self._metrics["train"]["completions/mean_length"][-1]
         self.place.tokens_total += round(mean_length * rollouts)
 
-    # --- generation and rewards --------------------------------------------------------------------
+    # --- generation and rewards
+    # --------------------------------------------------------------------
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """(R, functions) over all processes: TRL's, kept for the controller, or a replay's."""
@@ -244,9 +258,12 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         if self.why_not_fast() is None and images is None and not multimodal_fields:
             return self.fast_sampler.sample(prompt_ids), None
         ragged = 1 if self.model.training else num_generations
-        return super()._generate_single_turn(prompt_ids, images, multimodal_fields, ragged, **kwargs)
+        return super()._generate_single_turn(
+            prompt_ids, images, multimodal_fields, ragged, **kwargs
+        )
 
-    # --- the update --------------------------------------------------------------------------------
+    # --- the update
+    # --------------------------------------------------------------------------------
 
     _buffered_inputs: Any  # TRL's
 
@@ -299,9 +316,15 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         def forward(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> Any:
             return base(model, ids, mask, columns, **kwargs)
 
-        if (self.update.shares_prefix or self.update.packs) and whole and kwargs.get("pixel_values") is None:
+        if (
+            (self.update.shares_prefix or self.update.packs)
+            and whole
+            and kwargs.get("pixel_values") is None
+        ):
             entropy = bool(kwargs.get("compute_entropy"))
-            result: Any = self.update.logps(model, input_ids, attention_mask, logits_to_keep, forward, entropy)
+            result: Any = self.update.logps(
+                model, input_ids, attention_mask, logits_to_keep, forward, entropy
+            )
         else:
             result = base(model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs)
         self.update.keep(result[0])
@@ -314,7 +337,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             self.session.observe_losses(self.update.losses())
         return loss
 
-    # --- the loop ----------------------------------------------------------------------------------
+    # --- the loop
+    # ----------------------------------------------------------------------------------
 
     @property
     def _prompts_a_batch(self) -> int:
@@ -326,7 +350,9 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         if self._indexed is None:
             self._indexed = self.train_dataset
             if self.args.remove_unused_columns:
-                self._indexed = self._remove_unused_columns(self.train_dataset, description="training")
+                self._indexed = self._remove_unused_columns(
+                    self.train_dataset, description="training"
+                )
         return [self._indexed[place] for place in places]
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -355,11 +381,22 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             self._sampler.set_epoch(self.state.global_step // self.steps_an_epoch)
 
     def _init_training_state(
-        self, max_steps: int, steps: int, epochs: int, resume_from_checkpoint: str | None, trial: Any
+        self,
+        max_steps: int,
+        steps: int,
+        epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
     ) -> tuple[int, int]:
         """Where the data loader starts; of a stream, the checkpoint says which pass it is in."""
-        start: tuple[int, int] = super()._init_training_state(max_steps, steps, epochs, resume_from_checkpoint, trial)
-        if resume_from_checkpoint is None or self.prompts.kind == "environment" or self.prompts.can_choose:
+        start: tuple[int, int] = super()._init_training_state(
+            max_steps, steps, epochs, resume_from_checkpoint, trial
+        )
+        if (
+            resume_from_checkpoint is None
+            or self.prompts.kind == "environment"
+            or self.prompts.can_choose
+        ):
             return start
         return self.checkpoints.stream_place(Path(resume_from_checkpoint))
 
@@ -390,7 +427,9 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             self._metrics["train"][f"gdro/seconds/{phase}"].append(value)
         super().log(logs, start_time)
         if is_step and self.on_step is not None and self.accelerator.is_main_process:
-            record = records.step_record(logs, self.state, self.place, seconds, self.controller.metrics())
+            record = records.step_record(
+                logs, self.state, self.place, seconds, self.controller.metrics()
+            )
             self.on_step(record)
 
     def _timed(self, phase: str) -> AbstractContextManager[None]:

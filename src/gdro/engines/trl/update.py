@@ -62,7 +62,9 @@ class Update:
         """Whether the controller wants each prompt's surrogate loss."""
         return self.trainer.controller.needs_losses
 
-    def columns(self, groups: Ints, unweighted: Floats, rewards: Floats, weights: Floats) -> dict[str, torch.Tensor]:
+    def columns(
+        self, groups: Ints, unweighted: Floats, rewards: Floats, weights: Floats
+    ) -> dict[str, torch.Tensor]:
         """What the passes need of each rollout beside TRL's columns; nothing where nobody asks."""
         grouped = self.trainer.group_loss is not None
         if not self.notes_losses and self.trainer.objective is None and not grouped:
@@ -86,7 +88,9 @@ class Update:
         """(R, T) log-probabilities and entropies as TRL computes them, from less padding: prompts
         read once, or several forward passes of like length."""
         if self.shares_prefix:
-            return self._sharing(model, input_ids, attention_mask, completion_columns, compute_entropy)
+            return self._sharing(
+                model, input_ids, attention_mask, completion_columns, compute_entropy
+            )
         lengths = attention_mask.sum(1).cpu().numpy()
         # As many passes as the process that wants most: a forward pass is a collective.
         wanted = torch.tensor([like_length.passes(lengths, attention_mask.device.type)])
@@ -94,7 +98,9 @@ class Update:
         bins = bins_of(lengths, int(wanted.max()))
         if torch.is_grad_enabled():
             self.trainer._metrics["train"]["gdro/fill_ratio"].append(fill_ratio(lengths, bins))
-        return *like_length.in_batches(forward, input_ids, attention_mask, completion_columns, bins), None
+        return *like_length.in_batches(
+            forward, input_ids, attention_mask, completion_columns, bins
+        ), None
 
     def _sharing(
         self,
@@ -119,7 +125,8 @@ class Update:
             self._logps = logps.detach()
 
     def begin(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The rollouts of a micro-batch that have a gradient, where leaving out the others is exact.
+        """The rollouts of a micro-batch that have a gradient, where leaving out the others is
+        exact.
 
         Every process keeps as many rows as the fullest one: TRL gathers per-row metrics.
         """
@@ -167,7 +174,9 @@ class Update:
         )
         mask = token_mask(inputs)
         entropy = (entropies * mask).sum() / mask.sum().clamp(min=1)
-        trainer._metrics["train"]["entropy"].append(trainer.accelerator.gather(entropy).mean().item())
+        trainer._metrics["train"]["entropy"].append(
+            trainer.accelerator.gather(entropy).mean().item()
+        )
         old = inputs.get("old_per_token_logps")
         return LossTerms(
             logps=logps,

@@ -68,5 +68,7 @@ def weigh(
         logged.extend(weighted.tolist())
     if rules is not None and ruling is not None:
         rules.add_anchors(output, batch, ruling, scored)
-    output |= trainer.update.columns(groups[mine], own[mine], scored.rewards[mine], answer.weights[groups[mine]])
+    output |= trainer.update.columns(
+        groups[mine], own[mine], scored.rewards[mine], answer.weights[groups[mine]]
+    )
     trainer._metrics["train"]["frac_reward_zero_std"][-1] = without_signal(scored.rewards, groups)

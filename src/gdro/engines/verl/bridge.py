@@ -96,7 +96,9 @@ class VerlBridge:
         self.session.observe_losses(losses_M)
 
 
-def candidates_of(controller: Controller, dataset: Any, factor: int | None, seed: int) -> CandidatePool[Any] | None:
+def candidates_of(
+    controller: Controller, dataset: Any, factor: int | None, seed: int
+) -> CandidatePool[Any] | None:
     """The candidates of a run, rows being samples of verl's training set.
 
     None where the prompts of the data loader are trained on as they come.
@@ -118,9 +120,10 @@ def _ids(dataset: Any) -> list[str]:
     frame: Any = getattr(dataset, "dataframe", None)  # of verl's RLHFDataset; others may lack it
     if not {"data_source", "extra_info"} <= set(getattr(frame, "column_names", ())):
         raise OptionError(
-            "a controller that selects reads data_source and extra_info of every prompt, and "
-            f"{type(dataset).__name__} has no `dataframe` with these columns, as verl's RLHFDataset "
-            "does: use that, or a controller that does not select, such as prompt_gdro"
+            "a controller that selects reads data_source and extra_info of every prompt, and"
+            f" {type(dataset).__name__} has no `dataframe` with these columns, as verl's"
+            " RLHFDataset does: use that, or a controller that does not select, such as"
+            " prompt_gdro"
         )
     columns = frame.select_columns(["data_source", "extra_info"])[:]
     return prompt_ids(columns["data_source"], columns["extra_info"], of="training set")

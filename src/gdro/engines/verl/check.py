@@ -1,4 +1,5 @@
-"""`python -m gdro.engines.verl.check`: would verl find the plug-in in this environment? Exit status 1 if not."""
+"""`python -m gdro.engines.verl.check`: would verl find the plug-in in this environment? Exit status
+1 if not."""
 
 from __future__ import annotations
 
@@ -10,14 +11,20 @@ GROUP = "verl.plugins"
 
 
 def problems() -> list[str]:
-    """What keeps `trainer.v1.trainer_mode=gdro` from working here, in plain words; empty if nothing does."""
+    """What keeps `trainer.v1.trainer_mode=gdro` from working here, in plain words; empty if nothing
+    does."""
     found = []
     names = [entry.name for entry in metadata.entry_points(group=GROUP)]
     if "gdro" not in names:
-        found.append(f"the entry-point group {GROUP} lists {names}, not gdro: install gdro with pip (pip install -e .)")
+        found.append(
+            f"the entry-point group {GROUP} lists {names}, not gdro: install gdro with pip (pip"
+            " install -e .)"
+        )
     policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")
     if policy != "auto" and "gdro" not in [name.strip() for name in policy.split(",")]:
-        found.append(f"VERL_USE_EXTERNAL_PLUGINS={policy} keeps the plug-in out: unset it, or add gdro to it")
+        found.append(
+            f"VERL_USE_EXTERNAL_PLUGINS={policy} keeps the plug-in out: unset it, or add gdro to it"
+        )
     if _installed("trl"):
         found.append("TRL is installed here and breaks verl 0.9: use an environment of its own")
     if not _installed("verl"):
@@ -36,7 +43,9 @@ def _registration() -> list[str]:
 
     trainer = get_trainer_cls("gdro")
     return (
-        [] if trainer.__name__ == "GDROTrainer" else [f"trainer mode gdro belongs to {trainer!r}, not to this package"]
+        []
+        if trainer.__name__ == "GDROTrainer"
+        else [f"trainer mode gdro belongs to {trainer!r}, not to this package"]
     )
 
 
@@ -49,7 +58,9 @@ def main() -> int:
     for problem in found:
         print(f"gdro for verl: PROBLEM: {problem}")
     if not found:
-        print(f"gdro for verl: ok (verl {metadata.version('verl')}, gdro {metadata.version('gdro')})")
+        print(
+            f"gdro for verl: ok (verl {metadata.version('verl')}, gdro {metadata.version('gdro')})"
+        )
     return 1 if found else 0
 
 

@@ -1,4 +1,5 @@
-"""A prompt's stable id: its data source and the `index` in its `extra_info`, as in verl's own data preparation."""
+"""A prompt's stable id: its data source and the `index` in its `extra_info`, as in verl's own data
+preparation."""
 
 from __future__ import annotations
 
@@ -24,21 +25,30 @@ def prompt_id(data_source: Any, extra_info: Any, place: int, of: str = "batch") 
         of: what the row is of, for the message.
 
     Raises:
-        PromptIdError: no index (verl would take 0 for every row), or one that is no whole number or name.
+        PromptIdError: no index (verl would take 0 for every row), or one that is no whole number or
+            name.
     """
     if not isinstance(data_source, str) or not data_source:
-        raise PromptIdError(f"row {place} of the {of} has data_source={data_source!r}; it must be a name")
+        raise PromptIdError(
+            f"row {place} of the {of} has data_source={data_source!r}; it must be a name"
+        )
     if not isinstance(extra_info, Mapping) or extra_info.get("index") is None:
-        raise PromptIdError(f"row {place} of the {of} ({data_source}) has no extra_info.index; {HOW}")
+        raise PromptIdError(
+            f"row {place} of the {of} ({data_source}) has no extra_info.index; {HOW}"
+        )
     index = extra_info["index"]
     named = isinstance(index, str) and index != ""
     numbered = not isinstance(index, bool) and isinstance(index, Real) and index == index // 1
     if not (named or numbered):
-        raise PromptIdError(f"row {place} of the {of} ({data_source}) has extra_info.index={index!r}; {HOW}")
+        raise PromptIdError(
+            f"row {place} of the {of} ({data_source}) has extra_info.index={index!r}; {HOW}"
+        )
     return f"{data_source}/{index if isinstance(index, str) else int(index)}"
 
 
-def prompt_ids(data_sources: Sequence[Any], extra_infos: Sequence[Any], of: str = "batch") -> list[str]:
+def prompt_ids(
+    data_sources: Sequence[Any], extra_infos: Sequence[Any], of: str = "batch"
+) -> list[str]:
     """(M,) ids of the rows of a batch or of a whole training set.
 
     Raises:
@@ -49,6 +59,8 @@ def prompt_ids(data_sources: Sequence[Any], extra_infos: Sequence[Any], of: str 
     first: dict[str, int] = {}
     for place, name in enumerate(ids):
         if name in first:
-            raise PromptIdError(f"rows {first[name]} and {place} of the {of} are both prompt {name!r}; {HOW}")
+            raise PromptIdError(
+                f"rows {first[name]} and {place} of the {of} are both prompt {name!r}; {HOW}"
+            )
         first[name] = place
     return ids

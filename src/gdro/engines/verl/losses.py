@@ -1,9 +1,11 @@
-"""Each prompt's unweighted surrogate loss (arXiv 2601.19280, eqs. 4 to 7), summed on verl's workers.
+"""Each prompt's unweighted surrogate loss (arXiv 2601.19280, eqs. 4 to 7), summed on verl's
+workers.
 
-The loss function below runs on every worker in place of verl's `ppo_loss`: it returns that very loss, and beside it
-one sum for each prompt and the number of rows as verl metrics of type SUM. verl averages those over data-parallel
-ranks and mini-batches, so all come back times one constant, which the ratio sum / rows cancels: the result is the same
-for every number of workers, micro-batches, mini-batches and passes.
+The loss function below runs on every worker in place of verl's `ppo_loss`: it returns that very
+loss, and beside it one sum for each prompt and the number of rows as verl metrics of type SUM. verl
+averages those over data-parallel ranks and mini-batches, so all come back times one constant, which
+the ratio sum / rows cancels: the result is the same for every number of workers, micro-batches,
+mini-batches and passes.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from verl.workers.utils.padding import no_padding_2_padding
 from gdro.core.types import Floats
 
 GROUP, FACTOR = "gdro_group", "gdro_factor"
-"""Fields of a row: the place of its prompt in the batch (-1 for padding), and the factor on its advantages."""
+"""Fields of a row: the place of its prompt in the batch (-1 for padding), and the factor on its
+advantages."""
 
 ROWS_KEY = "gdro_loss/rows"
 
@@ -44,7 +47,9 @@ def ppo_loss_with_sums(
     """
     loss, metrics = ppo_loss(config, model_output, data, dp_group)
     with torch.no_grad():
-        losses_R = _row_losses(config, no_padding_2_padding(model_output["log_probs"], data).detach(), data)
+        losses_R = _row_losses(
+            config, no_padding_2_padding(model_output["log_probs"], data).detach(), data
+        )
         groups_R = data[GROUP].reshape(-1)
         sums_M, rows = sum_by_prompt(losses_R, groups_R, prompts)
     metrics[ROWS_KEY] = Metric(AggregationType.SUM, rows)
@@ -54,11 +59,15 @@ def ppo_loss_with_sums(
 
 
 def _row_losses(config: Any, log_probs_RT: torch.Tensor, data: Any) -> torch.Tensor:
-    names = ["response_mask", "old_log_probs", "advantages"] + (["ref_log_prob"] if config.use_kl_loss else [])
+    names = ["response_mask", "old_log_probs", "advantages"] + (
+        ["ref_log_prob"] if config.use_kl_loss else []
+    )
     fields = data.select(*names).to_padded_tensor()
     kl_RT = None
     if config.use_kl_loss:
-        kl_RT = config.kl_loss_coef * kl_penalty(log_probs_RT, fields["ref_log_prob"], config.kl_loss_type)
+        kl_RT = config.kl_loss_coef * kl_penalty(
+            log_probs_RT, fields["ref_log_prob"], config.kl_loss_type
+        )
     low = config.clip_ratio if config.clip_ratio_low is None else config.clip_ratio_low
     high = config.clip_ratio if config.clip_ratio_high is None else config.clip_ratio_high
     advantages_RT = fields["advantages"] / data[FACTOR].reshape(-1, 1)
@@ -74,7 +83,8 @@ def surrogate_losses(
     low: float,
     high: float,
 ) -> torch.Tensor:
-    """(R,) float64: minus the token mean of the clipped objective (eqs. 4, 5), plus the weighted KL (eq. 6)."""
+    """(R,) float64: minus the token mean of the clipped objective (eqs. 4, 5), plus the weighted KL
+    (eq. 6)."""
     clipped_RT = ratio_RT.clamp(1 - low, 1 + high)
     loss_RT = -torch.minimum(ratio_RT * advantages_RT, clipped_RT * advantages_RT)
     if kl_RT is not None:
@@ -83,8 +93,11 @@ def surrogate_losses(
     return (loss_RT.double() * mask_RT).sum(1) / mask_RT.sum(1).clamp(min=1)
 
 
-def sum_by_prompt(losses_R: torch.Tensor, groups_R: torch.Tensor, prompts: int) -> tuple[torch.Tensor, float]:
-    """(M,) sums of the rows of each prompt, and the number of rows; padding rows (group -1) are left out."""
+def sum_by_prompt(
+    losses_R: torch.Tensor, groups_R: torch.Tensor, prompts: int
+) -> tuple[torch.Tensor, float]:
+    """(M,) sums of the rows of each prompt, and the number of rows; padding rows (group -1) are
+    left out."""
     real = groups_R >= 0
     sums_M = torch.zeros(prompts, dtype=torch.float64, device=losses_R.device)
     sums_M.index_add_(0, groups_R[real].to(torch.int64), losses_R[real].double())
@@ -92,6 +105,9 @@ def sum_by_prompt(losses_R: torch.Tensor, groups_R: torch.Tensor, prompts: int) 
 
 
 def take_sums(metrics: dict[str, Any], prompts: int) -> tuple[Floats, float]:
-    """Remove the sums from the trainer's metrics: (M,) sums and the number of rows, both times one constant."""
-    sums_M = np.array([metrics.pop(f"actor/{sum_key(place)}") for place in range(prompts)], np.float64)
+    """Remove the sums from the trainer's metrics: (M,) sums and the number of rows, both times one
+    constant."""
+    sums_M = np.array(
+        [metrics.pop(f"actor/{sum_key(place)}") for place in range(prompts)], np.float64
+    )
     return sums_M, float(metrics.pop(f"actor/{ROWS_KEY}"))

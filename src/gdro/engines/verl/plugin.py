@@ -1,6 +1,8 @@
-"""What verl loads through the entry-point group `verl.plugins`, in every process: it registers the trainers.
+"""What verl loads through the entry-point group `verl.plugins`, in every process: it registers the
+trainers.
 
-verl reports a plug-in that fails to load at DEBUG only, so this module reports it itself before it gives up.
+verl reports a plug-in that fails to load at DEBUG only, so this module reports it itself before it
+gives up.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ def load() -> None:
         import gdro.engines.verl.trainer  # noqa: F401
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         logger.error(
-            "gdro's plug-in for verl did NOT load, so trainer.v1.trainer_mode=gdro does not exist: %s: %s. "
-            "See docs/verl.md, Installation; `python -m gdro.engines.verl.check` shows more",
+            "gdro's plug-in for verl did NOT load, so trainer.v1.trainer_mode=gdro does not exist:"
+            " %s: %s. See docs/verl.md, Installation; `python -m gdro.engines.verl.check` shows"
+            " more",
             type(error).__name__,
             error,
         )

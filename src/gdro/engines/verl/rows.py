@@ -1,7 +1,8 @@
-"""From the rows verl trains on (one for each output of each session, balanced over workers) to prompts and back.
+"""From the rows verl trains on (one for each output of each session, balanced over workers) to
+prompts and back.
 
-A key reads `<uid>_<session>_<output>`: the uid is fresh every step, a session is one rollout, and an agent loop may
-give several outputs in one session, of which the last carries the reward.
+A key reads `<uid>_<session>_<output>`: the uid is fresh every step, a session is one rollout, and
+an agent loop may give several outputs in one session, of which the last carries the reward.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Rows:
 
     Attributes:
         prompts_R: (R,) place of each row's prompt, PADDING for verl's own rows.
-        finals: (M,) for each prompt the row of each of its sessions' last output, in the order of the sessions.
+        finals: (M,) for each prompt the row of each of its sessions' last output, in the order of
+            the sessions.
         final_R: (R,) the row of the last output of each row's session; a padding row's own.
     """
 
@@ -71,8 +73,9 @@ def read_rows(keys: Sequence[str], is_padding: Sequence[bool], uids: Mapping[str
         uid, session, output = _parse(key)
         if uid not in uids:
             raise PlanError(
-                f"the batch holds rollouts of uid {uid}, which no plan names; verl's replay buffer gave other prompts "
-                "than were sent out (sync mode only; no custom sampler, no refill)"
+                f"the batch holds rollouts of uid {uid}, which no plan names; verl's replay buffer"
+                " gave other prompts than were sent out (sync mode only; no custom sampler, no"
+                " refill)"
             )
         place = uids[uid]
         prompts_R[row], sessions_R[row] = place, session
@@ -86,5 +89,8 @@ def read_rows(keys: Sequence[str], is_padding: Sequence[bool], uids: Mapping[str
 def _parse(key: str) -> tuple[str, int, int]:
     parts = key.rsplit("_", 2)
     if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
-        raise PlanError(f"row key {key!r} is not <uid>_<session>_<output>; this verl writes keys of another form")
+        raise PlanError(
+            f"row key {key!r} is not <uid>_<session>_<output>; this verl writes keys of another"
+            " form"
+        )
     return parts[0], int(parts[1]), int(parts[2])

@@ -16,7 +16,9 @@ REPLACES = "it replaces prompts after the plan"
 REFUSED = {
     "algorithm.filter_groups.enable": REPLACES,
     "trainer.v1.sampler.sync_refill_failed_groups": REPLACES,
-    "trainer.v1.sampler.custom_sampler.path": ("a custom sampler may train on other prompts than were planned"),
+    "trainer.v1.sampler.custom_sampler.path": (
+        "a custom sampler may train on other prompts than were planned"
+    ),
     "skip.rollout_tq.enable": "it replays old rollouts, which answer no plan",
 }
 """verl settings that must be off, and why."""
@@ -50,7 +52,10 @@ def traits_of(config: Mapping[str, Any]) -> EngineTraits:
     """
     mean = lookup(config, "actor_rollout_ref.rollout.n")
     if not isinstance(mean, int) or mean < 2:
-        raise OptionError(f"actor_rollout_ref.rollout.n={mean!r} must be at least 2: a group of one has no baseline")
+        raise OptionError(
+            f"actor_rollout_ref.rollout.n={mean!r} must be at least 2: a group of one has no"
+            " baseline"
+        )
     return EngineTraits(
         name="verl",
         mean_rollouts=mean,
@@ -82,10 +87,15 @@ def refuse(config: Mapping[str, Any]) -> None:
     batch = lookup(config, "data.train_batch_size")
     chunk = lookup(config, "data.gen_batch_size", None)
     if chunk not in (None, batch):
-        raise OptionError(f"data.gen_batch_size={chunk} must be data.train_batch_size={batch} (or null) with gdro")
+        raise OptionError(
+            f"data.gen_batch_size={chunk} must be data.train_batch_size={batch} (or null) with gdro"
+        )
     for key, reason in REFUSED.items():
         if lookup(config, key, None):
-            raise OptionError(f"{key}={lookup(config, key)} does not go with trainer_mode=gdro: {reason}; unset it")
+            raise OptionError(
+                f"{key}={lookup(config, key)} does not go with trainer_mode=gdro: {reason};"
+                " unset it"
+            )
 
 
 def _no_losses(config: Mapping[str, Any]) -> str | None:
@@ -97,7 +107,10 @@ def _no_losses(config: Mapping[str, Any]) -> str | None:
 
 def _no_baselines(config: Mapping[str, Any]) -> str | None:
     if lookup(config, "algorithm.use_kl_in_reward", False):
-        return "with algorithm.use_kl_in_reward=True verl's rewards have a KL term that the controller does not see"
+        return (
+            "with algorithm.use_kl_in_reward=True verl's rewards have a KL term that the controller"
+            " does not see"
+        )
     return None
 
 

@@ -1,8 +1,9 @@
 """`trainer.v1.trainer_mode=gdro`: verl's synchronous V1 trainer with a gdro controller.
 
-Everything runs through super(): nothing of verl is copied or patched. A step: the prompts' plan goes out as
-`__rollout_n__`; the rewards come back and the advantages are multiplied by each prompt's weight; where the controller
-asks for losses, the workers send them; the state lies beside verl's own in every checkpoint.
+Everything runs through super(): nothing of verl is copied or patched. A step: the prompts' plan
+goes out as `__rollout_n__`; the rewards come back and the advantages are multiplied by each
+prompt's weight; where the controller asks for losses, the workers send them; the state lies beside
+verl's own in every checkpoint.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
     """verl's sync trainer; the controller plans every batch and weighs every prompt.
 
     Raises:
-        OptionError: a `gdro.*` key or a verl setting that does not go with it, before anything is started.
+        OptionError: a `gdro.*` key or a verl setting that does not go with it, before anything is
+            started.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -57,18 +59,28 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
             build_controller(self.settings, plain), self.settings.weighting, range_stated=stated
         )
         self.bridge = VerlBridge(self.session, advantage_of(plain))
-        config.trainer.v1.trainer_mode = "sync"  # verl compares this string to know what kind of trainer it runs
+        # verl compares this string to know what kind of trainer it runs
+        config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
-        meaning = "a prompt counts once" if self.settings.weighting == "prompt" else "a prompt counts by its rollouts"
+        meaning = (
+            "a prompt counts once"
+            if self.settings.weighting == "prompt"
+            else "a prompt counts by its rollouts"
+        )
         logger.info(
-            "gdro: controller %s, weighting %s (%s)", self.settings.controller, self.settings.weighting, meaning
+            "gdro: controller %s, weighting %s (%s)",
+            self.settings.controller,
+            self.settings.weighting,
+            meaning,
         )
 
     def _setup(self) -> None:
         super()._setup()
         seed = self.config.data.get("seed") or 0
         controller = self.session.controller
-        self.session.pool = candidates_of(controller, self.train_dataset, self.settings.candidates, seed)
+        self.session.pool = candidates_of(
+            controller, self.train_dataset, self.settings.candidates, seed
+        )
         if controller.needs_losses:
             actor = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
             prompts = self.config.data.train_batch_size
@@ -98,7 +110,9 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
         batch = super()._compute_advantage(batch, metrics)
         with marked_timer("gdro_observe", self.timing_raw):
             fields = ["rm_scores", "advantages"]
-            data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+            data = tq.kv_batch_get(
+                keys=batch.keys, partition_id=batch.partition_id, select_fields=fields
+            )
             scores_R = np.array([float(row.double().sum()) for row in data["rm_scores"].unbind()])
             answer = self.bridge.observe(batch.keys, is_padding, scores_R)
             metrics.update(self.session.metrics())
@@ -132,7 +146,9 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
             return
         path = self._resumed_folder() / STATE_FILE
         if self.settings.fresh and not path.exists():
-            logger.warning("gdro: %s does not exist; the controller starts empty (gdro.fresh=true)", path)
+            logger.warning(
+                "gdro: %s does not exist; the controller starts empty (gdro.fresh=true)", path
+            )
             return
         load_session(path, self.session, fresh="+gdro.fresh=true")
         logger.info("gdro: restored %s, state %s", path, state_hash(self.session.state_dict()))
@@ -148,9 +164,10 @@ class _Refused(PPOTrainer):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, config: DictConfig) -> None:
         raise OptionError(
-            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode} is not supported: verl's asynchronous trainers "
-            "send prompts out one by one and train on whichever groups finish first, so no batch answers a plan "
-            "and no total is exact. Use trainer.v1.trainer_mode=gdro (synchronous)"
+            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode} is not supported: verl's"
+            " asynchronous trainers send prompts out one by one and train on whichever groups"
+            " finish first, so no batch answers a plan and no total is exact. Use"
+            " trainer.v1.trainer_mode=gdro (synchronous)"
         )
 
     def on_step_end(self) -> None:
@@ -171,7 +188,10 @@ def _ids(batch: TensorDict) -> list[str]:
 def _column(batch: TensorDict, name: str) -> list[Any]:
     """A column of a batch as plain Python values, one a row."""
     if name not in batch.keys():  # noqa: SIM118 - a TensorDict
-        raise OptionError(f"the training data has no column {name!r}; gdro names prompts by data_source and extra_info")
+        raise OptionError(
+            f"the training data has no column {name!r}; gdro names prompts by data_source and"
+            " extra_info"
+        )
     return list(batch[name])
 
 
@@ -179,5 +199,8 @@ def _scaled(advantages: torch.Tensor, factors_R: Floats, given_R: Floats | None)
     """The nested advantages, or those given in their place (R,), with each row times its factor."""
     rows = [row * float(factor) for row, factor in zip(advantages.unbind(), factors_R, strict=True)]
     if given_R is not None:
-        rows = [torch.full_like(row, float(a * f)) for row, a, f in zip(rows, given_R, factors_R, strict=True)]
+        rows = [
+            torch.full_like(row, float(a * f))
+            for row, a, f in zip(rows, given_R, factors_R, strict=True)
+        ]
     return torch.nested.as_nested_tensor(rows, layout=torch.jagged)

@@ -1,4 +1,5 @@
-"""Arithmetic that is exact where it can be: on Fractions as long as they stay rational and small, else on mpmath."""
+"""Arithmetic that is exact where it can be: on Fractions as long as they stay rational and small,
+else on mpmath."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def is_exact(*values: Value) -> bool:
 
 def _binary(exact: Callable[[Any, Any], Any]) -> Callable[[Value, Value], Value]:
     def apply(left: Value, right: Value) -> Value:
-        result: Value = exact(left, right) if is_exact(left, right) else exact(rounded(left), rounded(right))
+        result: Value = (
+            exact(left, right) if is_exact(left, right) else exact(rounded(left), rounded(right))
+        )
         return result
 
     return apply
@@ -75,7 +78,9 @@ def _root(radicand: Value, degree: Value) -> Value:
     if not isinstance(degree, Fraction) or degree.denominator != 1 or degree < 1 or degree > 10_000:
         return _power(radicand, divide(Fraction(1), degree))
     if isinstance(radicand, Fraction):
-        if (root := _exact_root(abs(radicand), int(degree))) is not None and (radicand >= 0 or degree % 2):
+        if (root := _exact_root(abs(radicand), int(degree))) is not None and (
+            radicand >= 0 or degree % 2
+        ):
             return root if radicand >= 0 else -root
         if radicand < 0 and degree % 2:
             return -mpmath.root(to_float(-radicand), int(degree))
@@ -111,13 +116,21 @@ def _factorial(value: Value) -> Value:
 
 
 def _double_factorial(value: Value) -> Value:
-    if not isinstance(value, Fraction) or value.denominator != 1 or not -1 <= value <= _MAX_FACTORIAL:
+    if (
+        not isinstance(value, Fraction)
+        or value.denominator != 1
+        or not -1 <= value <= _MAX_FACTORIAL
+    ):
         raise Unreadable("a double factorial of this")
     return Fraction(math.prod(range(int(value), 0, -2)))
 
 
 def _binomial(top: Value, bottom: Value) -> Value:
-    if is_exact(top, bottom) and top.denominator == bottom.denominator == 1 and 0 <= bottom <= _MAX_FACTORIAL:
+    if (
+        is_exact(top, bottom)
+        and top.denominator == bottom.denominator == 1
+        and 0 <= bottom <= _MAX_FACTORIAL
+    ):
         if 0 <= top <= 10**9 and min(bottom, top - bottom) <= 5_000:
             return Fraction(math.comb(int(top), int(bottom)))
         raise Unreadable("a binomial of this")
@@ -151,7 +164,9 @@ def constant(name: str) -> Value:
 
 def unknown(name: str, parts: list[Value]) -> Value:
     """A function that nobody defined: some fixed number for each argument."""
-    digits = ",".join(str(part) if isinstance(part, Fraction) else mpmath.nstr(part, 20) for part in parts)
+    digits = ",".join(
+        str(part) if isinstance(part, Fraction) else mpmath.nstr(part, 20) for part in parts
+    )
     return drawn(f"{name}({digits})", 1, 3)
 
 

@@ -7,9 +7,21 @@ import re
 from gdro.verify.answers.forms import Based
 
 _BASE = re.compile(r"\(?([0-9A-Fa-f]+)\)?_(?:\{?\(?(\d{1,2})\)?\}?|\{?(?:\\text\{)?([a-z]+)\}?\}?)")
-_SPOKEN_BASE = re.compile(r"([0-9A-Fa-f]+)\s*(?:\\text\{)?\s*[(,]?\s*(?:in )?base[- ]?(\d{1,2}|[a-z]+)\)?\}?")
+_SPOKEN_BASE = re.compile(
+    r"([0-9A-Fa-f]+)\s*(?:\\text\{)?\s*[(,]?\s*(?:in )?base[- ]?(\d{1,2}|[a-z]+)\)?\}?"
+)
 _PROGRAM_BASE = re.compile(r"0([bxo])([0-9A-Fa-f]+)")
-_BASE_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+_BASE_WORDS = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+}
 _BASE_WORDS |= {"twelve": 12, "sixteen": 16, "b": 2, "x": 16, "o": 8}
 
 

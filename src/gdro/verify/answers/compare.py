@@ -1,4 +1,5 @@
-r"""Does an answer's form say the gold's? Not symmetric: the gold is trusted, the answer must not say more or less."""
+r"""Does an answer's form say the gold's? Not symmetric: the gold is trusted, the answer must not
+say more or less."""
 
 from __future__ import annotations
 
@@ -54,7 +55,11 @@ def same(gold: Form, answer: Form) -> bool:
         if found is not None:
             return found
     if isinstance(answer, Relation):
-        return same_relations(gold, answer, same) if isinstance(gold, Relation) else stated(answer, gold, same)
+        return (
+            same_relations(gold, answer, same)
+            if isinstance(gold, Relation)
+            else stated(answer, gold, same)
+        )
     if isinstance(gold, Relation):
         return any(same(value, answer) for value in states_of(gold))
     if isinstance(gold, Words) and isinstance(answer, Group) and _CHOICES.fullmatch(gold.text):
@@ -113,8 +118,13 @@ def _same_modulo(gold: Form, answer: Form) -> bool:
 
 
 def _residues(form: Modulo) -> list[Form]:
-    """The values: those behind the name of `x = 3, 5 (mod 7)`; none if a congruence of numbers is false."""
-    parts = form.value.parts if isinstance(form.value, Group) and not form.value.opening else (form.value,)
+    """The values: those behind the name of `x = 3, 5 (mod 7)`; none if a congruence of numbers is
+    false."""
+    parts = (
+        form.value.parts
+        if isinstance(form.value, Group) and not form.value.opening
+        else (form.value,)
+    )
     values = list[Form]()
     for part in parts:
         if isinstance(part, Relation) and part.signs in (("equiv",), ("=",)):
@@ -146,8 +156,13 @@ def _whole(form: Form) -> int | None:
 
 
 def _same_reals(gold: Form, answer: Form) -> bool | None:
-    """As sets of real numbers; None if one of them is none, or both are relations on different names."""
-    if isinstance(gold, Relation) and isinstance(answer, Relation) and _subject(gold) != _subject(answer):
+    """As sets of real numbers; None if one of them is none, or both are relations on different
+    names."""
+    if (
+        isinstance(gold, Relation)
+        and isinstance(answer, Relation)
+        and _subject(gold) != _subject(answer)
+    ):
         return None
     wanted, found = reals.reals(gold), reals.reals(answer)
     return None if wanted is None or found is None else reals.same(wanted, found)
@@ -160,9 +175,10 @@ def _subject(relation: Relation) -> set[str]:
 def _same_groups(gold: Form, answer: Form) -> bool:
     """Lists and sets in any order, tuples in theirs; one value is a list of one."""
     wanted, found = _parts(gold), _parts(answer)
-    if any(isinstance(form, Table) and min(len(form.rows), len(form.rows[0])) > 1 for form in (gold, answer)) and not (
-        isinstance(gold, Table) and isinstance(answer, Table)
-    ):
+    if any(
+        isinstance(form, Table) and min(len(form.rows), len(form.rows[0])) > 1
+        for form in (gold, answer)
+    ) and not (isinstance(gold, Table) and isinstance(answer, Table)):
         return False
     if isinstance(gold, Table) and isinstance(answer, Table):
         rows = [len(row) for row in gold.rows], [len(row) for row in answer.rows]
@@ -195,13 +211,19 @@ def _is_ordered(form: Form) -> bool:
 
 
 def _same_brackets(gold: Group, answer: Group) -> bool:
-    """Brackets tell intervals apart where there are two parts; around more they are only a habit."""
+    """Brackets tell intervals apart where there are two parts; around more they are only a
+    habit."""
     both = gold.opening in ("(", "[") and answer.opening in ("(", "[")
     if both and len(gold.parts) == 2:
         return (gold.opening, gold.closing) == (answer.opening, answer.closing)
-    if "[" in (gold.opening, answer.opening) and len(gold.parts) == 2:  # an interval is no list and no set
+    # an interval is no list and no set
+    if "[" in (gold.opening, answer.opening) and len(gold.parts) == 2:
         return False
-    return gold.joint == answer.joint or "or" not in (gold.joint, answer.joint) or not (gold.opening and answer.opening)
+    return (
+        gold.joint == answer.joint
+        or "or" not in (gold.joint, answer.joint)
+        or not (gold.opening and answer.opening)
+    )
 
 
 def _in_order(wanted: Sequence[Form], found: Sequence[Form]) -> bool:
@@ -239,7 +261,9 @@ def _same_based(gold: Form, answer: Form) -> bool:
     if isinstance(answer, Based):
         value = Quantity(Node("number", value=Fraction(int(answer.digits, answer.base))))
         digits = _digits(gold)
-        return digits == answer.digits or (isinstance(gold, Quantity) and same_quantity(gold, value))
+        return digits == answer.digits or (
+            isinstance(gold, Quantity) and same_quantity(gold, value)
+        )
     assert isinstance(gold, Based)
     return _digits(answer) == gold.digits
 
@@ -262,7 +286,10 @@ def _leaves(node: Node) -> str:
 def _same_ratio(gold: Form, answer: Form) -> bool:
     """In proportion; times of the day only if they are the same."""
     if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-        clocks = [_CLOCK.fullmatch(":".join(one.texts)) is not None or one.unit.qualifiers for one in (gold, answer)]
+        clocks = [
+            _CLOCK.fullmatch(":".join(one.texts)) is not None or one.unit.qualifiers
+            for one in (gold, answer)
+        ]
         halves = bool(factors(gold.unit, answer.unit))
         if all(clocks):
             return halves and _in_order(gold.parts, answer.parts)
@@ -279,7 +306,9 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
     value = as_quantity(other)
     if value is None or len(ratio.parts) != 2 or ratio.unit.qualifiers:
         return False
-    return same_node(_product(ratio.parts[0]), Node("multiply", (value.node, _product(ratio.parts[1]))))
+    return same_node(
+        _product(ratio.parts[0]), Node("multiply", (value.node, _product(ratio.parts[1])))
+    )
 
 
 def _product(*forms: Form) -> Node:

@@ -10,14 +10,16 @@ _SIGNS = frozenset({"in", "<", ">", "<=", ">=", "!=", "="})
 
 
 def is_condition(form: Form) -> bool:
-    """Whether a part of a list could be a condition on a name in another part: a relation about one name, or words."""
+    """Whether a part of a list could be a condition on a name in another part: a relation about one
+    name, or words."""
     if isinstance(form, Relation):
         return len(_subjects(form)) == 1 and form.signs[0] in _SIGNS and form.signs != ("=",)
     return isinstance(form, Words) and " " in form.text
 
 
 def holds_for(condition: Form, value: Form) -> bool:
-    """Whether a condition is about names that the value has beside the name that it is given for."""
+    """Whether a condition is about names that the value has beside the name that it is given
+    for."""
     names = _names(value)
     if isinstance(condition, Relation):
         subjects = _subjects(condition)
@@ -25,7 +27,9 @@ def holds_for(condition: Form, value: Form) -> bool:
     if isinstance(condition, Group):
         return all(holds_for(part, value) for part in condition.parts)
     if isinstance(condition, Words):
-        return any(word in names for word in re.findall(r"(?<![^\W\d_])[a-z](?![^\W\d_])", condition.text))
+        return any(
+            word in names for word in re.findall(r"(?<![^\W\d_])[a-z](?![^\W\d_])", condition.text)
+        )
     return False
 
 
@@ -37,7 +41,8 @@ def _is_simple(relation: Relation) -> bool:
 
 
 def _subjects(relation: Relation) -> set[str]:
-    """The names that a condition restricts: `k` of `k \\in Z` and of `1 \\le k \\le 5`, `a` and `b` of `a \\ne b`."""
+    """The names that a condition restricts: `k` of `k \\in Z` and of `1 \\le k \\le 5`, `a` and `b`
+    of `a \\ne b`."""
     found = set[str]()
     for side in relation.sides[:2]:
         if isinstance(side, Words) and len(side.text) == 1:

@@ -1,7 +1,8 @@
-r"""Take off an answer's dress: Unicode, fonts, sizes, colours, spacing, markup, math delimiters. What is said stays.
+r"""Take off an answer's dress: Unicode, fonts, sizes, colours, spacing, markup, math delimiters.
+What is said stays.
 
-All words come out in one form, `\text{...}`; fonts around mathematics vanish. Linear in the text for a bounded number
-of commands.
+All words come out in one form, `\text{...}`; fonts around mathematics vanish. Linear in the text
+for a bounded number of commands.
 
 >>> undress(r"$\displaystyle\mathbf{\dfrac{3}{4}}\,\mathrm{cm}$")
 '\\dfrac{3}{4} \\text{cm}'
@@ -16,15 +17,20 @@ import re
 from gdro.verify.answers.unicode import to_latex
 
 _TEXT_FONTS = (
-    "text|textbf|textit|textrm|textsf|texttt|textnormal|textup|textsc|mbox|hbox|mathrm|operatorname|emph|rm|unit|si"
+    "text|textbf|textit|textrm|textsf|texttt|textnormal|textup|textsc|mbox|hbox|mathrm"
+    "|operatorname|emph|rm|unit|si"
 )
 _MATH_FONTS = (
     "mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm|pmb|boxed|fbox|framebox|underline|underbrace|ensuremath|num"
     "|mathop|mathord|mathclose|mathopen|mathstrut|smash|mathinner"
 )
 _COLOURS = "textcolor|color|colorbox|fcolorbox|definecolor"
-_DISCARDED = "hspace|vspace|hskip|vskip|phantom|hphantom|vphantom|label|tag|mspace|kern|mkern|rule|ref"
-_FONT = re.compile(rf"\\(?:(?P<text>{_TEXT_FONTS})|(?P<math>{_MATH_FONTS})|(?P<drop>{_DISCARDED}))\*?(?![a-zA-Z])\s*")
+_DISCARDED = (
+    "hspace|vspace|hskip|vskip|phantom|hphantom|vphantom|label|tag|mspace|kern|mkern|rule|ref"
+)
+_FONT = re.compile(
+    rf"\\(?:(?P<text>{_TEXT_FONTS})|(?P<math>{_MATH_FONTS})|(?P<drop>{_DISCARDED}))\*?(?![a-zA-Z])\s*"
+)
 _COLOUR = re.compile(rf"\\(?P<colour>{_COLOURS})(?![a-zA-Z])\s*")
 _COLOUR_ARGUMENTS = {"fcolorbox": 2, "definecolor": 3}
 _LENGTH = re.compile(r"\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in|mu)(?![a-zA-Z])")
@@ -36,7 +42,9 @@ _SPACING = re.compile(
     r"|(?<!\\)\\[,;:!> ]|~|[\t\r\n\f\v\u00a0\u2000-\u200a\u202f\u3000]"
 )
 _SIZED = re.compile(r"\\(?:left|right|middle|m?[bB]igg?[lrm]?)(?![a-zA-Z])\s*(\.(?=\s|$|[^\d]))?")
-_THOUSANDS = re.compile(r"(?<=\d)(?:,?\\!|\{,\}(?:\\!)?|\\[,;: ]|~|\{\\,\}|\u2009|\u202f|')(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(
+    r"(?<=\d)(?:,?\\!|\{,\}(?:\\!)?|\\[,;: ]|~|\{\\,\}|\u2009|\u202f|')(?=\d{3}(?!\d))"
+)
 _DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")
 _E_NOTATION = re.compile(
     r"(?<=[\d.])\s*\\(?:text|mathrm|operatorname|mathbf|mathit)\s*\{\s*[eE]\s*(?P<in>[-+]?\d*)\s*\}\s*"
@@ -60,7 +68,9 @@ _ALIASES = (
     (re.compile(r"\\pounds(?![a-zA-Z])"), "£"),
     (re.compile(r"\\euro(?![a-zA-Z])"), "€"),
     (
-        re.compile(r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(st|nd|rd|th)\s*\}{0,2}(?![a-zA-Z])"),
+        re.compile(
+            r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(st|nd|rd|th)\s*\}{0,2}(?![a-zA-Z])"
+        ),
         r"\\text{\1}",
     ),
     (re.compile(r"\{\s*([:;,])\s*\}"), r"\1"),
@@ -68,7 +78,9 @@ _ALIASES = (
     (re.compile(r"\\(?:degree|degrees|textdegree|deg(?=\s*(?:$|[CF])))(?![a-zA-Z])"), r"^{\\circ}"),
     (re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1\\text{\2}"),
     (
-        re.compile(r"\\(?:eqref|nonumber|notag|hline|checkmark|blacksquare|square|Box|qed|QED)(?![a-zA-Z])|[✓✔✅□■∎]"),
+        re.compile(
+            r"\\(?:eqref|nonumber|notag|hline|checkmark|blacksquare|square|Box|qed|QED)(?![a-zA-Z])|[✓✔✅□■∎]"
+        ),
         "",
     ),
     (re.compile(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
@@ -85,7 +97,8 @@ _MATH_IN_TEXT = re.compile(r"[-+0-9.,:/\s()^_{}=]+|\\[a-zA-Z]+")
 _MAX_COMMANDS = 200
 _HELD = "\ue000"
 _UPRIGHT = (
-    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh log ln lg exp gcd lcm max min det mod sgn"
+    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh log ln lg exp gcd lcm max"
+    " min det mod sgn"
 )
 FUNCTIONS = frozenset(_UPRIGHT.split())
 _ALSO_UNITS = frozenset({"min", "sec"})
@@ -116,12 +129,15 @@ def undress(text: str) -> str:
 
 
 def _listed(text: str) -> str:
-    """The answers of a list that was stored as its text, `["1,234"]`, joined by semicolons; another text as it is."""
+    """The answers of a list that was stored as its text, `["1,234"]`, joined by semicolons; another
+    text as it is."""
     text = text.strip("\n\t ") if text.lstrip().startswith("[") else text
     if not (text.startswith(("['", '["')) and text.endswith(("']", '"]'))):
         return text
     try:
-        values = json.loads(text if text[1] == '"' else '["' + text[2:-2].replace("', '", '", "') + '"]')
+        values = json.loads(
+            text if text[1] == '"' else '["' + text[2:-2].replace("', '", '", "') + '"]'
+        )
     except ValueError:
         return text
     return "; ".join(map(str, values)) if all(isinstance(value, str) for value in values) else text
@@ -131,7 +147,9 @@ def _numbers(text: str) -> str:
     """Thousands separators as commas, e-notation without fonts and braces."""
     text = _DECIMAL_COMMA.sub(".", _THOUSANDS.sub(",", text))
     text = _TIMES_TEN.sub(r"\\times ", text)
-    text = _E_NOTATION.sub(lambda e: f"e{e['in'] or e['out']}" if (e["in"] or e["out"]) else e[0], text)
+    text = _E_NOTATION.sub(
+        lambda e: f"e{e['in'] or e['out']}" if (e["in"] or e["out"]) else e[0], text
+    )
     return _E_BRACES.sub(r"\1\2", text)
 
 
@@ -189,7 +207,9 @@ def _words(content: str, font: str) -> str:
         return f"\\{inner} "
     if font in ("si", "unit"):
         return f"\\text{{{inner}}}"
-    if inner in ("e", "i") or (inner and _MATH_IN_TEXT.sub("", inner) == "" and any(map(str.isalnum, inner))):
+    if inner in ("e", "i") or (
+        inner and _MATH_IN_TEXT.sub("", inner) == "" and any(map(str.isalnum, inner))
+    ):
         return f" {inner} " if len(inner) == 1 or not _needs_braces(inner) else f"{{{inner}}}"
     if "\\" in inner:
         inner = _SPACING.sub(" ", _fonts_inside(inner))
@@ -208,7 +228,8 @@ def _fonts_inside(content: str) -> str:
 
 
 def argument(text: str, position: int) -> tuple[str, int]:
-    """The argument of a command at `position`: a braced group without its braces, a command, or one character."""
+    """The argument of a command at `position`: a braced group without its braces, a command, or one
+    character."""
     while position < len(text) and text[position] == " ":
         position += 1
     if position >= len(text):

@@ -1,8 +1,10 @@
-"""The value of an expression: exact where it is rational, else to 60 or 120 digits; and whether two are equal.
+"""The value of an expression: exact where it is rational, else to 60 or 120 digits; and whether two
+are equal.
 
-Two expressions with variables are equal if they agree at points drawn once for all from their names: rational ones of
-both signs and whole ones, exactly where no root or function stands in the way. Different expressions agree at all of
-them with a probability that is nil (Schwartz 1980, Zippel 1979).
+Two expressions with variables are equal if they agree at points drawn once for all from their
+names: rational ones of both signs and whole ones, exactly where no root or function stands in the
+way. Different expressions agree at all of them with a probability that is nil (Schwartz 1980,
+Zippel 1979).
 """
 
 from __future__ import annotations
@@ -35,9 +37,11 @@ from gdro.verify.answers.nodes import TRIGONOMETRIC, Node, Unreadable
 
 _MAX_TERMS = 1_000
 _ROUNDED = 5e-7
-"""Half of the sixth decimal: how near a decimal must be to what it stands for (as math-verify rounds)."""
+"""Half of the sixth decimal: how near a decimal must be to what it stands for (as math-verify
+rounds)."""
 _TINY = 1e-3
-"""Below this size a decimal must be near relative to what it stands for: tiny numbers are not all equal."""
+"""Below this size a decimal must be near relative to what it stands for: tiny numbers are not all
+equal."""
 
 
 @dataclass
@@ -96,7 +100,9 @@ class Evaluator:
             parts = [self(part) for part in node.parts]
         finally:
             self._angle -= trigonometric
-        if name in WHOLE and all(isinstance(part, Fraction) and part.denominator == 1 for part in parts):
+        if name in WHOLE and all(
+            isinstance(part, Fraction) and part.denominator == 1 for part in parts
+        ):
             return Fraction(WHOLE[name](*(int(part) for part in parts)))
         if name in ("\\max", "\\min"):
             return (max if name == "\\max" else min)(parts)
@@ -146,8 +152,13 @@ class Evaluator:
 def _points(names: frozenset[str]) -> list[dict[str, Fraction]]:
     """Points of both signs, then whole ones."""
     spans = ((1, 3), (0, 1), (3, 11), (-3, -1), (-1, 0))
-    real = [{name: drawn(f"{place}{name}", *span) for name in names} for place, span in enumerate(spans)]
-    whole = [{name: Fraction(int(drawn(f"w{place}{name}", 1, 12))) for name in names} for place in range(3)]
+    real = [
+        {name: drawn(f"{place}{name}", *span) for name in names} for place, span in enumerate(spans)
+    ]
+    whole = [
+        {name: Fraction(int(drawn(f"w{place}{name}", 1, 12))) for name in names}
+        for place in range(3)
+    ]
     return real + whole
 
 
@@ -158,7 +169,11 @@ def equal(left: Node, right: Node) -> bool:
         Unreadable: one of them has no value at any point.
     """
     return _equal(left, right, log10=False) or (
-        any(node.op == "call" and node.name == "log" for side in (left, right) for node in side.walk())
+        any(
+            node.op == "call" and node.name == "log"
+            for side in (left, right)
+            for node in side.walk()
+        )
         and _equal(left, right, log10=True)
     )
 
@@ -167,7 +182,9 @@ def _equal(left: Node, right: Node, *, log10: bool) -> bool:
     names = left.names | right.names
     if not names:
         return same_number(left, right, log10=log10)
-    complex_too = any(node.op == "constant" and node.name == "i" for side in (left, right) for node in side.walk())
+    complex_too = any(
+        node.op == "constant" and node.name == "i" for side in (left, right) for node in side.walk()
+    )
     agreed, last = 0, Unreadable("no point at which both have a value")
     for point in _points(names):
         try:
@@ -186,7 +203,9 @@ def _equal(left: Node, right: Node, *, log10: bool) -> bool:
 
 
 def _is_real(value: Value) -> bool:
-    return isinstance(value, Fraction) or abs(mpmath.im(value)) <= mpmath.mpf(10) ** (8 - DIGITS) * (1 + abs(value))
+    return isinstance(value, Fraction) or abs(mpmath.im(value)) <= mpmath.mpf(10) ** (
+        8 - DIGITS
+    ) * (1 + abs(value))
 
 
 def _close(left: Value, right: Value) -> bool:
@@ -197,20 +216,27 @@ def _close(left: Value, right: Value) -> bool:
     if mpmath.isinf(left) or mpmath.isinf(right):
         return bool(left == right)
     return bool(
-        abs(left - right) <= mpmath.mpf(10) ** (15 - DIGITS) * max(abs(left), abs(right), mpmath.mpf(10) ** -20)
+        abs(left - right)
+        <= mpmath.mpf(10) ** (15 - DIGITS) * max(abs(left), abs(right), mpmath.mpf(10) ** -20)
     )
 
 
 def same_number(left: Node, right: Node, *, log10: bool = False) -> bool:
     """Whether two expressions without variables are one number.
 
-    A number written with a point may be rounded: it stands for what is within half of its sixth decimal, of a tiny
-    number within half of its sixth digit. Everything else must be equal, however small it is.
+    A number written with a point may be rounded: it stands for what is within half of its sixth
+    decimal, of a tiny number within half of its sixth digit. Everything else must be equal, however
+    small it is.
 
     Raises:
         Unreadable: one of them has no value.
     """
-    cut = [node.decimals for side in (left, right) for node in side.walk() if node.op == "cut_off" and node.decimals]
+    cut = [
+        node.decimals
+        for side in (left, right)
+        for node in side.walk()
+        if node.op == "cut_off" and node.decimals
+    ]
     with mpmath.workdps(DIGITS):
         one, other = Evaluator(log10=log10)(left), Evaluator(log10=log10)(right)
         if is_exact(one, other):
@@ -229,7 +255,8 @@ def same_number(left: Node, right: Node, *, log10: bool = False) -> bool:
             return _within_rounding(one, other)
         if is_exact(one, other):
             return False
-    with mpmath.workdps(2 * DIGITS):  # what vanishes as the precision grows is zero, what stays is a tiny number
+    # what vanishes as the precision grows is zero, what stays is a tiny number
+    with mpmath.workdps(2 * DIGITS):
         again = abs(rounded(Evaluator(log10=log10)(left)) - rounded(Evaluator(log10=log10)(right)))
         return bool(gap != 0 and again <= gap * mpmath.mpf(10) ** (10 - DIGITS))
 

@@ -1,4 +1,5 @@
-r"""Tokens -> expression tree, as far as they are one expression. Strict: a token that is not understood ends it.
+r"""Tokens -> expression tree, as far as they are one expression. Strict: a token that is not
+understood ends it.
 
 Not read here, so that math-verify may try: integrals, limits, derivatives, matrices, infinite sums.
 """
@@ -22,18 +23,30 @@ _GREEK = re.compile(
 _FUNCTIONS = frozenset(f"\\{name}" for name in (*TRIGONOMETRIC, *ELEMENTARY, "ln", "lg"))
 _CALLED = frozenset({"\\gcd", "\\lcm", "\\max", "\\min"})
 _UNKNOWN_FUNCTIONS = frozenset({"f", "g", "h", "\\phi", "\\varphi", "\\psi"})
-_ACCENTS = frozenset({"\\overline", "\\vec", "\\hat", "\\bar", "\\tilde", "\\overrightarrow", "\\widehat", "\\dot"})
-_FRACTIONS = frozenset({"\\frac", "\\dfrac", "\\tfrac", "\\cfrac", "\\nicefrac", "\\sfrac", "\\flatfrac"})
+_ACCENTS = frozenset(
+    {"\\overline", "\\vec", "\\hat", "\\bar", "\\tilde", "\\overrightarrow", "\\widehat", "\\dot"}
+)
+_FRACTIONS = frozenset(
+    {"\\frac", "\\dfrac", "\\tfrac", "\\cfrac", "\\nicefrac", "\\sfrac", "\\flatfrac"}
+)
 _BINOMIALS = frozenset({"\\binom", "\\dbinom", "\\tbinom"})
 _TIMES = frozenset({"*", "\\cdot", "\\times", "\\ast", "\\cdotp", "\\bullet"})
 _OVER = frozenset({"/", "\\div"})
-_CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
+_CLOSING = {
+    "(": ")",
+    "[": "]",
+    "{": "}",
+    "\\{": "\\}",
+    "\\lfloor": "\\rfloor",
+    "\\lceil": "\\rceil",
+}
 _STARTS_ATOM = frozenset({"(", "[", "{", "|", "\\lfloor", "\\lceil"})
 _MAX_NODES = 4_000
 
 
 class Parser(Cursor):
-    """Recursive descent over tokens. `expression()` reads as far as it can; `at` is the first token left over."""
+    """Recursive descent over tokens. `expression()` reads as far as it can; `at` is the first token
+    left over."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         super().__init__(tokens)
@@ -84,7 +97,9 @@ class Parser(Cursor):
                 start = self.at
                 try:
                     node = self._node("multiply", node, self._factor())
-                except Unreadable:  # what follows is a unit, `5\\frac{\\text{m}}{\\text{s}}`, or nothing that is read
+                except (
+                    Unreadable
+                ):  # a unit, `5\\frac{\\text{m}}{\\text{s}}`, or nothing that is read
                     self.at = start
                     return node
             else:
@@ -99,7 +114,8 @@ class Parser(Cursor):
         return self._factor()
 
     def _starts_factor(self) -> bool:
-        """Whether a product goes on without a sign: `2x`, `x\\sqrt{2}`, but never two numbers side by side."""
+        """Whether a product goes on without a sign: `2x`, `x\\sqrt{2}`, but never two numbers side
+        by side."""
         token = self._peek()
         if token is None or token.kind == "text":
             return False
@@ -152,7 +168,8 @@ class Parser(Cursor):
         return self._node("power", base, self._argument(signed=True))
 
     def _mixed(self, node: Node) -> Node:
-        r"""A whole number with a proper fraction behind it, `1\frac{1}{2}` or `1 1/2`, is their sum."""
+        r"""A whole number with a proper fraction behind it, `1\frac{1}{2}` or `1 1/2`, is their
+        sum."""
         if node.op != "number" or node.decimals is not None or node.value.denominator != 1:
             return node
         token = self._peek()
@@ -174,7 +191,9 @@ class Parser(Cursor):
             part = Node("divide", (top, self._number(bottom.text)))
         else:
             return node
-        if part.op == "divide" and all(one.op == "number" and one.decimals is None for one in part.parts):
+        if part.op == "divide" and all(
+            one.op == "number" and one.decimals is None for one in part.parts
+        ):
             return self._node("add", node, part)
         self.at = start
         return node
@@ -244,7 +263,8 @@ class Parser(Cursor):
         return "".join(parts)
 
     def _has_comma(self) -> bool:
-        """Whether the bracket that opens here holds a comma at its own level: arguments of a function."""
+        """Whether the bracket that opens here holds a comma at its own level: arguments of a
+        function."""
         depth = 0
         for token in self.tokens[self.at :]:
             depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
@@ -296,7 +316,9 @@ class Parser(Cursor):
     def _accented(self, accent: str) -> str:
         inner = self._subscript()
         return (
-            inner if accent in ("\\overline", "\\vec", "\\overrightarrow") and inner.isalpha() else f"{accent} {inner}"
+            inner
+            if accent in ("\\overline", "\\vec", "\\overrightarrow") and inner.isalpha()
+            else f"{accent} {inner}"
         )
 
     def _root(self) -> Node:
@@ -322,12 +344,17 @@ class Parser(Cursor):
         node = Node("call", (self._operand(),), name=name)
         if exponent is None:
             return node
-        if exponent.op == "negative" and exponent.parts[0].value == 1 and name in ("sin", "cos", "tan"):
+        if (
+            exponent.op == "negative"
+            and exponent.parts[0].value == 1
+            and name in ("sin", "cos", "tan")
+        ):
             return Node("call", node.parts, name=f"arc{name}")
         return self._node("power", node, exponent)
 
     def _operand(self) -> Node:
-        """What a function without brackets applies to: a bracket, or factors up to a sign or another function."""
+        """What a function without brackets applies to: a bracket, or factors up to a sign or
+        another function."""
         if self._is("(", "["):
             group = self._atom()
             return self._node("degree", group) if self._takes_degree() else group
@@ -369,7 +396,8 @@ class Parser(Cursor):
         return Node(op, (bounds["low"], bounds["high"], self._term()), name=index)
 
     def _argument(self, *, signed: bool = False, brackets: bool = False) -> Node:
-        r"""One argument: a group in braces, a digit, a letter or a command; `\frac12` is one half."""
+        r"""One argument: a group in braces, a digit, a letter or a command; `\frac12` is one
+        half."""
         token = self._peek()
         if token is None:
             raise Unreadable("an argument is missing")
@@ -383,7 +411,12 @@ class Parser(Cursor):
             return self._atom()
         if token.kind == "number" and len(token.text) > 1 and token.text.isdigit() and not signed:
             rest = Token("number", token.text[1:])
-            self.tokens = [*self.tokens[: self.at], Token("number", token.text[0]), rest, *self.tokens[self.at + 1 :]]
+            self.tokens = [
+                *self.tokens[: self.at],
+                Token("number", token.text[0]),
+                rest,
+                *self.tokens[self.at + 1 :],
+            ]
         return self._atom()
 
     def _number(self, text: str) -> Node:

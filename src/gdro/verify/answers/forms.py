@@ -40,7 +40,8 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Group:
-    """Several parts: `1, 2` (no brackets), `(1, 2)`, `[1, 2)`, `{1, 2}`; `joint` is "," or "or" between them."""
+    """Several parts: `1, 2` (no brackets), `(1, 2)`, `[1, 2)`, `{1, 2}`; `joint` is "," or "or"
+    between them."""
 
     parts: tuple[Form, ...]
     opening: str = ""
@@ -50,7 +51,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Relation:
-    """`sides[0] signs[0] sides[1] ...`, signs among `= < > <= >= != ~` (approximately) `in` and others by name.
+    """`sides[0] signs[0] sides[1] ...`, signs among `= < > <= >= != ~` (approximately) `in` and
+    others by name.
 
     Attributes:
         texts: the sides as written, without blanks, for names.
@@ -102,7 +104,8 @@ class Modulo:
 
 @dataclass(frozen=True)
 class Ratio:
-    """`1:2:3`, or a time of the day with `am` or `pm` as its unit; `texts` are its parts as written."""
+    """`1:2:3`, or a time of the day with `am` or `pm` as its unit; `texts` are its parts as
+    written."""
 
     parts: tuple[Form, ...]
     unit: Unit

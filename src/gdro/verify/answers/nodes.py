@@ -9,7 +9,9 @@ from fractions import Fraction
 
 TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
 ELEMENTARY = ("arcsin", "arccos", "arctan", "arccot", "sinh", "cosh", "tanh", "exp")
-KNOWN = frozenset({*TRIGONOMETRIC, *ELEMENTARY, "log", "ln", "lg", "\\gcd", "\\lcm", "\\max", "\\min"})
+KNOWN = frozenset(
+    {*TRIGONOMETRIC, *ELEMENTARY, "log", "ln", "lg", "\\gcd", "\\lcm", "\\max", "\\min"}
+)
 """Functions with values; others are names."""
 
 
@@ -22,13 +24,15 @@ class Node:
     """A node of an expression.
 
     Attributes:
-        op: `number`, `cut_off` (a number that goes on, `0.333...`), `name`, `constant`, `add`, `multiply`, `divide`,
-            `power`, `negative`, `factorial`, `double_factorial`, `absolute`, `floor`, `ceiling`, `root`, `binomial`,
-            `degree`, `percent`, `call` (of a known function or an unknown one), `log`, `sum`, `product`.
+        op: `number`, `cut_off` (a number that goes on, `0.333...`), `name`, `constant`, `add`,
+            `multiply`, `divide`, `power`, `negative`, `factorial`, `double_factorial`, `absolute`,
+            `floor`, `ceiling`, `root`, `binomial`, `degree`, `percent`, `call` (of a known function
+            or an unknown one), `log`, `sum`, `product`.
         parts: its operands.
         name: of a variable, constant or function; the index of a sum.
         value: of a number.
-        decimals: digits after the point of a number that is written with one, which may be rounded; None is exact.
+        decimals: digits after the point of a number that is written with one, which may be rounded;
+            None is exact.
     """
 
     op: str
@@ -67,7 +71,9 @@ def read_number(text: str) -> tuple[Fraction, int | None]:
     if (period := _PERIOD.fullmatch(text) or _BRACKETED.fullmatch(text)) is not None:
         return _repeating(period[1], period[2], period[3]), None
     if (dotted := _DOTTED.fullmatch(text)) is not None:
-        return _repeating(dotted[1], dotted[2], dotted[3] + (dotted[4] or "") + (dotted[5] or "")), None
+        return _repeating(
+            dotted[1], dotted[2], dotted[3] + (dotted[4] or "") + (dotted[5] or "")
+        ), None
     digits = re.sub(r"[, ]|\.\.\.$|\s*\\[lc]?dots$", "", text)
     mantissa, _, exponent = digits.lower().partition("e")
     _, point, decimals = mantissa.partition(".")

@@ -1,7 +1,9 @@
-r"""Where the answer stands in a text without a box or tag: one place, never the first of several that fits.
+r"""Where the answer stands in a text without a box or tag: one place, never the first of several
+that fits.
 
-In order: behind the last phrase that announces it ("The answer is", "Answer:", "####"); what is emphasised in the last
-line; the last line if it is a value as a whole; the last piece of mathematics or plain number.
+In order: behind the last phrase that announces it ("The answer is", "Answer:", "####"); what is
+emphasised in the last line; the last line if it is a value as a whole; the last piece of
+mathematics or plain number.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ _WORDS_BEHIND = re.compile(r"\s*[^\W\d_]+(?:\^?[23²³]|/[^\W\d_]+)?")
 _CUTS = re.compile(
     r"[,;:.]\s|\s(?:because|since|as|so|for|which|that|where|when|if|by|after|in|on|at|from|per|of)\s|\s[(\u2014\u2013-]|\.$"
 )
-_SENTENCE_END = re.compile(r"(?<![A-Z.])\.(?:\s+(?=[A-Z\\$])|\s*$)|(?<![\d)}\]])[!?](?:\s|$)|[。！？]")
+_SENTENCE_END = re.compile(
+    r"(?<![A-Z.])\.(?:\s+(?=[A-Z\\$])|\s*$)|(?<![\d)}\]])[!?](?:\s|$)|[。！？]"
+)
 _BULLET = re.compile(r"^\s*(?:[-*+\u2022>]|\#{1,6}|\d{1,2}[.)])\s+(?=\S)")
 _WORD_AT_START = re.compile(r"(?:\\text\s*\{)?\s*[^\W\d_]{2,}")
 _LINE = 120
@@ -59,7 +63,8 @@ def find_answer(text: str, *, words: bool = False) -> Piece | None:
 
     Args:
         text: what follows the thinking.
-        words: the gold is words, so that a line of words may be the answer; otherwise only a single letter may.
+        words: the gold is words, so that a line of words may be the answer; otherwise only a single
+            letter may.
     """
     return _Finder(words).find(text.strip())
 
@@ -72,10 +77,15 @@ class _Finder:
         announced = _last(_ANNOUNCED, text)
         if announced is not None and (found := self._behind(text[announced.end() :])) is not None:
             return found
-        lines = [line for line in (_BULLET.sub("", line).strip() for line in text.splitlines()) if line]
+        lines = [
+            line for line in (_BULLET.sub("", line).strip() for line in text.splitlines()) if line
+        ]
         if not lines:
             return None
-        emphasised = [next(group for group in found.groups() if group) for found in _EMPHASIS.finditer(lines[-1])]
+        emphasised = [
+            next(group for group in found.groups() if group)
+            for found in _EMPHASIS.finditer(lines[-1])
+        ]
         for part in reversed(emphasised):
             if not part.rstrip().endswith(":") and self._is_value_alone(part):
                 return Piece(part)
@@ -84,7 +94,8 @@ class _Finder:
         return self._last_piece("\n".join(lines))
 
     def _behind(self, rest: str) -> Piece | None:
-        """The value at the start of what follows an announcement, in that sentence or the next line that has text."""
+        """The value at the start of what follows an announcement, in that sentence or the next line
+        that has text."""
         rest = rest.lstrip("\n \t:*")
         line = rest.split("\n\n")[0] if rest.startswith(("$$", "\\[")) else rest.split("\n")[0]
         end = _SENTENCE_END.search(line)
@@ -95,11 +106,14 @@ class _Finder:
         return self._last_piece(sentence) or (Piece(sentence) if sentence else None)
 
     def _is_value_alone(self, text: str) -> bool:
-        """Whether a text is a value and no more: words before it make a sentence, unless it is `name = value`."""
+        """Whether a text is a value and no more: words before it make a sentence, unless it is
+        `name = value`."""
         form = read_form(text, prose=True)
         if not self._is_value(form):
             return False
-        return _WORD_AT_START.match(undress(text)) is None or isinstance(form, Relation | Words | Choice | Named)
+        return _WORD_AT_START.match(undress(text)) is None or isinstance(
+            form, Relation | Words | Choice | Named
+        )
 
     def _says(self, text: str) -> bool:
         return self._is_value(read_form(text, prose=True))
@@ -132,9 +146,12 @@ class _Finder:
 
 
 def _hedged(before: str) -> bool:
-    """Whether the last words before a value make another value of it: `not`, `at least`, `either 3 or`."""
+    """Whether the last words before a value make another value of it: `not`, `at least`, `either 3
+    or`."""
     words = re.split(r"[.!?\n]\s", before)[-1].split()[-_HEDGE_WORDS:]
-    copula = max((place for place, word in enumerate(words) if word.casefold() in COPULAS), default=-1)
+    copula = max(
+        (place for place, word in enumerate(words) if word.casefold() in COPULAS), default=-1
+    )
     try:
         check_name(" ".join(words[: copula + 1]))
         check_lead(" ".join(words[copula + 1 :]))

@@ -16,7 +16,8 @@ _AND_AT_END = re.compile(r"[\s,]*(?:and)?\s*$")
 
 
 def quantity(tokens: Tokens) -> Quantity:
-    """An expression with a unit before or behind it; several of one kind (`3 ft 4 in`) are their sum.
+    """An expression with a unit before or behind it; several of one kind (`3 ft 4 in`) are their
+    sum.
 
     Raises:
         Unreadable: it is no expression, or what stands around it is more than a unit.
@@ -30,7 +31,9 @@ def quantity(tokens: Tokens) -> Quantity:
     if percent:
         return Quantity(node, read_unit([Token("text", "%"), *tail]))
     degree = any(part.op == "degree" for part in _outside_functions(node))
-    again = next((place for place, token in enumerate(tail) if place and _starts_again(tail, place)), None)
+    again = next(
+        (place for place, token in enumerate(tail) if place and _starts_again(tail, place)), None
+    )
     if again is not None:
         words = [token._replace(text=_AND_AT_END.sub("", token.text)) for token in tail[:again]]
         first = Quantity(node, read_unit(words, degree=degree))

@@ -1,6 +1,8 @@
-r"""Text -> form: which list, set, relation, quantity or words an answer is. The forms are in `forms`.
+r"""Text -> form: which list, set, relation, quantity or words an answer is. The forms are in
+`forms`.
 
-From the weakest sign to the strongest: conditions, lists, moduli, relations, set operations, brackets, values.
+From the weakest sign to the strongest: conditions, lists, moduli, relations, set operations,
+brackets, values.
 """
 
 from __future__ import annotations
@@ -48,12 +50,26 @@ from gdro.verify.answers.units import NONE, check_name, read_unit
 
 _SETS = {"R": "reals", "Z": "integers", "N": "naturals", "Q": "rationals", "C": "complex"}
 _HIGHER = frozenset(
-    {"\\int", "\\iint", "\\iiint", "\\oint", "\\lim", "\\begin", "\\sum", "\\prod", "\\partial", "\\nabla", "\\det"}
+    {
+        "\\int",
+        "\\iint",
+        "\\iiint",
+        "\\oint",
+        "\\lim",
+        "\\begin",
+        "\\sum",
+        "\\prod",
+        "\\partial",
+        "\\nabla",
+        "\\det",
+    }
 )
 _MOD_WORDS = re.compile(r"\(?\s*mod(?:ulo)?\.?\s+\d+\s*\)?")
 _LETTERS_LISTED = re.compile(r"[A-Za-z](?:\s*(?:,|and|or|&)\s*(?:and\s+)?[A-Za-z])+")
 _ARTICLES = re.compile(r"^(?:the|an?|on|in|at|option|choice|answer|选项)\s+(?=\S)")
-_LINES = frozenset({"aligned", "align", "alignedat", "cases", "gathered", "gather", "split", "dcases"})
+_LINES = frozenset(
+    {"aligned", "align", "alignedat", "cases", "gathered", "gather", "split", "dcases"}
+)
 _BRACKETS = {"(": ")]", "[": ")]", "\\{": ("\\}",), "\\langle": ("\\rangle",)}
 _MAX_DEPTH = 16
 
@@ -71,7 +87,8 @@ def read_form(text: str, *, prose: bool = False) -> Form:
 
 
 def normal(text: str) -> str:
-    """Words as they are compared: lower case, single blanks, no articles, quotes and outer punctuation."""
+    """Words as they are compared: lower case, single blanks, no articles, quotes and outer
+    punctuation."""
     text = " ".join(re.sub(r"[\"'`*_]", "", text).casefold().split()).strip(" .,;:!?()[]{}")
     return _ARTICLES.sub("", text).strip(" .,;:!?()[]{}")
 
@@ -90,7 +107,11 @@ class _Reader:
                 raise Unreadable("nested too deeply")
             if not tokens:
                 raise Unreadable("nothing is said")
-            return self._choice(tokens, depth) or self._list(tokens, depth) or self._single(tokens, depth)
+            return (
+                self._choice(tokens, depth)
+                or self._list(tokens, depth)
+                or self._single(tokens, depth)
+            )
         except Unreadable as reason:
             text = "".join(token.text for token in tokens if token.text not in "{}")
             return Opaque(text, str(reason), any(token.text in _HIGHER for token in tokens))
@@ -114,7 +135,11 @@ class _Reader:
         if not filled:
             raise Unreadable("nothing between separators")
         parts = [self.form(piece, depth + 1) for piece in filled]
-        while len(parts) > 1 and is_condition(parts[-1]) and any(holds_for(parts[-1], part) for part in parts[:-1]):
+        while (
+            len(parts) > 1
+            and is_condition(parts[-1])
+            and any(holds_for(parts[-1], part) for part in parts[:-1])
+        ):
             parts.pop()
         if len(parts) == 1:
             return parts[0]
@@ -163,7 +188,11 @@ class _Reader:
         tokens = list(tokens)
         if tokens[-1].kind == "text" and _MOD_WORDS.fullmatch(tokens[-1].text):
             tokens[-1:] = tokenize(tokens[-1].text)
-        places = [place for place, token in enumerate(tokens) if token.text in ("\\pmod", "\\bmod", "\\mod")]
+        places = [
+            place
+            for place, token in enumerate(tokens)
+            if token.text in ("\\pmod", "\\bmod", "\\mod")
+        ]
         if len(places) != 1 or places[0] == 0:
             return None
         value, modulus = tokens[: places[0]], tokens[places[0] + 1 :]
@@ -183,9 +212,18 @@ class _Reader:
             return named
         if tokens[0].text == "\\begin":
             return self._table(tokens, depth)
-        if tokens[0].text == "\\{" and tokens[1:] and tokens[1].text == "\\begin" and tokens[-1].text == "}":
+        if (
+            tokens[0].text == "\\{"
+            and tokens[1:]
+            and tokens[1].text == "\\begin"
+            and tokens[-1].text == "}"
+        ):
             return self._table(tokens[1:], depth)  # a brace before lines, closed by nothing
-        if tokens[0].text in _BRACKETS and tokens[-1].text in _BRACKETS[tokens[0].text] and _is_whole(tokens):
+        if (
+            tokens[0].text in _BRACKETS
+            and tokens[-1].text in _BRACKETS[tokens[0].text]
+            and _is_whole(tokens)
+        ):
             grouped = self._bracketed(tokens, depth)
             if grouped is not None:
                 return grouped
@@ -202,11 +240,15 @@ class _Reader:
             words = [token for token in last if token.kind == "text"]
             last, unit = [token for token in last if token.kind != "text"], read_unit(words)
         forms = [self.form(part, depth + 1) for part in (*parts[:-1], last)]
-        return Ratio(tuple(forms), unit, tuple("".join(token.text for token in part) for part in parts))
+        return Ratio(
+            tuple(forms), unit, tuple("".join(token.text for token in part) for part in parts)
+        )
 
     def _words(self, text: str, depth: int) -> Form:
         text = " ".join(text.split())
-        mathematical = any(char.isdigit() or char in "=<>+" for char in text) or _LETTERS_LISTED.fullmatch(text)
+        mathematical = any(
+            char.isdigit() or char in "=<>+" for char in text
+        ) or _LETTERS_LISTED.fullmatch(text)
         if mathematical and depth < _MAX_DEPTH // 2:
             return _Reader(prose=True).form(tokenize(text, prose=True), depth + _MAX_DEPTH // 2)
         words = normal(text)
@@ -250,7 +292,12 @@ class _Reader:
         both = []
         for upper, lower in (("+", "-"), ("-", "+")):
             signs = {"\\pm": upper, "\\mp": lower}
-            both.append(self._leaf([token._replace(text=signs.get(token.text, token.text)) for token in tokens], depth))
+            both.append(
+                self._leaf(
+                    [token._replace(text=signs.get(token.text, token.text)) for token in tokens],
+                    depth,
+                )
+            )
         if not all(isinstance(part, Quantity) for part in both):
             raise Unreadable("two values of what is not read")
         return Group(tuple(both), joint="or")
@@ -258,12 +305,20 @@ class _Reader:
     def _lines(self, tokens: Tokens, depth: int) -> Form:
         """Equations line by line: a list, or with a condition behind each of them a table."""
         rows, _ = split(tokens, lambda token: token.text if token.text == "\\\\" else None)
-        cells = [split(row, lambda token: token.text if token.text == "&" else None)[0] for row in rows if row]
+        cells = [
+            split(row, lambda token: token.text if token.text == "&" else None)[0]
+            for row in rows
+            if row
+        ]
         if not cells:
             raise Unreadable("no lines")
-        conditional = all(len(row) == 2 and row[0] and not relation(row[1][0]) for row in cells if row[1:])
+        conditional = all(
+            len(row) == 2 and row[0] and not relation(row[1][0]) for row in cells if row[1:]
+        )
         if conditional and all(len(row) == 2 for row in cells):
-            return Table(tuple(tuple(self.form(bare(cell), depth + 1) for cell in row) for row in cells))
+            return Table(
+                tuple(tuple(self.form(bare(cell), depth + 1) for cell in row) for row in cells)
+            )
         parts = [self.form([token for cell in row for token in cell], depth + 1) for row in cells]
         return parts[0] if len(parts) == 1 else Group(tuple(parts))
 
@@ -274,13 +329,20 @@ class _Reader:
         whole = len(ends) == 1 and _environment(tokens, ends[0])[1] == len(tokens)
         if whole and name.rstrip("*") in _LINES:
             return self._lines(tokens[start : ends[0]], depth)
-        if whole and name == "array" and len(_columns(tokens, start)) == 1 and any(map(relation, tokens)):
+        if (
+            whole
+            and name == "array"
+            and len(_columns(tokens, start)) == 1
+            and any(map(relation, tokens))
+        ):
             return self._lines(tokens[start + 1 + closes(tokens[start:]) : ends[0]], depth)
         if not whole or name not in ("matrix", "pmatrix", "bmatrix", "smallmatrix", "array"):
             raise Unreadable(f"an environment {name}")
         if name == "array" and tokens[start].text == "{":
             start += closes(tokens[start:]) + 1
-        rows, _ = split(tokens[start : ends[0]], lambda token: token.text if token.text == "\\\\" else None)
+        rows, _ = split(
+            tokens[start : ends[0]], lambda token: token.text if token.text == "\\\\" else None
+        )
         table = []
         for row in rows:
             cells, _ = split(row, lambda token: token.text if token.text == "&" else None)

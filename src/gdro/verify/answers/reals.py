@@ -1,4 +1,5 @@
-"""Sets of real numbers in one normal form, so that `0 < x < 5`, `(0, 5)` and `{x : 0 < x < 5}` are one set."""
+"""Sets of real numbers in one normal form, so that `0 < x < 5`, `(0, 5)` and `{x : 0 < x < 5}` are
+one set."""
 
 from __future__ import annotations
 
@@ -8,7 +9,16 @@ from typing import Any, NamedTuple
 import mpmath
 
 from gdro.verify.answers.evaluate import Evaluator
-from gdro.verify.answers.forms import Form, Group, Named, Quantity, Relation, SetBuilder, SetOperation, Words
+from gdro.verify.answers.forms import (
+    Form,
+    Group,
+    Named,
+    Quantity,
+    Relation,
+    SetBuilder,
+    SetOperation,
+    Words,
+)
 from gdro.verify.answers.nodes import Unreadable
 
 _DIGITS = 60
@@ -30,7 +40,8 @@ ALL: Reals = [Piece(-_INFINITY, False, _INFINITY, False)]
 
 
 def reals(form: Form) -> Reals | None:
-    """The set of real numbers that a form is, in normal form; None if it is none that is read here."""
+    """The set of real numbers that a form is, in normal form; None if it is none that is read
+    here."""
     try:
         with mpmath.workdps(_DIGITS):
             found = _reals(form)
@@ -51,7 +62,8 @@ def same(left: Reals, right: Reals) -> bool:
 
 
 def is_set(form: Form) -> bool:
-    """Whether a form is plainly a set of reals and no list, point or equation: it has to be compared as a set."""
+    """Whether a form is plainly a set of reals and no list, point or equation: it has to be
+    compared as a set."""
     if isinstance(form, Relation):
         return any(sign in ("<", ">", "<=", ">=", "!=") for sign in form.signs) or (
             form.signs == ("in",) and is_set(form.sides[1])
@@ -60,7 +72,9 @@ def is_set(form: Form) -> bool:
         mixed = len(form.parts) == 2 and (form.opening, form.closing) in (("(", "]"), ("[", ")"))
         infinite = not form.opening or len(form.parts) == 2
         return mixed or (infinite and any(is_set(part) or _infinite(part) for part in form.parts))
-    return isinstance(form, SetOperation | SetBuilder) or (isinstance(form, Named) and form.name == "reals")
+    return isinstance(form, SetOperation | SetBuilder) or (
+        isinstance(form, Named) and form.name == "reals"
+    )
 
 
 def _infinite(form: Form) -> bool:
@@ -92,11 +106,16 @@ def _of_group(group: Group) -> Reals | None:
         return [Piece(point, True, point, True) for point in points]
     if group.opening in ("(", "[") and group.closing in (")", "]") and len(group.parts) == 2:
         low, high = (_number(part) for part in group.parts)
-        return [Piece(low, group.opening == "[", high, group.closing == "]")] if low <= high else None
+        return (
+            [Piece(low, group.opening == "[", high, group.closing == "]")] if low <= high else None
+        )
     if group.opening:
         return None
     parts = [_reals(part) for part in group.parts]
-    if any(part is None for part in parts) or len(set().union(*(_names(part) for part in group.parts))) > 1:
+    if (
+        any(part is None for part in parts)
+        or len(set().union(*(_names(part) for part in group.parts))) > 1
+    ):
         return None
     found = [part for part in parts if part is not None]
     if group.joint == "or":
@@ -111,7 +130,11 @@ def _of_relation(relation: Relation) -> Reals | None:
     """`x > 3`, `1 < x <= 5`, `x != 2`, `x in S`."""
     if relation.signs == ("in",) and isinstance(relation.sides[0], Words):
         return _reals(relation.sides[1])
-    places = [place for place, side in enumerate(relation.sides) if isinstance(side, Words) and len(side.text) == 1]
+    places = [
+        place
+        for place, side in enumerate(relation.sides)
+        if isinstance(side, Words) and len(side.text) == 1
+    ]
     if len(places) != 1 or any(sign not in _TURNED for sign in relation.signs):
         return None
     (place,) = places
@@ -142,7 +165,11 @@ def _names(form: Form) -> set[str]:
     """Names that the relations in a form are about."""
     if isinstance(form, Relation):
         return {side.text for side in form.sides if isinstance(side, Words)}
-    return set[str]().union(*(_names(part) for part in form.parts)) if isinstance(form, Group) else set()
+    return (
+        set[str]().union(*(_names(part) for part in form.parts))
+        if isinstance(form, Group)
+        else set()
+    )
 
 
 def _number(form: Form) -> Any:
@@ -151,7 +178,9 @@ def _number(form: Form) -> Any:
     value = Evaluator()(form.node)
     if isinstance(value, mpmath.mpc):
         raise Unreadable("an end that is not real")
-    return value if isinstance(value, mpmath.mpf) else mpmath.mpf(value.numerator) / value.denominator
+    return (
+        value if isinstance(value, mpmath.mpf) else mpmath.mpf(value.numerator) / value.denominator
+    )
 
 
 def _near(one: Any, other: Any) -> bool:

@@ -1,8 +1,9 @@
 r"""What a relation states: which value an equation gives, whether two relations are one.
 
-Of the sides of `a = b = c` every number must be the value, and the last one in any case. What stands on the left may
-be a name (`x`, `f(2)`, `\text{Area}`, `m+n`) or a number that is the value (`2+1=3`). It may not be an equation still
-to be solved: `2x = 6` does not say 6, it says that x is 3.
+Of the sides of `a = b = c` every number must be the value, and the last one in any case. What
+stands on the left may be a name (`x`, `f(2)`, `\text{Area}`, `m+n`) or a number that is the value
+(`2+1=3`). It may not be an equation still to be solved: `2x = 6` does not say 6, it says that x is
+3.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.values import as_quantity, is_number, same_node
 
 Same = Callable[[Form, Form], bool]
-_ARITHMETIC = frozenset({"add", "multiply", "divide", "negative", "number", "name", "power", "root", "constant"})
+_ARITHMETIC = frozenset(
+    {"add", "multiply", "divide", "negative", "number", "name", "power", "root", "constant"}
+)
 _APPLIED = re.compile(r"(?:[A-Za-z]|\\[a-zA-Z]+(?:\{\w+\})?)(?:[_^]\{?[-\w]+\}?)*'*\(")
 _OF_X = re.compile(r"[fgh]\([a-z]\)")
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -27,7 +30,8 @@ _NAME_DRESS = re.compile(r"\\(?:overline|vec|overrightarrow|bar|hat|mathbb|mathc
 
 
 def states_of(gold: Relation) -> list[Form]:
-    """The values that a gold relation gives: those behind a plain name, all sides of a numeric equation; else none."""
+    """The values that a gold relation gives: those behind a plain name, all sides of a numeric
+    equation; else none."""
     if gold.signs == ("in",):
         return [gold.sides[1]] if isinstance(gold.sides[0], Words | Group) else []
     if any(sign not in ("=", "~") for sign in gold.signs):
@@ -40,7 +44,11 @@ def states_of(gold: Relation) -> list[Form]:
 def stated(answer: Relation, gold: Form, same: Same) -> bool:
     """Whether an equation, an approximation or `x in ...` says that the value is the gold."""
     if answer.signs == ("in",):
-        return not is_number(answer.sides[0]) and not is_number(answer.sides[1]) and same(gold, answer.sides[1])
+        return (
+            not is_number(answer.sides[0])
+            and not is_number(answer.sides[1])
+            and same(gold, answer.sides[1])
+        )
     if any(sign not in ("=", "~") for sign in answer.signs):
         return False
     first, others = answer.sides[0], list(zip(answer.signs, answer.sides[1:], strict=True))
@@ -59,9 +67,12 @@ def stated(answer: Relation, gold: Form, same: Same) -> bool:
 
 
 def _numbers_agree(first: Form, others: list[tuple[str, Form]], gold: Form, same: Same) -> bool:
-    """Whether the first side is the gold and every other equals it or, behind `~`, is it rounded."""
+    """Whether the first side is the gold and every other equals it or, behind `~`, is it
+    rounded."""
     if same(gold, first):
-        return all(_rounds(first, side) if sign == "~" else same(gold, side) for sign, side in others)
+        return all(
+            _rounds(first, side) if sign == "~" else same(gold, side) for sign, side in others
+        )
     if len(others) == 1 and others[0][0] == "~" and _has_decimals(gold):
         return same(gold, others[0][1]) and _rounds(first, others[0][1], strictly=True)
     return False
@@ -107,32 +118,43 @@ def _is_plain_name(form: Form, text: str) -> bool:
 
 
 def _is_to_be_solved(form: Form, text: str) -> bool:
-    """Whether a left side is arithmetic with one unknown: an equation, whose solution is another number."""
+    """Whether a left side is arithmetic with one unknown: an equation, whose solution is another
+    number."""
     if not isinstance(form, Quantity) or form.node.op == "name" or len(form.node.names) != 1:
         return False
     return not _APPLIED.match(text) and all(node.op in _ARITHMETIC for node in form.node.walk())
 
 
 def same_relations(gold: Relation, answer: Relation, same: Same) -> bool:
-    """Whether two relations are one: side by side, turned round, or equivalent equations and inequalities."""
+    """Whether two relations are one: side by side, turned round, or equivalent equations and
+    inequalities."""
     signs = tuple("=" if sign == "~" else sign for sign in answer.signs)
     wanted = tuple("=" if sign == "~" else sign for sign in gold.signs)
     if set(wanted) == {"="} == set(signs):
         return _same_equations(gold, answer, same)
     if _side_by_side(gold, answer, wanted, signs, same):
         return True
-    turned = Relation(answer.sides[::-1], tuple(_TURNED.get(sign, sign) for sign in signs[::-1]), answer.texts[::-1])
+    turned = Relation(
+        answer.sides[::-1],
+        tuple(_TURNED.get(sign, sign) for sign in signs[::-1]),
+        answer.texts[::-1],
+    )
     if _side_by_side(gold, turned, wanted, turned.signs, same):
         return True
     return len(wanted) == len(signs) == 1 and (
-        (wanted == signs and _proportional(gold, answer)) or (wanted == turned.signs and _proportional(gold, turned))
+        (wanted == signs and _proportional(gold, answer))
+        or (wanted == turned.signs and _proportional(gold, turned))
     )
 
 
-def _side_by_side(gold: Relation, answer: Relation, wanted: object, signs: object, same: Same) -> bool:
+def _side_by_side(
+    gold: Relation, answer: Relation, wanted: object, signs: object, same: Same
+) -> bool:
     return wanted == signs and all(
         name_of(one) == name_of(other) or same(left, right)
-        for one, other, left, right in zip(gold.texts, answer.texts, gold.sides, answer.sides, strict=True)
+        for one, other, left, right in zip(
+            gold.texts, answer.texts, gold.sides, answer.sides, strict=True
+        )
     )
 
 
@@ -141,7 +163,11 @@ def _same_equations(gold: Relation, answer: Relation, same: Same) -> bool:
         value = Relation((Words("x"), *answer.sides[1:]), answer.signs, ("x", *answer.texts[1:]))
         if any(stated(value, side, same) for side in gold.sides[1:]):
             return True
-    if len(gold.sides) == 2 and name_of(gold.texts[0]) == name_of(answer.texts[-1]) and len(answer.sides) == 2:
+    if (
+        len(gold.sides) == 2
+        and name_of(gold.texts[0]) == name_of(answer.texts[-1])
+        and len(answer.sides) == 2
+    ):
         return same(gold.sides[1], answer.sides[0])
     return len(gold.sides) == len(answer.sides) == 2 and _proportional(gold, answer)
 
@@ -158,7 +184,8 @@ def name_of(text: str) -> str:
 
 
 def _proportional(gold: Relation, answer: Relation) -> bool:
-    """Whether the differences of the sides are proportional with a constant, positive in inequalities: one relation."""
+    """Whether the differences of the sides are proportional with a constant, positive in
+    inequalities: one relation."""
     quantities = [as_quantity(side) for relation in (gold, answer) for side in relation.sides[:2]]
     if any(one is None for one in quantities):
         return False
@@ -178,11 +205,17 @@ def _proportional(gold: Relation, answer: Relation) -> bool:
 
 def _constant_ratio(ratio: Node) -> Fraction:
     """The ratio's value at one rational point; 0 if it has none there."""
-    point = {name: Fraction(3 + 2 * place, 7 + place) for place, name in enumerate(sorted(ratio.names))}
+    point = {
+        name: Fraction(3 + 2 * place, 7 + place) for place, name in enumerate(sorted(ratio.names))
+    }
     try:
         value = Evaluator(point)(ratio)
     except Unreadable:
         return Fraction(0)
     if isinstance(value, Fraction):
         return value
-    return Fraction(int(mpmath.nint(value * 10**6)), 10**6) if not isinstance(value, mpmath.mpc) else Fraction(0)
+    return (
+        Fraction(int(mpmath.nint(value * 10**6)), 10**6)
+        if not isinstance(value, mpmath.mpc)
+        else Fraction(0)
+    )

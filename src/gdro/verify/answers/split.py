@@ -48,26 +48,63 @@ RELATIONS = {
 }
 """Signs that part a relation, under one name; all others below are kept by their own."""
 _OTHERS = (
-    "mapsto iff Leftrightarrow cong sim propto parallel perp subset subseteq supset supseteq coloneqq ll gg ni "
-    "leadsto because stackrel overset underset gets leftarrow Leftarrow"
+    "mapsto iff Leftrightarrow cong sim propto parallel perp subset subseteq supset supseteq"
+    " coloneqq ll gg ni leadsto because stackrel overset underset gets leftarrow Leftarrow"
 )
 RELATIONS |= {f"\\{name}": name for name in _OTHERS.split()}
-_SET_SIGNS = {"\\cup": "cup", "\\cap": "cap", "\\setminus": "minus", "\\backslash": "minus", "\\bigcup": "cup"}
+_SET_SIGNS = {
+    "\\cup": "cup",
+    "\\cap": "cap",
+    "\\setminus": "minus",
+    "\\backslash": "minus",
+    "\\bigcup": "cup",
+}
 _SILENT_STARTS = frozenset(
-    {"\\therefore", "\\Rightarrow", "\\implies", "\\Longrightarrow", "=>", "\\rightarrow", "\\to", "\\hookrightarrow"}
+    {
+        "\\therefore",
+        "\\Rightarrow",
+        "\\implies",
+        "\\Longrightarrow",
+        "=>",
+        "\\rightarrow",
+        "\\to",
+        "\\hookrightarrow",
+    }
 )
 _OPEN = frozenset({"(", "[", "{", "\\{", "\\langle", "\\lfloor", "\\lceil", "\\begin"})
 _CLOSE = frozenset({")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil", "\\end"})
 _CONDITIONS = frozenset(
-    {"where", "for", "with", "when", "if", "such that", "given that", "provided", "provided that", "for all", "for any"}
-    | {"for every", "for each", "for some", "where all", "for integer", "for integers", "for all integers"}
+    {
+        "where",
+        "for",
+        "with",
+        "when",
+        "if",
+        "such that",
+        "given that",
+        "provided",
+        "provided that",
+        "for all",
+        "for any",
+    }
+    | {
+        "for every",
+        "for each",
+        "for some",
+        "where all",
+        "for integer",
+        "for integers",
+        "for all integers",
+    }
     | {"for any integer", "for some integer", "with integer", "where integer", "as", "其中", "当"}
 )
 _LABEL = re.compile(r"\(\s*[A-J]\s*\)|[A-J]\s*[).:]")
 _GOES_ON = re.compile(r"[\s(]*(?:or|and|not|but|either|nor)\b|[\s(]*[或和与不]", re.IGNORECASE)
 """Words behind a letter that make it part of a sentence, `(B) or (C)`, and no label."""
 _NEGATIVE = frozenset({"negative", "minus", "负"})
-_CURRENCY = re.compile(r"(?:(?:US|U\.S\.|CA|AU|HK)\s*)?(?:\\\$|\$|[€£¥₹])|USD|EUR|GBP|Rs\.?|INR|RMB")
+_CURRENCY = re.compile(
+    r"(?:(?:US|U\.S\.|CA|AU|HK)\s*)?(?:\\\$|\$|[€£¥₹])|USD|EUR|GBP|Rs\.?|INR|RMB"
+)
 
 
 def split(tokens: Tokens, sign_of: Sign) -> tuple[list[list[Token]], list[str]]:
@@ -88,7 +125,8 @@ def split(tokens: Tokens, sign_of: Sign) -> tuple[list[list[Token]], list[str]]:
 
 
 def closes(tokens: Tokens) -> int:
-    """Place of the bracket that closes the one at the start, of whatever shape; the last place if none does."""
+    """Place of the bracket that closes the one at the start, of whatever shape; the last place if
+    none does."""
     depth = 0
     for place, token in enumerate(tokens):
         if token.kind != "text":
@@ -103,9 +141,26 @@ def bare(tokens: Tokens) -> Tokens:
     while tokens:
         if tokens[0].text == "{" and tokens[-1].text == "}" and closes(tokens) == len(tokens) - 1:
             tokens = tokens[1:-1]
-        elif tokens[-1].kind == "sign" and tokens[-1].text in (".", "\\", "\\\\", "'", "`", ";", ","):
+        elif tokens[-1].kind == "sign" and tokens[-1].text in (
+            ".",
+            "\\",
+            "\\\\",
+            "'",
+            "`",
+            ";",
+            ",",
+        ):
             tokens = tokens[:-1]
-        elif tokens[0].kind == "sign" and tokens[0].text in (".", "'", "`", ",", ";", ":", "&", "#"):
+        elif tokens[0].kind == "sign" and tokens[0].text in (
+            ".",
+            "'",
+            "`",
+            ",",
+            ";",
+            ":",
+            "&",
+            "#",
+        ):
             tokens = tokens[1:]
         else:
             break
@@ -117,7 +172,9 @@ def separator(token: Token) -> str | None:
     if token.kind == "text":
         word = token.text.strip(" ,;.").casefold()
         return "," if word in AND else "or" if word in OR else None
-    return {",": ",", ";": ",", "\\land": ",", "\\wedge": ",", "\\lor": "or", "\\vee": "or"}.get(token.text)
+    return {",": ",", ";": ",", "\\land": ",", "\\wedge": ",", "\\lor": "or", "\\vee": "or"}.get(
+        token.text
+    )
 
 
 def relation(token: Token) -> str | None:
@@ -134,11 +191,14 @@ def set_sign(token: Token) -> str | None:
 
 def condition(token: Token) -> str | None:
     """A word that begins a condition on what stands before it."""
-    return "if" if token.kind == "text" and token.text.strip(" ,;").casefold() in _CONDITIONS else None
+    return (
+        "if" if token.kind == "text" and token.text.strip(" ,;").casefold() in _CONDITIONS else None
+    )
 
 
 def without_lead(tokens: Tokens) -> list[Token]:
-    r"""Without what merely leads to the value (`\therefore`, `exactly`, `Area:`); `minus` becomes a sign.
+    r"""Without what merely leads to the value (`\therefore`, `exactly`, `Area:`); `minus` becomes a
+    sign.
 
     Raises:
         Unreadable: the lead changes the value (`not`, `at least`).
@@ -149,7 +209,13 @@ def without_lead(tokens: Tokens) -> list[Token]:
     lead = 0
     while lead < len(rest) and rest[lead].kind == "text":
         lead += 1
-    if lead == 0 or lead == len(rest) or relation(rest[lead]) or set_sign(rest[lead]) or separator(rest[lead]):
+    if (
+        lead == 0
+        or lead == len(rest)
+        or relation(rest[lead])
+        or set_sign(rest[lead])
+        or separator(rest[lead])
+    ):
         return rest
     if rest[lead].kind == "letter" and len(rest) == lead + 1:  # `Option B`, `Set A`: words
         return rest
@@ -178,12 +244,15 @@ def currency(tokens: Tokens) -> tuple[str, list[Token]]:
 
 
 def label_size(tokens: Tokens) -> int:
-    r"""How many tokens at the start are the letter of a choice before its text: `(B) 12`, `B. 12`; 0 if none are."""
+    r"""How many tokens at the start are the letter of a choice before its text: `(B) 12`, `B. 12`;
+    0 if none are."""
     size = _label_size(tokens)
     follows = tokens[size] if size < len(tokens) else None
     if follows is None or separator(follows) or relation(follows):
         return 0
-    goes_on = any(token.kind == "text" and _GOES_ON.match(token.text) for token in tokens[size : size + 2])
+    goes_on = any(
+        token.kind == "text" and _GOES_ON.match(token.text) for token in tokens[size : size + 2]
+    )
     return 0 if goes_on else size
 
 
@@ -194,7 +263,9 @@ def _label_size(tokens: Tokens) -> int:
     if first.kind == "text" and _LABEL.fullmatch(first.text.strip()):
         return 1
     texts = [token.text for token in tokens[:4]]
-    is_letter = [token.kind in ("letter", "text") and _is_choice(token.text) for token in tokens[:2]]
+    is_letter = [
+        token.kind in ("letter", "text") and _is_choice(token.text) for token in tokens[:2]
+    ]
     if len(texts) > 3 and texts[0] == "(" and is_letter[1] and texts[2] == ")":
         return 3 if tokens[3].spaced or tokens[3].kind == "text" or texts[3] in (":", ".") else 0
     if (

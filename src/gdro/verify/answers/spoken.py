@@ -20,7 +20,8 @@ _PARTS = {name: parts for parts, name in enumerate(_ORDINALS.split(), start=2)} 
 def spoken_number(text: str) -> Fraction | None:
     """The number that words say, all of them; None if they say none.
 
-    >>> spoken_number("twenty-five"), spoken_number("two thirds"), spoken_number("one hundred and five")
+    >>> (spoken_number("twenty-five"), spoken_number("two thirds"),
+    ... spoken_number("one hundred and five"))
     (Fraction(25, 1), Fraction(2, 3), Fraction(105, 1))
     >>> spoken_number("three or four"), spoken_number("one two")
     (None, None)
@@ -37,7 +38,8 @@ def spoken_number(text: str) -> Fraction | None:
 
 
 def _whole(words: list[str]) -> int | None:
-    """`two hundred five` as 205: ones after tens, both before a large word, large words in falling order."""
+    """`two hundred five` as 205: ones after tens, both before a large word, large words in falling
+    order."""
     total = group = 0
     last = 10**12
     for word in ["one" if word in ("a", "an") and len(words) > 1 else word for word in words]:

@@ -1,7 +1,8 @@
 r"""Plain LaTeX (`dress.undress`) as tokens: numbers, letters, commands, signs and words.
 
-The one thing decided here is which letters in a row are words. In mathematics `xy` is a product, `cm` a unit, `apples`
-a thing counted, `ABC` a name; nothing else in the house guesses about letters.
+The one thing decided here is which letters in a row are words. In mathematics `xy` is a product,
+`cm` a unit, `apples` a thing counted, `ABC` a name; nothing else in the house guesses about
+letters.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ class Token(NamedTuple):
     """One token.
 
     Attributes:
-        kind: `number`, `letter` (one variable or a name of several capitals), `command`, `sign` or `text` (words).
+        kind: `number`, `letter` (one variable or a name of several capitals), `command`, `sign` or
+            `text` (words).
         text: as written; of words, without `\\text`.
         spaced: a blank stands before it.
     """
@@ -28,7 +30,8 @@ class Token(NamedTuple):
 
 
 _DIGITS = (
-    r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:[ ]\d{3})+(?![\d/.,])"
+    r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:["
+    r" ]\d{3})+(?![\d/.,])"
     r"|\d*\.\d*\\(?:overline|bar)\s*\{\d+\}|\d*\.(?:\d*\\dot\s*\{\d\})(?:\d*\\dot\s*\{\d\})?|\d*\.\(\d+\)"
     r"|\d+(?:\.\d+)?|\.\d+"
 )
@@ -49,7 +52,20 @@ _COMPOUND = re.compile(r"[a-zA-Z]{2,}(?:-[a-zA-Z]{2,})+(?![\w^])")
 """Words with a hyphen, `twenty-one`."""
 _VOWEL = re.compile("[aeiouyAEIOUY]")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
-_SPOKEN = {"pi", "infinity", "infty", "inf", "sqrt", "alpha", "beta", "gamma", "theta", "phi", "cap", "cup"}
+_SPOKEN = {
+    "pi",
+    "infinity",
+    "infty",
+    "inf",
+    "sqrt",
+    "alpha",
+    "beta",
+    "gamma",
+    "theta",
+    "phi",
+    "cap",
+    "cup",
+}
 _COMMAND_OF = {"infinity": "\\infty", "inf": "\\infty"}
 _CAPITAL_NAME = re.compile(r"[A-Z]{2,}")
 
@@ -59,8 +75,8 @@ def tokenize(text: str, *, prose: bool = False) -> list[Token]:
 
     Args:
         text: plain LaTeX.
-        prose: it stands outside of mathematics: a letter after a number and a blank is a unit (`5 m`), there it is a
-            factor.
+        prose: it stands outside of mathematics: a letter after a number and a blank is a unit (`5
+            m`), there it is a factor.
 
     >>> [token.text for token in tokenize(r"2xy \text{cm}, 12 apples")]
     ['2', 'x', 'y', 'cm', ',', '12', 'apples']
@@ -119,13 +135,19 @@ def _letters(run: str, spaced: bool, unit_follows: bool, *, prose: bool) -> list
 def is_word(run: str, *, prose: bool = False) -> bool:
     r"""Whether letters in a row are a word or a unit and no product of variables.
 
-    >>> is_word("cm"), is_word("apples"), is_word("xy"), is_word("abcd"), is_word("or"), is_word("ab")
+    >>> (is_word("cm"), is_word("apples"), is_word("xy"), is_word("abcd"), is_word("or"),
+    ... is_word("ab"))
     (True, True, False, False, True, False)
     """
     small = run.lower()
     if run in BARE_UNITS or small in SHORT_WORDS or (prose and small in PROSE_WORDS):
         return True
-    if len(run) < 3 or _CAPITAL_NAME.fullmatch(run) or small in _ALPHABET or small in _ALPHABET[::-1]:
+    if (
+        len(run) < 3
+        or _CAPITAL_NAME.fullmatch(run)
+        or small in _ALPHABET
+        or small in _ALPHABET[::-1]
+    ):
         return False
     if _VOWEL.search(run) is None or len(set(small)) == 1:
         return False

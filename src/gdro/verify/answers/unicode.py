@@ -1,4 +1,5 @@
-r"""Unicode to LaTeX: signs, Greek, superscripts, fractions, roots, fullwidth forms and Chinese punctuation.
+r"""Unicode to LaTeX: signs, Greek, superscripts, fractions, roots, fullwidth forms and Chinese
+punctuation.
 
 >>> to_latex("−½√3·x² ≤ １０⁻³")
 '-\\frac{1}{2}\\sqrt{3}\\cdot x^{2} \\le  10^{-3}'
@@ -81,12 +82,15 @@ _SIGNS = {
     "\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062\u2063": "",
 }
 _GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau "
-    "upsilon phi chi psi omega"
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho"
+    " varsigma sigma tau upsilon phi chi psi omega"
 )
 _TABLE = {ord(char): text for chars, text in _SIGNS.items() for char in chars}
 _TABLE |= {0x3B1 + place: f"\\{name} " for place, name in enumerate(_GREEK.split())}
-_TABLE |= {ord(char): f"\\{name} " for char, name in {"ϕ": "phi", "ϵ": "epsilon", "ϑ": "theta", "Δ": "Delta"}.items()}
+_TABLE |= {
+    ord(char): f"\\{name} "
+    for char, name in {"ϕ": "phi", "ϵ": "epsilon", "ϑ": "theta", "Δ": "Delta"}.items()
+}
 _SUPER = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱˣʸᵃᵇᵐᵏᵗ", "0123456789+-=()nixyabmkt")
 _SUB = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₒₓₖₗₘₙₚₛₜᵢⱼ", "0123456789+-=()aeoxklmnpstij")
 _SUPER_RUN = re.compile("[" + "".join(map(chr, _SUPER)) + "]+")
@@ -96,7 +100,8 @@ _DEGREE_OF = {"√": "", "∛": "[3]", "∜": "[4]"}
 
 
 def to_latex(text: str) -> str:
-    """The text in ASCII where it has a LaTeX form; letters of other scripts stay. ASCII text is returned as it is."""
+    """The text in ASCII where it has a LaTeX form; letters of other scripts stay. ASCII text is
+    returned as it is."""
     if text.isascii():
         return text
     text = _SUPER_RUN.sub(lambda run: "^{" + run[0].translate(_SUPER) + "}", text)

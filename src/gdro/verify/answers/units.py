@@ -1,7 +1,9 @@
-r"""What stands behind or before a value: units, things counted, percent signs. And which may stand for which.
+r"""What stands behind or before a value: units, things counted, percent signs. And which may stand
+for which.
 
-What is dangerous is named (`lexicon.DANGEROUS`): words that make a statement of the value, digits that are no exponent,
-and another known unit. Any other phrase of a few words is a thing counted and changes nothing.
+What is dangerous is named (`lexicon.DANGEROUS`): words that make a statement of the value, digits
+that are no exponent, and another known unit. Any other phrase of a few words is a thing counted and
+changes nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +43,15 @@ _LABEL = re.compile(r"\(\s*[A-J]\s*\)\s*$")
 _CIRCLE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
 _COMMAND = re.compile(r"\\(?!cdot|times)([a-zA-Z]{2,})")
 """A unit of siunitx, `\\meter\\per\\second`."""
-_NAMED = {"\\Omega": "Ω", "\\AA": "angstrom", "\\mu": "μ", "\\ell": "L", "\\pounds": "£", "\\euro": "€", "\\yen": "¥"}
+_NAMED = {
+    "\\Omega": "Ω",
+    "\\AA": "angstrom",
+    "\\mu": "μ",
+    "\\ell": "L",
+    "\\pounds": "£",
+    "\\euro": "€",
+    "\\yen": "¥",
+}
 _PREFIXES = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _SUFFIXES = {"squared": 2, "cubed": 3}
 _ALLOWED = frozenset(
@@ -78,7 +88,8 @@ class Unit:
     Attributes:
         bases: what it measures, base -> power; None if a word of it is no known unit.
         factor: how many base units it is.
-        scale: product of words such as "million" and of percent signs; the bare number is right too.
+        scale: product of words such as "million" and of percent signs; the bare number is right
+            too.
         qualifiers: words that tell values apart, (kind, word): `pm`, `June`, `north`.
         letter: the phrase itself if it is one letter, which in the gold may be a factor (`5m`).
     """
@@ -118,18 +129,30 @@ def _phrase(tokens: Sequence[Token]) -> str:
             parts.append(token.text)
         elif token.text in _NAMED:
             parts.append(_NAMED[token.text])
-        elif token.kind == "letter" and place and any(before.kind == "text" for before in tokens[:place]):
+        elif (
+            token.kind == "letter"
+            and place
+            and any(before.kind == "text" for before in tokens[:place])
+        ):
             parts.append(token.text)
         elif token.text in ("\\frac", "\\dfrac", "\\tfrac"):
             continue
-        elif token.kind == "number" and tokens[place - 1].text in ("^", "{", "-") and len(token.text) == 1:
+        elif (
+            token.kind == "number"
+            and tokens[place - 1].text in ("^", "{", "-")
+            and len(token.text) == 1
+        ):
             parts.append(token.text)
         elif token.text in _ALLOWED:
             parts.append(token.text)
             continue
         else:
             raise Unreadable(f"{token.text} in a unit")
-        if place + 1 < len(tokens) and tokens[place + 1].kind in ("text", "letter") and token.kind != "number":
+        if (
+            place + 1 < len(tokens)
+            and tokens[place + 1].kind in ("text", "letter")
+            and token.kind != "number"
+        ):
             parts.append(" ")
     first = next((token.text for token in tokens), "")
     joined = "".join(parts)
@@ -139,8 +162,10 @@ def _phrase(tokens: Sequence[Token]) -> str:
 def read_phrase(phrase: str) -> Unit:
     """The unit that a phrase names.
 
-    >>> read_phrase("square centimeters").factor, read_phrase("m/s^2").bases, read_phrase("apples").bases
-    (Fraction(1, 10000), (('length', 1), ('time', -2)), None)
+    >>> read_phrase("square centimeters").factor, read_phrase("m/s^2").bases
+    (Fraction(1, 10000), (('length', 1), ('time', -2)))
+    >>> read_phrase("apples").bases is None
+    True
     """
     phrase = _LABEL.sub("", _CIRCLE.sub("\u00b0 ", phrase))
     for command, sign in _NAMED.items():
@@ -173,7 +198,8 @@ def read_phrase(phrase: str) -> Unit:
 
 
 def check_lead(words: str) -> None:
-    """Raise Unreadable for words before a value that make another value of it ("not", "at least", "between")."""
+    """Raise Unreadable for words before a value that make another value of it ("not", "at least",
+    "between")."""
     found = {word.lower() for word in re.findall(r"[^\W\d_]+", words)}
     dangers = (DANGEROUS | LEADING_DANGERS) - COPULAS
     if found & dangers or any(danger in words for danger in dangers if not danger.isascii()):
@@ -181,7 +207,8 @@ def check_lead(words: str) -> None:
 
 
 def check_name(words: str) -> None:
-    """Raise Unreadable for words on the left of `=` that deny it ("must not be", "cannot equal")."""
+    """Raise Unreadable for words on the left of `=` that deny it ("must not be", "cannot
+    equal")."""
     found = {word.lower() for word in re.findall(r"[^\W\d_]+", words)} & NEGATIONS
     if found or any(sign in words for sign in NEGATIONS if not sign.isascii()):
         raise Unreadable(f"words that deny it: {words}")
@@ -212,9 +239,13 @@ class _Builder:
             self._scale *= SCALES.get(word, SCALES.get(small, Fraction(1)))
         elif self._temperature(word):
             pass
-        elif (measure := MEASURES.get(word) or MEASURES.get(small) or MEASURES.get(word.rstrip("."))) is not None:
+        elif (
+            measure := MEASURES.get(word) or MEASURES.get(small) or MEASURES.get(word.rstrip("."))
+        ) is not None:
             power = self.sign * self._next
-            self._parts.append(({base: times * power for base, times in measure.bases}, measure.factor**power))
+            self._parts.append(
+                ({base: times * power for base, times in measure.bases}, measure.factor**power)
+            )
             self._next = 1
         else:
             self._unknown = True
@@ -222,7 +253,14 @@ class _Builder:
     def _temperature(self, word: str) -> bool:
         """`° C` is no angle times a charge."""
         degrees = self._parts and self._parts[-1][0] == {"angle": 1}
-        if not degrees or word.rstrip(".") not in ("C", "F", "Celsius", "Fahrenheit", "celsius", "fahrenheit"):
+        if not degrees or word.rstrip(".") not in (
+            "C",
+            "F",
+            "Celsius",
+            "Fahrenheit",
+            "celsius",
+            "fahrenheit",
+        ):
             return False
         self._parts[-1] = ({"celsius" if word[0] in "cC" else "fahrenheit": 1}, Fraction(1))
         return True
@@ -230,7 +268,10 @@ class _Builder:
     def power(self, exponent: int) -> None:
         if self._parts and exponent:
             bases, factor = self._parts[-1]
-            self._parts[-1] = ({base: times * exponent for base, times in bases.items()}, factor**exponent)
+            self._parts[-1] = (
+                {base: times * exponent for base, times in bases.items()},
+                factor**exponent,
+            )
 
     def unit(self) -> Unit:
         if self._unknown:
@@ -249,15 +290,19 @@ class _Builder:
         )
 
 
-_ANGLE, _RADIAN, _CELSIUS, _FAHRENHEIT = (((name, 1),) for name in ("angle", "radian", "celsius", "fahrenheit"))
+_ANGLE, _RADIAN, _CELSIUS, _FAHRENHEIT = (
+    ((name, 1),) for name in ("angle", "radian", "celsius", "fahrenheit")
+)
 _DEGREE = Node("divide", (Node("constant", name="pi"), Node("number", value=Fraction(180))))
 _IN_DEGREES = Node("divide", (Node("number", value=Fraction(1)), _DEGREE))
 
 
 def factors(gold: Unit, answer: Unit) -> list[Node | None]:
-    """By which factors an answer's value may be multiplied to be compared with the gold's (None is one).
+    """By which factors an answer's value may be multiplied to be compared with the gold's (None is
+    one).
 
-    Empty where both units are known and measure different things, or their qualifiers contradict each other.
+    Empty where both units are known and measure different things, or their qualifiers contradict
+    each other.
     """
     kinds = dict(gold.qualifiers)
     if any(kinds.get(kind, word) != word for kind, word in answer.qualifiers):
@@ -272,7 +317,11 @@ def factors(gold: Unit, answer: Unit) -> list[Node | None]:
         pair = {gold.bases, answer.bases}
         if pair in ({_ANGLE, _CELSIUS}, {_ANGLE, _FAHRENHEIT}):  # a degree sign without its letter
             return [None]
-        return [_DEGREE if answer.bases == _ANGLE else _IN_DEGREES] if pair == {_ANGLE, _RADIAN} else []
+        return (
+            [_DEGREE if answer.bases == _ANGLE else _IN_DEGREES]
+            if pair == {_ANGLE, _RADIAN}
+            else []
+        )
     found = [_number(scale) for scale in scales]
     if answer.bases == _ANGLE and gold.bases == ():
         found.append(_DEGREE)

@@ -28,20 +28,23 @@ def is_number(form: Form) -> bool:
 def same_quantity(gold: Quantity, answer: Quantity) -> bool:
     """Whether the answer's value with its unit is the gold's.
 
-    A unit that only one of them has is no difference; two known units that measure different things are. A letter
-    that is read as a unit may be a factor of the gold (`5m`).
+    A unit that only one of them has is no difference; two known units that measure different things
+    are. A letter that is read as a unit may be a factor of the gold (`5m`).
     """
     for factor in factors(gold.unit, answer.unit):
         node = answer.node if factor is None else Node("multiply", (answer.node, factor))
         if same_node(gold.node, node):
             return True
     if answer.unit.letter and not gold.unit.known and answer.unit.letter in gold.node.names:
-        return same_node(gold.node, Node("multiply", (answer.node, Node("name", name=answer.unit.letter))))
+        return same_node(
+            gold.node, Node("multiply", (answer.node, Node("name", name=answer.unit.letter)))
+        )
     return False
 
 
 def same_node(left: Node, right: Node) -> bool:
-    """`evaluate.equal`; capital and small letters are one name where neither expression has both."""
+    """`evaluate.equal`; capital and small letters are one name where neither expression has
+    both."""
     try:
         if equal(left, right):
             return True
