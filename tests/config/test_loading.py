@@ -18,7 +18,6 @@ CASES = int(os.environ.get("GDRO_FUZZ_CASES", "300"))
 fuzz = settings(
     derandomize=True,
     max_examples=CASES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

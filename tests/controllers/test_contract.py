@@ -560,7 +560,7 @@ def damaged(state: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name != key}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(VARIANTS), st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 12))
 def test_random_lives(variant, seed, size, mean):
     """Random batch sizes, means and rates: exact plans, positive weights, a state that loads."""

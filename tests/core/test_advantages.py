@@ -41,7 +41,7 @@ def naive(group: list[float], kind: str, epsilon: float, ddof: int) -> list[floa
 
 
 @pytest.mark.parametrize("kind", ADVANTAGES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(GROUPS, st.sampled_from([0, 1]), st.sampled_from([1e-4, 1e-6, 0.1]))
 def test_against_naive_loops(kind, groups, ddof, epsilon):
     found = group_advantages(groups, kind, epsilon=epsilon, ddof=ddof)
@@ -52,7 +52,7 @@ def test_against_naive_loops(kind, groups, ddof, epsilon):
 
 
 @pytest.mark.parametrize("kind", ADVANTAGES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(GROUPS)
 def test_oracle_2_advantages_of_a_group_sum_to_zero(kind, groups):
     for advantages in group_advantages(groups, kind):
@@ -60,7 +60,7 @@ def test_oracle_2_advantages_of_a_group_sum_to_zero(kind, groups):
 
 
 @pytest.mark.parametrize("kind", ADVANTAGES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(GROUPS, st.randoms(use_true_random=False))
 def test_rows_in_any_order_give_what_groups_give(kind, groups, random):
     rows = [
@@ -95,7 +95,7 @@ def test_clip_and_extremes():
         ).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(GROUPS, st.booleans(), st.sampled_from([None, 0.5]), st.integers(0, 2**32))
 def test_feedback_gives_what_to_train_on(groups, own_baselines, clip, seed):
     """(r - baseline) / deviation where the controller sets them, GRPO's where not; clipped, then

@@ -174,7 +174,7 @@ def test_the_ema_keeps_the_score_of_an_absent_bin():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rounds=st.lists(
         st.lists(
@@ -219,7 +219,7 @@ def test_a_million_one_sided_rounds_stay_finite(name):
     assert learner.probabilities().sum() == pytest.approx(1.0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.one_of(st.floats(0, 1e4), st.sampled_from([0.0, 1e-300, 1e300, -1e300])),

@@ -28,7 +28,7 @@ def feasible(draw: st.DrawFn, most: int = 40) -> tuple[np.ndarray, int, int, int
     return demand, total, low, high
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(feasible())
 def test_total_and_bounds_are_exact_and_equal_demands_differ_by_at_most_one(case):
     demand, total, low, high = case
@@ -40,7 +40,7 @@ def test_total_and_bounds_are_exact_and_equal_demands_differ_by_at_most_one(case
         assert np.ptp(plan[demand == value]) <= 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(feasible(), st.randoms(use_true_random=False))
 def test_permuting_the_batch_permutes_the_plan_when_prompts_have_keys(case, random):
     demand, total, low, high = case
@@ -53,7 +53,7 @@ def test_permuting_the_batch_permutes_the_plan_when_prompts_have_keys(case, rand
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(feasible(most=5))
 def test_rounding_is_the_nearest_whole_plan(case):
     demand, total, low, high = case
@@ -69,7 +69,7 @@ def test_rounding_is_the_nearest_whole_plan(case):
     assert ((plan - x) ** 2).sum() <= best + 1e-9
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(feasible())
 def test_projection_sums_to_the_total_and_keeps_the_order_of_demands(case):
     demand, total, low, high = case
@@ -144,7 +144,7 @@ def test_oracle_1_the_square_root_law():
     assert share @ (variance / 4) == pytest.approx(0.03250, abs=5e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.floats(0.01, 1.0), st.floats(1e-6, 1.0)), min_size=2, max_size=6),
     st.integers(0, 2**32 - 1),

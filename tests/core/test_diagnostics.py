@@ -132,7 +132,7 @@ def test_bad_input_is_named():
         d.weighted_standard_error([1.0], [1.0], [0.0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SHARES)
 def test_ranges(share):
     bins, known = share.shape[1], has_mass(share)
@@ -146,7 +146,7 @@ def test_ranges(share):
         assert (value[known] <= high + 1e-9).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SHARES, st.floats(1e-3, 1e3))
 def test_scale_does_not_matter_and_a_step_alone_reads_the_same(share, factor):
     np.testing.assert_allclose(d.mean_bin(share * factor), d.mean_bin(share), rtol=1e-9, atol=1e-9)
@@ -154,7 +154,7 @@ def test_scale_does_not_matter_and_a_step_alone_reads_the_same(share, factor):
         np.testing.assert_allclose(d.effective_bins(row), value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SHARES)
 def test_reversing_the_bins_mirrors_the_mean(share):
     np.testing.assert_allclose(
@@ -162,21 +162,21 @@ def test_reversing_the_bins_mirrors_the_mean(share):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SHARES, st.floats(0.1, 10))
 def test_equal_weights_neither_lead_nor_lag(share, weight):
     gap = d.lead_lag(share, np.full_like(share, weight))
     np.testing.assert_allclose(gap[has_mass(share)], 0, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SHARES)
 def test_weight_falling_with_the_bin_lags(share):
     gap = d.lead_lag(share, np.broadcast_to(np.exp(-np.arange(share.shape[1])), share.shape))
     assert (gap[has_mass(share)] <= 1e-9).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 10), st.integers(0, 2**32 - 1))
 def test_wse_change_is_minimal_at_two_thirds_power(bins, seed):
     """With sum_b share_b n_b fixed, (33) is smallest at n_b ~ sigma_b^(2/3): no other plan beats

@@ -103,7 +103,7 @@ def reference_bin(old: int, estimate: float, edges: np.ndarray, margin: float) -
     return old
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 12), st.integers(-1, 11), st.floats(0, 1), st.floats(0, 0.05))
 def test_hysteresis_against_walking_edge_by_edge(bins, old, estimate, margin):
     old, edges = min(old, bins - 1), uniform_edges(bins)

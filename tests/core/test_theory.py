@@ -25,14 +25,14 @@ LOSSES = st.lists(st.floats(-50, 50), min_size=1, max_size=10)
 ETA = st.floats(0.01, 50)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(LOSSES, ETA)
 def test_the_risk_lies_between_the_worst_bin_and_log_b_over_eta_above(losses, eta):
     risk = entropic_risk(losses, eta)
     assert max(losses) - 1e-9 <= risk <= max(losses) + math.log(len(losses)) / eta + 1e-9
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LOSSES, ETA, st.integers(0, 10**6))
 def test_the_maximiser_attains_it_and_nothing_exceeds_it(losses, eta, seed):
     q, risk = entropic_maximiser(losses, eta), entropic_risk(losses, eta)

@@ -22,9 +22,7 @@ from gdro.data.prompts import Prompt
 from gdro.data.rows import Columns
 
 CASES = int(os.environ.get("GDRO_FUZZ_CASES", "300"))
-fuzz = settings(
-    derandomize=True, max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck)
-)
+fuzz = settings(derandomize=True, max_examples=CASES, suppress_health_check=list(HealthCheck))
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

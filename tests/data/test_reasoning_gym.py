@@ -120,7 +120,7 @@ def test_level_config_reaches_the_scorer():
 
 
 @given(st.text())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_completion_gets_a_score(text):
     for cell in (SUMS, WORDS, Cell("prime_factorization"), Cell("gcd")):
         assert 0.0 <= score(load_mixture([cell], 1, seed=0)[0], text) <= 1.0

@@ -81,7 +81,7 @@ def test_gradients_are_those_of_finite_differences(options):
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5),
     ties=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_nothing_depends_on_the_order_of_the_images(seed, sizes, ties):
     err, err_ref, reward, group = drawn(seed, sizes, levels=3 if ties else None)
     order = torch.randperm(len(err), generator=torch.Generator().manual_seed(seed))

@@ -221,7 +221,7 @@ SETTINGS = st.dictionaries(
 
 
 @given(SETTINGS)
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=100)
 def test_factored_settings_give_every_run_its_own_back(settings):
     parts = _factored(settings)
     for (method, seed), wanted in settings.items():

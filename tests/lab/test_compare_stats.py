@@ -59,7 +59,7 @@ def test_the_interval_covers_the_truth(seed_sd, prompt_sd, noise):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.booleans(), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_lowest_group_of_each_resample_is_that_of_its_draws(seed, groups, apart, one):
     """Prompt by prompt, as the definition says; a group that a resample leaves empty does not
     count."""
@@ -94,7 +94,7 @@ def test_the_worst_bin_covers_too():
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_swapping_the_methods_turns_the_interval_round(seed):
     rng = np.random.default_rng(seed)
     one, other = rng.binomial(8, 0.4, (2, 3, 20)) / 8
@@ -199,7 +199,7 @@ def test_holm_by_hand():
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_holm_lies_between_the_p_values_and_bonferronis(p_values):
     adjusted = stats.holm(p_values)
     for p, q in zip(p_values, adjusted, strict=True):

@@ -97,7 +97,7 @@ def test_a_file_that_is_something_else(tmp_path, content):
         locate(str(file))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(place=st.integers(0, 4000), byte=st.integers(0, 255), cut=st.integers(0, 3))
 def test_a_garbled_header_is_read_or_refused(plain_file, tmp_path_factory, place, byte, cut):
     """Never another error, and never more memory or time than the file is worth."""

@@ -33,7 +33,7 @@ def advantages(rule, rollouts):
 
 
 @given(seed=st.integers(0, 2**32), d_min=st.sampled_from([0.0, 0.1, 0.25, 0.3, 1.0]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_distinct_is_every_pair_looked_at(seed, d_min):
     rollouts = drawn(seed)
     fine, right, groups = rollouts.columns[FINE], rollouts.rewards == 1.0, rollouts.groups

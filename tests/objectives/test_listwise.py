@@ -87,7 +87,7 @@ def test_gradient_by_finite_differences(mode):
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5),
     levels=st.integers(1, 4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_of_rows_changes_nothing_ties_included(seed, sizes, levels):
     score, reward, group = drawn(seed, sizes, levels)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(score)))

@@ -18,7 +18,7 @@ def padded(lengths, bins):
 
 
 @given(lengths=LENGTHS, window=st.integers(1, 90), extra=st.integers(0, 60), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_sequence_lies_in_one_bin(lengths, window, extra, data):
     capacity = max(lengths) + extra
     batches = data.draw(st.integers(1, len(lengths)))
@@ -37,7 +37,7 @@ def test_every_sequence_lies_in_one_bin(lengths, window, extra, data):
 
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_like_length_is_the_best_of_all_partitions(lengths, data):
     batches = data.draw(st.integers(1, len(lengths)))
     best = min(
@@ -52,7 +52,7 @@ def test_like_length_is_the_best_of_all_partitions(lengths, data):
 
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), extra=st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_first_fit_decreasing_needs_few_rows_more_than_the_fewest(lengths, extra):
     capacity = max(lengths) + extra
     fewest = min(

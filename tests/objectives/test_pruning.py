@@ -60,7 +60,7 @@ def test_chances_below_the_mean_are_pruned_and_unseen_never():
     prune=st.sampled_from([0.0, 0.3, 0.5, 0.9]),
     data=st.data(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_fixed_size_chances_sum_to_the_size_and_are_met_exactly(seed, count, prune, data):
     size = data.draw(st.integers(1, count))
     random = np.random.default_rng(seed)

@@ -271,7 +271,7 @@ def test_a_state_of_another_method_is_refused(make):
 
 
 @every_method
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.floats(0.0, 1e12), min_size=1, max_size=8))
 def test_any_finite_losses_give_finite_weights(make, values):
     method, count = make(), len(values)

@@ -47,7 +47,7 @@ small = st.integers(1, 9).flatmap(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(small)
 def test_waterfilling_solves_the_linear_programme(case):
     losses, low, high, sizes = (np.array(part, float) for part in case)

@@ -93,7 +93,7 @@ def test_ordinary_answers_are_never_refused() -> None:
     ] == []
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXT)
 def test_no_text_makes_a_guard_raise(text: str) -> None:
     assert guards.refusal(text) in (None, *causes.REFUSALS)
@@ -103,14 +103,14 @@ def test_no_text_makes_a_guard_raise(text: str) -> None:
         operand_before(text, position)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXT, TEXT)
 def test_no_text_makes_a_quick_decision_raise(text: str, other: str) -> None:
     number(text)
     assert decide(text, other) in (None, True, False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 40), st.integers(0, 5), st.sampled_from("+-*^"))
 def test_the_estimate_is_right_on_small_integers(left: int, right: int, operator: str) -> None:
     expected = eval(f"float({left}{operator.replace('^', '**')}{right})")

@@ -124,7 +124,7 @@ def writings(value: Fraction) -> list[str]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NUMBERS, NUMBERS, st.data())
 def test_a_number_is_itself_in_every_writing_and_no_other(
     value: Fraction, other: Fraction, data: st.DataObject
@@ -144,7 +144,7 @@ def test_a_number_is_itself_in_every_writing_and_no_other(
             assert not right(gold, f"The answer is {text}."), (gold, text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 99), st.integers(-40, 40), st.integers(1, 99), st.integers(-40, 40))
 def test_numbers_of_any_size_are_told_apart(
     one: int, power: int, other: int, exponent: int
@@ -329,7 +329,7 @@ _FRAGMENTS = (
 FRAGMENTS = st.lists(st.sampled_from(_FRAGMENTS.split()), max_size=22)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(FRAGMENTS, FRAGMENTS, st.booleans())
 def test_no_text_makes_reading_or_comparing_raise(
     pieces: list[str], others: list[str], blanks: bool

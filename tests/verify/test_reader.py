@@ -169,7 +169,7 @@ def test_without_a_mark_the_last_whole_lines_are_the_text() -> None:
     assert len(tail(lines)) <= TAIL_CHARS
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(PIECES, st.text(max_size=200)), st.sampled_from([None, *RULES]))
 def test_no_text_makes_the_reader_raise(text: str, rule: str | None) -> None:
     found = read(text, rule)

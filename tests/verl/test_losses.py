@@ -78,7 +78,7 @@ def through_verl(
     return reduce_metrics(rename_dict(over_minis, "actor/"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=st.tuples(
         st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2])

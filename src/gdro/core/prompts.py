@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -124,11 +125,11 @@ class PromptTable:
         """
         ids = _listed(prompt_ids)
         try:
-            places = np.fromiter(map(self._places.__getitem__, ids), np.int64, len(ids))
+            places = self._places_of(ids)
         except (KeyError, TypeError):  # an id that is new, or that cannot be a key of a dictionary
             check_ids(ids)
             self._meet(prompt_id for prompt_id in ids if prompt_id not in self._places)
-            places = np.fromiter(map(self._places.__getitem__, ids), np.int64, len(ids))
+            places = self._places_of(ids)
         order = np.arange(len(ids), dtype=np.int32)
         self._mark[places] = order
         if not np.array_equal(self._mark[places], order):  # two ids in one place
@@ -155,8 +156,15 @@ class PromptTable:
     def of_rows(self, rows: Ints) -> Prompts:
         """The planned prompts of these rows."""
         ids = tuple(self.ids[row] for row in rows.tolist())
-        places = np.fromiter((self._places[prompt_id] for prompt_id in ids), np.int64, len(ids))
-        return self._prompts(ids, places)
+        return self._prompts(ids, self._places_of(ids))
+
+    def _places_of(self, ids: tuple[str, ...]) -> Ints:
+        """Places in the directory; KeyError for an id that is not there."""
+        if not ids:
+            return np.empty(0, np.int64)
+        # one call in C for all ids: a third faster than a call an id, and this is most of a choice
+        found = itemgetter(*ids)(self._places)
+        return np.fromiter(found if len(ids) > 1 else (found,), np.int64, len(ids))
 
     def _prompts(self, ids: tuple[str, ...], places: Ints) -> Prompts:
         groups = self._group[places].astype(np.int64)

@@ -32,7 +32,7 @@ def plans(count: int, total: int, low: int, high: int):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RATES, st.integers(1, 3), st.integers(0, 3), st.data())
 def test_knapsack_greedy_equals_brute_force(values, low, room, data):
     p, high = np.array(values), low + room
@@ -75,7 +75,7 @@ def test_knapsack_gains_are_the_differences_and_fall(p):
     assert len(gains) == len(n)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(1, 6), st.integers(0, 4), st.booleans(), st.data())
 def test_greedy_grants_the_first_gains_of_the_whole_order(count, arms, ties, data):
     """By falling gain, then by arm, then by key: the order is total, so every tie has one
@@ -92,7 +92,7 @@ def test_greedy_grants_the_first_gains_of_the_whole_order(count, arms, ties, dat
     assert greedy_allocation(gains, spare, keys).tolist() == granted.tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(RATES, st.sampled_from([("rloo", 2), ("dr_grpo", 3)]), st.integers(1, 3), st.data())
 def test_vip_greedy_equals_brute_force(values, form, room, data):
     estimator, low = form
