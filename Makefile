@@ -33,6 +33,8 @@ test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in agai
 	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -rs tests/verl tests/replay
 
 results: $(VENV)/.installed  ## every published table and figure again, from results/ alone (about a minute)
+	$(BIN)/python research/robust_groups.py --report
+	$(BIN)/python research/diffusion_digits.py results/diffusion_digits
 	$(BIN)/python research/results_tables.py
 
 experiment: $(VENV)/.installed  ## train the comparison PLAN=FILE.yaml, or go on with it; then gdro compare runs/compare-NAME --publish results/NAME

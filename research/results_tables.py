@@ -1,12 +1,13 @@
-"""Every published table and figure again, and the tables of docs/results.md between their marks:
-`make results`.
+"""Every published comparison's table and figure again, and the tables of the docs between their
+marks: `make results`.
 
     python research/results_tables.py             write what is not up to date
     python research/results_tables.py --check     only name it; 1 when something is not
     python research/results_tables.py --print glance_uniform      one of the page's tables
 
-A table of the page stands between `<!-- table: NAME -->` and `<!-- end -->`; all of them follow
-from results/ alone.
+A table of a page stands between `<!-- table: NAME -->` and `<!-- end -->`; all of them follow
+from results/ alone. The studies of robustness and diffusion write their table.md themselves, from
+outcomes; pages quote a table of it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from gdro.report.read import RecordError
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "results", ROOT / "docs" / "results.md"
+PAGES = (PAGE, ROOT / "docs" / "robust.md", ROOT / "docs" / "diffusion.md")
 OURS = "paced"
 OF_A_RUN = ("name", "output", "data.cells")
 """Settings in which runs that are pooled may differ: they have the same held-out prompts, or are
@@ -186,6 +188,24 @@ ABLATION = {
     "quarter": "without pace",
     "live": "`live_gdro` by itself",
 }
+
+
+def quoted(study: str, heading: str = "") -> str:
+    """A table of a study's table.md: the first below a heading; without one the first of all.
+
+    Raises:
+        RecordError: there is none.
+    """
+    path = RESULTS / study / "table.md"
+    text = path.read_text(encoding="utf-8")
+    found = re.search(
+        rf"{re.escape(heading)}.*?^((?:\|[^\n]*\|\n)+)", text, flags=re.DOTALL | re.MULTILINE
+    )
+    if found is None or heading not in text:
+        raise RecordError(f"{path}: no table below {heading!r}")
+    return found[1]
+
+
 FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "trained_mean")}
 TABLES: dict[str, Callable[[], str]] = {
     "glance_uniform": lambda: glance("uniform", "gdro - GRPO"),
@@ -196,8 +216,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation": lambda: methods_table(
         ("ablation",), ABLATION, FOUR, "first mixture, seeds 0 to 4", "paced"
     ),
+    "robust_label": lambda: quoted("robust_groups", "setting chosen by the label rule"),
+    "robust_group": lambda: quoted("robust_groups", "setting chosen by the group rule"),
+    "robust_sft": lambda: quoted("robust_sft"),
+    "robust_convex": lambda: quoted("robust_convex"),
 }
-"""The tables of the page by name."""
+"""The tables of the pages by name."""
 
 
 def filled(page: str) -> str:
@@ -209,7 +233,7 @@ def filled(page: str) -> str:
 
     def fill(mark: re.Match[str]) -> str:
         if mark[1] not in TABLES:
-            raise RecordError(f"{PAGE}: no table {mark[1]!r}; there are {', '.join(TABLES)}")
+            raise RecordError(f"no table {mark[1]!r}; there are {', '.join(TABLES)}")
         return f"<!-- table: {mark[1]} -->\n{TABLES[mark[1]]()}<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
@@ -221,7 +245,7 @@ def all_files() -> dict[Path, str]:
     for folder in sorted(folder for folder in RESULTS.iterdir() if is_archive(folder)):
         for name, text in published_files(summarize(load_archive(folder))).items():
             files[folder / name] = text
-    return files | {PAGE: filled(PAGE.read_text(encoding="utf-8"))}
+    return files | {page: filled(page.read_text(encoding="utf-8")) for page in PAGES}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

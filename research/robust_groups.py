@@ -12,7 +12,6 @@ worst true group's).
 from __future__ import annotations
 
 import argparse
-import gzip
 import io
 import json
 import sys
@@ -77,10 +76,7 @@ def train_all(plan: dict[str, Any]) -> dict[str, list[float]]:
     WORK.mkdir(parents=True, exist_ok=True)
     log = WORK / "rows.jsonl"
     found: dict[str, list[float]] = {}
-    # of runs made before, on another machine or in a checkout since removed
-    kept = RESULTS / "rows.jsonl.gz"
-    earlier = gzip.decompress(kept.read_bytes()).decode() if kept.is_file() else ""
-    for line in [*earlier.splitlines(), *(log.read_text().splitlines() if log.is_file() else [])]:
+    for line in log.read_text().splitlines() if log.is_file() else []:
         row = json.loads(line)
         found[row["key"]] = row["scores"]
     with log.open("a") as out:
