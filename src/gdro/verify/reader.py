@@ -124,6 +124,24 @@ def read(completion: str, rule: str | None = None) -> Answer | None:
     return Answer(text, "") if rule is None and text.strip() else None
 
 
+def read_for(kind: str, completion: str, rule: str = "") -> Answer | None:
+    """What a verifier takes for the answer: by the rule that is set, else by that of its kind.
+
+    `reasoning_gym` takes the last closed `<answer>`, without one the text after the thinking; a
+    user's `function` gets the completion as it is; the others take the last mark, else the text.
+
+    >>> (read_for("reasoning_gym", "<think>3</think> 4"), read_for("function", "<think>3"))
+    (Answer(text=' 4', mark=''), Answer(text='<think>3', mark=''))
+    """
+    if rule:
+        return read(completion, rule)
+    if kind == "function":
+        return Answer(completion, "")
+    if kind == "reasoning_gym":
+        return read(completion, "last_answer_tag") or read(completion, "whole")
+    return read(completion)
+
+
 def tail(text: str) -> str:
     """The last TAIL_CHARS characters, cut at the start of a line so that `$...$` stays paired."""
     if len(text) <= TAIL_CHARS:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from gdro.data.prompts import Prompt
 from gdro.verify import causes
 from gdro.verify.own_reward import own_scorer
-from gdro.verify.reader import Answer, read
+from gdro.verify.reader import Answer, read, read_for
 from gdro.verify.types import GoldError, Outcome, Scorer, ScorerSpec, Task, VerifierError
 from gdro.verify.warmup import FORMS
 
@@ -45,15 +45,14 @@ def load_scorer(spec: ScorerSpec) -> Scorer:
             outcome: Outcome = module.score(answer, task.gold)
             return outcome
 
-        return checking(_reading(compare, spec.answer), module.check_gold)
+        return checking(_reading(compare, spec), module.check_gold)
     if spec.kind == "reasoning_gym":
         grade = importlib.import_module("gdro.data.reasoning_gym").score
 
         def graded(task: Task, answer: Answer) -> Outcome:
             return _graded(grade(_prompt(task), answer.text))
 
-        rule, fall_back = (spec.answer, "") if spec.answer else ("last_answer_tag", "whole")
-        return checking(_reading(graded, rule, fall_back), lambda gold: None)
+        return checking(_reading(graded, spec), lambda gold: None)
     if spec.kind == "function":
         return _own(spec)
     raise VerifierError(f"unknown verifier {spec.kind!r}")
@@ -76,14 +75,11 @@ def _own(spec: ScorerSpec) -> Scorer:
     return scorer
 
 
-def _reading(score: Callable[[Task, Answer], Outcome], rule: str, fall_back: str = "") -> Scorer:
-    """`score` on the answer that the rule finds (None is the last mark, else the text); none is
-    unparsable."""
+def _reading(score: Callable[[Task, Answer], Outcome], spec: ScorerSpec) -> Scorer:
+    """`score` on the answer that the rule finds; without one the completion is unparsable."""
 
     def scorer(task: Task) -> Outcome:
-        answer = read(task.completion, rule or None)
-        if answer is None and fall_back:
-            answer = read(task.completion, fall_back)
+        answer = read_for(spec.kind, task.completion, spec.answer)
         return (
             Outcome(0.0, causes.UNPARSABLE, "no answer") if answer is None else score(task, answer)
         )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from gdro.core.errors import GDROError
 from gdro.data.prompts import Prompt
+from gdro.verify.reader import Answer
 
 
 class VerifierError(GDROError):
@@ -99,6 +100,13 @@ class Verifier(Protocol):
                 a number.
             VerifierError: the verifier is closed or its workers do not start.
         """
+
+    def judge(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """As `score`, with the cause of each."""
+
+    def answer(self, completion: str) -> Answer | None:
+        """What of a completion is taken for its answer; None where it has none. A report shows
+        it."""
 
     def check(self, prompts: Sequence[Prompt]) -> list[str]:
         """Load the scorer and read every gold answer, before a run starts.

@@ -17,7 +17,7 @@ from gdro.data.prompts import Prompt
 from gdro.data.rows import answer_text
 from gdro.verify import causes
 from gdro.verify.pool import WorkerPool
-from gdro.verify.reader import RULES
+from gdro.verify.reader import RULES, Answer, read_for
 from gdro.verify.types import GoldError, Outcome, RewardFunctionError, ScorerSpec, Task
 
 KINDS = ("math", "exact", "reasoning_gym", "function")
@@ -101,21 +101,32 @@ class PoolVerifier:
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:
         """One reward per completion; see `Verifier.score`."""
+        return [outcome.score for outcome in self.judge(prompts, completions)]
+
+    def judge(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Outcome]:
+        """Score, cause and detail of each completion; see `Verifier.judge`."""
         _same_length(prompts, completions, "prompts")
-        spec = self.pool.spec
-        start = (
-            "<think>" if self.opens_thinking and (spec.kind != "function" or spec.answer) else ""
-        )
         tasks = [
             Task(
                 prompt.id,
-                start + completion,
+                self._opening + completion,
                 prompt.answer,
-                _fields(prompt) if spec.wants_prompt else None,
+                _fields(prompt) if self.pool.spec.wants_prompt else None,
             )
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
-        return [outcome.score for outcome in self.outcomes(tasks)]
+        return self.outcomes(tasks)
+
+    def answer(self, completion: str) -> Answer | None:
+        """What is taken for the answer of a completion; see `Verifier.answer`."""
+        return read_for(self.pool.spec.kind, self._opening + completion, self.pool.spec.answer)
+
+    @property
+    def _opening(self) -> str:
+        """What the prompt has opened before the completion begins, where that counts."""
+        spec = self.pool.spec
+        counts = spec.kind != "function" or spec.answer
+        return "<think>" if self.opens_thinking and counts else ""
 
     def outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Score, cause and detail of every task, in their order; counted."""
