@@ -27,6 +27,7 @@ from gdro.core.errors import OptionError, PlanError, StateError
 from gdro.core.state import ANY, read_array, read_int, read_state
 from gdro.core.types import Feedback, Floats, Ints, Metrics, Plan
 from gdro.engines.candidates import CandidatePool
+from gdro.engines.choice import ChoiceRecord, what_was_offered, with_rewards
 from gdro.engines.interface import Controller
 
 Row = TypeVar("Row")
@@ -112,6 +113,7 @@ class ControllerSession(Generic[Row]):
     Attributes:
         skipped: batches that taught the controller nothing, because no reward came.
         missing: rollouts without a reward, in all.
+        choice: what the last batch was chosen from and what came of it (`gdro.engines.choice`).
 
     Raises:
         OptionError: an unknown weighting.
@@ -136,6 +138,7 @@ class ControllerSession(Generic[Row]):
         self._awaiting_losses: tuple[str, ...] | None = None
         self._learned: Ints = np.empty(0, np.int64)
         self._refused: str | None = None
+        self.choice: ChoiceRecord = {}
 
     @property
     def planned(self) -> Plan | None:
@@ -153,8 +156,11 @@ class ControllerSession(Generic[Row]):
             PlanError: as `CandidatePool.choose`.
         """
         if self.pool is None:
+            self.choice = what_was_offered(self.controller, list(drawn), list(drawn))
             return dict(drawn)
+        offered = self.pool.offer(list(drawn), number)
         chosen = self.pool.choose(list(drawn), number)
+        self.choice = what_was_offered(self.controller, offered, chosen)
         return dict(zip(chosen, self.pool.rows(chosen, drawn), strict=True))
 
     def plan(self, prompt_ids: Sequence[str]) -> Plan:
@@ -207,6 +213,8 @@ class ControllerSession(Generic[Row]):
             raise PlanError("a batch came back that was never planned")
         counts = np.array([len(np.atleast_1d(group)) for group in rewards], np.int64)
         self._count_missing(plan, counts)
+        if self.choice:
+            self.choice = with_rewards(self.choice, plan.prompt_ids, rewards)
         feedback: Feedback | None = None
         try:
             if counts.any() and (counts <= plan.rollouts).all():
@@ -248,6 +256,7 @@ class ControllerSession(Generic[Row]):
             "skipped_steps": self.skipped,
             "missing_rollouts": self.missing,
             "prompt_mean": float(self.weighting == "prompt"),
+            "live_offered": self.choice.get("live_offered", math.nan),
         }
         return flat_metrics({**self.controller.metrics(), **own})
 
@@ -263,6 +272,7 @@ class ControllerSession(Generic[Row]):
                 None if self._awaiting_losses is None else list(self._awaiting_losses)
             ),
             "learned": self._learned.copy(),
+            "choice": json.dumps(self.choice),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -281,6 +291,7 @@ class ControllerSession(Generic[Row]):
         self._awaiting_losses = None if waiting is None else tuple(waiting)
         self._learned = read_array(state, "learned", self._learned, rows=ANY)
         self._plan = self._refused = None
+        self.choice = json.loads(state.get("choice", "{}"))
 
     def _check(self, plan: Plan, prompt_ids: tuple[str, ...]) -> None:
         """Refuse a plan that the engine cannot carry out."""

@@ -50,6 +50,8 @@ class Record:
         bins: B, or 0 when the record never says.
         notes: sentences about what was odd in the file, for the reader of the report.
         resumed: the steps at which the run was taken up again.
+        sources: source -> quantity -> (T,), what a step's `choice` says of each source, NaN where
+            absent.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Record:
     bins: int
     notes: tuple[str, ...]
     resumed: tuple[int, ...] = ()
+    sources: dict[str, dict[str, Floats]] = field(default_factory=dict)
 
     def scalar(self, name: str) -> Floats:
         """(T,) values of a scalar, all NaN when no step has it."""
@@ -215,6 +218,7 @@ class _Story:
             bins=bins,
             notes=tuple(self.notes),
             resumed=tuple(self.resumed),
+            sources=_sources(rows),
         )
 
     def _bins(self, rows: list[Event]) -> int:
@@ -270,6 +274,18 @@ def _columns(
     for name in DISTRIBUTIONS & by_bin.keys():
         by_bin[name][np.nansum(by_bin[name], axis=1) == 0] = np.nan
     return scalars, by_bin
+
+
+def _sources(rows: list[Event]) -> dict[str, dict[str, Floats]]:
+    """What the steps say of each source, as columns."""
+    found: dict[str, dict[str, Floats]] = {}
+    for index, row in enumerate(rows):
+        for name, entry in mapping(mapping(row.get("choice")).get("sources")).items():
+            columns = found.setdefault(str(name), {})
+            for key, value in mapping(entry).items():
+                column = columns.setdefault(str(key), np.full(len(rows), np.nan))
+                column[index] = number(value)
+    return found
 
 
 def _flat(row: Event) -> Iterator[tuple[str, object]]:

@@ -56,9 +56,11 @@ def step_record(
     place: Place,
     seconds: Mapping[str, float],
     controller: Metrics,
+    choice: Mapping[str, Any] | None = None,
 ) -> Record:
     """The record of a step, from TRL's logs of it; a quantity TRL did not log is None. An objective
-    that reports something has it under `objective`."""
+    that reports something has it under `objective`, what the batch was chosen from under
+    `choice`."""
     told = {
         key.removeprefix(OBJECTIVE): value
         for key, value in logs.items()
@@ -79,4 +81,6 @@ def step_record(
         "tokens_total": place.tokens_total,
         "seconds": dict(seconds),
         "controller": dict(controller),
-    } | ({"objective": told} if told else {})
+        **({"choice": dict(choice)} if choice else {}),
+        **({"objective": told} if told else {}),
+    }

@@ -427,9 +427,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             self._metrics["train"][f"gdro/seconds/{phase}"].append(value)
         super().log(logs, start_time)
         if is_step and self.on_step is not None and self.accelerator.is_main_process:
-            record = records.step_record(
-                logs, self.state, self.place, seconds, self.controller.metrics()
-            )
+            metrics, choice = self.controller.metrics(), self.session.choice
+            record = records.step_record(logs, self.state, self.place, seconds, metrics, choice)
             self.on_step(record)
 
     def _timed(self, phase: str) -> AbstractContextManager[None]:

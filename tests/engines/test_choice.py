@@ -1,0 +1,81 @@
+"""What the record says of a batch's choice: counted by hand, and by the session."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import gdro
+from gdro.core.belief import live_probability
+from gdro.engines.candidates import CandidatePool
+from gdro.engines.choice import OTHERS, SOURCES, what_was_offered, with_rewards
+from gdro.engines.session import ControllerSession
+
+
+def controller(name="live_gdro", **options):
+    return gdro.make_controller(name, mean_rollouts=4, seed=0, **options)
+
+
+def test_sources_are_counted_by_the_id_and_what_came_of_them_by_prompt():
+    record = what_was_offered(controller("uniform"), ["a/1", "a/2", "b/1", "x"], ["a/2", "x"])
+    assert (record["offered"], record["chosen"]) == (4, 2)
+    assert record["sources"] == {
+        "a": {"offered": 2, "chosen": 1},
+        "": {"offered": 1, "chosen": 1},
+        "b": {"offered": 1, "chosen": 0},
+    }
+    after = with_rewards(record, ["a/2", "x"], [[1.0, 0.0, 0.0], [1.0, 1.0]])
+    assert after["sources"]["a"] == {
+        **{"offered": 2, "chosen": 1, "rollouts": 3, "reward": pytest.approx(1 / 3), "live": 1},
+    }
+    assert after["sources"][""]["live"] == 0
+    assert after["sources"]["b"] == {"offered": 1, "chosen": 0}
+    assert "rollouts" not in record["sources"]["a"]  # the record given is left as it is
+
+
+def test_many_sources_are_cut_to_the_largest_and_none_is_lost():
+    ids = [f"s{n:02d}/{m}" for n in range(SOURCES + 6) for m in range(1 + (n % 3))]
+    record = what_was_offered(controller("uniform"), ids, ids)
+    assert len(record["sources"]) == SOURCES + 1
+    assert sum(entry["offered"] for entry in record["sources"].values()) == len(ids)
+    rewards = [[0.0, 1.0]] * len(ids)
+    after = with_rewards(record, ids, rewards)
+    assert after["sources"][OTHERS]["live"] == after["sources"][OTHERS]["chosen"]
+    assert sum(entry["live"] for entry in after["sources"].values()) == len(ids)
+
+
+def test_the_expected_share_and_the_bins_are_those_of_the_belief():
+    session = ControllerSession(controller(), pool=None)
+    rng = np.random.default_rng(0)
+    ids = [f"s{n % 3}/{n}" for n in range(24)]
+    for step in range(4):
+        batch = {prompt_id: None for prompt_id in ids[6 * step : 6 * step + 6]}
+        chosen = session.choose(batch, step)
+        plan = session.plan(list(chosen))
+        session.observe([rng.integers(0, 2, n).astype(float) for n in plan.rollouts])
+    record = what_was_offered(session.controller, ids, ids[:5])
+    belief = session.controller.belief(ids)
+    assert record["live_offered"] == pytest.approx(live_probability(*belief.beta, 4).mean())
+    assert sum(record["offered_bins"]) == (belief.bins >= 0).sum()
+    assert sum(record["chosen_bins"]) == (belief.bins[:5] >= 0).sum()
+
+
+def test_the_session_tells_the_choice_and_keeps_it_over_a_resume():
+    def session():
+        one = controller()
+        ids = [f"s{n % 3}/{n}" for n in range(64)]
+        return ControllerSession(one, pool=CandidatePool(one, ids, 4, 0, lambda p: [None] * len(p)))
+
+    first = session()
+    chosen = first.choose({f"s0/{3 * n}": None for n in range(4)}, 0)
+    plan = first.plan(list(chosen))
+    first.observe([[1.0, 0.0][: int(n)] + [0.0] * (int(n) - 2) for n in plan.rollouts])
+    assert (first.choice["offered"], first.choice["chosen"]) == (16, 4)
+    assert sum(entry["chosen"] for entry in first.choice["sources"].values()) == 4
+    assert sum(e.get("rollouts", 0) for e in first.choice["sources"].values()) == plan.total
+    assert first.metrics()["gdro/live_offered"] == first.choice["live_offered"]
+    second = session()
+    second.load_state_dict(first.state_dict())
+    assert json.dumps(second.choice) == json.dumps(first.choice)
