@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gdro.report.completions import Completion, Shown, write_completions
+
 BINS = 10
 SOURCES = ("chain_sum", "letter_counting", "number_sorting", "spell_backward")
 
@@ -194,8 +196,52 @@ class FakeRun:
                 "wrong": 250 - int(256 * p.mean()),
                 "no_answer": 6,
             },
-            "controller": metrics,
+            "controller": metrics | {"live_predicted": 0.61 + 0.1 * step / self.steps},
+            "choice": self.choice(p_all, rows, bins, p),
         }
+
+    def choice(self, p_all, rows, bins, p):
+        """As if the batch had been chosen among 512 prompts, half of them already with a bin."""
+        offered = np.concatenate([rows, self.rng.choice(1024, 448)])
+        sources = {}
+        for index, name in enumerate(SOURCES):
+            mine = rows % len(SOURCES) == index
+            sources[f"reasoning_gym/{name}"] = {
+                "offered": int((offered % len(SOURCES) == index).sum()),
+                "chosen": int(mine.sum()),
+                "rollouts": 4 * int(mine.sum()),
+                "reward": float(p[mine].mean()) if mine.any() else float("nan"),
+                "live": int(mine.sum() / 2),
+            }
+        return {
+            "offered": 512,
+            "chosen": 64,
+            "sources": sources,
+            "live_offered": 0.42,
+            "offered_bins": np.bincount((p_all[offered] * BINS).astype(int), minlength=BINS),
+            "chosen_bins": np.bincount(bins, minlength=BINS),
+        }
+
+    def completions(self, step):
+        """What an evaluation keeps: the first half of the prompts rises, one falls."""
+        for index in range(12):
+            correct = (0 if index > 8 else 2) + (4 if step and index < 6 else 0)
+            correct -= 1 if step and index == 8 else 0
+            kinds = [True] * (correct > 0) + [False] * (correct < 8)
+            shown = tuple(
+                Completion(
+                    f"I say {7 if right else 9}",
+                    float(right),
+                    right,
+                    "correct" if right else "wrong",
+                    str(7 if right else 9),
+                    index != 3,
+                )
+                for right in kinds
+            )
+            name = SOURCES[index % len(SOURCES)]
+            prompt = f"reasoning_gym/{name}/{index}"
+            yield Shown(prompt, f"What is {index} + 3?", "7", correct, 8, shown)
 
     def events(self):
         """Every event of an uninterrupted run."""
@@ -231,8 +277,10 @@ def write(folder: Path, run: FakeRun | None = None) -> Path:
     """Write the record of a run into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.jsonl").write_text(
-        "\n".join(lines(run or FakeRun())) + "\n", encoding="utf-8"
+        "\n".join(lines(run := run or FakeRun())) + "\n", encoding="utf-8"
     )
+    for step in (0, run.steps - run.steps % max(1, run.steps // 6)):
+        write_completions(folder, step, list(run.completions(step)))
     return folder
 
 

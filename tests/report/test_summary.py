@@ -72,30 +72,6 @@ def test_the_table_has_every_bin_and_source(run):
     assert rows[0].prompts == "256"
 
 
-def test_a_signal_without_information_names_the_setting(tmp_path):
-    assert "controller.signal=failure" in summary.inert_signal(
-        read_record(write(tmp_path, FakeRun(8, informative=0)))
-    )
-
-
-def test_an_informative_kind_of_signal_that_does_nothing_points_at_eta(tmp_path):
-    events = list(FakeRun(8, informative=0).events())
-    events[0]["config"]["controller"]["signal"] = "failure"
-    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(clean(event)) for event in events))
-    text = summary.inert_signal(read_record(tmp_path))
-    assert "`failure` signal" in text
-    assert "controller.eta" in text
-
-
-def test_a_first_epoch_of_unseen_prompts_raises_no_alarm(tmp_path):
-    events = list(FakeRun(4, informative=0).events())
-    for event in events:
-        if event["event"] == "step":
-            event["controller"]["share"] = [0.0] * 10
-    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(clean(event)) for event in events))
-    assert summary.inert_signal(read_record(tmp_path)) == ""
-
-
 def test_what_was_cut_clipped_or_dropped_is_said(tmp_path):
     events = list(FakeRun(4).events())
     events[0]["data"] = {"duplicates": 3, "contradictions": 0}

@@ -10,7 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from gdro.report import figures_budget, figures_training, figures_wave, summary
+from gdro.report import figures_budget, figures_choice, figures_training, figures_wave, summary
+from gdro.report.findings import findings
+from gdro.report.html_completions import completions_section
 from gdro.report.palette import theme_css
 from gdro.report.panels import Figure, Missing
 from gdro.report.read import RECORD, Record, RecordError, mapping, read_record
@@ -20,6 +22,7 @@ Section = tuple[str, tuple[Callable[[Record], Figure | Missing], ...]]
 SECTIONS: tuple[Section, ...] = (
     ("", (figures_wave.wave,)),
     ("Who weighs what", (figures_wave.triptych,)),
+    ("Whether the method acts", (figures_choice.chosen,)),
     ("Who gets the rollouts", (figures_budget.frontier, figures_budget.shares)),
     (
         "How the wave moves",
@@ -74,6 +77,7 @@ def page(record: Record) -> str:
         words=escape(summary.in_words(record)),
         alerts=_alerts(record),
         table=_table(summary.table(record), figures_training.rank(record)),
+        completions=completions_section(record),
         figures="\n".join(_section(title, makers, record) for title, makers in SECTIONS),
         settings=_settings(record),
         source=escape(RECORD),
@@ -93,17 +97,39 @@ def _name(record: Record) -> str:
 
 
 def _alerts(record: Record) -> str:
-    inert = summary.inert_signal(record)
-    alert = (
-        f'<p class="alert" role="alert"><strong>Look here.</strong> {escape(inert)}</p>'
-        if inert
-        else ""
-    )
     notes = "".join(
         f"<li>{escape(note)}</li>" for note in (*record.notes, *summary.counted(record))
     )
-    return alert + (
-        f'<ul class="notes" aria-label="Notes on the record">{notes}</ul>' if notes else ""
+    listed = f'<ul class="notes" aria-label="Notes on the record">{notes}</ul>' if notes else ""
+    return what_to_look_at(record) + listed
+
+
+def what_to_look_at(record: Record) -> str:
+    """The checks that strike, each with its figure, threshold and advice; the others folded."""
+    found = findings(record) if len(record.steps) else []
+    if not found:
+        return ""
+    struck, passed = [f for f in found if f.strikes], [f for f in found if not f.strikes]
+    rest = "".join(
+        f"<li>{escape(f.name)}: {escape(f.figure or 'not in the record')}; strikes"
+        f" {escape(f.threshold)}</li>"
+        for f in passed
+    )
+    unknown = sum(not f.figure for f in passed)
+    heading = f"{len(passed) - unknown} checks passed" + (
+        f", {unknown} could not be made" if unknown else ""
+    )
+    folded = f'<details class="checks"><summary>{heading}</summary><ul>{rest}</ul></details>'
+    if not struck:
+        return folded
+    items = "".join(
+        f"<li><strong>{escape(f.name)}</strong>: {escape(f.figure)} (looked at when"
+        f" {escape(f.threshold)}). {escape(f.advice)}</li>"
+        for f in struck
+    )
+    return (
+        '<section class="alert" role="alert" aria-label="What to look at"><h2>What to look'
+        f" at</h2><ul>{items}</ul></section>{folded}"
     )
 
 

@@ -175,39 +175,6 @@ def gain(pair: Change) -> str:
     return f"[{signed(low)},\u00a0{signed(high)}]"
 
 
-def inert_signal(record: Record) -> str:
-    """Why the data adversary does nothing in this run and what to do; empty when it does
-    something."""
-    informative = record.scalar("signal_informative")[
-        np.nansum(record.per_bin("share"), axis=1) > 0
-    ]
-    known = informative[np.isfinite(informative)]
-    if not known.size or known.mean() > 0.5:
-        return ""
-    spread = last_known(record.scalar("signal_spread"))
-    seen = (
-        f" The largest bin weight is only {spread:.2%} above the smallest."
-        if math.isfinite(spread)
-        else ""
-    )
-    settings = mapping(record.config.get("controller"))
-    signal = settings.get("signal")
-    name = f"`{signal}` " if isinstance(signal, str) else ""
-    advice = (
-        "Raise controller.eta, which turns differences between bins into weights."
-        if signal in ("failure", "variance")
-        else (
-            "Train with --set controller.signal=failure (where the model fails) or variance (where"
-            " a gradient exists)."
-        )
-    )
-    return (
-        f"The adversary's {name}signal carries no information: it is as good as the same in all"
-        f" bins, so all prompts weigh alike and the run is plain GRPO in this respect.{seen}"
-        f" {advice}"
-    )
-
-
 def counted(record: Record) -> list[str]:
     """Sentences about what the run cut, clipped or met twice: nothing of that kind is silent."""
     notes = []

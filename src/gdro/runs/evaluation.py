@@ -24,7 +24,9 @@ from gdro.core.types import Ints
 from gdro.data.prompts import Prompt
 from gdro.engines.trl.evaluation import sample
 from gdro.engines.trl.generation import SamplingOptions
+from gdro.report.completions import Shown
 from gdro.runs.policy import Policy
+from gdro.runs.shown import Samples
 from gdro.verify import Verifier
 
 BINS = 10
@@ -39,12 +41,14 @@ class Evaluation:
         correct: (M,) correct samples.
         samples: n, the k of pass@k and mean@k.
         seconds: what it took.
+        shown: completions of each prompt for the report; none of an evaluation read from disk.
     """
 
     prompts: Sequence[Prompt]
     correct: Ints
     samples: int
     seconds: float = field(compare=False)
+    shown: tuple[Shown, ...] = field(default=(), compare=False)
 
     def save(self, path: Path) -> None:
         """One line a prompt: id, source, correct, samples."""
@@ -86,9 +90,17 @@ def evaluate(
             policy.model, encoded, k, options, seed=config.seed, rows_per_batch=settings.rows
         )
     texts = [tokenizer.decode(row, skip_special_tokens=True) for rows in tokens for row in rows]
-    rewards = verifier.score([prompt for prompt in prompts for _ in range(k)], texts)
-    correct = (np.array(rewards).reshape(len(prompts), k) >= config.correct_threshold).sum(axis=1)
-    return Evaluation(prompts, correct, k, time.perf_counter() - started)
+    outcomes = verifier.judge([prompt for prompt in prompts for _ in range(k)], texts)
+    right = np.array([outcome.score >= config.correct_threshold for outcome in outcomes])
+    ended = [bool(row) and row[-1] in options.eos_ids for rows in tokens for row in rows]
+    samples = Samples(texts, outcomes, right.reshape(len(prompts), k), ended)
+    return Evaluation(
+        prompts,
+        samples.right.sum(axis=1),
+        k,
+        time.perf_counter() - started,
+        samples.shown(prompts, verifier),
+    )
 
 
 def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:

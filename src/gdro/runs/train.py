@@ -26,6 +26,7 @@ from gdro.controllers.controller import Controller
 from gdro.data.prompts import fingerprint
 from gdro.engines.trl import GDROTrainer
 from gdro.engines.trl.checkpoint import load_place
+from gdro.report.completions import write_completions
 from gdro.report.html import write_report
 from gdro.runs import checkpoints, evaluation
 from gdro.runs.errors import RunError
@@ -162,6 +163,7 @@ class Run:
                 self.policy, self.prompts.heldout, self.verifier, self.config, self.progress.note
             )
             result.save(self._evaluation_file(step))
+            write_completions(self.folder.path, step, result.shown)
             self.base = self.base or result
             fields = evaluation.event(result, self.base)
             self._write("evaluation", step=step, **fields)
