@@ -7,12 +7,16 @@ part: see `Parts`, and docs/controllers.md for how settings reach it.
 from __future__ import annotations
 
 from gdro.controllers.contrib.adarft import AdaRFT
+from gdro.controllers.contrib.bbg import BBG
+from gdro.controllers.contrib.curverl import CurveRL
 from gdro.controllers.contrib.daro import DARO
 from gdro.controllers.contrib.dump import DUMP
 from gdro.controllers.contrib.greso import GRESO
+from gdro.controllers.contrib.hora import HORA
 from gdro.controllers.contrib.knapsack import Knapsack
 from gdro.controllers.contrib.maxrl import MaxRL
 from gdro.controllers.contrib.mopps import MoPPS
+from gdro.controllers.contrib.mt_grpo import MTGRPO
 from gdro.controllers.contrib.neyman import Neyman
 from gdro.controllers.contrib.random_ragged import RandomRagged
 from gdro.controllers.contrib.sec import SEC
@@ -175,6 +179,11 @@ def vip(*, prior: float = 0.5, decay: float = 0.9, form: str = "rloo") -> Parts:
     return Parts(estimator=PromptPosterior(prior=prior, decay=decay), allocator=VIP(form=form))  # type: ignore[arg-type]
 
 
+def hora(*, prior: float = 1.0, decay: float = 0.9) -> Parts:
+    """Allots by hit utility on what earlier visits showed (arXiv 2605.07114)."""
+    return Parts(estimator=PromptPosterior(prior=prior, decay=decay), allocator=HORA())
+
+
 def random_ragged() -> Parts:
     """Allots at random with the exact total: the control that an informed method must beat."""
     return Parts(allocator=RandomRagged())
@@ -210,6 +219,26 @@ def sec(
     return Parts(estimator=Classifier(bins=bins), selector=selector)
 
 
+def mt_grpo(
+    *,
+    bins: Bins = 10,
+    category: str = "source",
+    reward_weight: float = 0.2,
+    step_size: float = 0.025,
+    improvement: str = "accuracy",
+    step_rule: str = "adam",
+) -> Parts:
+    """Selects: tasks that are weak and improve little get more (MT-GRPO, arXiv 2602.05547)."""
+    selector = MTGRPO(
+        category=category,  # type: ignore[arg-type]
+        reward_weight=reward_weight,
+        step_size=step_size,
+        improvement=improvement,  # type: ignore[arg-type]
+        step_rule=step_rule,  # type: ignore[arg-type]
+    )
+    return Parts(estimator=Classifier(bins=bins), selector=selector)
+
+
 def dump(
     *, bins: Bins = 10, category: str = "bin", temperature: float = 0.1, span: int = 300
 ) -> Parts:
@@ -237,3 +266,19 @@ def daro(*, bins: Bins = 10, advantage: str | None = None) -> Parts:
 def maxrl(*, advantage: str | None = None, ddof: int | None = None) -> Parts:
     """Weighs so that the advantage becomes (r - mean) / mean (arXiv 2602.02710)."""
     return Parts(weigher=MaxRL(advantage=advantage, ddof=ddof))  # type: ignore[arg-type]
+
+
+def bbg(
+    *,
+    pass_k: int | None = None,
+    gate: float = 0.01,
+    advantage: str | None = None,
+    ddof: int | None = None,
+) -> Parts:
+    """Weighs by the posterior mean slope of pass@k (BBG, arXiv 2606.15455)."""
+    return Parts(weigher=BBG(pass_k=pass_k, gate=gate, advantage=advantage, ddof=ddof))  # type: ignore[arg-type]
+
+
+def curverl(*, window: int = 10, advantage: str | None = None, ddof: int | None = None) -> Parts:
+    """Weighs by the rank of a success rate among those of late (CurveRL, arXiv 2605.24331)."""
+    return Parts(weigher=CurveRL(window=window, advantage=advantage, ddof=ddof))  # type: ignore[arg-type]

@@ -11,12 +11,16 @@ from typing import Any, cast
 
 from gdro.controllers import presets
 from gdro.controllers.contrib.adarft import AdaRFT
+from gdro.controllers.contrib.bbg import BBG
+from gdro.controllers.contrib.curverl import CurveRL
 from gdro.controllers.contrib.daro import DARO
 from gdro.controllers.contrib.dump import DUMP
 from gdro.controllers.contrib.greso import GRESO
+from gdro.controllers.contrib.hora import HORA
 from gdro.controllers.contrib.knapsack import Knapsack
 from gdro.controllers.contrib.maxrl import MaxRL
 from gdro.controllers.contrib.mopps import MoPPS
+from gdro.controllers.contrib.mt_grpo import MTGRPO
 from gdro.controllers.contrib.neyman import Neyman
 from gdro.controllers.contrib.random_ragged import RandomRagged
 from gdro.controllers.contrib.sec import SEC
@@ -49,13 +53,17 @@ PRESETS: dict[str, Preset] = {
         presets.neyman,
         presets.knapsack,
         presets.vip,
+        presets.hora,
         presets.greso,
         presets.mopps,
         presets.sec,
         presets.dump,
+        presets.mt_grpo,
         presets.adarft,
         presets.daro,
         presets.maxrl,
+        presets.bbg,
+        presets.curverl,
         presets.random_ragged,
     )
 }
@@ -71,7 +79,7 @@ PARTS: dict[str, dict[str, type[Part]]] = {
     slot: {part.name: part for part in members}
     for slot, members in {
         "estimator": (Classifier, PromptPosterior, SourcePosterior),
-        "selector": (Live, GRESO, MoPPS, SEC, DUMP, AdaRFT),
+        "selector": (Live, GRESO, MoPPS, SEC, DUMP, MTGRPO, AdaRFT),
         "allocator": (
             Uniform,
             ShadowPrice,
@@ -80,9 +88,10 @@ PARTS: dict[str, dict[str, type[Part]]] = {
             Neyman,
             Knapsack,
             VIP,
+            HORA,
             RandomRagged,
         ),
-        "weigher": (Ones, BinAdversary, DARO, MaxRL),
+        "weigher": (Ones, BinAdversary, DARO, MaxRL, BBG, CurveRL),
         "baseline": (Group, Posterior),
     }.items()
 }

@@ -26,8 +26,8 @@ def trained(name: str, steps: int = 8, **options) -> gdro.Controller:
     return controller
 
 
-def test_six_methods_select():
-    assert SELECTING == ["live_gdro", "greso", "mopps", "sec", "dump", "adarft"]
+def test_seven_methods_select():
+    assert SELECTING == ["live_gdro", "greso", "mopps", "sec", "dump", "mt_grpo", "adarft"]
 
 
 @pytest.mark.parametrize("name", SELECTING)

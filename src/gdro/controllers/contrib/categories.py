@@ -1,4 +1,5 @@
-"""What SEC and DUMP share: prompts in categories, a probability for each, a batch drawn by it.
+"""What SEC, DUMP and MT-GRPO share: prompts in categories, a probability for each, a batch
+drawn by it.
 
 A category is a difficulty bin of the estimator (`bin`; prompts without a visit form one more), or
 the prompt's source (`source`, e.g. `algebra` of `algebra/17`). At most MOST_SOURCES sources are
@@ -32,23 +33,24 @@ MOST_SOURCES = 256
 
 @dataclass(kw_only=True, eq=False)
 class CategorySelector(Selector):
-    """A bandit over categories. Subclasses give `scores` and learn them.
+    """A softmax over categories. Subclasses give `scores` and learn them.
 
     Attributes:
         category: bin or source.
-        temperature: of the softmax over scores.
     """
 
     category: Literal["bin", "source"] = "bin"
-    temperature: float = 1.0
 
     def start(self) -> None:
-        self.require(self.temperature >= 1e-6, "temperature", "must be at least 1e-6")
         self.categories = self.facts.bins + 1 if self.category == "bin" else MOST_SOURCES
 
     def scores(self) -> Floats:
         """(C,) score of each category; a category never drawn from has the score of a new one."""
         raise NotImplementedError
+
+    def logits(self) -> Floats:
+        """(C,) logarithms of the categories' chances, up to a constant."""
+        return self.scores()
 
     def admit(self, prompts: Prompts) -> None:
         if self.category == "source":
@@ -77,7 +79,7 @@ class CategorySelector(Selector):
     def rank(self, batch: Batch) -> Floats:
         category = self.category_of(batch.prompts, batch.belief.bins)
         present, place, size = np.unique(category, return_inverse=True, return_counts=True)
-        q = np.maximum(softmax(self.scores()[present] / self.temperature), LEAST)
+        q = np.maximum(softmax(self.logits()[present]), LEAST)
         return np.asarray(exponentials(batch.keys) * (size / q)[place])
 
     def metrics(self) -> dict[str, Metric]:
@@ -89,3 +91,19 @@ class CategorySelector(Selector):
     def categories_of(self, outcome: Outcome) -> Ints:
         """(M,) categories of an observed batch."""
         return self.category_of(outcome.prompts, outcome.bins)
+
+
+@dataclass(kw_only=True, eq=False)
+class Boltzmann(CategorySelector):
+    """Attributes:
+    temperature: of the softmax over scores.
+    """
+
+    temperature: float = 1.0
+
+    def start(self) -> None:
+        super().start()
+        self.require(self.temperature >= 1e-6, "temperature", "must be at least 1e-6")
+
+    def logits(self) -> Floats:
+        return np.asarray(self.scores() / self.temperature)

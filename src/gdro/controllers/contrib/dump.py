@@ -15,14 +15,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.contrib.categories import CategorySelector
+from gdro.controllers.contrib.categories import Boltzmann
 from gdro.core.belief import Belief
 from gdro.core.outcome import Outcome
 from gdro.core.types import Floats, Ints
 
 
 @dataclass(kw_only=True, eq=False)
-class DUMP(CategorySelector):
+class DUMP(Boltzmann):
     """Attributes:
     span: rollouts of a category that its mean looks back on.
     """

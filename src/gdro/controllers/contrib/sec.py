@@ -1,9 +1,11 @@
 """SEC: a bandit over categories whose reward is the mean absolute advantage; Boltzmann choice.
 
 Source: Chen et al., arXiv 2505.14970: Q_c <- alpha r_c + (1 - alpha) Q_c, r_c the mean |advantage|
-of the category's rollouts in this batch; categories drawn with probability softmax(Q / tau). No
-code was released; the rule is the paper's, the values alpha 0.5 and tau 1.0 are from memory and not
-checked.
+of the category's rollouts in this batch; categories drawn with probability softmax(Q / tau). The
+rule is the paper's; alpha 0.5 in all its experiments, and tau by task: 1.0 (Countdown), 0.4 (math),
+0.2 (two-dimensional puzzles), read in a copy of its
+release's README. The default tau is Countdown's;
+mean |A| lies in [0, 1], so at 1.0 no category is drawn more than e times as often as another.
 
 Since mean |A| is 2 sqrt(p (1-p)) at success rate p, SEC favours the categories solved half of the
 time.
@@ -16,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.contrib.categories import CategorySelector
+from gdro.controllers.contrib.categories import Boltzmann
 from gdro.controllers.contrib.daro import mean_absolute_advantage
 from gdro.core.belief import Belief
 from gdro.core.outcome import Outcome
@@ -24,7 +26,7 @@ from gdro.core.types import Floats
 
 
 @dataclass(kw_only=True, eq=False)
-class SEC(CategorySelector):
+class SEC(Boltzmann):
     """Attributes:
     value_step: alpha, weight of the newest batch in Q.
     """
