@@ -12,8 +12,8 @@ prompts without a gradient, smoothed by .9: among the prompts that have one, tas
 z_k.
 
 From the release: the step is Adam's with rate beta (and decay 1e-5), so the size of g hardly
-counts; `step_rule: gradient` is the formula as it stands, some fifty times slower. I_k there is the
-fall of the surrogate loss on the same rollouts, clipped at .1, at the cost of one more forward pass
+counts; `step_rule: gradient` is the formula as it stands, far slower. I_k there is the fall of the
+surrogate loss on the same rollouts, clipped at .1, at the cost of one more forward pass
 (`improvement: surrogate`, summed over a task's prompts); a variant takes the change of the
 accuracy, clipped at .2. M is 5.
 
