@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train smollm2 test test-verl results experiment robust-results reliability lint types format env clean diffusion-results
+.PHONY: help train smollm2 test test-browser test-verl results experiment robust-results reliability lint types format env clean diffusion-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,6 +28,11 @@ smollm2: $(VENV)/.installed  ## environment + the pre-trained SmolLM2-135M-Instr
 
 test: $(VENV)/.installed smollm2  ## environment + all tests; those on the pre-trained model fetch it first
 	$(BIN)/pytest -n 2 --dist loadfile
+
+test-browser: $(VENV)/.installed  ## the report's pages in headless Chromium; says how to get it, installs nothing
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  echo 'make: there is no chromium with chromedriver here; on Debian: apt-get install chromium chromium-driver' >&2; exit 2; }
+	$(BIN)/pytest -rs tests/report/test_browser.py
 
 test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in against the real verl, on CPU
 	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -rs tests/verl tests/replay

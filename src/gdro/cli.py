@@ -102,8 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--output", metavar="FILE", default="dapo-math-en.parquet", help="default: %(default)s"
     )
-    report = commands.add_parser("report", help="write report.html from the record of a run")
-    report.add_argument("run", help="the run's folder")
+    report = commands.add_parser(
+        "report", help="write report.html of a run, or set two to four runs side by side"
+    )
+    report.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run")
+    report.add_argument("--output", metavar="FILE", help="the page, where runs stand side by side")
     for name, (_, meaning) in MODULES.items():
         commands.add_parser(name, help=meaning, add_help=False)
     return parser
@@ -170,9 +173,17 @@ def _prepare(chosen: argparse.Namespace) -> int:
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    from gdro.report import write_report
+    from gdro.report import RecordError, write_report, write_side_by_side
 
-    return _guarded(lambda: print(write_report(chosen.run)))
+    def run() -> None:
+        if len(chosen.runs) > 1:
+            print(write_side_by_side(chosen.runs, chosen.output))
+            return
+        if chosen.output is not None:
+            raise RecordError("--output belongs to several runs; report.html stands in the run")
+        print(write_report(chosen.runs[0]))
+
+    return _guarded(run)
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from gdro.report import figures_budget, figures_choice, figures_training, figures_wave, summary
-from gdro.report.findings import findings
+from gdro.report.findings import Finding, findings
 from gdro.report.html_completions import completions_section
 from gdro.report.palette import theme_css
 from gdro.report.panels import Figure, Missing
@@ -111,8 +111,8 @@ def what_to_look_at(record: Record) -> str:
         return ""
     struck, passed = [f for f in found if f.strikes], [f for f in found if not f.strikes]
     rest = "".join(
-        f"<li>{escape(f.name)}: {escape(f.figure or 'not in the record')}; strikes"
-        f" {escape(f.threshold)}</li>"
+        f"<li>{escape(f.name)}: {escape(f.figure or 'not in the record')} (struck when"
+        f" {escape(f.threshold)})</li>"
         for f in passed
     )
     unknown = sum(not f.figure for f in passed)
@@ -122,15 +122,20 @@ def what_to_look_at(record: Record) -> str:
     folded = f'<details class="checks"><summary>{heading}</summary><ul>{rest}</ul></details>'
     if not struck:
         return folded
+    return (
+        '<section class="alert" role="alert" aria-label="What to look at"><h2>What to look'
+        f" at</h2>{finding_list(struck)}</section>{folded}"
+    )
+
+
+def finding_list(struck: Sequence[Finding]) -> str:
+    """Findings that strike, each with its figure, threshold and advice."""
     items = "".join(
         f"<li><strong>{escape(f.name)}</strong>: {escape(f.figure)} (looked at when"
         f" {escape(f.threshold)}). {escape(f.advice)}</li>"
         for f in struck
     )
-    return (
-        '<section class="alert" role="alert" aria-label="What to look at"><h2>What to look'
-        f" at</h2><ul>{items}</ul></section>{folded}"
-    )
+    return f"<ul>{items}</ul>"
 
 
 def _table(rows: list[summary.Row], k: int) -> str:
