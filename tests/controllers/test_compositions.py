@@ -158,6 +158,8 @@ FLIPS: dict[str, Any] = {
     "improvement": "surrogate",
     "step_rule": "gradient",
     "pass_k": 2,
+    "prune": 0.9,
+    "design": "deterministic",
     "gate": 0.2,
 }
 """Another value of each option."""

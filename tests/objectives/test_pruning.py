@@ -11,15 +11,14 @@ from toy_policy import Batch
 from gdro.core.advantages import flat_advantages
 from gdro.core.errors import OptionError, PromptIdError, RewardError
 from gdro.core.hashing import prompt_key
-from gdro.objectives.pruning import (
-    CPPO,
-    DPPO,
+from gdro.core.pruning import (
     _systematic,
     draw,
     fixed_size_probabilities,
     keep_probabilities,
     smoothed_score,
 )
+from gdro.objectives.pruning import CPPO, DPPO
 from gdro.objectives.rules import Rollouts
 
 SIZES = [8, 6, 10, 4, 8]

@@ -10,6 +10,7 @@ from gdro.controllers.contrib.adarft import AdaRFT
 from gdro.controllers.contrib.bbg import BBG
 from gdro.controllers.contrib.curverl import CurveRL
 from gdro.controllers.contrib.daro import DARO
+from gdro.controllers.contrib.dppo import DPPO
 from gdro.controllers.contrib.dump import DUMP
 from gdro.controllers.contrib.greso import GRESO
 from gdro.controllers.contrib.hora import HORA
@@ -237,6 +238,11 @@ def mt_grpo(
         step_rule=step_rule,  # type: ignore[arg-type]
     )
     return Parts(estimator=Classifier(bins=bins), selector=selector)
+
+
+def dppo(*, prune: float = 0.5, design: str = "systematic") -> Parts:
+    """Selects: prunes prompts of small advantage at random, unbiased (arXiv 2603.04135)."""
+    return Parts(selector=DPPO(prune=prune, design=design))  # type: ignore[arg-type]
 
 
 def dump(

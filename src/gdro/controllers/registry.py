@@ -14,6 +14,7 @@ from gdro.controllers.contrib.adarft import AdaRFT
 from gdro.controllers.contrib.bbg import BBG
 from gdro.controllers.contrib.curverl import CurveRL
 from gdro.controllers.contrib.daro import DARO
+from gdro.controllers.contrib.dppo import DPPO
 from gdro.controllers.contrib.dump import DUMP
 from gdro.controllers.contrib.greso import GRESO
 from gdro.controllers.contrib.hora import HORA
@@ -59,6 +60,7 @@ PRESETS: dict[str, Preset] = {
         presets.sec,
         presets.dump,
         presets.mt_grpo,
+        presets.dppo,
         presets.adarft,
         presets.daro,
         presets.maxrl,
@@ -79,7 +81,7 @@ PARTS: dict[str, dict[str, type[Part]]] = {
     slot: {part.name: part for part in members}
     for slot, members in {
         "estimator": (Classifier, PromptPosterior, SourcePosterior),
-        "selector": (Live, GRESO, MoPPS, SEC, DUMP, MTGRPO, AdaRFT),
+        "selector": (Live, GRESO, MoPPS, SEC, DUMP, MTGRPO, DPPO, AdaRFT),
         "allocator": (
             Uniform,
             ShadowPrice,

@@ -26,8 +26,8 @@ def trained(name: str, steps: int = 8, **options) -> gdro.Controller:
     return controller
 
 
-def test_seven_methods_select():
-    assert SELECTING == ["live_gdro", "greso", "mopps", "sec", "dump", "mt_grpo", "adarft"]
+def test_eight_methods_select():
+    assert SELECTING == ["live_gdro", "greso", "mopps", "sec", "dump", "mt_grpo", "dppo", "adarft"]
 
 
 @pytest.mark.parametrize("name", SELECTING)
