@@ -74,6 +74,7 @@ def page(folder: Folder, events: Sequence[Event]) -> str:
         words=escape(_in_words(begin)),
         alerts=_alerts(seen, steps),
         table=_table(seen),
+        completions="",
         figures="\n".join(_figures(folder, seen, steps)),
         settings=_settings(begin),
         source="metrics.jsonl and samples",

@@ -107,6 +107,7 @@ def page(summary: Mapping[str, Any]) -> str:
         words=escape(summary["about"] or ""),
         alerts=_notes(summary),
         table=_score_table(summary),
+        completions="",
         figures=_figures(summary),
         settings=_details(summary),
         source="the records of its runs",

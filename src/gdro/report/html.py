@@ -80,7 +80,7 @@ def page(record: Record) -> str:
         completions=completions_section(record),
         figures="\n".join(_section(title, makers, record) for title, makers in SECTIONS),
         settings=_settings(record),
-        source=escape(RECORD),
+        source=escape(f"{RECORD} and the completions beside it"),
         version=escape(str(record.start.get("version", "unknown"))),
     )
 
