@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gdro.config import TrainConfig, controller_of
+from gdro.engines.idle import why_idle
 from gdro.models.errors import ModelError
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
@@ -173,6 +174,7 @@ def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
         tokenizer = _tokenizer(config.model)
     with closing(verifier_of(config.verifier, config.data)) as verifier:
         found = fitting_prompts(config, tokenizer, verifier, faults)
+    found = replace(found, notes=(*found.notes, *_idle(config, found)))
     mean = given.prompt_tokens if found.mean is None else found.mean
     done = _work(config, len(found.prompts.heldout), mean, given.completion_fraction)
     return DryRun(
@@ -199,6 +201,16 @@ def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
             checkpointing=config.gradient_checkpointing,
         ),
     )
+
+
+def _idle(config: TrainConfig, found: Fitting) -> list[str]:
+    """Why the controller has nothing to act on, if so."""
+    ids = [prompt.id for prompt in found.prompts.train]
+    batch = config.prompts_per_step
+    why = why_idle(
+        controller_of(config), ids, batch, config.max_steps * batch, config.candidates
+    )
+    return [] if why is None else [why]
 
 
 def _tokenizer(name: str) -> Any:

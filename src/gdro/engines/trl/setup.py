@@ -3,6 +3,7 @@ look at the size of its batches."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from accelerate.logging import get_logger
 from gdro.core.errors import OptionError
 from gdro.engines.candidates import candidate_pool
 from gdro.engines.compat import check_engine
+from gdro.engines.idle import why_idle
 from gdro.engines.interface import Controller, require_controller
 from gdro.engines.session import ControllerSession
 from gdro.engines.trl.batch import Row
@@ -82,11 +84,11 @@ def objective_of(trainer: GDROTrainer) -> tuple[RowRules | None, GroupLoss | Non
     return None, GroupLoss(trainer, named)
 
 
-def check_batch(args: GDROConfig, controller: Controller, rows: int | None) -> None:
-    """Refuse a training set of less than a batch; warn where a batch leaves nothing to share out.
+def check_batch(args: GDROConfig, controller: Controller, ids: Sequence[str] | None) -> None:
+    """Refuse a training set of less than a batch; warn where the controller has nothing to act on.
 
     Args:
-        rows: of the training set; None for one of no known length.
+        ids: of the training set; None for one of no known length.
 
     Raises:
         OptionError: too few rows.
@@ -96,10 +98,10 @@ def check_batch(args: GDROConfig, controller: Controller, rows: int | None) -> N
         f"generation_batch_size {args.generation_batch_size} / num_generations"
         f" {args.num_generations}"
     )
-    if rows is not None and rows < prompts:
+    if ids is not None and len(ids) < prompts:
         raise OptionError(
-            f"the training set has {rows} prompts, one generation batch takes {prompts} distinct"
-            f" ones ({sizes}); lower the batch size or add prompts"
+            f"the training set has {len(ids)} prompts, one generation batch takes {prompts}"
+            f" distinct ones ({sizes}); lower the batch size or add prompts"
         )
     if prompts == 1 and controller.name != "uniform":
         logger.warning(
@@ -108,3 +110,16 @@ def check_batch(args: GDROConfig, controller: Controller, rows: int | None) -> N
             " choosing prompts and by its own baselines. Raise per_device_train_batch_size,"
             " gradient_accumulation_steps or steps_per_generation."
         )
+    elif ids is not None:
+        idle = why_idle(controller, ids, prompts, _drawn(args, prompts, len(ids)), args.candidates)
+        if idle is not None:
+            logger.warning(idle)
+
+
+def _drawn(args: GDROConfig, prompts: int, rows: int) -> int:
+    """Prompts that the run takes in all, each time that it takes one counted."""
+    if args.max_steps <= 0:
+        return int(args.num_train_epochs * rows)
+    passes = args.max_steps * args.gradient_accumulation_steps
+    batches = math.ceil(passes / (args.steps_per_generation * args.num_iterations))
+    return int(batches * prompts)

@@ -40,6 +40,7 @@ from gdro.engines.trl.advantages import combined_rewards
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.checkpoint import Checkpoints, Place
 from gdro.engines.trl.config import GDROConfig
+from gdro.engines.trl.console import print_few
 from gdro.engines.trl.fast_sampler import FastSampler
 from gdro.engines.trl.ids import PromptIds
 from gdro.engines.trl.like_length import of_like_length
@@ -107,7 +108,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         data = (self.prompts.dataset, eval_dataset)
         super().__init__(model, reward_funcs, args, *data, *trl_arguments, **trl_keywords)
         check_batch(
-            self.args, self.controller, len(self.train_dataset) if self.prompts.can_choose else None
+            self.args, self.controller, self.prompts.all() if self.prompts.can_choose else None
         )
         if args.rounds is not None:
             self.rounds = RoundsCollector(self, args.rounds)
@@ -115,6 +116,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         self.update.prepare()
         self.row_rules, self.group_loss = objective_of(self)
         self.add_callback(Loop(self))
+        print_few(self)
 
     @property
     def controller(self) -> Controller:
