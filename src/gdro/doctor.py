@@ -24,6 +24,7 @@ from gdro.models.releases import RELEASES
 EXTRAS = {
     "verify": "checking mathematical answers",
     "trl": "gdro train, evaluate, compare, and GDROTrainer",
+    "vllm": "generation.backend: vllm",
     "diffusion": "gdro diffusion",
     "verl": "verl's trainer, in an environment of its own: verl 0.9 does not work beside TRL",
 }
@@ -33,7 +34,7 @@ ENGINES = {
     "verl": "pip install 'gdro[verl]', in an environment of its own",
     "slime": "see its own instructions; gdro.engines.slime needs nothing more",
     "tinker": "pip install tinker tinker-cookbook",
-    "vllm": "pip install vllm (optional: faster sampling on a GPU)",
+    "vllm": "pip install 'gdro[vllm]' (optional: generation.backend vllm, on a GPU)",
 }
 IMPORT_SECONDS = 120
 GB = 1e9

@@ -1,8 +1,7 @@
 """The paper's test sets, from small files with the hub's columns, to figures."""
 
 import json
-import sys
-import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fake_vllm import fake_vllm
 from gdro.cli import main
 from gdro.config import load_config
 from gdro.core.passk import bootstrap
+from gdro.data.chat import encode
 from gdro.data.errors import DataError
 from gdro.runs.errors import RunError
 from gdro.runs.evaluate_suites import lighteval_command, score
 from gdro.runs.suite_figures import aggregate, bootstrap_average, figures
 from gdro.runs.suite_sampling import Sampling, make_sampler
 from gdro.runs.suites import SUITES, load_suite, suite_names
+from gdro.tiny import base_path
 from gdro.verify import make_verifier
+
+__all__ = ["fake_vllm"]
 
 CHOICES = {"Incorrect Answer 1": "5 m", "Incorrect Answer 2": "6 m", "Incorrect Answer 3": "7 m"}
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -200,47 +204,32 @@ def test_the_command_end_to_end_on_the_tiny_model(
     assert "positions" in capsys.readouterr().err
 
 
-def test_vllm_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, copies: str) -> None:
-    """A fake with vLLM's interface: what it is asked for, and the order of what it gives."""
-    asked: dict[str, Any] = {}
-
-    class LLM:
-        def __init__(self, **options: Any) -> None:
-            asked["engine"] = options
-
-        def get_tokenizer(self) -> None:
-            return None
-
-        def chat(
-            self, chats: list[Any], params: Any, use_tqdm: bool, chat_template_kwargs: Any
-        ) -> list[Any]:
-            asked["params"] = params
-            texts = [
-                [f"{chat[0]['content'][:4]}/{i}" for i in range(params["n"])] for chat in chats
-            ]
-            return [
-                types.SimpleNamespace(outputs=[types.SimpleNamespace(text=text) for text in group])
-                for group in texts
-            ]
-
-    fake = types.ModuleType("vllm")
-    fake.LLM, fake.SamplingParams = LLM, dict
-    fake.__spec__ = types.SimpleNamespace()
-    monkeypatch.setitem(sys.modules, "vllm", fake)
-    config = load_config("paper/qwen3_1.7b")
-    sampler = make_sampler("auto", "some/model", config)
-    how = Sampling.of(config)
-    texts = sampler(load_suite("amc", copies).prompts, how)
+def test_vllm_samples_the_suites_where_the_settings_say_so(fake_vllm: Any, copies: str) -> None:
+    """What the engine is asked for: a seed a problem, the tokens that the other backends see."""
+    config = load_config("paper/qwen3_1.7b", ["generation.backend=vllm", "dtype=float32"])
+    sampler = make_sampler("tiny", config)
+    how = replace(Sampling.of(config), max_tokens=100)
+    problems = load_suite("amc", copies).prompts
+    texts = sampler(problems, how)
     assert sampler.name == "vllm"
-    assert texts[0][:2] == ["How /0", "How /1"]
-    assert asked["engine"] == {"model": "some/model", "dtype": "bfloat16", "max_model_len": 7296}
-    wanted = {"n": 8, "temperature": 0.6, "top_p": 0.8, "top_k": 20, "max_tokens": 4096, "seed": 0}
-    assert asked["params"] == wanted
+    assert [len(group) for group in texts] == [8] * len(problems)
+    [engine] = fake_vllm.built
+    wanted = {"model": str(base_path()), "dtype": "float32", "max_model_len": 7296}
+    assert engine.options.items() >= wanted.items()
+    [(prompts, params)] = engine.asked
+    wanted = {"n": 8, "temperature": 0.6, "top_p": 0.8, "top_k": 20, "max_tokens": 100}
+    assert all(one.items() >= wanted.items() for one in params)
+    assert len({one["seed"] for one in params}) == len(problems)
+    encoded = [encode(problem.messages, sampler.tokenizer) for problem in problems]
+    assert [asked["prompt_token_ids"] for asked in prompts] == encoded
+    with pytest.raises(RunError, match="positions"):
+        sampler(problems, replace(how, max_tokens=7290))
 
 
-def test_vllm_asked_for_and_not_there() -> None:
+def test_vllm_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdro.runs.vllm.find_spec", lambda name: None)
     with pytest.raises(RunError, match="not installed"):
-        make_sampler("vllm", "some/model", load_config("paper/qwen3_1.7b"))
+        make_sampler("tiny", load_config("paper/qwen3_1.7b", ["generation.backend=vllm"]))
 
 
 def test_lighteval_s_command_says_what_it_lacks() -> None:

@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, refusals
 from gdro.engines.interface import leaves_choice
 
 if TYPE_CHECKING:
-    from gdro.config.schema import TrainConfig
+    from gdro.config.schema import GenerationConfig, TrainConfig
 
 OF_RUN = {
     "mean_rollouts": "num_generations",
@@ -124,6 +125,7 @@ def _broken(config: TrainConfig) -> Iterator[Broken]:
     if sampling.rounds is None and sampling.rounds_within_budget:
         what = "needs generation.rounds; one round never exceeds it"
         yield ("generation.rounds_within_budget", "generation.rounds"), what
+    yield from _broken_by_backend(sampling)
     if config.num_iterations > 1 and sampling.rounds_within_budget:
         yield (
             ("num_iterations", "generation.rounds_within_budget"),
@@ -149,6 +151,35 @@ def _broken(config: TrainConfig) -> Iterator[Broken]:
             ("num_generations", "min_rollouts", "max_rollouts"),
             f"must be {below}; change one of the two",
         )
+
+
+OF_VLLM = {
+    "vllm_mode": "",
+    "vllm_gpu_memory_utilization": "colocate",
+    "vllm_tensor_parallel_size": "colocate",
+    "vllm_server_base_url": "server",
+    "vllm_server_timeout": "server",
+}
+"""Settings of backend vllm, and the mode in which each has an effect; any where none is named."""
+
+
+def _broken_by_backend(sampling: GenerationConfig) -> Iterator[Broken]:
+    """Settings of a backend that is not in use."""
+    for name, mode in OF_VLLM.items():
+        if getattr(sampling, name) == type(sampling).model_fields[name].default:
+            continue
+        key = f"generation.{name}"
+        if sampling.backend != "vllm":
+            what = f"only for generation.backend vllm, which is {sampling.backend} here"
+            yield (key, "generation.backend"), what
+        elif mode not in ("", sampling.vllm_mode):
+            what = f"only for generation.vllm_mode {mode}"
+            if mode == "colocate":
+                what += "; a server is told so by its own command"
+            yield (key, "generation.vllm_mode"), what
+    if re.fullmatch(r"https?://[^\s/]+(/\S*[^\s/])?", sampling.server_url) is None:
+        what = "must be an address such as http://gpu2:8000, without a slash at the end"
+        yield ("generation.vllm_server_base_url",), what
 
 
 def _broken_by_controller(config: TrainConfig) -> Iterator[Broken]:

@@ -33,6 +33,7 @@ from gdro.config.base import (
     Rollouts,
     Section,
     Seed,
+    Text,
     Texts,
     one_as_tuple,
 )
@@ -46,6 +47,8 @@ from gdro.config.yaml_text import dump_yaml
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 LENGTH = 1024
 """Tokens of a prompt and of a completion where nothing says their limit."""
+VLLM_SERVER = "http://localhost:8000"
+"""Where `vllm serve` listens unless told otherwise."""
 
 
 class _Named(Section):
@@ -101,14 +104,27 @@ class VerifierConfig(Section):
 
 
 class GenerationConfig(Section):
-    """How training rollouts are generated."""
+    """What generates, and how training rollouts are generated."""
 
-    backend: Literal["fast", "transformers"] = "fast"
+    backend: Literal["fast", "transformers", "vllm"] = "fast"
     """fast reads each prompt once and drops finished rows, with the same completions; transformers
-    is the stock path."""
+    is the stock path; vllm, for evaluation too, is an engine of its own: see docs/vllm.md."""
+    vllm_mode: Literal["colocate", "server"] = "colocate"
+    """For backend vllm: in the training processes, on their GPUs, or a server that is started
+    apart."""
+    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """For vllm_mode colocate: share of each GPU's memory that vLLM takes; null is 0.3, and 0.9 in
+    `gdro evaluate`, where nothing is trained beside it."""
+    vllm_tensor_parallel_size: Count = 1
+    """For vllm_mode colocate: GPUs that share a model; it divides the number of processes."""
+    vllm_server_base_url: Text | None = None
+    """For vllm_mode server: its address, without a slash at the end; null is
+    http://localhost:8000."""
+    vllm_server_timeout: NonNegative = 240.0
+    """For vllm_mode server: seconds to wait for it to answer at the start."""
     rows: Count | None = None
     """Most completions a process samples together with backend fast, which bounds its memory; null
-    is all of a step."""
+    is all of a step. vllm has a memory of its own, and no use for it."""
     rounds: Literal["dynamic_sampling", "reinforce_ada"] | None = None
     """Generate in rounds before each update, with controller uniform: DAPO's dynamic sampling or
     Reinforce-Ada. All rollouts are counted, so a step spends more than its budget; null is one
@@ -117,6 +133,11 @@ class GenerationConfig(Section):
     """With rounds, let the run as a whole spend what it would without: it makes fewer steps, ends
     with the one that reaches max_steps x prompts_per_step x num_generations rollouts, and its
     learning rate and evaluations follow the rollouts spent."""
+
+    @property
+    def server_url(self) -> str:
+        """The address of the server that vllm_mode server asks."""
+        return self.vllm_server_base_url or VLLM_SERVER
 
 
 class EvaluationConfig(Section):
@@ -133,7 +154,8 @@ class EvaluationConfig(Section):
     top_k: CountOrZero = 20
     """Sample among the k likeliest tokens; 0 is off."""
     rows: Count = 512
-    """Most completions sampled together, which bounds the memory; another value draws others."""
+    """Most completions sampled together, which bounds the memory; another value draws others. With
+    generation.backend vllm it has no effect."""
 
 
 class LoraConfig(Section):
@@ -262,7 +284,7 @@ class TrainConfig(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     """What an update maximises."""
     generation: GenerationConfig = GenerationConfig()
-    """How training rollouts are generated."""
+    """What generates, and how training rollouts are generated."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Held-out evaluation."""
     lora: LoraConfig | None = None

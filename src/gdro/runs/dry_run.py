@@ -14,6 +14,7 @@ from gdro.engines.idle import why_idle
 from gdro.models.errors import ModelError
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
+from gdro.runs import vllm
 from gdro.runs.batch_shape import batch_shape
 from gdro.runs.estimate import (
     Architecture,
@@ -86,13 +87,15 @@ class DryRun:
 
     def _batch(self) -> str:
         config, (rows, passes) = self.config, self.shape
+        with_vllm = config.generation.backend == "vllm"
+        generation = f"\nvllm        {vllm.summary(config)}" if with_vllm else ""
         epochs = config.max_steps * config.prompts_per_step / len(self.found.prompts.train)
         rollouts, bounds = f"{config.step_rollouts} {self._rounds()}", controller_of(config).facts
         return (
             f"step        {config.prompts_per_step} prompts x {config.num_generations} rollouts ="
             f" {rollouts} ({bounds.min_rollouts} to {bounds.max_rollouts} a prompt)\n           "
             f" processes x passes x rows: {self.given.processes:.0f} x {passes} x {rows}\nrun      "
-            f"   {config.max_steps} steps, {epochs:.2f} epochs"
+            f"   {config.max_steps} steps, {epochs:.2f} epochs{generation}"
         )
 
     def _rounds(self) -> str:
@@ -188,18 +191,7 @@ def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
         shape,
         done,
         gpu_hours(done, model.parameters, given, checkpointing=config.gradient_checkpointing),
-        memory(
-            model,
-            rows_sampled=min(shape[0] * shape[1], config.generation.rows or shape[0] * shape[1]),
-            rows_evaluated=config.evaluation.rows,
-            rows_updated=shape[0],
-            prompt_tokens=found.longest or config.lengths.prompt,
-            completion_tokens=config.lengths.completion,
-            half=config.dtype == "bfloat16",
-            reference=config.beta > 0,
-            adapters=config.lora is not None,
-            checkpointing=config.gradient_checkpointing,
-        ),
+        _memory_of(config, given, model, shape, found),
     )
 
 
@@ -211,6 +203,32 @@ def _idle(config: TrainConfig, found: Fitting) -> list[str]:
         controller_of(config), ids, batch, config.max_steps * batch, config.candidates
     )
     return [] if why is None else [why]
+
+
+def _memory_of(
+    config: TrainConfig,
+    given: Assumptions,
+    model: Architecture,
+    shape: tuple[int, int],
+    found: Fitting,
+) -> Memory:
+    """Memory of a device at worst; keys and values are none of ours where vLLM has its own."""
+    needed = memory(
+        model,
+        rows_sampled=min(shape[0] * shape[1], config.generation.rows or shape[0] * shape[1]),
+        rows_evaluated=config.evaluation.rows,
+        rows_updated=shape[0],
+        prompt_tokens=found.longest or config.lengths.prompt,
+        completion_tokens=config.lengths.completion,
+        half=config.dtype == "bfloat16",
+        reference=config.beta > 0,
+        adapters=config.lora is not None,
+        checkpointing=config.gradient_checkpointing,
+    )
+    if config.generation.backend != "vllm":
+        return needed
+    taken = round(vllm.share(config) * given.device_gb * GB)
+    return replace(needed, fixed=needed.fixed + taken, sampling=0, evaluating=0)
 
 
 def _tokenizer(name: str) -> Any:

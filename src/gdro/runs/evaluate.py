@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gdro.config import TrainConfig, load_config
-from gdro.runs import evaluation
+from gdro.runs import evaluation, vllm
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
 from gdro.runs.prepare import prepare
@@ -35,7 +35,10 @@ def evaluate_model(
     """
     config = _settings(model, recipe, overrides)
     progress = Progress(0, live=False)
-    prompts, policy, verifier = prepare(config, progress)
+    with_vllm = config.generation.backend == "vllm"
+    prompts, policy, verifier = prepare(
+        config, progress, *([vllm.check_installed] if with_vllm else [])
+    )
     config = config.for_model(policy.context)
     with closing(verifier):
         if not prompts.heldout:
@@ -43,7 +46,10 @@ def evaluate_model(
                 "the settings hold no prompt out; set data.heldout_fraction, heldout_size or a"
                 " held-out source"
             )
-        result = evaluation.evaluate(policy, prompts.heldout, verifier, config, progress.note)
+        engine = vllm.own_engine(config.model, config, progress.note) if with_vllm else None
+        result = evaluation.evaluate(
+            policy, prompts.heldout, verifier, config, progress.note, engine
+        )
         counts = verifier.counts
     fields = evaluation.event(result, result) | {"model": config.model, "verifier": counts}
     Console().print(table(fields))

@@ -40,7 +40,6 @@ def evaluate_suites(
     recipe: str | None = None,
     overrides: Sequence[str] = (),
     copies: str | None = None,
-    engine: str = "auto",
     limit: int | None = None,
     rows: int = 64,
     output: str | None = None,
@@ -55,7 +54,6 @@ def evaluate_suites(
             None is the paper's.
         overrides: `key=value` texts laid over them.
         copies: folder of local copies; None is the hub.
-        engine: `vllm`, `transformers`, or `auto`.
         limit: at most so many problems of each suite.
         rows: most completions that transformers samples together.
         output: file for the figures, or None.
@@ -84,7 +82,7 @@ def evaluate_suites(
         for name, ids in text_only.items():
             if (told := text_only_note(ids, len(loaded[name].prompts))) is not None:
                 progress.note(f"{name}: {told}")
-        sampler = make_sampler(engine, path, config)
+        sampler = make_sampler(path, config)
         first = next(suite.prompts[0] for suite in loaded.values())
         values = config.data.chat_template_kwargs or {}
         verifier.opens_thinking = opens_thinking(first.messages, sampler.tokenizer, values)

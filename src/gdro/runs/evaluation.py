@@ -24,6 +24,7 @@ from gdro.core.types import Ints
 from gdro.data.prompts import Prompt
 from gdro.engines.trl.evaluation import sample
 from gdro.engines.trl.generation import SamplingOptions
+from gdro.engines.trl.vllm import Engine, request_seeds, telling
 from gdro.report.completions import Shown
 from gdro.runs.policy import Policy
 from gdro.runs.shown import Samples
@@ -66,33 +67,22 @@ def evaluate(
     verifier: Verifier,
     config: TrainConfig,
     tell: Callable[[str], None] = lambda text: None,
+    engine: Engine | None = None,
 ) -> Evaluation:
-    """Sample and score `evaluation.num_generations` completions of every prompt, in the arithmetic
-    of training."""
+    """Sample and score `evaluation.num_generations` completions of every prompt.
+
+    Args:
+        engine: a vLLM with the policy's weights; None is the policy's model itself, in the
+            arithmetic of training.
+    """
     started = time.perf_counter()
-    tokenizer, settings = policy.tokenizer, config.evaluation
-    options = SamplingOptions(
-        config.lengths.completion,
-        tuple({tokenizer.eos_token_id, *_extra_ends(policy)}),
-        tokenizer.pad_token_id,
-        settings.temperature,
-        settings.top_k,
-        settings.top_p,
-    )
-    k = settings.num_generations
+    tokenizer, k = policy.tokenizer, config.evaluation.num_generations
     tell(f"evaluating {len(prompts)} held-out prompts x {k} samples")
-    encoded = [policy.encode(prompt) for prompt in prompts]
-    half = torch.autocast(
-        policy.model.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"
-    )
-    with half:  # around all of it: weights are converted once, not once a token
-        tokens = sample(
-            policy.model, encoded, k, options, seed=config.seed, rows_per_batch=settings.rows
-        )
+    tokens, ends = draw(policy, prompts, config, engine), _options(policy, config).eos_ids
     texts = [tokenizer.decode(row, skip_special_tokens=True) for rows in tokens for row in rows]
     outcomes = verifier.judge([prompt for prompt in prompts for _ in range(k)], texts)
     right = np.array([outcome.score >= config.correct_threshold for outcome in outcomes])
-    ended = [bool(row) and row[-1] in options.eos_ids for rows in tokens for row in rows]
+    ended = [bool(row) and row[-1] in ends for rows in tokens for row in rows]
     samples = Samples(texts, outcomes, right.reshape(len(prompts), k), ended)
     return Evaluation(
         prompts,
@@ -101,6 +91,28 @@ def evaluate(
         time.perf_counter() - started,
         samples.shown(prompts, verifier),
     )
+
+
+def draw(
+    policy: Policy, prompts: Sequence[Prompt], config: TrainConfig, engine: Engine | None
+) -> list[list[list[int]]]:
+    """The completions of an evaluation as token ids, prompt by prompt; arguments as `evaluate`.
+
+    Raises:
+        GenerationError: vLLM does not answer.
+    """
+    options, k = _options(policy, config), config.evaluation.num_generations
+    encoded = [policy.encode(prompt) for prompt in prompts]
+    if engine is not None:
+        seeds = request_seeds([prompt.id for prompt in prompts], config.seed)
+        with telling("vLLM does not evaluate"):
+            return engine(encoded, k, options, seeds)
+    half = torch.autocast(
+        policy.model.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"
+    )
+    rows = config.evaluation.rows
+    with half:  # around all of it: weights are converted once, not once a token
+        return sample(policy.model, encoded, k, options, seed=config.seed, rows_per_batch=rows)
 
 
 def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
@@ -167,6 +179,18 @@ def _pass(evaluation: Evaluation) -> np.ndarray:
 def _json(interval: Interval) -> dict[str, float]:
     fields = asdict(interval)
     return {name: round(fields[name], 6) for name in ("value", "low", "high")}
+
+
+def _options(policy: Policy, config: TrainConfig) -> SamplingOptions:
+    tokenizer, settings = policy.tokenizer, config.evaluation
+    return SamplingOptions(
+        config.lengths.completion,
+        tuple({tokenizer.eos_token_id, *_extra_ends(policy)}),
+        tokenizer.pad_token_id,
+        settings.temperature,
+        settings.top_k,
+        settings.top_p,
+    )
 
 
 def _extra_ends(policy: Policy) -> list[int]:

@@ -21,6 +21,9 @@ def leave_processes() -> None:
     is collected. A thread that outlives the interpreter can abort the process (exit status 134),
     however well the run went.
     """
-    gc.collect()
     PartialState().wait_for_everyone()
+    # After the others are met: a vLLM that is collected ends the process group itself, and does not
+    # find its own if that comes first. It has frozen what was there when it was built.
+    gc.unfreeze()
+    gc.collect()
     PartialState().destroy_process_group()

@@ -1,10 +1,8 @@
-"""Samplers for the suites: vLLM where it is installed, transformers elsewhere. Both give texts,
-prompt by prompt."""
+"""Samplers for the suites: vLLM where `generation.backend` says so, else the trainer's own. Both
+give texts, prompt by prompt."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -12,11 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from gdro.config import TrainConfig
-from gdro.data.chat import TemplateValues
+from gdro.data.chat import TemplateValues, encode
 from gdro.data.prompts import Prompt
-from gdro.models.loading import plain_folder
+from gdro.engines.trl.evaluation import sample
+from gdro.engines.trl.generation import SamplingOptions
+from gdro.engines.trl.vllm import request_seeds, telling
+from gdro.models.loading import load_tokenizer
+from gdro.models.locate import locate
 from gdro.runs.errors import RunError
 from gdro.runs.policy import load_policy
+from gdro.runs.vllm import check_installed, own_engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,6 @@ class TransformersSampler:
 
     def __call__(self, prompts: Sequence[Prompt], how: Sampling) -> list[list[str]]:
         """See `Sampler`."""
-        from gdro.engines.trl.evaluation import sample
-        from gdro.engines.trl.generation import SamplingOptions
-
         tokenizer = self.policy.tokenizer
         ends = self.policy.model.generation_config.eos_token_id
         extra = () if ends is None else np.atleast_1d(ends).tolist()
@@ -98,74 +98,62 @@ class TransformersSampler:
             how.top_p,
         )
         encoded = [self.policy.encode(prompt) for prompt in prompts]
-        longest, places = max(map(len, encoded)), self.policy.context
-        if places is not None and longest + how.max_tokens > places:
-            raise RunError(
-                f"the longest prompt has {longest} tokens; with {how.max_tokens} for the completion"
-                f" that is more than the model's {places} positions; lower max_completion_length"
-            )
+        if self.policy.context is not None:
+            _check_places(encoded, how.max_tokens, self.policy.context, "the model has")
         rows = sample(
             self.policy.model, encoded, how.samples, options, seed=how.seed, rows_per_batch=how.rows
         )
-        return [
-            [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in group]
-            for group in rows
-        ]
+        return _decoded(rows, tokenizer)
 
 
 class VllmSampler:
-    """vLLM, offline: one engine for all suites, `n` samples a request."""
+    """vLLM, offline: one engine for all suites, a request with its own seed for each prompt."""
 
     name = "vllm"
 
-    def __init__(
-        self, model: str, max_length: int, dtype: str, template_values: TemplateValues
-    ) -> None:
-        vllm: Any = importlib.import_module("vllm")
-        self._params, self._values = vllm.SamplingParams, dict(template_values)
-        self._engine = vllm.LLM(model=plain_folder(model), dtype=dtype, max_model_len=max_length)
-        self.tokenizer = self._engine.get_tokenizer()
+    def __init__(self, model: str, config: TrainConfig) -> None:
+        self.tokenizer = load_tokenizer(locate(model))
+        self._values = config.data.chat_template_kwargs or {}
+        self._places = config.lengths.prompt + config.lengths.completion
+        self._engine = own_engine(model, config)
 
     def __call__(self, prompts: Sequence[Prompt], how: Sampling) -> list[list[str]]:
         """See `Sampler`."""
-        params = self._params(
-            n=how.samples,
-            temperature=how.temperature,
-            top_p=how.top_p,
-            top_k=how.top_k or -1,
-            max_tokens=how.max_tokens,
-            seed=how.seed,
-        )
-        chats = [_chat(prompt) for prompt in prompts]
-        answers = self._engine.chat(
-            chats, params, use_tqdm=False, chat_template_kwargs=self._values
-        )
-        texts = [[output.text for output in answer.outputs] for answer in answers]
-        if len(texts) != len(prompts) or any(len(group) != how.samples for group in texts):
-            raise RunError(
-                f"vLLM gave {sum(map(len, texts))} completions, not {len(prompts)} x {how.samples}"
-            )
-        return texts
+        encoded = [encode(prompt.messages, self.tokenizer, self._values) for prompt in prompts]
+        _check_places(encoded, how.max_tokens, self._places, "both lengths together")
+        # vLLM adds the end tokens of the model's own generation config
+        ends, pad = (self.tokenizer.eos_token_id,), self.tokenizer.pad_token_id
+        options = SamplingOptions(how.max_tokens, ends, pad, how.temperature, how.top_k, how.top_p)
+        seeds = request_seeds([prompt.id for prompt in prompts], how.seed)
+        with telling("vLLM does not sample"):
+            rows = self._engine(encoded, how.samples, options, seeds)
+        return _decoded(rows, self.tokenizer)
 
 
-def make_sampler(engine: str, model: str, config: TrainConfig) -> Sampler:
-    """`vllm`, `transformers`, or `auto`: vLLM where it is installed.
+def make_sampler(model: str, config: TrainConfig) -> Sampler:
+    """What `generation.backend` says; fast and transformers are the trainer's own sampler.
 
     Raises:
-        RunError: vllm is asked for and not installed, or the model cannot be loaded.
+        RunError: vLLM is asked for and not installed.
+        GDROError: the model cannot be loaded.
     """
-    installed = importlib.util.find_spec("vllm") is not None
-    if engine == "vllm" and not installed:
+    if config.generation.backend == "vllm":
+        check_installed()
+        return VllmSampler(model, config)
+    return TransformersSampler(model, config.data.chat_template_kwargs or {})
+
+
+def _check_places(encoded: Sequence[Sequence[int]], room: int, places: int, whose: str) -> None:
+    """Raises RunError where the longest prompt leaves no room for a completion."""
+    longest = max(map(len, encoded))
+    if longest + room > places:
         raise RunError(
-            "--engine vllm: vLLM is not installed here; install it, or take --engine transformers"
+            f"the longest prompt has {longest} tokens; with {room} for the completion that is more"
+            f" than {whose}, {places} positions; lower max_completion_length"
         )
-    if engine == "transformers" or not installed:
-        return TransformersSampler(model, config.data.chat_template_kwargs or {})
-    longest = config.lengths.prompt + config.lengths.completion
-    return VllmSampler(model, longest, config.dtype, config.data.chat_template_kwargs or {})
 
 
-def _chat(prompt: Prompt) -> list[dict[str, str]]:
-    if isinstance(prompt.messages, str):
-        return [{"role": "user", "content": prompt.messages}]
-    return [dict(message) for message in prompt.messages]
+def _decoded(rows: Sequence[Sequence[Sequence[int]]], tokenizer: Any) -> list[list[str]]:
+    return [
+        [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in group] for group in rows
+    ]

@@ -26,9 +26,11 @@ from gdro.controllers.controller import Controller
 from gdro.data.prompts import fingerprint
 from gdro.engines.trl import GDROTrainer
 from gdro.engines.trl.checkpoint import load_place
+from gdro.engines.trl.vllm import Engine, engine_of, telling
+from gdro.models.loading import plain_folder
 from gdro.report.completions import write_completions
 from gdro.report.html import write_report
-from gdro.runs import checkpoints, evaluation
+from gdro.runs import checkpoints, evaluation, vllm
 from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, check_free, held, new_folder, old_folder
 from gdro.runs.hub import check_hub, push_model
@@ -58,7 +60,10 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
     progress = Progress(config.max_steps, live=live)
     checks = (partial(check_free, config.output_dir), partial(check_hub, config))
     prompts, policy, verifier = prepare(
-        config, progress, *(checks if PartialState().is_main_process else ())
+        config,
+        progress,
+        *(checks if PartialState().is_main_process else ()),
+        partial(vllm.check_vllm, config, progress.note),
     )
     config = config.for_model(policy.context)
     with _closing(verifier, progress):
@@ -93,7 +98,9 @@ def resume(
         newest = _newest(folder, config, progress)
         if PartialState().is_main_process and max_steps is not None:
             folder.write_config(config.to_yaml())
-        prompts, policy, verifier = prepare(config, progress)
+        prompts, policy, verifier = prepare(
+            config, progress, partial(vllm.check_vllm, config, progress.note)
+        )
         config = config.for_model(policy.context)
         with _closing(verifier, progress):
             return Run(config, folder, prompts, policy, verifier, progress).go(newest)
@@ -157,10 +164,14 @@ class Run:
         return self.folder
 
     def evaluate(self, step: int) -> None:
-        """Evaluate on the held-out prompts, on the main process; the others wait."""
-        if self.is_main and self.prompts.heldout:
+        """Evaluate on the held-out prompts, on the main process; the others wait, or sample with
+        it where they share a vLLM."""
+        heldout, engine = self.prompts.heldout, self._engine()
+        if heldout and engine is not None and engine.collective and not self.is_main:
+            evaluation.draw(self.policy, heldout, self.config, engine)
+        if self.is_main and heldout:
             result = evaluation.evaluate(
-                self.policy, self.prompts.heldout, self.verifier, self.config, self.progress.note
+                self.policy, heldout, self.verifier, self.config, self.progress.note, engine
             )
             result.save(self._evaluation_file(step))
             write_completions(self.folder.path, step, result.shown)
@@ -186,8 +197,22 @@ class Run:
             self._write_checkpoint(step)
             checkpoints.rotate(self.folder.checkpoints, self.config.save_total_limit)
 
+    def _engine(self) -> Engine | None:
+        """The vLLM of the trainer with the weights of now, if it generates with one."""
+        if self.trainer is None or not self.trainer.use_vllm or not self.prompts.heldout:
+            return None
+        with telling("vLLM does not take the weights"):
+            return engine_of(self.trainer)
+
     def _trainer(self) -> GDROTrainer:
-        self.policy.model.name_or_path = self.policy.path
+        if self.config.generation.backend != "vllm":
+            return self._new_trainer(self.policy.path)
+        path = plain_folder(self.config.model, self.progress.note)
+        with telling(f"a trainer with vLLM ({self.config.generation.vllm_mode}) does not start"):
+            return self._new_trainer(path)
+
+    def _new_trainer(self, path: str) -> GDROTrainer:
+        self.policy.model.name_or_path = path  # where TRL finds a reference model, and vLLM weights
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(self.folder.path / "tensorboard"))
         trainer = GDROTrainer(
             model=self.policy.model,

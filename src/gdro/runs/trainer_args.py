@@ -13,6 +13,7 @@ from peft import LoraConfig
 from gdro.config import TrainConfig
 from gdro.data.prompts import Prompt
 from gdro.engines.trl import GDROConfig
+from gdro.runs import vllm
 from gdro.runs.batch_shape import batch_shape
 from gdro.runs.folder import RunFolder
 
@@ -59,7 +60,7 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         max_completion_length=config.lengths.completion,
         chat_template_kwargs=config.data.chat_template_kwargs,
         fast_generation=sampling.backend == "fast",
-        generation_rows=sampling.rows,
+        generation_rows=None if sampling.backend == "vllm" else sampling.rows,
         gradient_checkpointing=config.gradient_checkpointing,
         bf16=config.dtype == "bfloat16",
         use_cpu=not on_gpu,
@@ -74,6 +75,7 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
         run_name=folder.path.name,
         disable_tqdm=True,
         log_completions=False,
+        **vllm.trl_arguments(config),
     )
 
 

@@ -176,6 +176,7 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_controller()
+        self._check_vllm()
         self.make_objective()
         if self.advantage is not None and self.advantage not in ADVANTAGES:
             raise OptionError(
@@ -226,6 +227,17 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             raise OptionError(
                 f"controller_options={self.controller_options!r}: it must be a dict, option to"
                 " value"
+            )
+
+    def _check_vllm(self) -> None:
+        """TRL asks vLLM for one completion a row, all rows with the same parameters."""
+        given = self.generation_kwargs if isinstance(self.generation_kwargs, dict) else {}
+        fixed = sorted({"n", "seed"} & given.keys())
+        if self.use_vllm and fixed:
+            raise OptionError(
+                f"generation_kwargs holds {' and '.join(fixed)}: with use_vllm the plan says n, and"
+                " one seed would make all rollouts of a prompt equal; leave it out (the run's seed"
+                " is `seed`)"
             )
 
     def make_objective(self) -> NamedObjective:

@@ -40,7 +40,7 @@ class FastSampler:
                 f"generation_rows={trainer.args.generation_rows} bounds the fast path only, which"
                 f" is off here: {self.why_not}. Leave it out"
             )
-        if trainer.args.fast_generation:
+        if trainer.args.fast_generation and not trainer.use_vllm:  # vLLM was asked for
             logger.warning(f"Fast generation is off, TRL's own path is used: {self.why_not}.")
 
     def sample(self, prompt_ids: list[list[int]]) -> list[list[int]]:

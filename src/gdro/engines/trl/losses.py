@@ -33,11 +33,16 @@ def surrogate_losses(
     advantages_R: torch.Tensor,
     mask_RT: torch.Tensor,
     terms: SurrogateTerms,
+    correction: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """(R,) per-rollout loss: minus the token mean of the clipped objective, plus beta times the KL
     to the reference.
 
     Without old log-probabilities the policy has not moved since sampling, so every ratio is 1.
+
+    Args:
+        correction: (R, T) or (R, 1) importance ratio of training over sampling policy, by which
+            TRL's loss multiplies the objective where vLLM has sampled.
     """
     advantages = advantages_R[:, None]
     ratio = (
@@ -45,6 +50,8 @@ def surrogate_losses(
     )
     clipped = ratio.clamp(1 - terms.epsilon_low, 1 + terms.epsilon_high)
     per_token = -torch.minimum(ratio * advantages, clipped * advantages)
+    if correction is not None:
+        per_token = per_token * correction
     if ref_logps_RT is not None and terms.beta != 0.0:
         gap = ref_logps_RT - logps_RT
         per_token = per_token + terms.beta * (torch.exp(gap) - gap - 1)

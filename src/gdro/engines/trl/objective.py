@@ -25,6 +25,8 @@ class LossTerms:
         rewards: (R,) the weighted sum of the reward functions; NaN where none scored.
         groups: (R,) the place of each rollout's prompt in its generation batch.
         window: micro-batches whose gradients are added up before the optimizer moves.
+        correction: (R, T) or (R, 1) importance ratio by which TRL's own loss corrects for vLLM's
+            log-probabilities; None where there is none.
     """
 
     logps: torch.Tensor
@@ -36,6 +38,7 @@ class LossTerms:
     rewards: torch.Tensor
     groups: torch.Tensor
     window: int
+    correction: torch.Tensor | None = None
 
 
 class Objective(Protocol):

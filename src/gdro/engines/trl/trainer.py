@@ -35,7 +35,7 @@ from gdro.core.types import Plan
 from gdro.engines.blame import point_at
 from gdro.engines.interface import Controller
 from gdro.engines.session import Answer
-from gdro.engines.trl import records
+from gdro.engines.trl import records, vllm
 from gdro.engines.trl.advantages import combined_rewards
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.checkpoint import Checkpoints, Place
@@ -107,6 +107,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         self._indexed: Any = None
         data = (self.prompts.dataset, eval_dataset)
         super().__init__(model, reward_funcs, args, *data, *trl_arguments, **trl_keywords)
+        if self.use_vllm:
+            vllm.seed_anew(self)
         check_batch(
             self.args, self.controller, self.prompts.all() if self.prompts.can_choose else None
         )
@@ -260,9 +262,11 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         if self.why_not_fast() is None and images is None and not multimodal_fields:
             return self.fast_sampler.sample(prompt_ids), None
         ragged = 1 if self.model.training else num_generations
-        return super()._generate_single_turn(
-            prompt_ids, images, multimodal_fields, ragged, **kwargs
-        )
+        generate = super()._generate_single_turn
+        if not self.use_vllm:
+            return generate(prompt_ids, images, multimodal_fields, ragged, **kwargs)
+        with vllm.telling(f"vLLM ({self.args.vllm_mode}) failed at step {self.state.global_step}"):
+            return generate(prompt_ids, images, multimodal_fields, ragged, **kwargs)
 
     # --- the update
     # --------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ class Update:
             inputs[UNWEIGHTED],
             token_mask(inputs),
             SurrogateTerms(trainer.epsilon_low, trainer.epsilon_high, trainer.beta),
+            inputs.get("importance_sampling_ratio"),
         )
         self.ledger.add(inputs[GROUP], losses)
 
@@ -188,6 +189,7 @@ class Update:
             rewards=inputs[REWARD],
             groups=inputs[GROUP],
             window=trainer.current_gradient_accumulation_steps,
+            correction=inputs.get("importance_sampling_ratio"),
         )
 
     def _can_share_prefix(self) -> bool:
