@@ -7,6 +7,7 @@ import json
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from accelerate import PartialState
@@ -24,6 +25,7 @@ from gdro.runs.train import train
 from gdro.runs.trainer_args import trainer_args
 
 __all__ = ["fake_vllm"]
+EXAMPLE = Path(__file__).parents[2] / "examples/vllm_two_gpus.yaml"
 VLLM, SERVER = "generation.backend=vllm", "generation.vllm_mode=server"
 SMALL = ["max_steps=2", "prompts_per_step=4", "data.size=40", "data.heldout_size=16", VLLM]
 
@@ -118,8 +120,9 @@ def test_a_server_is_looked_for_and_asked_for_its_length(server, monkeypatch):
         vllm.check_vllm(config)
     settings += ["generation.vllm_server_base_url=http://127.0.0.1:9"]
     notes = []
+    monkeypatch.setattr(vllm, "WAIT", 0.1)
     with pytest.raises(RunError, match=r"no vLLM server answers at http://127.0.0.1:9 within 0.1"):
-        vllm.check_vllm(of(*settings, "generation.vllm_server_timeout=0.1"), notes.append)
+        vllm.check_vllm(of(*settings), notes.append)
     assert notes == ["waiting for the vLLM server at http://127.0.0.1:9, at most 0.1 s"]
 
 
@@ -156,6 +159,17 @@ def test_training_and_its_evaluations_go_through_the_engine(fake_vllm, tmp_path,
     assert {one["n"] for one in params} == {config.evaluation.num_generations}
     assert len({one["seed"] for one in params}) == 16
     assert params[0]["temperature"] == config.evaluation.temperature
+
+
+def test_the_example_runs_with_a_smaller_model(fake_vllm, tmp_path):
+    """All of it but its size: the model, its lengths and the number of steps."""
+    rows = [{"id": f"sum/{i}", "prompt": f"{i} + 1 =", "answer": str(i + 1)} for i in range(80)]
+    data = tmp_path / "prompts.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    small = ["model=tiny", "max_steps=1", "prompts_per_step=8", "num_generations=2"]
+    small += ["max_prompt_length=64", "max_completion_length=8", f"data.path={data}"]
+    run = train(load_config(EXAMPLE, [*small, f"output_dir={tmp_path / 'run'}"]), live=False)
+    assert run.model.is_dir()
 
 
 def test_an_engine_that_does_not_start_is_one_line(fake_vllm, monkeypatch, capsys):

@@ -34,7 +34,6 @@ RENAMED = {
     "vllm_gpu_memory_utilization": "generation.vllm_gpu_memory_utilization",
     "vllm_tensor_parallel_size": "generation.vllm_tensor_parallel_size",
     "vllm_server_base_url": "generation.vllm_server_base_url",
-    "vllm_server_timeout": "generation.vllm_server_timeout",
     "vllm_server_host": "generation.vllm_server_base_url",
     "vllm_server_port": "generation.vllm_server_base_url",
     "generation.vllm_server_host": "generation.vllm_server_base_url",

@@ -158,7 +158,6 @@ OF_VLLM = {
     "vllm_gpu_memory_utilization": "colocate",
     "vllm_tensor_parallel_size": "colocate",
     "vllm_server_base_url": "server",
-    "vllm_server_timeout": "server",
 }
 """Settings of backend vllm, and the mode in which each has an effect; any where none is named."""
 

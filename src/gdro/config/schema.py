@@ -120,8 +120,6 @@ class GenerationConfig(Section):
     vllm_server_base_url: Text | None = None
     """For vllm_mode server: its address, without a slash at the end; null is
     http://localhost:8000."""
-    vllm_server_timeout: NonNegative = 240.0
-    """For vllm_mode server: seconds to wait for it to answer at the start."""
     rows: Count | None = None
     """Most completions a process samples together with backend fast, which bounds its memory; null
     is all of a step. vllm has a memory of its own, and no use for it."""

@@ -23,8 +23,8 @@ from gdro.runs.errors import RunError
 INSTALL = "pip install 'gdro[vllm]'"
 SHARE, SHARE_ALONE = 0.3, 0.9
 """Of a GPU's memory: beside training (TRL's default), and in `gdro evaluate` (vLLM's default)."""
-RETRY, PATIENCE = 2.0, 5.0
-"""Seconds between two looks at a server, and for one look."""
+WAIT, RETRY, LOOK = 240.0, 2.0, 5.0
+"""Seconds that a server has to be up (TRL's default), between two looks at it, and for one look."""
 Tell = Callable[[str], None]
 
 
@@ -41,7 +41,7 @@ def check_vllm(config: TrainConfig, tell: Tell = lambda text: None) -> None:
 
     Raises:
         RunError: vLLM is not installed, the processes do not divide by the tensor-parallel size, or
-            no server answers within `vllm_server_timeout` or it takes too few tokens.
+            no server answers within WAIT or it takes too few tokens.
     """
     asked = config.generation
     if asked.backend != "vllm":
@@ -69,7 +69,6 @@ def trl_arguments(config: TrainConfig) -> dict[str, Any]:
         "vllm_tensor_parallel_size": asked.vllm_tensor_parallel_size,
         "vllm_max_model_length": _tokens(config),
         "vllm_server_base_url": asked.server_url,
-        "vllm_server_timeout": asked.vllm_server_timeout,
         # a loss on groups has no place for it, see docs/vllm.md
         "vllm_importance_sampling_correction": config.objective.name not in GROUP_LOSSES,
     }
@@ -120,21 +119,20 @@ def _tokens(config: TrainConfig) -> int:
 
 
 def _check_server(config: TrainConfig, tell: Tell) -> None:
-    url, patience = config.generation.server_url, config.generation.vllm_server_timeout
-    until, told = time.monotonic() + patience, False
+    url, until, told = config.generation.server_url, time.monotonic() + WAIT, False
     while True:
         try:
-            with urlopen(f"{url}/v1/models", timeout=PATIENCE) as answer:
+            with urlopen(f"{url}/v1/models", timeout=LOOK) as answer:
                 served = json.load(answer)["data"][0]
             break
         except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
             if time.monotonic() >= until:
                 raise RunError(
                     f"generation.vllm_server_base_url: no vLLM server answers at {url} within"
-                    f" {patience:g} s ({error}); docs/vllm.md has the command that starts one"
+                    f" {WAIT:g} s ({error}); docs/vllm.md has the command that starts one"
                 ) from error
         if not told:
-            tell(f"waiting for the vLLM server at {url}, at most {patience:g} s")
+            tell(f"waiting for the vLLM server at {url}, at most {WAIT:g} s")
             told = True
         time.sleep(min(RETRY, max(0.0, until - time.monotonic())))
     limit, wanted = served.get("max_model_len"), _tokens(config)
