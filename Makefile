@@ -28,7 +28,7 @@ smollm2: $(VENV)/.installed  ## environment + the pre-trained SmolLM2-135M-Instr
 	@$(BIN)/gdro fetch smollm2
 
 test: $(VENV)/.installed smollm2  ## environment + all tests; those on the pre-trained model fetch it first
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(VENV)/.installed  ## the report's pages in headless Chromium; says how to get it, installs nothing
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \

@@ -11,3 +11,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("gdro", derandomize=True)  # no test is a stop-watch
 settings.load_profile("gdro")
+
+LONG = (
+    "runs/test_train.py",
+    "lab/test_compare_runs.py",
+    "runs/test_resume.py",
+    "engines/test_trl_resume.py",
+    "engines/test_trl_rounds.py",
+    "engines/test_trl_objectives.py",
+    "runs/test_two_processes.py",
+    "models/test_push_to_hub.py",
+    "runs/test_cli_errors.py",
+    "robust/test_robust_sft.py",
+    "recipes/test_smollm2.py",
+    "runs/test_dry_run.py",
+    "research/test_finished_runs.py",
+)
+"""Modules of ten seconds and more, the longest first."""
+
+
+def pytest_collection_modifyitems(items):
+    """Long modules first: with `--dist loadfile --no-loadscope-reorder` no worker idles while the
+    other is at the last one."""
+    ranks = {name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get("/".join(item.path.parts[-2:]), len(LONG)))

@@ -1,32 +1,23 @@
 """The examples of the README run as they stand."""
 
-import subprocess
-import sys
 from pathlib import Path
+
+from forked import run_script
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def test_own_loop_runs_and_favours_the_hard_bins(tmp_path):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "own_loop.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_own_loop_runs_and_favours_the_hard_bins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_script(EXAMPLES / "own_loop.py")
+    assert done.returncode == 0, done.stderr
     assert "rollouts by bin" in done.stdout
     assert (tmp_path / "controller.npz").is_file()
 
 
-def test_robust_loop_raises_the_worst_group(tmp_path):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "robust_loop.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_robust_loop_raises_the_worst_group():
+    done = run_script(EXAMPLES / "robust_loop.py")
+    assert done.returncode == 0, done.stderr
     plain, robust = (float(line.split()[-1]) for line in done.stdout.splitlines())
     assert robust > plain + 0.2
 

@@ -27,6 +27,7 @@ import reasoning_gym  # noqa: F401  (so that no child imports it)
 from transformers.models.qwen3 import modeling_qwen3  # noqa: F401
 
 import gdro.cli
+import gdro.runs.prepare
 import gdro.runs.train
 from gdro.config import load_config
 from gdro.runs.prompts import RunPrompts, load_prompts
@@ -121,7 +122,7 @@ def remember_prompts(overrides: Sequence[str]) -> None:
     def remembered(asked: object) -> RunPrompts:
         return prompts if asked == data else load_prompts(asked)  # type: ignore[arg-type]
 
-    gdro.runs.train.load_prompts = remembered  # type: ignore[assignment]
+    gdro.runs.prepare.load_prompts = remembered
 
 
 def launch(

@@ -4,9 +4,6 @@ refused."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from objective_oracle import Anchored, Checked, length_score
 from peft import LoraConfig
 from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
 
+from forked import on_two
 from gdro.core.errors import OptionError
 from gdro.engines.trl import GDROTrainer, like_length
 from gdro.objectives.rows import ObjectiveError
@@ -64,23 +62,8 @@ def test_an_update_has_the_gradient_of_the_whole_batch(name, options, shape, tmp
 
 def test_two_processes_share_groups_and_the_gradient(tmp_path):
     script = Path(__file__).with_name("objective_processes.py")
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(script),
-    ]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-    }
-    done = subprocess.run(
-        [*command, str(tmp_path)], capture_output=True, text=True, timeout=400, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    for done in on_two(str(tmp_path), script=script):
+        assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     assert ranks[0] == ranks[1]
     for name, found in ranks[0].items():

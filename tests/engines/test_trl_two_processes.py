@@ -1,36 +1,20 @@
-"""Two gloo processes under torchrun: equal state and weights on both, and a resume that equals the
-whole run."""
+"""Two gloo processes, as torchrun starts them: equal state and weights on both, and a resume that
+equals the whole run."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 
+from forked import on_two
+
 
 def test_two_processes(tmp_path):
     script = Path(__file__).with_name("two_processes.py")
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(script),
-    ]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-    }
-    done = subprocess.run(
-        [*command, str(tmp_path)], capture_output=True, text=True, timeout=400, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    for done in on_two(str(tmp_path), script=script):
+        assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     for rank in (first, second):
         assert rank.pop("gloo threads") == [], "a thread that outlives the interpreter can abort it"

@@ -1,5 +1,5 @@
-"""One real comparison end to end: two methods, two seeds, three steps; a run is killed on the way
-and gone on with."""
+"""One real comparison end to end: two methods, two seeds, three steps; one method's runs are there
+already, a run of the other's is killed on the way and gone on with."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from forked import gdro
 from gdro.cli import main
 from gdro.core.state import load_state
 from gdro.lab.compare_archive import load_archive, published_settings
-from gdro.lab.compare_jobs import GDRO
+from gdro.lab.compare_jobs import GDRO, JobFolder
+from gdro.lab.compare_plan import jobs_of, read_plan
 
 PLAN = """
 name: small
@@ -39,10 +41,12 @@ def compared(tmp_path_factory):
     """(folder, what the first command said, its exit status, the second's): the first loses a run
     to a kill."""
     folder = tmp_path_factory.mktemp("compare")
-    (folder / "small.yaml").write_text(PLAN)
     root = folder / "out"
+    root.mkdir()
+    (root / "plan.yaml").write_text(PLAN)
+    _train_uniform(root)
     first = subprocess.Popen(
-        [*GDRO, "compare", "small.yaml", "--output", "out", "--jobs", "2"],
+        [*GDRO, "compare", "out", "--jobs", "2"],
         cwd=folder,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE,
@@ -52,6 +56,15 @@ def compared(tmp_path_factory):
     said, _ = first.communicate(timeout=900)
     again = main(["compare", str(root)])
     return root, said, first.returncode, again
+
+
+def _train_uniform(root: Path) -> None:
+    """The runs of `uniform`, as an earlier start of the same comparison would have left them."""
+    for job in jobs_of(read_plan(root / "plan.yaml"), root):
+        if job.method == "uniform":
+            words = JobFolder(root, job).command()[len(GDRO) :]
+            done = gdro(*words)
+            assert done.returncode == 0, done.stderr
 
 
 def _kill_after_a_checkpoint(run: Path, owner: subprocess.Popen) -> None:

@@ -1,16 +1,17 @@
 """The offline example samples, stores, reads, compares and trains as it stands."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from forked import run_script
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "offline_preference.py"
 
 
-def test_it_trains_on_what_it_stored(tmp_path):
-    words = [sys.executable, EXAMPLE, "--prompts", "24", "--steps", "3", "--lr", "1e-4"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+def test_it_trains_on_what_it_stored(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_script(EXAMPLE, "--prompts", "24", "--steps", "3", "--lr", "1e-4")
+    assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
     assert len(rows) == 24 * 8
     assert set(rows[0]) == {"id", "prompt", "completion", "reward"}

@@ -4,26 +4,20 @@ together."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from robust_methods import METHODS
 from test_robust_contract import run, state_of, stream
 
+from forked import on_two
+
 HERE = Path(__file__).parent
 
 
 def test_two_processes_are_one(tmp_path):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
-    }
-    command = [sys.executable, str(HERE / "robust_two_processes.py"), str(tmp_path)]
-    jobs = [subprocess.Popen([*command, str(rank)], env=environment) for rank in (0, 1)]
-    assert [job.wait(timeout=120) for job in jobs] == [0, 0]
+    for done in on_two(str(tmp_path), script=HERE / "robust_two_processes.py"):
+        assert done.returncode == 0, done.stderr
     found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     for name, make in METHODS.items():
         alone = make()

@@ -3,9 +3,6 @@ exact on resume."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from robust_sft import CASES, SOURCES, data, methods, model, settings, tokenizer
 from trl import SFTTrainer
 
 import gdro
+from forked import on_two
 from gdro.robust import CVaR, DoReMi, GroupDRO, GroupError, LossError, RobustError, SampleIdError
 
 HERE = Path(__file__).parent
@@ -58,14 +56,8 @@ def test_accumulation_is_one_large_batch(tmp_path, name, weights_from):
 
 def test_two_processes_are_one(tmp_path):
     """Two processes of 2 samples in 2 passes against one process of 8; gloo."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
-    }
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    command = [*launch, str(HERE / "robust_sft.py"), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    for done in on_two(str(tmp_path), script=HERE / "robust_sft.py"):
+        assert done.returncode == 0, done.stderr[-3000:]
     for name, weights_from in CASES:
         alone = trainer(tmp_path, methods(name), weights_from)
         alone.train()

@@ -10,6 +10,8 @@ import pytest
 
 from gdro.cli import main
 
+FEW = ("data.size=64", "data.heldout_size=24")
+
 
 def _refused(capsys, *arguments):
     assert main(list(arguments)) == 2
@@ -56,7 +58,7 @@ def test_report_of_no_run(capsys, tmp_path):
 
 def test_a_model_that_is_not_there(capsys, tmp_path):
     assert "no tokenizer" in _refused(
-        capsys, "train", *_sets("model=no/such-model", f"output_dir={tmp_path}/run")
+        capsys, "train", *_sets(*FEW, "model=no/such-model", f"output_dir={tmp_path}/run")
     )
     assert not (tmp_path / "run").exists()
 
@@ -69,19 +71,19 @@ def test_a_model_folder_without_tokenizer(capsys, tmp_path):
     for name in ("config.json", "model.safetensors"):
         (folder / name).symlink_to(base_path() / name)
     assert "tokenizer" in _refused(
-        capsys, "train", *_sets(f"model={folder}", f"output_dir={tmp_path}/run")
+        capsys, "train", *_sets(*FEW, f"model={folder}", f"output_dir={tmp_path}/run")
     )
 
 
 def test_a_folder_that_is_no_model(capsys, tmp_path):
     assert "config.json" in _refused(
-        capsys, "train", *_sets(f"model={tmp_path}", f"output_dir={tmp_path}/run")
+        capsys, "train", *_sets(*FEW, f"model={tmp_path}", f"output_dir={tmp_path}/run")
     )
 
 
 def test_prompts_and_completions_must_fit_the_context(capsys, tmp_path):
     said = _refused(
-        capsys, "train", *_sets("max_completion_length=100000", f"output_dir={tmp_path}/run")
+        capsys, "train", *_sets(*FEW, "max_completion_length=100000", f"output_dir={tmp_path}/run")
     )
     assert "positions" in said
 
@@ -210,8 +212,10 @@ def test_options_that_would_be_passed_over_or_found_late(capsys, words, said):
 def test_places_that_cannot_be_written_to(capsys, tmp_path):
     file = tmp_path / "file"
     file.touch()
-    assert "is a file; give a folder" in _refused(capsys, "train", *_sets(f"output_dir={file}"))
-    assert "look at that path" in _refused(capsys, "train", *_sets(f"output_dir={file}/run"))
+    assert "is a file; give a folder" in _refused(
+        capsys, "train", *_sets(*FEW, f"output_dir={file}")
+    )
+    assert "look at that path" in _refused(capsys, "train", *_sets(*FEW, f"output_dir={file}/run"))
     assert "look at that path" in _refused(
         capsys, "simulate", "uniform", "--steps", "2", "--output", str(file)
     )

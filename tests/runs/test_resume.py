@@ -9,22 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from forked import run_script
+
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "reliability"
 
 
 def _measured(tmp_path, script, *arguments):
     """The rows that a script writes."""
     rows = tmp_path / "rows.json"
-    done = subprocess.run(
-        [sys.executable, FOLDER / script, *arguments, "--output", rows],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    if "skipped" in done.stdout:
-        pytest.skip(done.stdout)
+    done = run_script(FOLDER / script, *arguments, "--output", str(rows))
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(rows.read_text())
 
@@ -46,6 +39,20 @@ def test_a_resume_runs_no_code_that_a_checkpoint_brings(tmp_path):
 
 
 def test_a_full_disk_stops_with_one_error_and_loses_nothing(tmp_path):
-    rows = _measured(tmp_path, "disk_full.py", "--sizes", "1", "--no-bisect")
+    """From a shell: the script starts itself anew in a name space of its own."""
+    file = tmp_path / "rows.json"
+    words = ["--sizes", "1", "--no-bisect", "--output", file]
+    done = subprocess.run(
+        [sys.executable, FOLDER / "disk_full.py", *words],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if "skipped" in done.stdout:
+        pytest.skip(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(file.read_text())
     assert [row["exit"] for row in rows] == [2]
     assert all(row["final_as_reference"] and row["checkpoints_as_reference"] for row in rows)

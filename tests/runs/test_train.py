@@ -1,5 +1,6 @@
 """The main job end to end, through the command line, on the embedded model: what a user types and
-what they find."""
+what they find. The first run is started as from a shell, the others without its seconds of
+imports."""
 
 import json
 import os
@@ -12,37 +13,26 @@ import time
 import pytest
 from safetensors import safe_open
 
+from forked import NO_GPU, gdro, started
+
 SMALL = [
     *("max_steps=4", "prompts_per_step=16", "data.size=64", "data.heldout_size=24", "save_steps=1"),
     "lr_scheduler_type=constant",
     "verifier.timeout=30",  # on a busy machine one second is not enough for the same bytes
 ]
-ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
-def _command(*arguments):
-    return [sys.executable, "-c", "from gdro.cli import main; raise SystemExit(main())", *arguments]
+def _words(output, *settings):
+    """Of `gdro train` with these settings."""
+    sets = (*SMALL, f"output_dir={output}", *settings)
+    return ["train", *(part for setting in sets for part in ("--set", setting))]
 
 
-def _gdro(*arguments, **options):
-    return subprocess.run(
-        _command(*arguments),
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-        **options,
-    )
-
-
-def _train(output, *settings):
-    sets = [
-        part
-        for setting in (*SMALL, f"output_dir={output}", *settings)
-        for part in ("--set", setting)
-    ]
-    return _gdro("train", *sets)
+def _until(process, run, mark):
+    """Wait until the run has written this into its record."""
+    record = run / "metrics.jsonl"
+    while process.is_alive() and not (record.exists() and mark in record.read_text()):
+        time.sleep(0.02)
 
 
 def _events(run):
@@ -62,7 +52,15 @@ def _comparable(run):
 def whole(tmp_path_factory):
     """A run that was never interrupted."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    done = _train(run)
+    shell = [sys.executable, "-c", "from gdro.cli import main; raise SystemExit(main())"]
+    done = subprocess.run(
+        [*shell, *_words(run)],
+        env=os.environ | NO_GPU,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return run
 
@@ -109,16 +107,11 @@ def test_the_trained_model_is_an_ordinary_folder_and_has_moved(whole):
 
 def test_a_killed_run_resumes_to_the_same_bytes(whole, tmp_path):
     run = tmp_path / "killed"
-    sets = [part for setting in (*SMALL, f"output_dir={run}") for part in ("--set", setting)]
-    process = subprocess.Popen(_command("train", *sets), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-    record = run / "metrics.jsonl"
-    while process.poll() is None and not (
-        record.exists() and '"step", "step": 3' in record.read_text()
-    ):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = _gdro("train", "--resume", str(run))
+    with started(*_words(run)) as process:
+        _until(process, run, '"step", "step": 3')
+        process.send_signal(signal.SIGKILL)
+        assert process.wait().returncode == -signal.SIGKILL
+    done = gdro("train", "--resume", str(run))
     assert done.returncode == 0, done.stderr
     for name in (
         "model/model.safetensors",
@@ -131,23 +124,12 @@ def test_a_killed_run_resumes_to_the_same_bytes(whole, tmp_path):
 
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     run = tmp_path / "stopped"
-    sets = [
-        part
-        for setting in (*SMALL, f"output_dir={run}", "max_steps=500")
-        for part in ("--set", setting)
-    ]
-    process = subprocess.Popen(
-        _command("train", *sets), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-    )
-    record = run / "metrics.jsonl"
-    while process.poll() is None and not (
-        record.exists() and '"event": "step"' in record.read_text()
-    ):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    assert f"gdro train --resume {run}" in said
+    with started(*_words(run, "max_steps=500")) as process:
+        _until(process, run, '"event": "step"')
+        process.send_signal(signal.SIGINT)
+        done = process.wait()
+    assert done.returncode == 0, done.stderr
+    assert f"gdro train --resume {run}" in done.stderr
     last = max(event["step"] for event in _events(run) if event["event"] == "step")
     assert (run / "checkpoints" / f"checkpoint-{last}" / "seal.json").is_file()
     assert not (run / "model").exists()
@@ -155,38 +137,38 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
 
 def test_report_is_rebuilt_from_the_record_alone(whole, tmp_path):
     shutil.copy(whole / "metrics.jsonl", tmp_path)
-    done = _gdro("report", str(tmp_path))
+    done = gdro("report", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.html").read_bytes() == (whole / "report.html").read_bytes()
 
 
 def test_evaluate_gives_the_figures_of_the_run(whole, tmp_path):
     figures = tmp_path / "figures.json"
-    done = _gdro("evaluate", str(whole), "--output", str(figures))
+    done = gdro("evaluate", str(whole), "--output", str(figures))
     assert done.returncode == 0, done.stderr
     last = [event for event in _events(whole) if event["event"] == "evaluation"][-1]
     assert json.loads(figures.read_text())["mean_at_k"] == last["mean_at_k"]
 
 
 def test_a_finished_run_is_not_resumed(whole):
-    done = _gdro("train", "--resume", str(whole))
+    done = gdro("train", "--resume", str(whole))
     assert done.returncode == 2
     assert "is finished" in done.stderr
 
 
 def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(whole, tmp_path):
     run = tmp_path / "extended"
-    assert _train(run, "max_steps=2").returncode == 0
+    assert gdro(*_words(run, "max_steps=2")).returncode == 0
     for words in (["--set", "max_steps=1"], []):
-        assert _gdro("train", "--resume", str(run), *words).returncode == 2
-    done = _gdro("train", "--resume", str(run), "--set", "max_steps=4")
+        assert gdro("train", "--resume", str(run), *words).returncode == 2
+    done = gdro("train", "--resume", str(run), "--set", "max_steps=4")
     assert done.returncode == 0, done.stderr
     assert (run / "model/model.safetensors").read_bytes() == (
         whole / "model/model.safetensors"
     ).read_bytes()
     assert _comparable(run) == _comparable(whole)
     assert "max_steps: 4\n" in (run / "config.yaml").read_text()
-    assert "is finished" in _gdro("train", "--resume", str(run)).stderr
+    assert "is finished" in gdro("train", "--resume", str(run)).stderr
 
 
 def test_a_run_whose_data_have_changed_is_not_resumed(whole, tmp_path):
@@ -197,7 +179,7 @@ def test_a_run_whose_data_have_changed_is_not_resumed(whole, tmp_path):
     text = config.read_text()
     assert text.count("  size: 64\n") == 1
     config.write_text(text.replace("  size: 64\n", "  size: 65\n"))
-    done = _gdro("train", "--resume", str(run))
+    done = gdro("train", "--resume", str(run))
     assert done.returncode == 2
     assert (
         "the training prompts are not those that the run began with (64 then, 65 now" in done.stderr
@@ -214,7 +196,7 @@ def test_rounds_within_the_budget_end_when_its_rollouts_are_spent_and_resume_to_
         "generation.rounds_within_budget=true",
     ]
     whole, short = tmp_path / "whole", tmp_path / "short"
-    done = _train(whole, *rounds, "max_steps=12", "eval_steps=4")
+    done = gdro(*_words(whole, *rounds, "max_steps=12", "eval_steps=4"))
     assert done.returncode == 0, done.stderr
     assert "100 % of the rollouts" in done.stderr
     events = _events(whole)
@@ -228,7 +210,7 @@ def test_rounds_within_the_budget_end_when_its_rollouts_are_spent_and_resume_to_
     assert moments[-1] == events[-1]["step"] == last
     shutil.copytree(whole, short)
     (short / "report.html").unlink()  # stopped after its last step, before its end
-    again = _gdro("train", "--resume", str(short))
+    again = gdro("train", "--resume", str(short))
     assert again.returncode == 0, again.stderr
     assert _comparable(short) == _comparable(whole)
     assert (short / "model/model.safetensors").read_bytes() == (

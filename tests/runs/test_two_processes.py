@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from forked import on_two
+
 SMALL = [
     "max_steps=2",
     "prompts_per_step=16",
@@ -53,12 +55,14 @@ def test_a_run_on_two_processes_ends_cleanly_and_a_finished_one_is_not_resumed(t
     )
     assert events[-1]["event"] == "end"
     assert (run / "report.html").is_file()
-    again = _gdro("train", "--resume", str(run))
-    assert again.returncode != 0
-    assert "is finished" in again.stderr
+    for again in on_two("train", "--resume", str(run)):
+        assert again.returncode == 2
+        assert "is finished" in again.stderr
 
 
-def test_several_processes_need_a_folder(tmp_path):
-    done = _gdro("train", *_sets(*SMALL))
-    assert done.returncode != 0
-    assert "with several processes the folder must be named: --set output_dir=DIR" in done.stderr
+def test_several_processes_need_a_folder():
+    for done in on_two("train", *_sets(*SMALL)):
+        assert done.returncode == 2
+        assert (
+            "with several processes the folder must be named: --set output_dir=DIR" in done.stderr
+        )

@@ -148,10 +148,15 @@ def _check_answers(
     config: TrainConfig, prompts: RunPrompts, tokenizer: Any, verifier: PoolVerifier
 ) -> str | None:
     """Check every gold, or try a user's function; what to tell of golds that only the same text
-    equals."""
+    equals.
+
+    Workers start here, but for reasoning-gym, where they would have nothing to do yet.
+    """
     if tokenizer is not None and prompts.train:
         values = config.data.chat_template_kwargs or {}
         verifier.opens_thinking = opens_thinking(prompts.train[0].messages, tokenizer, values)
+    if verifier.pool.spec.kind == "reasoning_gym":
+        return None  # their scorers were tried on the golds when these were drawn
     # a call shows a mistake in a user's function before the model loads
     own = config.verifier.kind == "python"
     asked = prompts.train[:1] if own else [*prompts.train, *prompts.heldout]
