@@ -3,9 +3,6 @@ goes with it."""
 
 import base64
 import json
-import os
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -105,30 +102,25 @@ def _sets(*settings):
     return [part for setting in settings for part in ("--set", setting)]
 
 
-def _train(hub, output, *settings):
-    command = [
-        sys.executable,
-        "-m",
-        "gdro",
-        "train",
-        *_sets(*SETTINGS, f"output_dir={output}", *settings),
-    ]
-    settings = {
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": "hf_x",
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    return subprocess.run(
-        command, env=os.environ | settings, capture_output=True, text=True, check=False, timeout=200
-    )
+@pytest.fixture
+def train(hub, monkeypatch, capfd):
+    """`gdro train` with a token of that hub; its exit status and all it said."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+
+    def run(output, *settings):
+        status = main(["train", *_sets(*SETTINGS, f"output_dir={output}", *settings)])
+        return status, "".join(capfd.readouterr())
+
+    return run
 
 
-def test_the_model_is_sent_with_a_card_of_what_the_record_says(hub, tmp_path):
+def test_the_model_is_sent_with_a_card_of_what_the_record_says(hub, train, tmp_path):
     run = tmp_path / "run"
-    done = _train(hub, run, "push_to_hub=true", "hub_model_id=name", "lora={r: 2}")
-    assert done.returncode == 0, done.stderr
-    assert f"{hub.url}/me/name" in done.stderr + done.stdout
+    status, said = train(run, "push_to_hub=true", "hub_model_id=name", "lora={r: 2}")
+    assert status == 0, said
+    assert f"{hub.url}/me/name" in said
     assert [(made["name"], made["visibility"]) for made in hub.made] == [("name", "private")]
     assert hub.files == {path.name: path.read_bytes() for path in (run / "model").iterdir()}
     card = hub.files["README.md"].decode()
@@ -148,12 +140,12 @@ def test_the_model_is_sent_with_a_card_of_what_the_record_says(hub, tmp_path):
     assert str(tmp_path) not in card
 
 
-def test_a_hub_that_refuses_costs_nothing_but_the_sending(hub, tmp_path):
+def test_a_hub_that_refuses_costs_nothing_but_the_sending(hub, train, tmp_path):
     hub.refuses = True
-    done = _train(hub, tmp_path / "run", "push_to_hub=true", "run_name=mine")
-    assert done.returncode == 2
-    assert f"hf upload mine {tmp_path / 'run' / 'model'}" in done.stderr
-    assert "Traceback" not in done.stderr
+    status, said = train(tmp_path / "run", "push_to_hub=true", "run_name=mine")
+    assert status == 2
+    assert f"hf upload mine {tmp_path / 'run' / 'model'}" in said
+    assert "Traceback" not in said
     assert (tmp_path / "run" / "report.html").is_file()
     assert load_model(str(tmp_path / "run" / "model"))
 
