@@ -135,8 +135,9 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     assert not (run / "model").exists()
 
 
-def test_report_is_rebuilt_from_the_record_alone(whole, tmp_path):
+def test_report_is_rebuilt_from_the_record_and_the_completions(whole, tmp_path):
     shutil.copy(whole / "metrics.jsonl", tmp_path)
+    shutil.copytree(whole / "evaluations", tmp_path / "evaluations")
     done = gdro("report", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.html").read_bytes() == (whole / "report.html").read_bytes()
