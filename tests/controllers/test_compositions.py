@@ -17,6 +17,7 @@ from gdro.controllers.registry import FACTS, PARTS, PRESETS
 
 SOURCES, PROMPTS = 4, 40
 IDS = [f"source{i % SOURCES}/{i}" for i in range(PROMPTS)]
+TEXTS = [f"level {i % SOURCES}: what is {i} and {i**3}?" for i in range(PROMPTS)]
 RATES = np.random.default_rng(3).beta(0.5, 0.7, PROMPTS)
 
 
@@ -27,6 +28,7 @@ def decide(
     and step."""
     out, waiting = [], []
     low, high = controller.reward_range
+    controller.describe(IDS, TEXTS)
     for step in range(steps):
         rng = np.random.default_rng(step)
         offered = [IDS[i] for i in rng.permutation(PROMPTS)[:30]]
@@ -96,6 +98,7 @@ def test_every_composition_keeps_the_contract_or_is_one_named_error(estimator: s
         controller = gdro.make_controller(chosen)
         decide(controller, steps=3, size=6, late=1)
         again = gdro.make_controller(chosen)
+        again.describe(IDS, TEXTS)
         again.load_state_dict(controller.state_dict())
         assert gdro.state_hash(again.state_dict()) == gdro.state_hash(controller.state_dict())
         order = np.random.default_rng(0).permutation(10)

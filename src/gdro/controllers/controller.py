@@ -239,9 +239,24 @@ class Controller:
         return self.parts.baseline.own
 
     @property
+    def reads_texts(self) -> bool:
+        """Whether the engine must tell the prompts' texts (`describe`)."""
+        return self.parts.estimator.reads_texts
+
+    @property
     def plans_equally(self) -> bool:
         """Whether every prompt gets `mean_rollouts`."""
         return self.parts.allocator.equal
+
+    def describe(self, prompt_ids: Sequence[str], texts: Sequence[str]) -> None:
+        """Tell the texts of prompts, before they are planned or offered; without effect where
+        `reads_texts` is False. They are not in the state: a resumed run tells them again.
+
+        Raises:
+            PromptIdError: as in `plan`, or a text that is none.
+        """
+        if self.reads_texts:
+            self.facts.texts.describe(prompt_ids, texts)
 
     def select(self, candidate_ids: Sequence[str], m: int) -> list[str]:
         """The m candidates to train on next, best first. Changes nothing: asked again before the
@@ -485,6 +500,7 @@ class Controller:
         }
         options["reward_range"] = tuple(options["reward_range"])
         loaded = Controller(self.parts, name=self.name, **options)
+        loaded.facts.texts.adopt(self.facts.texts)
         loaded._restore(state)
         vars(self).update(vars(loaded))
 

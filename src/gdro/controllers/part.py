@@ -29,6 +29,7 @@ from gdro.core.hashing import Keys
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.prompts import Prompts, PromptTable
 from gdro.core.state import State, read_array, read_float, read_int
+from gdro.core.text_features import TextFeatures
 from gdro.core.types import Floats, Ints, Metric
 
 BETA, SOURCE = "a Beta posterior", "what is known of sources"
@@ -47,6 +48,7 @@ class Facts:
         seed: of every random choice, which is a function of seed, step and prompt id alone.
         table: the prompts; a part that remembers something of each adds a column.
         edges: (B+1,) edges of the estimator's bins, from 0 to 1.
+        texts: features of the prompts' texts, where the engine was asked to tell them.
     """
 
     mean_rollouts: int
@@ -57,6 +59,7 @@ class Facts:
     seed: int
     table: PromptTable
     edges: Floats = field(default_factory=lambda: np.array([0.0, 1.0]))
+    texts: TextFeatures = field(default_factory=TextFeatures)
 
     @property
     def bins(self) -> int:
@@ -209,6 +212,11 @@ class Estimator(Part):
     def edges(self) -> Floats:
         """(B+1,) bin edges from 0 to 1."""
         return bin_edges(self.bins)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether `facts.texts` must know a prompt's text before it is asked of it."""
+        return False
 
     def predict(self, prompts: Prompts, now: int) -> Belief:
         """The belief in M prompts at step `now`, before their next visit."""

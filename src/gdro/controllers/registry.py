@@ -30,7 +30,12 @@ from gdro.controllers.controller import Controller, Parts
 from gdro.controllers.part import Allocator, Baseline, Estimator, Part, Selector, Weigher
 from gdro.controllers.parts.allocators import LiveGroups, ShadowPrice, SqrtLaw, Uniform
 from gdro.controllers.parts.baselines import Group, Posterior
-from gdro.controllers.parts.estimators import Classifier, PromptPosterior, SourcePosterior
+from gdro.controllers.parts.estimators import (
+    Classifier,
+    PromptPosterior,
+    SourcePosterior,
+    TextPosterior,
+)
 from gdro.controllers.parts.selectors import Live
 from gdro.controllers.parts.weighers import BinAdversary, Ones
 from gdro.core.errors import OptionError
@@ -80,7 +85,7 @@ SLOTS: dict[str, type[Part]] = {
 PARTS: dict[str, dict[str, type[Part]]] = {
     slot: {part.name: part for part in members}
     for slot, members in {
-        "estimator": (Classifier, PromptPosterior, SourcePosterior),
+        "estimator": (Classifier, PromptPosterior, SourcePosterior, TextPosterior),
         "selector": (Live, GRESO, MoPPS, SEC, DUMP, MTGRPO, DPPO, AdaRFT),
         "allocator": (
             Uniform,

@@ -27,6 +27,7 @@ import numpy as np
 from gdro.core.belief import beta_square
 from gdro.core.difficulty import PRIOR
 from gdro.core.errors import OptionError, StateError
+from gdro.core.own_evidence import OwnEvidence
 from gdro.core.prompts import Prompts, PromptTable
 from gdro.core.ragged import Ragged
 from gdro.core.state import ANY, State, read_array
@@ -39,8 +40,8 @@ MARGIN = 1.0 / 512.0
 
 
 class SourcePosterior:
-    """Posteriors of the prompts of a table; their own evidence is kept in three columns of it (12
-    bytes a prompt).
+    """Posteriors of the prompts of a table; their own evidence is kept in columns of it
+    (`OwnEvidence`).
 
     Args:
         table: the prompts.
@@ -52,20 +53,10 @@ class SourcePosterior:
     """
 
     def __init__(self, table: PromptTable, ageing: float = 0.99, window: int = 40) -> None:
-        if not 0.0 < ageing <= 1.0:
-            raise OptionError(
-                f"ageing={ageing:g} must lie in (0, 1]; it is the weight of a rollout one step"
-                " later"
-            )
         if window < 1:
             raise OptionError(f"window={window} must be at least 1 visit")
-        self.table, self.ageing, self.window = table, ageing, window
-        for name, kind in (
-            ("own_reward", np.float32),
-            ("own_total", np.float32),
-            ("own_step", np.int32),
-        ):
-            table.add_column(name, kind, 0)
+        self.table, self.window = table, window
+        self.own = OwnEvidence(table, ageing)
         self.mean, self.square, self.visits = np.empty(0), np.empty(0), np.empty(0)
 
     def prior(self, sources: Ints) -> tuple[Floats, Floats]:
@@ -78,12 +69,7 @@ class SourcePosterior:
 
     def posterior(self, prompts: Prompts, now: int) -> tuple[Floats, Floats]:
         """(M,) a and b of prompts at step `now`."""
-        a, b = self.prior(prompts.sources)
-        known = np.flatnonzero(prompts.rows >= 0)
-        reward, total = self._aged(prompts.rows[known], now)
-        a[known] += reward
-        b[known] += total - reward
-        return a, b
+        return self.own.on_top_of(self.prior(prompts.sources), prompts, now)
 
     def learn(self, prompts: Prompts, now: int, unit: Ragged, a: Floats, b: Floats) -> None:
         """Take in one visit of each of M different planned prompts.
@@ -106,10 +92,7 @@ class SourcePosterior:
         size = np.bincount(visited)
         self.visits[source] = np.minimum(self.visits[source] + size, self.window)
         self._keep_proper()
-        own_reward, own_total = self._aged(prompts.rows, now)
-        self.table.column("own_reward")[prompts.rows] = own_reward + reward
-        self.table.column("own_total")[prompts.rows] = own_total + total
-        self.table.column("own_step")[prompts.rows] = now
+        self.own.add(prompts.rows, now, reward, total)
 
     def _move(
         self, source: Ints, visited: Ints, moment: Floats, error: Floats, use: Floats
@@ -127,12 +110,6 @@ class SourcePosterior:
         spread = self.mean * (1.0 - self.mean)
         least, most = (self.mean**2 + spread / (1.0 + strength) for strength in reversed(STRENGTH))
         self.square = np.clip(self.square, least, most)
-
-    def _aged(self, rows: Ints, now: int) -> tuple[Floats, Floats]:
-        """(M,) summed rewards and rollouts of known prompts, as they weigh at step `now`."""
-        column = self.table.column
-        weight = self.ageing ** np.maximum(now - column("own_step")[rows].astype(np.float64), 0.0)
-        return column("own_reward")[rows] * weight, column("own_total")[rows] * weight
 
     def _make_room(self, sources: int) -> None:
         """Give sources that are new to the table the moments of a prior, which count as one

@@ -55,6 +55,13 @@ class Controller(Protocol):
     def reward_range(self) -> tuple[float, float]:
         """Lowest and highest reward."""
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether `describe` must be called before prompts are planned or offered."""
+
+    def describe(self, prompt_ids: Sequence[str], texts: Sequence[str]) -> None:
+        """Tell the texts of prompts."""
+
     def plan(self, prompt_ids: Sequence[str]) -> Plan:
         """Rollouts of each prompt of the batch."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from gdro.core.difficulty import PRIOR, DifficultyClassifier, Statistic, Visits
 from gdro.core.errors import OptionError
 from gdro.core.outcome import Outcome
 from gdro.core.prompts import Prompts
-from gdro.core.source_posterior import SourcePosterior as Posterior
+from gdro.core.source_posterior import SourcePosterior as BySource
 from gdro.core.state import State
+from gdro.core.text_posterior import TextPosterior as ByText
 from gdro.core.types import UNSEEN, Floats, Ints, Metric
 
 
@@ -173,29 +174,25 @@ class PromptPosterior(PlacedEstimator):
         self._place(rows, a / (a + b))
 
 
+Prior = TypeVar("Prior", BySource, ByText)
+
+
 @dataclass(kw_only=True, eq=False)
-class SourcePosterior(PlacedEstimator):
-    """A Beta posterior of each prompt with its source as the prior (`gdro.core.source_posterior`).
+class WithPrior(PlacedEstimator, Generic[Prior]):
+    """What the two posteriors share that know something of every prompt, also before its first
+    visit: no prompt is ever UNSEEN."""
 
-    It knows something of every prompt, also before its first visit, so no prompt is ever UNSEEN.
+    def start(self) -> None:
+        super().start()
+        self.posterior: Prior = self.make()
 
-    Attributes:
-        ageing: weight of a rollout relative to one a step later.
-        window: visits over which a source's success rate and its spread are averaged.
-    """
-
-    ageing: float = 0.99
-    window: int = 40
-
-    name: ClassVar[str] = "source_posterior"
+    def make(self) -> Prior:
+        """The posterior of no data."""
+        raise NotImplementedError
 
     @property
     def gives(self) -> frozenset[str]:
         return frozenset({BETA, SOURCE})
-
-    def start(self) -> None:
-        super().start()
-        self.posterior = Posterior(self.facts.table, self.ageing, self.window)
 
     def predict(self, prompts: Prompts, now: int) -> Belief:
         a, b = self.posterior.posterior(prompts, now)
@@ -207,11 +204,56 @@ class SourcePosterior(PlacedEstimator):
         self.posterior.learn(outcome.prompts, outcome.step, outcome.unit, *before.beta)
         self._place(outcome.prompts.rows, before.mean_after(outcome))
 
-    def metrics(self) -> dict[str, Metric]:
-        return {"sources": len(self.posterior.mean)}
-
     def state_dict(self) -> State:
         return self.posterior.state_dict()
 
     def load_state_dict(self, state: State) -> None:
         self.posterior.load_state_dict(state)
+
+
+@dataclass(kw_only=True, eq=False)
+class SourcePosterior(WithPrior[BySource]):
+    """A Beta posterior of each prompt with its source as the prior (`gdro.core.source_posterior`).
+
+    Attributes:
+        ageing: weight of a rollout relative to one a step later.
+        window: visits over which a source's success rate and its spread are averaged.
+    """
+
+    ageing: float = 0.99
+    window: int = 40
+
+    name: ClassVar[str] = "source_posterior"
+
+    def make(self) -> BySource:
+        return BySource(self.facts.table, self.ageing, self.window)
+
+    def metrics(self) -> dict[str, Metric]:
+        return {"sources": len(self.posterior.mean)}
+
+
+@dataclass(kw_only=True, eq=False)
+class TextPosterior(WithPrior[ByText]):
+    """A Beta posterior of each prompt with its text as the prior (`gdro.core.text_posterior`): for
+    data without sources, or with sources that differ inside. The engine tells it the texts
+    (`Controller.describe`).
+
+    Attributes:
+        ageing: weight of a rollout relative to one a step later.
+        window: visits over which what texts tell is averaged.
+    """
+
+    ageing: float = 0.99
+    window: int = 512
+
+    name: ClassVar[str] = "text_posterior"
+
+    @property
+    def reads_texts(self) -> bool:
+        return True
+
+    def make(self) -> ByText:
+        return ByText(self.facts.table, self.facts.texts, self.ageing, self.window)
+
+    def metrics(self) -> dict[str, Metric]:
+        return {"prior_strength": self.posterior.strength}

@@ -152,5 +152,6 @@ def traits_of(controller: Controller) -> EngineTraits:
         ddof=0,
         advantage_hint="another loop",
         no_losses="the service does not return it",
+        no_texts="the adapter does not read them",
         no_baselines="tinker-cookbook subtracts each group's mean whatever its rewards are",
     )

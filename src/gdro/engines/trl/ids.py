@@ -68,6 +68,10 @@ class PromptIds:
         """(N,) ids of a data set that can be indexed."""
         return text_ids(self.dataset[self.column], self.column)
 
+    def texts(self) -> list[str]:
+        """(N,) texts of the prompts of a data set that can be indexed; of a chat, all its turns."""
+        return [text_of(prompt) for prompt in self.dataset["prompt"]]
+
     def batch(self, rows: Sequence[Row], num_generations: int, number: int) -> PromptBatch:
         """The prompts of a generation batch's rows.
 
@@ -215,3 +219,15 @@ def _content(value: object) -> object:
 def _repeated(ids: Iterable[str]) -> list[str]:
     """The ids that occur more than once, in the order of their first places."""
     return [value for value, count in Counter(ids).items() if count > 1]
+
+
+def text_of(prompt: Any) -> str:
+    """What a prompt says: itself, or the text of its turns."""
+    if isinstance(prompt, str):
+        return prompt
+    parts = []
+    for turn in prompt:
+        content = turn["content"]
+        blocks = [{"text": content}] if isinstance(content, str) else content or []
+        parts += [block["text"] for block in blocks if block.get("text")]
+    return "\n".join(parts)

@@ -42,7 +42,7 @@ def session_of(
         fetch: reads rows of a training set that can be indexed.
 
     Raises:
-        OptionError: as `check_engine`, or candidates of a data set that has none.
+        OptionError: as `check_engine`, or candidates or texts of a data set that has none.
     """
     if controller is None:
         controller, stated = default_controller(args), args.range_stated
@@ -50,6 +50,14 @@ def session_of(
         require_controller(controller)
         check_engine(controller, args.traits, args.candidates)
         stated = True
+    if controller.reads_texts:
+        if not prompts.can_choose:
+            raise OptionError(
+                f"controller {controller.name!r} reads the prompts' texts, and a streamed data set,"
+                " or an environment that owns the data, has none at the start; take the estimator"
+                " source_posterior"
+            )
+        controller.describe(prompts.all(), prompts.texts())
     pool = None
     seed = args.seed if args.data_seed is None else args.data_seed
     if prompts.can_choose:

@@ -1,0 +1,167 @@
+"""The posterior with the text as its prior: vectors of texts, the mode against its condition, what
+it finds, selection without bias, order, state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gdro.core.errors import OptionError, PromptIdError, StateError
+from gdro.core.prompts import PromptTable
+from gdro.core.ragged import Ragged
+from gdro.core.source_posterior import STRENGTH
+from gdro.core.text_features import WIDTH, TextFeatures, text_vector
+from gdro.core.text_posterior import PRECISION, TextPosterior
+
+
+def model(texts: dict[str, str], **options) -> TextPosterior:
+    features = TextFeatures()
+    features.describe(list(texts), list(texts.values()))
+    return TextPosterior(PromptTable(), features, **({"ageing": 1.0} | options))
+
+
+def visit(posterior: TextPosterior, ids: list[str], correct, total: int, now: int = 0) -> None:
+    table = posterior.own.table
+    prompts = table.admit(table.look_up(ids))
+    rewards = np.arange(total)[None, :] < np.asarray(correct)[:, None]
+    unit = Ragged(rewards.astype(np.float64).ravel(), np.full(len(ids), total))
+    posterior.learn(prompts, now, unit, *posterior.posterior(prompts, now))
+
+
+def rates(posterior: TextPosterior, ids: list[str]) -> np.ndarray:
+    a, b = posterior.prior(posterior.own.table.look_up(ids))
+    return a / (a + b)
+
+
+def sums(count: int, seed: int = 0) -> tuple[dict[str, str], dict[str, float]]:
+    """Sums of numbers of one to four digits: the longer, the harder; and their success rates."""
+    rng = np.random.default_rng(seed)
+    texts, truth = {}, {}
+    for place in range(count):
+        digits = int(rng.integers(1, 5))
+        one, other = rng.integers(10 ** (digits - 1), 10**digits, 2)
+        texts[f"data/{place}"] = f"What is {one} + {other}? Give the number alone."
+        truth[f"data/{place}"] = (0.95, 0.7, 0.3, 0.05)[digits - 1]
+    return texts, truth
+
+
+def test_texts_of_one_form_are_alike_and_vectors_have_length_one():
+    one, other, third = map(
+        text_vector,
+        ("What is 12 + 34?", "What is 56 + 78?", "Spell this word backward: lantern"),
+    )
+    np.testing.assert_allclose([one @ one, other @ other, third @ third], 1.0)
+    assert one @ other > 0.5 > third @ one
+    assert np.linalg.norm(text_vector("")) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "texts", "message"),
+    [
+        (["x/1"], ["a", "b"], "2 texts for 1 prompts"),
+        (["x/1"], [None], "the text of prompt 'x/1' is None, no text"),
+        (["x/1", "x/1"], ["a", "a"], "'x/1' is in the batch twice"),
+    ],
+)
+def test_what_is_no_text_is_refused(ids, texts, message):
+    with pytest.raises(PromptIdError, match=message):
+        TextFeatures().describe(ids, texts)
+
+
+def test_a_prompt_without_a_text_is_named():
+    posterior = model({"x/1": "one"})
+    with pytest.raises(
+        PromptIdError, match=r"text of prompt 'x/2' is not known; call controller\.d"
+    ):
+        posterior.prior(posterior.own.table.look_up(["x/1", "x/2"]))
+
+
+def test_the_weights_are_at_the_mode():
+    """There the gradient of log likelihood and prior is zero; the likelihood counts n rollouts as
+    n / (1 + (n - 1) rho)."""
+    texts, truth = sums(24)
+    posterior, ids = model(texts, window=10**9), list(texts)
+    correct = np.random.default_rng(1).binomial(4, list(truth.values()))
+    rho = posterior.rho
+    visit(posterior, ids, correct, 4)
+    inputs = np.array([[*text_vector(text).astype(np.float16), 0.5] for text in texts.values()])
+    size = 4 / (1 + 3 * rho)
+    gradient = inputs.T @ (size * (correct / 4 - rates(posterior, ids)))
+    gradient -= PRECISION * posterior.weights
+    assert np.abs(gradient).max() < 1e-4
+    spread = rates(posterior, ids)
+    information = inputs.T @ ((size * spread * (1 - spread))[:, None] * inputs)
+    np.testing.assert_allclose(
+        posterior.precision, information + PRECISION * np.eye(WIDTH + 1), atol=1e-6
+    )
+
+
+def test_unseen_prompts_are_ranked_and_rated_by_their_texts():
+    texts, truth = sums(1200)
+    posterior, ids, rng = model(texts), list(texts), np.random.default_rng(2)
+    for step in range(50):
+        batch = ids[16 * step : 16 * (step + 1)]
+        visit(posterior, batch, rng.binomial(4, [truth[i] for i in batch]), 4, step)
+    unseen = ids[800:]
+    found, true = rates(posterior, unseen), np.array([truth[i] for i in unseen])
+    assert np.corrcoef(found, true)[0, 1] > 0.95
+    for rate in sorted(set(true)):
+        assert found[true == rate].mean() == pytest.approx(rate, abs=0.08)
+
+
+def test_which_prompts_are_chosen_does_not_bend_the_prior():
+    """Texts alike, half of the prompts always right and half always wrong; those believed nearest
+    to one half come again and again."""
+    texts = {f"data/{i}": "the same question" for i in range(400)}
+    posterior, ids, rng = model(texts), list(texts), np.random.default_rng(3)
+    truth = dict(zip(ids, rng.integers(0, 2, len(ids)), strict=True))
+    for step in range(60):
+        offered = [ids[i] for i in rng.choice(len(ids), 40, replace=False)]
+        a, b = posterior.posterior(posterior.own.table.look_up(offered), step)
+        chosen = [offered[i] for i in np.argsort(-a / (a + b), kind="stable")[:10]]
+        visit(posterior, chosen, [4 * truth[i] for i in chosen], 4, step)
+    assert rates(posterior, ["data/0"])[0] == pytest.approx(0.5, abs=0.12)
+
+
+@pytest.mark.parametrize(("alike", "strength"), [(True, STRENGTH[1]), (False, STRENGTH[0])])
+def test_the_strength_says_how_much_prompts_of_like_texts_differ(alike, strength):
+    texts = {f"data/{i}": "the same question" for i in range(2000)}
+    posterior, ids, rng = model(texts), list(texts), np.random.default_rng(4)
+    for step in range(100):
+        batch = ids[20 * step : 20 * (step + 1)]
+        right = rng.binomial(4, 0.5, 20) if alike else 4 * rng.integers(0, 2, 20)
+        visit(posterior, batch, right, 4, step)
+    assert posterior.strength == pytest.approx(strength, rel=0.5)
+
+
+def test_a_policy_that_moves_is_followed():
+    texts, _ = sums(2000)
+    posterior, ids = model(texts, window=128), list(texts)
+    for step in range(60):
+        visit(posterior, ids[16 * step : 16 * (step + 1)], [0] * 16, 4, step)
+    for step in range(60, 120):
+        visit(posterior, ids[16 * step : 16 * (step + 1)], [4] * 16, 4, step)
+    assert rates(posterior, ids[-50:]).min() > 0.9
+
+
+def test_the_order_of_a_batch_changes_nothing_and_a_saved_state_goes_on():
+    texts, truth = sums(64)
+    ids, rng = list(texts), np.random.default_rng(5)
+    correct = rng.binomial(4, list(truth.values()))
+    order = rng.permutation(len(ids))
+    one, other = model(texts), model(texts)
+    visit(one, ids, correct, 4)
+    visit(other, [ids[i] for i in order], correct[order], 4)
+    np.testing.assert_array_equal(one.weights, other.weights)
+    assert one.rho == other.rho
+    again = model(texts)
+    again.load_state_dict(one.state_dict())
+    np.testing.assert_array_equal(rates(again, ids), rates(one, ids))
+    with pytest.raises(StateError, match="weights"):
+        again.load_state_dict(one.state_dict() | {"weights": np.zeros(3)})
+
+
+def test_options_out_of_range_are_named():
+    for options, message in (({"window": 0}, "window=0"), ({"ageing": 0.0}, "ageing=0")):
+        with pytest.raises(OptionError, match=message):
+            TextPosterior(PromptTable(), TextFeatures(), **options)
