@@ -46,6 +46,12 @@ def test_an_engine_that_can_do_everything_takes_every_controller(name: str) -> N
             "needs each prompt's loss, and it has none; choose signal=",
         ),
         (
+            {"no_texts": "it reads none"},
+            "live_gdro",
+            {"estimator": "text_posterior"},
+            "'live_gdro' reads the prompts' texts, and it reads none; take the estimator source_",
+        ),
+        (
             {"no_baselines": "it cannot"},
             "live_gdro",
             {},

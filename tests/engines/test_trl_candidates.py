@@ -11,6 +11,7 @@ import gdro
 from gdro.core.errors import OptionError, PlanError
 from gdro.engines.candidates import CandidatePool
 from gdro.engines.trl import GDROTrainer
+from gdro.engines.trl.ids import text_of
 
 
 class Picky(Ragged):
@@ -124,3 +125,44 @@ def test_a_wrong_selection_is_an_error(answer, tmp_path):
     controller.select = answer
     with pytest.raises(PlanError, match="select must answer 4 distinct ones of the 16 candidates"):
         make(tmp_path, controller).train()
+
+
+def reads(folder, **changes):
+    controller = gdro.make_controller("live_gdro", estimator="text_posterior", bins=3)
+    return make(folder, controller, save_strategy="steps", save_steps=2, **changes)
+
+
+def test_texts_are_told_before_the_first_choice_and_again_after_a_resume(tmp_path):
+    whole = reads(tmp_path / "whole", max_steps=4)
+    whole.train()
+    assert len(whole.controller.facts.texts) == 24
+    assert whole.controller.parts.estimator.posterior.weights.any()
+    again = reads(tmp_path / "whole", max_steps=4)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert gdro.state_hash(again.controller.state_dict()) == gdro.state_hash(
+        whole.controller.state_dict()
+    )
+
+
+def test_a_stream_has_no_texts_to_tell_at_the_start(tmp_path):
+    with pytest.raises(OptionError, match="reads the prompts' texts, and a streamed data set"):
+        GDROTrainer(
+            model=tiny_model(),
+            reward_funcs=has_even_digit,
+            args=config(tmp_path, max_steps=1),
+            train_dataset=sums().to_iterable_dataset(),
+            processing_class=character_tokenizer(),
+            controller=gdro.make_controller("live_gdro", estimator="text_posterior"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("plain", "plain"),
+        ([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}], "a\nb"),
+        ([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "c"}]}], "c"),
+    ],
+)
+def test_the_text_of_a_prompt(prompt, text):
+    assert text_of(prompt) == text

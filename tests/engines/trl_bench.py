@@ -90,7 +90,7 @@ class Ragged:
     and visits."""
 
     name = "ragged"
-    selects = sets_baselines = plans_equally = False
+    selects = sets_baselines = plans_equally = reads_texts = False
     pool_factor, min_rollouts, reward_range = 4, 1, (0.0, 1.0)
 
     def amend(self, plan: Plan, rollouts: Any) -> Plan:
@@ -100,6 +100,9 @@ class Ragged:
             tuple(plan.prompt_ids[place] for place in kept), counts[kept], plan.bins[kept]
         )
         return amended
+
+    def describe(self, prompt_ids: Any, texts: Any) -> None:
+        raise AssertionError("this one reads no texts")
 
     def select(self, candidate_ids: Any, m: int) -> list[str]:
         raise AssertionError("this one does not select")
