@@ -192,6 +192,10 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
         {"controller": {"name": "joint", "et": 1}},
         "controller.et = 1: controller 'joint' has no option 'et'; did you mean 'eta'?",
     ),
+    (
+        {"controller": {"name": "uniform", "pace": 0.1}},
+        "controller.pace = 0.1: controller 'uniform' has no option 'pace'; it is an option of ",
+    ),
     ({"controller": {"name": "joint", "eta": "x"}}, "controller.eta = 'x': eta='x' "),
     (
         {"controller": {"name": "joint", "seed": 3}},

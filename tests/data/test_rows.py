@@ -126,7 +126,9 @@ def test_bad_ids_are_errors(value: Any) -> None:
 
 
 def test_missing_column_names_those_there() -> None:
-    with pytest.raises(DataError, match=r"row 3: no column 'answer'; the row has prompt, solution"):
+    with pytest.raises(
+        DataError, match=r"no column 'answer'; the row has prompt, solution; data\.answer"
+    ):
         make({"prompt": "p", "solution": "1"})
 
 

@@ -44,6 +44,7 @@ def test_separate_heldout_file_and_limit(tmp_path: Path) -> None:
         "heldout_text_seen": 10,
         "beyond_limit": 30,
     }
+    assert found.notes[0] == "10 held-out prompts have a text that is trained on too"
 
 
 def test_overlap_and_duplicates(tmp_path: Path) -> None:

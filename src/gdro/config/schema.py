@@ -68,9 +68,9 @@ class ControllerConfig(_Named):
     joint}`."""
 
     name: PathText | None = None
-    """Which controller plans rollouts and weights, see below: plain GRPO is `uniform`; one of your
-    own is `path/to/file.py:Class`; null is live_gdro, or a composition of the parts that are
-    named."""
+    """Which controller chooses prompts, rollouts and weights (docs/controllers.md): plain GRPO is
+    `uniform`; one of your own is `path/to/file.py:Class`; null is live_gdro, or a composition of
+    the parts that are named."""
 
 
 class ObjectiveConfig(_Named):

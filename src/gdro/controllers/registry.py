@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, cast
@@ -125,7 +126,8 @@ def known(name: str) -> bool:
 
 def controller_meaning(name: str) -> str:
     """One sentence on a preset, or on one of the user's own."""
-    return (inspect.getdoc(_preset(name)) or "one of your own").split(". ")[0].rstrip(".")
+    text = inspect.getdoc(_preset(name)) or "one of your own"
+    return re.split(r"\.(?=\s+[A-Z]|\s*$)", text)[0]  # "eqs. 12-16" goes on
 
 
 def part_names(slot: str) -> list[str]:
@@ -244,6 +246,11 @@ def _hint(option: str, preset: Preset) -> str:
     for slot, part in preset().named().items():
         if part is not None and option in {entry.name for entry in fields(part)}:
             return f"; it is one of its {slot}: give {slot}={{{option!r}: ...}}"
+    others = [
+        name for name, other in PRESETS.items() if option in inspect.signature(other).parameters
+    ]
+    if others:
+        return f"; it is an option of {', '.join(others)}"
     return _nearest(option, [*FACTS, *SLOTS, *inspect.signature(preset).parameters])
 
 

@@ -67,7 +67,8 @@ def to_prompt(
     Raises:
         DataError: anything missing, empty or of the wrong type.
     """
-    messages = _messages(column(row, columns.prompt, place), columns.prompt, place)
+    prompt = column(row, columns.prompt, place, setting="data.prompt_column")
+    messages = _messages(prompt, columns.prompt, place)
     if columns.source is not None:
         source = _name(
             column(row, columns.source, place), columns.source, place, whole_numbers=False
@@ -76,23 +77,27 @@ def to_prompt(
         own = _name(column(row, columns.id, place), columns.id, place, whole_numbers=True)
     else:
         own = content_hash(messages)
-    answer = answer_text(column(row, columns.answer, place), columns.answer, place)
+    gold = column(row, columns.answer, place, setting="data.answer_column")
+    answer = answer_text(gold, columns.answer, place)
     metadata = {
         name: _json_value(column(row, name, place), name, place) for name in columns.metadata
     }
     return Prompt(f"{source}/{own}", shape.apply(messages, place), answer, source, metadata)
 
 
-def column(row: Mapping[str, Any], name: str, place: str) -> Any:
+def column(row: Mapping[str, Any], name: str, place: str, *, setting: str = "") -> Any:
     """The value of a column, entering nested objects at dots; a column with the whole name comes
-    first."""
+    first. `setting`: what names the column, for the error."""
     if name in row:
         return row[name]
     value: Any = row
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
             known = ", ".join(sorted(map(str, row))[:12])
-            raise DataError(f"{place}: no column {name!r}; the row has {known or 'no columns'}")
+            hint = f"; {setting} names another column" if setting else ""
+            raise DataError(
+                f"{place}: no column {name!r}; the row has {known or 'no columns'}{hint}"
+            )
         value = value[part]
     return value
 

@@ -21,8 +21,8 @@ from gdro.report.read import Record
 
 NO_BINS = "no prompt has been trained on a second time yet, so none had a bin."
 BLANK = (
-    " Blank cells: no prompt of that bin in the batch (a prompt has no bin before its second"
-    " visit)."
+    " Blank cells: no prompt of that bin in the batch (where bins come from a prompt's own visits,"
+    " it has none before its second)."
 )
 
 

@@ -112,7 +112,7 @@ def _adversary(record: Record) -> Finding:
     settings = mapping(record.config.get("controller"))
     signal = settings.get("signal")
     spread_words = (
-        f"; at the end the largest bin weight is {spread:.2%} above the smallest"
+        f"; at the end the largest bin weight is {1.0 + spread:.3g} times the smallest"
         if math.isfinite(spread)
         else ""
     )

@@ -71,8 +71,7 @@ class DryRun:
 
     def _checked(self) -> str:
         prompts = self.found.prompts
-        counts = {what: count for what, count in prompts.counts.items() if count}
-        odd = "".join(f"; {count} {what.replace('_', ' ')}" for what, count in counts.items())
+        odd = "".join(f"; {note}" for note in prompts.notes)
         length = f"{self.given.prompt_tokens:.1f} tokens on average, ASSUMED: no tokenizer here"
         if self.found.mean is not None:
             length = f"{self.found.mean:.1f} tokens on average, at most {self.found.longest}"

@@ -101,9 +101,8 @@ def prepare(
         fitting = fitting_prompts(config, tokenizer, verifier, faults)
         for note in fitting.notes:
             progress.note(note)
-        for what, count in fitting.prompts.counts.items():
-            if count:
-                progress.note(f"data: {count} prompts {what.replace('_', ' ')}")
+        for note in fitting.prompts.notes:
+            progress.note(f"data: {note}")
         values = config.data.chat_template_kwargs or {}
         policy = replace(load_policy(config.model, progress.note), template_values=values)
         check_context(config, policy.context)

@@ -16,6 +16,7 @@ from gdro.data.parquet import read_parquet
 from gdro.data.prompts import Prompt
 from gdro.data.rows import Columns
 from gdro.data.split import check_disjoint, choose, split_heldout
+from gdro.report.summary import DATA_COUNTS
 
 if TYPE_CHECKING:
     from gdro.data.reasoning_gym import Cell
@@ -37,6 +38,15 @@ class RunPrompts:
     train: list[Prompt]
     heldout: list[Prompt]
     counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """The counts that are not 0, in words."""
+        return [
+            f"{count:,} {DATA_COUNTS.get(what, what)}"
+            for what, count in self.counts.items()
+            if count
+        ]
 
 
 def load_prompts(data: DataConfig) -> RunPrompts:
