@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train smollm2 test test-browser test-verl test-vllm results experiment robust-results reliability lint types format env clean diffusion-results
+.PHONY: help train gpu-check gpu-rehearse gpu-pack smollm2 test test-browser test-verl test-vllm results experiment robust-results reliability lint types format env clean diffusion-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -71,6 +71,15 @@ reliability: $(VENV)/.installed  ## runs killed, damaged, poisoned, out of disk,
 
 diffusion-results: $(VENV)/.installed  ## results/diffusion_digits: its base, images, 100 runs, table and figure
 	$(BIN)/python research/diffusion_digits.py results/diffusion_digits --work runs/diffusion-digits
+
+gpu-check: $(VENV)/.installed smollm2  ## on one GPU, at most 8 minutes: bfloat16, beside stock TRL, exact resume; writes runs/gpu-check.json
+	$(BIN)/python benchmarks/gpu_check.py
+
+gpu-rehearse: $(VENV)/.installed  ## the same stages on a CPU with the tiny model, a minute
+	$(BIN)/python benchmarks/gpu_check.py --rehearse --output runs/gpu-rehearsal.json
+
+gpu-pack: $(VENV)/.installed  ## wheels and SmolLM2 for a GPU machine without network, in parts of at most 60 MiB, in runs/gpu-pack/
+	$(BIN)/python benchmarks/gpu_pack.py pack runs/gpu-pack
 
 lint: $(VENV)/.installed  ## ruff: style and format
 	$(BIN)/ruff check .
