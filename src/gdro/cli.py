@@ -29,9 +29,12 @@ MODULES = {
         "train a flow model on groups of images and rewards (arXiv 2601.02036)",
     ),
     "bench": ("gdro.lab.bench", "measure what a controller costs"),
+    "completion": ("gdro.completion", "code for bash or zsh that completes commands and settings"),
 }
 """Commands that read their own arguments: the module whose `main(words)` runs them, and their line
 of help."""
+COMMANDS = (*MODULES, "evaluate", "prepare", "report")
+"""All commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
