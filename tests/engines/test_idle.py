@@ -41,6 +41,14 @@ def test_no_prompt_comes_twice():
     assert why_idle(controller("uniform"), IDS, 10, 100) is None
 
 
+def test_one_that_reads_texts_knows_a_prompt_before_its_first_visit():
+    reads = gdro.make_controller(
+        {"estimator": "text_posterior", "allocator": "shadow_price"}, mean_rollouts=4, seed=0
+    )
+    assert reads.reads_texts
+    assert why_idle(reads, IDS, 10, 100) is None
+
+
 def test_few_prompts_for_many_candidates():
     ids = IDS[:46]
     said = why_idle(controller("live_gdro"), ids, 16, 1600)

@@ -39,7 +39,7 @@ def why_idle(
                 " can act little. Add prompts, or take fewer a step."
             )
         return None
-    if drawn <= len(ids) and not acts_on_new(controller, ids):
+    if drawn <= len(ids) and not controller.reads_texts and not acts_on_new(controller, ids):
         return (
             f"No prompt comes twice in this run ({drawn:,} draws from {len(ids):,} prompts), and"
             f" controller {controller.name!r} learns of a prompt from its earlier visits: it will"
