@@ -96,6 +96,7 @@ def test_settings_are_read_from_the_custom_configuration(tmp_path: Path) -> None
         ({"controller": "joint", "candidates": 4}, "does not select prompts"),
         ({"id_key": 3}, "id_key"),
         ({"weighting": "token"}, "must be prompt or row"),
+        ({"objective": "dppo"}, "not for slime"),
         (["joint"], "must hold keys"),
     ],
 )

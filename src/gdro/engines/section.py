@@ -13,7 +13,7 @@ from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controll
 from gdro.engines.interface import Controller
 from gdro.engines.session import Weighting
 
-OWN_KEYS = ("controller", "weighting", "fresh", "candidates")
+OWN_KEYS = ("controller", "weighting", "fresh", "candidates", "objective")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Section:
         fresh: start with an empty controller where a resumed checkpoint has no gdro state.
         candidates: prompts offered to a controller that selects per prompt trained on; None for its
             own number.
+        objective: of `gdro.objectives`, a name or a mapping of its name and options.
         options: every other key, given to the controller.
     """
 
@@ -33,6 +34,7 @@ class Section:
     weighting: Weighting = "prompt"
     fresh: bool = False
     candidates: int | None = None
+    objective: str | Mapping[str, Any] = "grpo"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -83,9 +85,14 @@ def read_section(section: Any) -> Section:
         raise OptionError(f"gdro.weighting={weighting!r} must be prompt or row")
     if not isinstance(fresh, bool):
         raise OptionError(f"gdro.fresh={fresh!r} must be true or false")
+    objective = section.get("objective", "grpo")
+    if not isinstance(objective, (str, Mapping)):
+        raise OptionError(
+            f"gdro.objective={objective!r} must be a name, or a mapping of a name and options"
+        )
     options = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in section.items()
         if key not in OWN_KEYS
     }
-    return Section(controller, weighting, fresh, section.get("candidates"), options)
+    return Section(controller, weighting, fresh, section.get("candidates"), objective, options)

@@ -70,6 +70,11 @@ def read_setup(args: Namespace) -> Setup:
     if not isinstance(id_key, str) or not id_key:
         raise OptionError(f"gdro.id_key={id_key!r} must name a key of the samples' metadata")
     section = read_section(rest)
+    if section.objective != "grpo":
+        raise OptionError(
+            f"gdro.objective={section.objective!r} is not for slime, which computes its own loss;"
+            " leave it out, or train with gdro train, TRL or verl"
+        )
     return Setup(section.build(traits_of(args)), section, id_key)
 
 

@@ -1,9 +1,9 @@
-"""From verl's rows and uids to a `ControllerSession` and back. Numpy only; replayed in tests."""
+"""From verl's rows and uids to a `ControllerSession` and back. Replayed in tests without verl."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from gdro.engines.candidates import CandidatePool, candidate_pool
 from gdro.engines.interface import Controller
 from gdro.engines.session import ControllerSession
 from gdro.engines.verl.ids import prompt_ids
+from gdro.engines.verl.objective import START, Progress, ruled_rows
 from gdro.engines.verl.rows import PADDING, Rows, read_rows
+from gdro.objectives.rules import RowRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,13 @@ class Factors:
         rows: the batch, sorted by prompt.
         advantages_R: (R,) what stands for verl's advantages before the factor, 0 for padding; None
             to leave verl's.
+        metrics: of the objective's rule.
     """
 
     factors_R: Floats
     rows: Rows
     advantages_R: Floats | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class VerlBridge:
@@ -39,10 +43,13 @@ class VerlBridge:
     Args:
         session: plans and answers.
         kind: the advantage that verl computes, grpo or dr_grpo.
+        rule: between rewards and loss (`gdro.engines.verl.objective`); None for none.
     """
 
-    def __init__(self, session: ControllerSession[Any], kind: str = "grpo") -> None:
-        self.session, self.kind = session, kind
+    def __init__(
+        self, session: ControllerSession[Any], kind: str = "grpo", rule: RowRule | None = None
+    ) -> None:
+        self.session, self.kind, self.rule = session, kind, rule
         self._uids: dict[str, int] = {}
         self._rows: Rows | None = None
 
@@ -63,8 +70,17 @@ class VerlBridge:
         self._uids = places
         return rollouts
 
-    def observe(self, keys: Sequence[str], is_padding: Sequence[bool], scores_R: Floats) -> Factors:
+    def observe(
+        self,
+        keys: Sequence[str],
+        is_padding: Sequence[bool],
+        scores_R: Floats,
+        progress: Progress = START,
+    ) -> Factors:
         """Answer the plan with the rows' scores; the factors of their advantages come back.
+
+        Args:
+            progress: where the run stands, for the rule.
 
         Raises:
             PlanError, RewardError: as `ControllerSession.observe`, or rows that belong to no plan.
@@ -72,6 +88,9 @@ class VerlBridge:
         rows = read_rows(keys, is_padding, self._uids)
         answer = self.session.observe(rows.rewards(scores_R))
         self._rows = rows
+        if self.rule is not None:
+            given, metrics = ruled_rows(self.rule, answer, rows, scores_R, self.kind, progress)
+            return Factors(np.ones(len(given)), rows, given, metrics)
         own = answer.own_advantages(scores_R[rows.final_R], rows.prompts_R, self.kind)
         factors = answer.factors
         if own is not None:

@@ -35,6 +35,7 @@ from gdro.engines.states import load_session, save_session
 from gdro.engines.verl.bridge import VerlBridge, candidates_of
 from gdro.engines.verl.ids import prompt_ids
 from gdro.engines.verl.losses import FACTOR, GROUP, ppo_loss_with_sums, take_sums
+from gdro.engines.verl.objective import Progress, row_rule
 from gdro.engines.verl.settings import advantage_of, build_controller, read_settings
 
 STATE_FILE = "gdro.npz"
@@ -58,7 +59,9 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
         self.session: ControllerSession[Any] = ControllerSession(
             build_controller(self.settings, plain), self.settings.weighting, range_stated=stated
         )
-        self.bridge = VerlBridge(self.session, advantage_of(plain))
+        kind = advantage_of(plain)
+        rule = row_rule(self.settings.objective, kind, self.session.controller)
+        self.bridge = VerlBridge(self.session, kind, rule)
         # verl compares this string to know what kind of trainer it runs
         config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
@@ -114,8 +117,9 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
                 keys=batch.keys, partition_id=batch.partition_id, select_fields=fields
             )
             scores_R = np.array([float(row.double().sum()) for row in data["rm_scores"].unbind()])
-            answer = self.bridge.observe(batch.keys, is_padding, scores_R)
+            answer = self.bridge.observe(batch.keys, is_padding, scores_R, self._progress())
             metrics.update(self.session.metrics())
+            metrics.update(answer.metrics)
             weighted = _scaled(data["advantages"], answer.factors_R, answer.advantages_R)
             fields_out = {"advantages": weighted}
             if self.session.controller.needs_losses:
@@ -127,6 +131,11 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
                 partition_id=batch.partition_id,
                 fields=TensorDict(fields_out, batch_size=len(batch)),
             )
+
+    def _progress(self) -> Progress:
+        done = (self.global_steps - 1) / max(self.total_training_steps, 1)
+        seed = self.config.data.get("seed") or 0
+        return Progress(seed, self.global_steps, min(max(done, 0.0), 1.0))
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._update_actor(batch, metrics)
