@@ -11,7 +11,7 @@ from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums,
 import gdro
 from gdro.core.errors import OptionError, PlanError
 from gdro.engines.trl import GDROTrainer
-from gdro.engines.trl.rounds import dynamic_sampling, reinforce_ada
+from gdro.engines.trl.rounds import dynamic_sampling, hora, reinforce_ada
 
 
 class World:
@@ -52,10 +52,48 @@ def test_reinforce_ada_keeps_both_kinds_and_compares_with_all():
     assert kept.deviations.min() > 0.0
 
 
-def make(folder, rounds, controller=None, count=48, **changes):
+def test_hora_gives_the_rest_of_the_budget_where_hits_are_expected():
+    world = World({"solved": 1.0, "half": 0.5, "hopeless": 0.0, "rare": 0.0})
+    kept = hora(["solved", "half", "hopeless", "rare"], [], world.ask, 8)
+    assert world.asked[0] == (["solved", "half", "hopeless", "rare"], 4)
+    counts = dict(zip(kept.ids, kept.counts.tolist(), strict=True))
+    assert sum(counts.values()) == 32 == sum(len(ids) * n for ids, n in world.asked)
+    assert counts["solved"] == min(counts.values()) >= 4
+    assert counts["hopeless"] >= 6
+    assert abs(counts["hopeless"] - counts["rare"]) <= 1
+    assert kept.uneven
+    again = hora(list(kept.ids)[::-1], [], World(world.rates).ask, 8)
+    assert dict(zip(again.ids, again.counts.tolist(), strict=True))["solved"] == counts["solved"]
+
+
+def test_hora_trains_on_every_rollout_and_spends_what_one_round_does(tmp_path):
+    trainer = make(tmp_path, "hora", num_generations=8, reward=by_prompt)
+    heard, shares = Listening(trainer), []
+    share_out = trainer.session.share_out
+
+    def listening(rollouts):
+        shares.append(rollouts)
+        return share_out(rollouts)
+
+    trainer.session.share_out = listening
+    trainer.train()
+    assert trainer.place.rollouts_total == sum(heard.generated) == 4 * 16
+    assert shares
+    for counts in shares:
+        assert counts.sum() == 16
+        assert counts.min() >= 4
+
+
+def by_prompt(completions, prompts, **_):
+    """1 for every completion of some prompts, of the others as `has_even_digit`."""
+    sure = ["1" in str(prompt) or "4" in str(prompt) for prompt in prompts]
+    return [max(s, r) for s, r in zip(map(float, sure), has_even_digit(completions), strict=True)]
+
+
+def make(folder, rounds, controller=None, count=48, reward=has_even_digit, **changes):
     return GDROTrainer(
         model=tiny_model(),
-        reward_funcs=has_even_digit,
+        reward_funcs=reward,
         args=config(folder, **({"controller": "uniform", "rounds": rounds} | changes)),
         train_dataset=sums(count),
         processing_class=character_tokenizer(),
@@ -106,12 +144,14 @@ def test_all_rollouts_are_counted_and_only_the_kept_are_trained_on(rounds, tmp_p
             assert (advantages[~right] <= 0).all()
 
 
-@pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada"])
+@pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada", "hora"])
 @pytest.mark.parametrize(
     "budget", [{}, {"max_steps": 16, "rounds_within_budget": True}], ids=["steps", "rollouts"]
 )
 def test_resume_is_bit_for_bit(rounds, budget, tmp_path):
     saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 6} | budget
+    if rounds == "hora":  # whose groups are equal where first rounds are alike
+        saving |= {"num_generations": 8, "reward": by_prompt}
     whole = make(tmp_path / "whole", rounds, **saving)
     whole.train()
     part = make(tmp_path / "part", rounds, **(saving | {"save_steps": 99}))
@@ -160,7 +200,7 @@ def test_a_budget_that_cannot_be_followed_is_an_error(tmp_path):
 
 
 def test_options_that_do_not_go_together(tmp_path):
-    with pytest.raises(OptionError, match="choose one of dynamic_sampling, reinforce_ada"):
+    with pytest.raises(OptionError, match="choose one of dynamic_sampling, reinforce_ada, hora"):
         make(tmp_path, "twice")
     with pytest.raises(OptionError, match="takes the place of a controller's choice"):
         make(tmp_path, "dynamic_sampling", controller=gdro.make_controller("mopps"))

@@ -345,11 +345,12 @@ class Controller:
         """Correct an outstanding plan to the rollouts that came back; prompts without any are left
         out.
 
-        For engines whose rollouts fail: the answer to give to `observe` is then that of the plan
-        returned here, and the parts learn from what came alone.
+        For engines whose rollouts fail, or that generate in rounds and give some prompts more at
+        the cost of others: the answer to give to `observe` is then that of the plan returned here,
+        and the parts learn from what came alone.
 
         Args:
-            rollouts: (M,) whole numbers, at most those planned.
+            rollouts: (M,) whole numbers, each at most that planned, or of the planned total.
 
         Raises:
             PlanError: no such plan is outstanding, or rollouts that it cannot have had, or none at
@@ -359,11 +360,12 @@ class Controller:
         possible = (
             counts.shape == plan.rollouts.shape and counts.dtype.kind in "iu" and counts.any()
         )
-        if not possible or (counts < 0).any() or (counts > plan.rollouts).any():
+        fits = possible and (counts.sum() == plan.total or (counts <= plan.rollouts).all())
+        if not fits or (counts < 0).any():
             raise PlanError(
                 f"rollouts={counts.tolist()!r:.80} did not come back from a plan of"
-                f" {len(plan.prompt_ids)} prompts; give whole numbers up to the planned ones, or"
-                " cancel the plan"
+                f" {len(plan.prompt_ids)} prompts; give whole numbers up to the planned ones,"
+                " others of the same total, or cancel the plan"
             )
         pending, kept = self._outstanding[place], np.flatnonzero(counts)
         prompts = self.table.of_rows(pending.prompts.rows[kept])

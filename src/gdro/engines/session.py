@@ -187,6 +187,20 @@ class ControllerSession(Generic[Row]):
             raise
         return plan
 
+    def share_out(self, rollouts: Ints) -> Plan:
+        """The plan under way with other rollouts (M,) of the same total, as rounds of generation
+        gave them.
+
+        Raises:
+            PlanError: there is no plan, or another total.
+        """
+        if self._plan is None or int(np.sum(rollouts)) != self._plan.total:
+            raise PlanError(
+                f"{int(np.sum(rollouts))} rollouts cannot be those of the plan under way"
+            )
+        self._plan = self.controller.amend(self._plan, rollouts)
+        return self._plan
+
     def abandon(self) -> None:
         """Forget the batch under way, if there is one: generation or scoring failed.
 

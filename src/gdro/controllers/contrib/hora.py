@@ -9,9 +9,10 @@ Its gains E[(1-p)^m p] fall with m, so the greedy choice of the largest is optim
 gdro.core.greedy). The paper draws a uniform first round, takes a, b = 1 + right, 1 + wrong (prior
 Beta(1, 1)) and allots what is left of the budget, at most 32 rollouts a prompt.
 
-Ours: as an allocator what was seen of the prompt in its earlier visits, aged, stands in the place
-of the first round, so a step generates once; m counts from min_rollouts, which every prompt gets,
-and max_rollouts is the cap.
+`rounds: hora` of the TRL engine is the paper's, the first round included
+(`gdro.engines.trl.rounds`). As an allocator, here, it is ours: what was seen of the prompt in its
+earlier visits, aged, stands in the place of the first round, so a step generates once; m counts
+from min_rollouts, which every prompt gets, and max_rollouts is the cap.
 """
 
 from __future__ import annotations

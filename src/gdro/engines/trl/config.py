@@ -18,7 +18,7 @@ from gdro.objectives.registry import make_objective
 from gdro.objectives.rules import RowRule
 
 NORMALIZE_THEN_SUM = "normalize_then_sum"
-ROUNDS = ("dynamic_sampling", "reinforce_ada")
+ROUNDS = ("dynamic_sampling", "reinforce_ada", "hora")
 BY_SCALE_REWARDS = {"group": "grpo", "none": "dr_grpo", "batch": "batch"}
 """The advantage that each value of TRL's `scale_rewards` stands for."""
 
@@ -78,8 +78,9 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         default=None,
         metadata={
             "help": (
-                "dynamic_sampling or reinforce_ada: generate in rounds before each update, with"
-                " controller `uniform`. Not budget-neutral: all rollouts are counted."
+                "dynamic_sampling, reinforce_ada or hora: generate in rounds before each update,"
+                " with controller `uniform`. All rollouts are counted; hora alone spends what one"
+                " round does."
             )
         },
     )

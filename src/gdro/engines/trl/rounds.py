@@ -1,7 +1,7 @@
-"""Steps that generate several times before they train: DAPO's dynamic sampling and Reinforce-Ada in
-the TRL engine.
+"""Steps that generate several times before they train: DAPO's dynamic sampling, Reinforce-Ada and
+HORA in the TRL engine.
 
-Both look at rewards before they decide what else to generate. Who is kept is decided in
+They look at rewards before they decide what else to generate. Who is kept is decided in
 `controllers.contrib`; here prompts are generated and scored round by round, and the kept rollouts
 then given to TRL as if it had just made them. Every rollout of every round is counted in
 `rollouts_total` and `tokens_total`. A step then costs more than one of one round; with
@@ -13,6 +13,9 @@ then given to TRL as if it had just made them. Every rollout of every round is c
 - `reinforce_ada`: the batch's prompts, 2 * num_generations rollouts a round, at most 4 rounds,
   until a prompt has shown both kinds; `num_generations` of its rollouts train, compared with the
   statistics of all of them.
+- `hora`: half of `num_generations` of each of the batch's prompts (ours; at least 1), then the rest
+  of the step's budget where the posterior of this first round expects most hits, at most 32 a
+  prompt; all rollouts train, so a step costs what one round does. A rollout is right above 0.5.
 
 `rounds_collector.py` is what generates.
 """
@@ -25,11 +28,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gdro.controllers.contrib.dynamic_sampling import DynamicSampling
+from gdro.controllers.contrib.hora import hit_gains
 from gdro.controllers.contrib.reinforce_ada import ReinforceAda
-from gdro.core.types import Feedback, Floats, Plan
+from gdro.core.greedy import greedy_allocation
+from gdro.core.hashing import prompt_key, step_keys
+from gdro.core.types import Feedback, Floats, Ints, Plan
 from gdro.engines.session import Answer
 
 MOST_ROUNDS = 10
+HORA_RIGHT, MOST_OF_HORA = 0.5, 32
 EPSILON = 1e-4
 """Beside the standard deviation, as in TRL."""
 
@@ -51,6 +58,16 @@ class Kept:
     places: tuple[Sequence[int], ...]
     baselines: Floats | None = None
     deviations: Floats | None = None
+
+    @property
+    def counts(self) -> Ints:
+        """(M,) rollouts of each prompt."""
+        return np.array([len(places) for places in self.places], np.int64)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether prompts have different numbers of rollouts."""
+        return bool(np.ptp(self.counts) > 0)
 
     def against(self, answer: Answer, plan: Plan) -> Answer:
         """The answer to the kept rollouts' rewards, with the baselines of all rounds."""
@@ -94,7 +111,21 @@ def reinforce_ada(ids: Sequence[str], further: Sequence[str], ask: Ask, n: int) 
     )
 
 
+def hora(ids: Sequence[str], further: Sequence[str], ask: Ask, n: int) -> Kept:
+    """n rollouts of each of these prompts on average, by hit utility after a first round."""
+    first = max(n // 2, 1)
+    right = np.array([(rewards > HORA_RIGHT).sum() for rewards in ask(ids, first)])
+    gains = hit_gains(1.0 + right, 1.0 + first - right, 0, max(MOST_OF_HORA, n) - first)
+    own = np.array([prompt_key(prompt) for prompt in ids], np.uint64)
+    ties = step_keys(own, int(np.bitwise_xor.reduce(own)), 0)  # others in every batch
+    more = greedy_allocation(gains, (n - first) * len(ids), ties)
+    for count in sorted(set(more.tolist()) - {0}):
+        ask([prompt for prompt, m in zip(ids, more.tolist(), strict=True) if m == count], count)
+    return Kept(tuple(ids), tuple(range(first + m) for m in more.tolist()))
+
+
 METHODS: dict[str, Callable[[Sequence[str], Sequence[str], Ask, int], Kept]] = {
     "dynamic_sampling": dynamic_sampling,
     "reinforce_ada": reinforce_ada,
+    "hora": hora,
 }

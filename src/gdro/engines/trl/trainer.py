@@ -193,6 +193,9 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             batch, kept = self.rounds.collect(batch)
         plan = self.session.plan(batch.ids)
         groups = batch.ragged(plan, even=kept is not None)
+        if kept is not None and kept.uneven:
+            plan = self.session.share_out(kept.counts)
+            groups = batch.ragged(plan)
         first = self.accelerator.process_index * local
         mine = slice(first, first + local)
         rows = [dict(batch.rows[group]) for group in groups[mine]]
