@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gdro
-from gdro.controllers.registry import FACTS, PARTS, PRESETS
+from gdro.controllers.registry import FACTS, PARTS, PRESETS, controller_label
 
 SOURCES, PROMPTS = 4, 40
 IDS = [f"source{i % SOURCES}/{i}" for i in range(PROMPTS)]
@@ -242,3 +242,21 @@ def test_the_facts_of_the_run_act_or_hold(name: str) -> None:
 
 def test_live_gdro_has_few_options() -> None:
     assert len(gdro.controller_options("live_gdro")) <= 12
+
+
+def test_a_line_names_a_composition() -> None:
+    for section, label in (
+        ("joint", "joint"),
+        ({"name": "live_gdro", "eta": 2.0}, "live_gdro"),
+        ({"name": "live_gdro", "selector": {"name": "mopps"}}, "live_gdro, selector mopps"),
+        ({"selector": None, "weigher": {"eta": 1}}, "composition, selector none, weigher changed"),
+    ):
+        assert set(controller_label(section).split(", ")) == set(label.split(", "))
+
+
+def test_an_option_of_a_part_that_is_replaced_is_refused() -> None:
+    for options in ({"selector": "mopps", "pace": 0.1}, {"estimator": "text_posterior", "bins": 4}):
+        with pytest.raises(gdro.OptionError, match="would change nothing: it is of a part of 'liv"):
+            gdro.make_controller("live_gdro", **options)
+    kept = gdro.make_controller("live_gdro", selector="mopps", pace=None, eta=2.0)
+    assert kept.parts.weigher.eta == 2.0

@@ -128,7 +128,7 @@ def test_a_wrong_selection_is_an_error(answer, tmp_path):
 
 
 def reads(folder, **changes):
-    controller = gdro.make_controller("live_gdro", estimator="text_posterior", bins=3)
+    controller = gdro.make_controller("live_gdro", estimator={"name": "text_posterior", "bins": 3})
     return make(folder, controller, save_strategy="steps", save_steps=2, **changes)
 
 

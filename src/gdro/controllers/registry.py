@@ -130,6 +130,18 @@ def controller_meaning(name: str) -> str:
     return re.split(r"\.(?=\s+[A-Z]|\s*$)", text)[0]  # "eqs. 12-16" goes on
 
 
+def controller_label(section: Any) -> str:
+    """What settings name, as one line says it: `live_gdro`, `live_gdro, selector mopps`."""
+    if not isinstance(section, Mapping):
+        return str(section)
+    words = [str(section.get("name") or "composition")]
+    for slot in [slot for slot in SLOTS if slot in section]:
+        part = section[slot]
+        given = part.get("name", "changed") if isinstance(part, Mapping) else part
+        words.append(f"{slot} {given or 'none'}")
+    return ", ".join(words)
+
+
 def part_names(slot: str) -> list[str]:
     """The parts that fit a slot, e.g. `part_names("selector")`."""
     return list(PARTS[slot])
@@ -191,6 +203,7 @@ def make_controller(
     facts = {key: options.pop(key) for key in FACTS if key in options}
     slots = {key: options.pop(key) for key in SLOTS if key in options}
     parts = _with_slots(_chain(name or "uniform", options), slots)
+    _refuse_inert(name or "uniform", options, slots, parts)
     if name is None and "estimator" not in slots:
         parts = parts.having(estimator=_estimator_for(parts))
     parts = _told(parts, run or {})
@@ -260,6 +273,21 @@ def _with_slots(parts: Parts, slots: Mapping[str, Any]) -> Parts:
     return parts.having(
         **{slot: _part(slot, wanted, present[slot]) for slot, wanted in slots.items()}
     )
+
+
+def _refuse_inert(
+    name: str, options: Mapping[str, Any], slots: Mapping[str, Any], parts: Parts
+) -> None:
+    """Raise an OptionError for an option of the preset whose part was replaced: it would change
+    nothing."""
+    known = inspect.signature(_preset(name)).parameters
+    for option in [key for key, value in options.items() if slots and value != known[key].default]:
+        others = {key: value for key, value in options.items() if key != option}
+        if _with_slots(_chain(name, others), slots).options() == parts.options():
+            raise OptionError(
+                f"{option}={options[option]!r} would change nothing: it is of a part of {name!r}"
+                f" that you replace ({', '.join(slots)}); leave it out, or give it to the new part"
+            )
 
 
 def _part(slot: str, wanted: Any, present: Part | None) -> Part | None:

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from gdro.controllers.registry import controller_label
 from gdro.report import figures_budget, figures_choice, figures_training, figures_wave, summary
 from gdro.report.findings import Finding, findings
 from gdro.report.html_completions import completions_section
@@ -87,12 +88,9 @@ def page(record: Record) -> str:
 
 def _name(record: Record) -> str:
     name = record.config.get("run_name")
-    controller = mapping(record.config.get("controller")).get(
-        "name", record.config.get("controller")
-    )
     parts = [name if isinstance(name, str) else "run"]
-    if isinstance(controller, str):
-        parts.append(controller)
+    if record.config.get("controller"):
+        parts.append(controller_label(record.config["controller"]))
     return " · ".join(parts)
 
 

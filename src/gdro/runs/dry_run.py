@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gdro.controllers.registry import controller_label
 from gdro.config import TrainConfig, controller_of
 from gdro.engines.idle import why_idle
 from gdro.models.errors import ModelError
@@ -78,7 +79,7 @@ class DryRun:
         notes = "".join(f"\nnote        {note}" for note in self.found.notes)
         return (
             f"settings    ok: {self.config.run_name}, controller"
-            f" {self.config.controller.name}\ndata        ok: {len(prompts.train)} training"
+            f" {controller_label(self.config.controller.model_dump())}\ndata        ok: {len(prompts.train)} training"
             f" prompts, {len(prompts.heldout)} held out{odd}\nprompts     {length}; every gold"
             f" answer was read by the verifier ({self.config.verifier.kind})\nmodel      "
             f" {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{notes}"

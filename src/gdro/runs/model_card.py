@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from gdro.controllers.registry import controller_label
 from gdro.io import write_atomic
 from gdro.models.locate import ADAPTER
 from gdro.models.releases import RELEASES
@@ -77,7 +78,7 @@ def _front_matter(settings: Mapping[str, Any], adapters: bool) -> str:
 
 
 def _sentence(settings: Mapping[str, Any], start: Mapping[str, Any]) -> str:
-    controller = settings["controller"]["name"]
+    controller = controller_label(settings["controller"])
     how = "plain GRPO" if controller == "uniform" else f"GRPO with the controller `{controller}`"
     return (
         f"`{base_name(settings['model'])}` after reinforcement learning on verified answers:"
