@@ -19,10 +19,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 PART = 60 * 2**20
 MANIFEST = "manifest.json"
 WITH_TORCH = re.compile(r"^(torch|triton|nvidia-.*|cuda-.*)$")
@@ -67,22 +69,31 @@ def join(folder: Path, target: Path) -> Path:
     return file
 
 
-def requirements(root: str, extras: Iterable[str], with_torch: bool) -> list[str]:
-    """`name==version` of all that a distribution needs here, itself left out, in order."""
+def requirements(extras: Iterable[str], with_torch: bool) -> list[str]:
+    """`name==version` of all that gdro needs, by its pyproject.toml, in the versions here.
+
+    Raises:
+        SystemExit: something that is needed is not installed.
+    """
     from packaging.requirements import Requirement  # a build machine has it; the other need not
 
     found: dict[str, str] = {}
-    waiting = [(root, frozenset(extras))]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    waiting = [("gdro", frozenset(extras))]
     seen = set(waiting)
     while waiting:
         name, chosen = waiting.pop()
-        try:
-            one = distribution(name)
-        except PackageNotFoundError:
-            continue  # a marker of another platform
-        if name != root:
+        if name == "gdro":  # what is installed may have been installed from an older one
+            chosen_lists = [project["optional-dependencies"][extra] for extra in chosen]
+            needs = [*project["dependencies"], *(text for part in chosen_lists for text in part)]
+        else:
+            try:
+                one = distribution(name)
+            except PackageNotFoundError:
+                raise SystemExit(f"{name} is needed and not installed here: make env") from None
             found[name] = f"{name}=={one.version.partition('+')[0]}"
-        for text in one.requires or ():
+            needs = list(one.requires or ())
+        for text in needs:
             need = Requirement(text)
             key = re.sub(r"[-_.]+", "-", need.name).lower()
             wanted = need.marker is None or any(
@@ -97,15 +108,14 @@ def requirements(root: str, extras: Iterable[str], with_torch: bool) -> list[str
 
 def pack(folder: Path, with_torch: bool) -> list[Path]:
     """Download the wheels, build gdro's own, and cut the archive into parts."""
-    root = Path(__file__).parents[1]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory() as work:
         wheels = Path(work) / "wheels"
         wheels.mkdir()
-        needed = [*requirements("gdro", ["trl"], with_torch), SMOLLM2]
+        needed = [*requirements(["trl"], with_torch), SMOLLM2]
         download = ["download", "--quiet", "--no-deps", "--prefer-binary", "--dest", str(wheels)]
         subprocess.run([*pip, *download, *needed], check=True)
-        build = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(root)]
+        build = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)]
         subprocess.run([*pip, *build], check=True)
         for source in wheels.glob("*.tar.gz"):  # the other machine has no compiler to count on
             again = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(source)]
@@ -114,7 +124,7 @@ def pack(folder: Path, with_torch: bool) -> list[Path]:
         archive = Path(work) / "gpu-pack.tar"
         with tarfile.open(archive, "w") as tar:
             tar.add(wheels, "wheels")
-            tar.add(root / "benchmarks" / "gpu_check.py", "gpu_check.py")
+            tar.add(ROOT / "benchmarks" / "gpu_check.py", "gpu_check.py")
         for old in folder.glob("gpu-pack.tar.*"):
             old.unlink()
         return split(archive, folder)
