@@ -190,20 +190,18 @@ ABLATION = {
 }
 
 
-def quoted(study: str, heading: str = "") -> str:
-    """A table of a study's table.md: the first below a heading; without one the first of all.
+def quoted(study: str, heading: str = "", first: str = "|") -> str:
+    """A table of a study's table.md: the first one below a heading that begins with these words.
 
     Raises:
         RecordError: there is none.
     """
     path = RESULTS / study / "table.md"
     text = path.read_text(encoding="utf-8")
-    found = re.search(
-        rf"{re.escape(heading)}.*?^((?:\|[^\n]*\|\n)+)", text, flags=re.DOTALL | re.MULTILINE
-    )
-    if found is None or heading not in text:
-        raise RecordError(f"{path}: no table below {heading!r}")
-    return found[1]
+    for found in re.finditer(r"^(?:\|[^\n]*\|\n)+", text, flags=re.MULTILINE):
+        if heading in text[: found.start()] and found[0].startswith(first):
+            return found[0]
+    raise RecordError(f"{path}: no table {first!r} below {heading!r}")
 
 
 FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "trained_mean")}
@@ -220,6 +218,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "robust_group": lambda: quoted("robust_groups", "setting chosen by the group rule"),
     "robust_sft": lambda: quoted("robust_sft"),
     "robust_convex": lambda: quoted("robust_convex"),
+    "diffusion_arms": lambda: quoted("diffusion_digits"),
+    "diffusion_differences": lambda: quoted("diffusion_digits", first="| difference"),
+    "diffusion_drift": lambda: quoted("diffusion_digits", first="| at drift"),
 }
 """The tables of the pages by name."""
 
