@@ -388,8 +388,7 @@ def test_an_error_in_a_reward_function_comes_first_with_its_place(tmp_path):
 def test_an_error_in_ones_own_controller_comes_first_with_its_place(tmp_path):
     class Own(Ragged):
         def observe(self, prompt_ids, rewards):
-            # the plan is answered, so there is nothing left to cancel
-            super().observe(prompt_ids, rewards)
+            super().observe(prompt_ids, rewards)  # the plan is answered: none is left to cancel
             raise KeyError("my own mistake")
 
         def cancel(self, plan):

@@ -283,7 +283,11 @@ def _refuse_inert(
     known = inspect.signature(_preset(name)).parameters
     for option in [key for key, value in options.items() if slots and value != known[key].default]:
         others = {key: value for key, value in options.items() if key != option}
-        if _with_slots(_chain(name, others), slots).options() == parts.options():
+        try:
+            same = _with_slots(_chain(name, others), slots).options() == parts.options()
+        except OptionError:  # the others do not go without it
+            same = False
+        if same:
             raise OptionError(
                 f"{option}={options[option]!r} would change nothing: it is of a part of {name!r}"
                 f" that you replace ({', '.join(slots)}); leave it out, or give it to the new part"
