@@ -218,7 +218,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "robust_group": lambda: quoted("robust_groups", "setting chosen by the group rule"),
     "robust_sft": lambda: quoted("robust_sft"),
     "robust_convex": lambda: quoted("robust_convex"),
-    "diffusion_arms": lambda: quoted("diffusion_digits"),
     "diffusion_differences": lambda: quoted("diffusion_digits", first="| difference"),
     "diffusion_drift": lambda: quoted("diffusion_digits", first="| at drift"),
 }

@@ -1,8 +1,10 @@
 """The examples of the README run as they stand."""
 
+import importlib.util
 from pathlib import Path
 
 from forked import run_script
+from gdro.cli import main
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -20,6 +22,34 @@ def test_robust_loop_raises_the_worst_group():
     assert done.returncode == 0, done.stderr
     plain, robust = (float(line.split()[-1]) for line in done.stdout.splitlines())
     assert robust > plain + 0.2
+
+
+def test_the_trl_script_trains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_script(EXAMPLES / "trl_script.py", "2")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "checkpoint-2").is_dir()
+
+
+def test_the_chat_example_s_model_data_and_reward_go_together(monkeypatch, capsys):
+    """With its system prompt through the model's template; the reward is tried on each kind of
+    row."""
+    monkeypatch.chdir(EXAMPLES.parent)
+    assert main(["train", "examples/chat.yaml", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "45 training prompts, 15 held out" in said
+    prompt = [{"role": "user", "content": "How many?"}]
+    reward = load_reward("short_and_right")
+    answers = ["It is 7.", "7", "8", "Seven and no more than that, so the answer must be 7"]
+    given = [[{"role": "assistant", "content": text}] for text in answers]
+    assert reward(completions=given, prompts=[prompt] * 4, answer=["7"] * 4) == [1, 1, 0, 0.5]
+
+
+def load_reward(name):
+    spec = importlib.util.spec_from_file_location("example_reward", EXAMPLES / "reward.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
 
 
 def test_the_readme_shows_the_example_s_calls():
