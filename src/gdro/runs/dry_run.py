@@ -79,7 +79,8 @@ class DryRun:
         notes = "".join(f"\nnote        {note}" for note in self.found.notes)
         return (
             f"settings    ok: {self.config.run_name}, controller"
-            f" {controller_label(self.config.controller.model_dump())}\ndata        ok: {len(prompts.train)} training"
+            f" {controller_label(self.config.controller.model_dump())}\n"
+            f"data        ok: {len(prompts.train)} training"
             f" prompts, {len(prompts.heldout)} held out{odd}\nprompts     {length}; every gold"
             f" answer was read by the verifier ({self.config.verifier.kind})\nmodel      "
             f" {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{notes}"
@@ -149,7 +150,13 @@ class DryRun:
                 " in docs/performance.md"
             ),
         ]
+        known = {
+            "prompt_tokens": self.found.mean is not None,
+            "parameters": self.model.parameters > 0,
+        }
         for key, value in asdict(self.given).items():
+            if known.get(key):  # measured above, so nothing was assumed
+                continue
             lines.append(f"            {key}={value:.4g}  ({self.origins.get(key, 'assumed')})")
         return "\n".join(lines)
 
