@@ -53,6 +53,12 @@ class Ragged:
         squares = np.add.reduceat(centred * centred, self.starts)
         return np.where(self.constant(), 0.0, squares)
 
+    def pair_products(self) -> Floats:
+        """(M,) mean product of two different values of a group; 0 for a group of one. Of rewards
+        of one prompt it is an unbiased estimate of p^2."""
+        ordered = self.sum() ** 2 - self.map(self.values**2).sum()
+        return np.asarray(ordered / np.maximum(self.counts * (self.counts - 1.0), 1.0))
+
     def constant(self) -> Bools:
         """(M,) all values of the group are the same."""
         starts = self.starts

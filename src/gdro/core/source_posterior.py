@@ -82,12 +82,13 @@ class SourcePosterior:
         source, visited = np.unique(prompts.sources, return_inverse=True)
         reward, total = unit.sum(), unit.counts
         several = total > 1
-        # over ordered pairs of different rollouts
-        ordered = reward**2 - unit.map(unit.values**2).sum()
-        pairs = ordered / np.maximum(total * (total - 1.0), 1.0)
         self._move(source, visited, self.mean, reward / total - a / (a + b), np.ones(len(total)))
         self._move(
-            source, visited, self.square, pairs - beta_square(a, b), several.astype(np.float64)
+            source,
+            visited,
+            self.square,
+            unit.pair_products() - beta_square(a, b),
+            several.astype(np.float64),
         )
         size = np.bincount(visited)
         self.visits[source] = np.minimum(self.visits[source] + size, self.window)

@@ -103,8 +103,7 @@ class TextPosterior:
         in_order = np.argsort(prompts.keys)  # sums must not depend on the order of the batch
         self._move(inputs[in_order], (mean + error)[in_order], size[in_order])
         several = total > 1
-        pairs = reward**2 - unit.map(unit.values**2).sum()
-        square = pairs / np.maximum(total * (total - 1.0), 1.0) - beta_square(a, b)
+        square = unit.pair_products() - beta_square(a, b)
         found = ((square - 2.0 * mean * error) * several)[in_order].sum()
         room = ((mean * (1.0 - mean)) * several)[in_order].sum()
         self.visits = min(self.visits + len(total), self.window)

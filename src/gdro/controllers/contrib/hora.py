@@ -22,26 +22,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.part import BETA, Allocation, Batch
-from gdro.controllers.parts.allocators import RaggedAllocator
-from gdro.core.types import UNSEEN, Floats
+from gdro.controllers.parts.allocators import GainAllocator
+from gdro.core.types import Floats
 
 
 @dataclass(kw_only=True, eq=False)
-class HORA(RaggedAllocator):
+class HORA(GainAllocator):
     """The plan with the most expected hits, among all with the exact total."""
 
     name: ClassVar[str] = "hora"
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({BETA})
-
-    def allocate(self, batch: Batch) -> Allocation:
-        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
-        a, b = (column[seen] for column in batch.belief.beta)
-        gains = hit_gains(a, b, self.facts.min_rollouts, self.facts.max_rollouts)
-        return Allocation(self.by_gain(gains, seen, batch))
+    def gains(self, a: Floats, b: Floats) -> Floats:
+        return hit_gains(a, b, self.facts.min_rollouts, self.facts.max_rollouts)
 
 
 def hit_gains(a: Floats, b: Floats, low: int, high: int) -> Floats:

@@ -22,26 +22,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.part import BETA, Allocation, Batch
-from gdro.controllers.parts.allocators import RaggedAllocator
-from gdro.core.types import UNSEEN, Floats
+from gdro.controllers.parts.allocators import GainAllocator
+from gdro.core.types import Floats
 
 
 @dataclass(kw_only=True, eq=False)
-class Knapsack(RaggedAllocator):
+class Knapsack(GainAllocator):
     """The plan with the largest total value among all with the exact total."""
 
     name: ClassVar[str] = "knapsack"
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({BETA})
-
-    def allocate(self, batch: Batch) -> Allocation:
-        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
-        a, b = (column[seen] for column in batch.belief.beta)
-        gains = knapsack_gains(a / (a + b), self.facts.min_rollouts, self.facts.max_rollouts)
-        return Allocation(self.by_gain(gains, seen, batch))
+    def gains(self, a: Floats, b: Floats) -> Floats:
+        return knapsack_gains(a / (a + b), self.facts.min_rollouts, self.facts.max_rollouts)
 
 
 def knapsack_gains(p: Floats, low: int, high: int) -> Floats:

@@ -14,26 +14,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.controllers.part import BETA, Allocation, Batch
-from gdro.controllers.parts.allocators import RaggedAllocator
+from gdro.controllers.parts.allocators import GainAllocator
 from gdro.core.belief import expected_variance
-from gdro.core.types import UNSEEN
+from gdro.core.types import Floats
 
 
 @dataclass(kw_only=True, eq=False)
-class Neyman(RaggedAllocator):
+class Neyman(GainAllocator):
     """The plan with the least variance of the batch's mean reward, among all with the exact
     total."""
 
     name: ClassVar[str] = "neyman"
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({BETA})
-
-    def allocate(self, batch: Batch) -> Allocation:
-        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
-        a, b = (column[seen] for column in batch.belief.beta)
+    def gains(self, a: Floats, b: Floats) -> Floats:
         n = np.arange(self.facts.min_rollouts, self.facts.max_rollouts)
-        gains = np.outer(expected_variance(a, b), 1.0 / (n * (n + 1.0)))
-        return Allocation(self.by_gain(gains, seen, batch))
+        return np.outer(expected_variance(a, b), 1.0 / (n * (n + 1.0)))

@@ -20,16 +20,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.controllers.part import BETA, Allocation, Batch
-from gdro.controllers.parts.allocators import RaggedAllocator
+from gdro.controllers.parts.allocators import GainAllocator
 from gdro.core.belief import expected_variance
-from gdro.core.types import UNSEEN, Floats, Ints
+from gdro.core.types import Floats, Ints
 
 Variance = Literal["rloo", "dr_grpo"]
 
 
 @dataclass(kw_only=True, eq=False)
-class VIP(RaggedAllocator):
+class VIP(GainAllocator):
     """The plan with the least total variance.
 
     Attributes:
@@ -40,10 +39,6 @@ class VIP(RaggedAllocator):
 
     name: ClassVar[str] = "vip"
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({BETA})
-
     def start(self) -> None:
         needed = 2 if self.form == "rloo" else 3
         convex = self.facts.min_rollouts >= needed
@@ -51,12 +46,9 @@ class VIP(RaggedAllocator):
             convex, "form", f"needs min_rollouts >= {needed}, where its variance is convex"
         )
 
-    def allocate(self, batch: Batch) -> Allocation:
-        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
-        a, b = (column[seen] for column in batch.belief.beta)
+    def gains(self, a: Floats, b: Floats) -> Floats:
         arms = np.arange(self.facts.min_rollouts, self.facts.max_rollouts + 1)
-        gains = np.outer(4.0 * expected_variance(a, b), -np.diff(rollout_variance(arms, self.form)))
-        return Allocation(self.by_gain(gains, seen, batch))
+        return np.outer(4.0 * expected_variance(a, b), -np.diff(rollout_variance(arms, self.form)))
 
 
 def rollout_variance(n: Ints, form: Variance) -> Floats:

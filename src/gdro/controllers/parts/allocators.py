@@ -71,6 +71,24 @@ class RaggedAllocator(Allocator):
         )
 
 
+class GainAllocator(RaggedAllocator):
+    """Those that give rollouts, one by one, to the prompts whose posterior promises most of them."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({BETA})
+
+    def gains(self, a: Floats, b: Floats) -> Floats:
+        """(S, max - min) what each rollout beyond min_rollouts gains on prompts with these
+        posteriors; no row may rise."""
+        raise NotImplementedError
+
+    def allocate(self, batch: Batch) -> Allocation:
+        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
+        a, b = (column[seen] for column in batch.belief.beta)
+        return Allocation(self.by_gain(self.gains(a, b), seen, batch))
+
+
 @dataclass(kw_only=True, eq=False)
 class ShadowPrice(RaggedAllocator):
     """Rollout-GDRO: a compute adversary under an exact mean budget, steered by a shadow price (eqs.
