@@ -72,7 +72,7 @@ class RaggedAllocator(Allocator):
 
 
 class GainAllocator(RaggedAllocator):
-    """Those that give rollouts, one by one, to the prompts whose posterior promises most of them."""
+    """Those that give rollouts, one by one, to the prompts whose posterior promises most."""
 
     @property
     def needs(self) -> frozenset[str]:
