@@ -11,7 +11,7 @@ from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums,
 import gdro
 from gdro.core.errors import OptionError, PlanError
 from gdro.engines.trl import GDROTrainer
-from gdro.engines.trl.rounds import dynamic_sampling, hora, reinforce_ada
+from gdro.engines.trl.rounds import CGRPO, dynamic_sampling, hora, reinforce_ada
 
 
 class World:
@@ -101,6 +101,82 @@ def make(folder, rounds, controller=None, count=48, reward=has_even_digit, **cha
     )
 
 
+def telling(completions, log_extra, **_):
+    """As `has_even_digit`, and the first character is the answer."""
+    log_extra("answer", [c[:1] or None for c in completions])
+    return has_even_digit(completions)
+
+
+class Answering(World):
+    """Prompts whose answers are "yes" (right) at their rate, else one that nobody gave before."""
+
+    def __init__(self, rates):
+        super().__init__(rates)
+        self.told = {prompt: [] for prompt in rates}
+
+    def __call__(self, ids, n):
+        rewards = self.ask(ids, n)
+        for prompt, values in zip(ids, rewards, strict=True):
+            said = self.told[prompt]
+            said += ["yes" if r else f"no {len(said) + k}" for k, r in enumerate(values)]
+        return rewards
+
+    def answers(self, prompt):
+        return self.told[prompt]
+
+
+def test_c_grpo_samples_on_where_answers_differ_within_the_budget():
+    others = {f"other{i}": rate for i, rate in enumerate(np.linspace(0.05, 1.0, 60))}
+    world, rounds = (
+        Answering({"sure": 1.0, "unsure": 0.3, "half": 0.5, "lost": 0.0} | others),
+        CGRPO(),
+    )
+    ids = ["sure", "unsure", "half", "lost"]
+    kept = rounds(ids, list(others), world, 8)
+    calibration = [(asked, n) for asked, n in world.asked if asked[0].startswith("other")]
+    assert sum(len(asked) * n for asked, n in calibration) == 32 * 32
+    assert max(len(asked) * n for asked, n in calibration) <= 4 * 8
+    assert kept.notes["calibration_rollouts"] == 32 * 32
+    assert {prompt for asked, _ in calibration for prompt in asked} == set(list(others)[:32])
+    counts = dict(zip(kept.ids, kept.counts.tolist(), strict=True))
+    assert sum(counts.values()) == 32
+    assert counts == {prompt: len(world.told[prompt]) for prompt in ids}
+    assert counts["sure"] == min(counts.values()) < max(counts.values()) == counts["lost"]
+    before = dict(rounds.thresholds)
+    for _ in range(49):
+        world.told = {prompt: [] for prompt in world.told}
+        assert rounds(ids, list(others), world, 8).notes["calibration_rollouts"] == 0
+    assert rounds.thresholds == before
+    world.told = {prompt: [] for prompt in world.told}
+    assert rounds(ids, list(others), world, 8).notes["calibration_rollouts"] == 32 * 32
+    again = CGRPO()
+    again.load(rounds.state())
+    assert (again.thresholds, again.delta, again.steps) == (rounds.thresholds, rounds.delta, 51)
+
+
+def test_c_grpo_fills_a_step_up_when_every_prompt_has_stopped():
+    rates = {f"p{i}": 1.0 for i in range(40)}
+    kept = CGRPO()(list(rates)[:4], list(rates)[4:], Answering(rates), 8)
+    assert kept.counts.tolist() == [8] * 4
+    assert kept.notes["stopped_share"] == 1.0
+    assert kept.notes["filled_up"] == 4 * 6
+
+
+def test_c_grpo_counts_its_calibrations_and_trains_on_a_step_of_the_budget(tmp_path):
+    trainer = make(tmp_path, "c_grpo", reward=telling)
+    heard = Listening(trainer)
+    trainer.train()
+    assert trainer.place.rollouts_total == sum(heard.generated) == 4 * 16 + 32 * 16
+    assert [output["completion_ids"].shape[0] for output, _ in heard.outputs] == [16] * 4
+
+
+def test_c_grpo_needs_answers_and_further_prompts(tmp_path):
+    with pytest.raises(OptionError, match=r"must call log_extra\('answer'"):
+        make(tmp_path, "c_grpo").train()
+    with pytest.raises(OptionError, match="takes its thresholds from 32 prompts beside a batch"):
+        make(tmp_path, "c_grpo", count=30, reward=telling)
+
+
 class Listening:
     """Keeps what the trainer generates, scores and trains on."""
 
@@ -144,14 +220,16 @@ def test_all_rollouts_are_counted_and_only_the_kept_are_trained_on(rounds, tmp_p
             assert (advantages[~right] <= 0).all()
 
 
-@pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada", "hora"])
+@pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada", "hora", "c_grpo"])
 @pytest.mark.parametrize(
-    "budget", [{}, {"max_steps": 16, "rounds_within_budget": True}], ids=["steps", "rollouts"]
+    "budget", [{}, {"max_steps": 40, "rounds_within_budget": True}], ids=["steps", "rollouts"]
 )
 def test_resume_is_bit_for_bit(rounds, budget, tmp_path):
     saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 6} | budget
     if rounds == "hora":  # whose groups are equal where first rounds are alike
         saving |= {"num_generations": 8, "reward": by_prompt}
+    if rounds == "c_grpo":
+        saving |= {"reward": telling}
     whole = make(tmp_path / "whole", rounds, **saving)
     whole.train()
     part = make(tmp_path / "part", rounds, **(saving | {"save_steps": 99}))
@@ -200,7 +278,9 @@ def test_a_budget_that_cannot_be_followed_is_an_error(tmp_path):
 
 
 def test_options_that_do_not_go_together(tmp_path):
-    with pytest.raises(OptionError, match="choose one of dynamic_sampling, reinforce_ada, hora"):
+    with pytest.raises(
+        OptionError, match="choose one of dynamic_sampling, reinforce_ada, hora, c_grpo"
+    ):
         make(tmp_path, "twice")
     with pytest.raises(OptionError, match="takes the place of a controller's choice"):
         make(tmp_path, "dynamic_sampling", controller=gdro.make_controller("mopps"))

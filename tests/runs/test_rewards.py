@@ -6,6 +6,7 @@ import pytest
 
 from gdro.data.prompts import Prompt
 from gdro.runs.rewards import VerifierReward
+from gdro.verify.reader import Answer
 
 
 class Lengths:
@@ -17,6 +18,9 @@ class Lengths:
     def score(self, prompts, completions):
         self.counts["scored"] = self.counts.get("scored", 0) + len(completions)
         return [float(p.answer) + len(c) / 10 for p, c in zip(prompts, completions, strict=True)]
+
+    def answer(self, completion):
+        return Answer(completion, "") if completion else None
 
 
 PROMPTS = [
@@ -40,3 +44,10 @@ def test_partial_credit(threshold, expected):
     verifier.score(PROMPTS[:1], ["of an evaluation"])
     assert reward.new_counts() == {"scored": 3}
     assert reward.new_counts() == {}
+
+
+def test_answers_are_told_where_rounds_read_them():
+    told = []
+    reward = VerifierReward(Lengths(), PROMPTS, tells_answers=True)
+    reward(completions=["12", ""], id=["a/1", "a/2"], log_extra=lambda *said: told.append(said))
+    assert told == [("answer", ["12", None])]

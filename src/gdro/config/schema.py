@@ -123,10 +123,10 @@ class GenerationConfig(Section):
     rows: Count | None = None
     """Most completions a process samples together with backend fast, which bounds its memory; null
     is all of a step. vllm has a memory of its own, and no use for it."""
-    rounds: Literal["dynamic_sampling", "reinforce_ada", "hora"] | None = None
+    rounds: Literal["dynamic_sampling", "reinforce_ada", "hora", "c_grpo"] | None = None
     """Generate in rounds before each update, with controller uniform: DAPO's dynamic sampling,
-    Reinforce-Ada or HORA. All rollouts are counted, so a step of the first two spends more than its
-    budget; null is one round."""
+    Reinforce-Ada, HORA or C-GRPO. All rollouts are counted, so a step of the first two spends more
+    than its budget, as one in 50 of C-GRPO does, which calibrates; null is one round."""
     rounds_within_budget: bool = False
     """With rounds, let the run as a whole spend what it would without: it makes fewer steps, ends
     with the one that reaches max_steps x prompts_per_step x num_generations rollouts, and its

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from gdro.config.data import DataConfig, ReasoningGymData
 from gdro.config.schema import VerifierConfig
 from gdro.data.prompts import Prompt
+from gdro.engines.trl.rounds_collector import ANSWER
 from gdro.verify import PoolVerifier, Verifier, make_verifier
 from gdro.verify.reader import completion_text
 
@@ -48,14 +49,20 @@ class VerifierReward:
     Args:
         threshold: None to hand the verifier's scores on; a number makes them 1 at or above it and 0
             below.
+        tells_answers: note each completion's answer for rounds that read it.
     """
 
     __name__ = "verifier"
 
     def __init__(
-        self, verifier: Verifier, prompts: Sequence[Prompt], threshold: float | None = None
+        self,
+        verifier: Verifier,
+        prompts: Sequence[Prompt],
+        threshold: float | None = None,
+        tells_answers: bool = False,
     ) -> None:
         self.verifier, self.threshold = verifier, threshold
+        self.tells_answers = tells_answers
         self.by_id: Mapping[str, Prompt] = {prompt.id: prompt for prompt in prompts}
         self.example = Example()
         self._new: Counter[str] = Counter()
@@ -71,6 +78,9 @@ class VerifierReward:
             self._new += counts
         if self.threshold is not None:
             rewards = [float(reward >= self.threshold) for reward in rewards]
+        if self.tells_answers:
+            answers = [self.verifier.answer(text) for text in texts]
+            columns["log_extra"](ANSWER, [None if a is None else a.text for a in answers])
         if rewards:
             self.example = Example(_question(prompts[0]), texts[0], rewards[0])
         return rewards

@@ -126,6 +126,7 @@ class Run:
             verifier,
             prompts.train,
             None if config.verifier.partial_credit else config.correct_threshold,
+            tells_answers=config.generation.rounds == "c_grpo",
         )
         self.started = time.monotonic()
         self.interrupted = False

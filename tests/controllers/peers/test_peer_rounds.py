@@ -1,4 +1,4 @@
-"""The two methods that generate in rounds: who is kept, when they stop, and that every rollout is
+"""The methods that generate in rounds: who is kept, when they stop, and that every rollout is
 counted."""
 
 from __future__ import annotations
@@ -9,6 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gdro
+from gdro.controllers.contrib.c_grpo import (
+    RIGHT,
+    answers_of,
+    budgets,
+    calibrate,
+    fitting_delta,
+    score,
+    threshold,
+    top_share,
+)
 from gdro.controllers.contrib.dynamic_sampling import DynamicSampling, keep
 from gdro.controllers.contrib.reinforce_ada import ReinforceAda, balanced_choice, finished
 from gdro.core.ragged import from_rewards
@@ -111,3 +121,74 @@ def test_reinforce_ada_refuses_a_wrong_round():
         rounds.add(["a", "b"], [[0.0] * 8, [0.0] * 7])
     with pytest.raises(gdro.OptionError, match="rule"):
         ReinforceAda(["a"], "other")  # type: ignore[arg-type]
+
+
+def test_c_grpo_threshold_by_hand():
+    scores = np.array([0.9, 0.1, 0.4, 0.3, 0.2, 0.8, 0.5, 0.7, 0.6])
+    assert threshold(scores, 0.2) == 0.8  # ceil(10 * .8) = 8th of 9
+    assert threshold(scores, 0.75) == 0.3  # ceil(2.5) = 3rd
+    assert threshold(scores, 0.05) == 1.0  # the 10th of 9 is not there
+    assert fitting_delta(np.array([1.0, 0.2, 1.0, 0.3])) == pytest.approx(0.55)
+    assert fitting_delta(np.ones(4)) == 0.95
+
+
+def test_c_grpo_score_by_hand():
+    answers = ["7", "7", "7", RIGHT, RIGHT, "5", "5", ""]
+    assert score(answers, tie=0.0, own=0.5) == (3 + 0.5 * 2) / 8
+    assert (
+        score(answers, tie=0.6, own=0.0) == (3 + 2) / 8
+    )  # "5" is as frequent: ahead half the time
+    assert score(["7", ""], 0.0, 0.0) == 1.0
+    assert top_share(answers) == 3 / 8
+    assert top_share(["", ""]) == 0.0
+    assert answers_of(["4", " 1/2", None, "0.5"], np.array([0, 1, 0, 1], bool)) == [
+        "4",
+        RIGHT,
+        "",
+        RIGHT,
+    ]
+    assert budgets(4) == (2, 4, 8, 16)
+    assert budgets(8) == (2, 4, 8, 16, 32)
+    assert budgets(3) == (2, 4, 8, 12)
+    assert budgets(64) == (2, 4, 8, 16, 32, 64)
+    assert budgets(2) == (2, 4, 8)
+    with pytest.raises(gdro.OptionError, match="begins with 2"):
+        budgets(1)
+
+
+def exchangeable(rng, count, most=16):
+    """Answers of prompts, each with a distribution of its own over eight answers."""
+    names = np.array([RIGHT, *"abcdefg"])
+    chances = [rng.dirichlet([2.0, *[0.4] * 7]) for _ in range(count)]
+    return [names[rng.choice(8, most, p=p)].tolist() for p in chances]
+
+
+def test_c_grpo_covers_new_prompts_as_split_conformal_promises():
+    """P(score <= q) is at least 1 - delta and, where scores differ, at most 1 / (n + 1) more; the
+    set of answers holds the right one whenever q < 1 and the score is within it."""
+    rng, delta, n = np.random.default_rng(0), 0.3, 19
+    within, held, trials = 0, 0, 3000
+    for _ in range(trials):
+        *known, new = exchangeable(rng, n + 1)
+        scores = np.array([score(a, *rng.random(2)) for a in known])
+        q, own = threshold(scores, delta), score(new, *rng.random(2))
+        within += own <= q
+        ranked = sorted(set(new), key=lambda a: (-new.count(a), rng.random()))
+        shares = np.cumsum([new.count(a) for a in ranked]) / len(new)
+        held += RIGHT in ranked[: int((shares < q).sum()) + 1]
+    error = 3 * np.sqrt(0.25 / trials)
+    assert 1 - delta - error <= within / trials <= 1 - delta + 1 / (n + 1) + error
+    assert held / trials >= 1 - delta - error
+
+
+def test_c_grpo_calibrates_by_id_and_draws_anew_each_time():
+    prompts = {f"p{i}": a for i, a in enumerate(exchangeable(np.random.default_rng(1), 40))}
+    steps = budgets(4)
+    delta, thresholds = calibrate(prompts, steps, 0)
+    assert calibrate(dict(reversed(prompts.items())), steps, 0) == (delta, thresholds)
+    assert calibrate(prompts, steps, 1)[1] != thresholds
+    unsolved = np.mean([RIGHT not in answers for answers in prompts.values()])
+    assert delta == pytest.approx(unsolved + 0.05)
+    assert all(0.0 <= q <= 1.0 for q in thresholds.values())
+    with pytest.raises(gdro.OptionError, match="too few of 'p0'"):
+        calibrate({"p0": ["a"]}, steps, 0)

@@ -43,6 +43,7 @@ class Place:
         epoch: the pass over the training set under way, from 0.
         epoch_began: `micro_step` when it began.
         buffered: whether rollouts not yet used lie in the buffer files.
+        rounds: what a method that generates in rounds carries from step to step.
     """
 
     micro_step: int = 0
@@ -53,6 +54,7 @@ class Place:
     epoch: int = -1
     epoch_began: int = 0
     buffered: bool = False
+    rounds: str = ""
 
 
 class Checkpoints:
@@ -73,6 +75,7 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         place.micro_step, place.step = trainer._step, trainer.state.global_step
         place.buffered = trainer._step % trainer.generate_every != 0
+        place.rounds = "" if trainer.rounds is None else trainer.rounds.state()
         if place.buffered:
             path = buffer_file(folder, trainer.accelerator.process_index)
             save_buffer(path, trainer._buffered_inputs, trainer.update.ledger)
@@ -97,6 +100,8 @@ class Checkpoints:
         trainer, path = self.trainer, folder / STATE_FILE
         place, micro_step = self._stand(path)
         load_session(path, trainer.session)
+        if trainer.rounds is not None:
+            trainer.rounds.load(place.rounds)
         self.place, self._resumed = place, True
         trainer._step = micro_step
         if place.buffered:
@@ -160,7 +165,7 @@ def place_of(state: Mapping[str, Any], path: Path) -> Place:
     """The place in a state that `read_session` gave; raises StateError where it holds none."""
     found = state.get("place", {})
     names = {field.name for field in fields(Place)}
-    if set(found) != names:
+    if not names - {"rounds"} <= set(found) <= names:  # older files know no rounds
         raise StateError(
             f"{path} says nothing of where GDROTrainer stood; it was written by {written_by(state)}"
         )

@@ -18,7 +18,7 @@ from gdro.objectives.registry import make_objective
 from gdro.objectives.rules import RowRule
 
 NORMALIZE_THEN_SUM = "normalize_then_sum"
-ROUNDS = ("dynamic_sampling", "reinforce_ada", "hora")
+ROUNDS = ("dynamic_sampling", "reinforce_ada", "hora", "c_grpo")
 BY_SCALE_REWARDS = {"group": "grpo", "none": "dr_grpo", "batch": "batch"}
 """The advantage that each value of TRL's `scale_rewards` stands for."""
 
@@ -78,9 +78,9 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         default=None,
         metadata={
             "help": (
-                "dynamic_sampling, reinforce_ada or hora: generate in rounds before each update,"
-                " with controller `uniform`. All rollouts are counted; hora alone spends what one"
-                " round does."
+                "dynamic_sampling, reinforce_ada, hora or c_grpo: generate in rounds before each"
+                " update, with controller `uniform`. All rollouts are counted; a step of hora"
+                " spends what one round does, and so does one of c_grpo but for its calibrations."
             )
         },
     )

@@ -15,16 +15,28 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from gdro.core.errors import OptionError
+from gdro.controllers.contrib.c_grpo import budgets
+from gdro.core.errors import OptionError, StateError
 from gdro.core.types import Floats
 from gdro.engines.candidates import further_places
 from gdro.engines.interface import leaves_choice
 from gdro.engines.trl.advantages import combined_rewards
 from gdro.engines.trl.batch import PromptBatch, Row
-from gdro.engines.trl.rounds import METHODS, MOST_ROUNDS, Kept
+from gdro.engines.trl.rounds import (
+    CGRPO,
+    FEWEST_TO_CALIBRATE,
+    METHODS,
+    MOST_ROUNDS,
+    Kept,
+    to_calibrate,
+)
 
 if TYPE_CHECKING:
     from gdro.engines.trl.trainer import GDROTrainer
+
+
+ANSWER = "answer"
+"""The column under which a reward function notes what each completion answered."""
 
 
 @dataclass
@@ -68,12 +80,55 @@ def joined(rounds: Sequence[Generated]) -> Generated:
     return Generated(columns, torch.cat([made.rewards for made in rounds]), extras)
 
 
+class _Asking:
+    """A step's rounds as they are generated.
+
+    Attributes:
+        rounds: what was generated.
+        rows: of each prompt, places in all rounds together.
+        known: the data set's rows of prompts.
+    """
+
+    def __init__(self, collector: RoundsCollector, batch: PromptBatch) -> None:
+        self.collector = collector
+        self.rounds: list[Generated] = []
+        self.rows: dict[str, list[int]] = {}
+        self.known: dict[str, Row] = dict(zip(batch.ids, batch.rows, strict=True))
+
+    def __call__(self, ids: Sequence[str], n: int, /) -> list[Floats]:
+        collector, trainer = self.collector, self.collector.trainer
+        for prompt in ids:
+            if prompt not in self.known:
+                self.known[prompt] = trainer.training_rows([collector.places[prompt]])[0]
+        start = sum(len(made.rewards) for made in self.rounds)
+        rows = [dict(self.known[prompt]) for prompt in ids for _ in range(n)]
+        self.rounds.append(made := collector.generate(rows))
+        for number, prompt in enumerate(ids):
+            first = start + number * n
+            self.rows.setdefault(prompt, []).extend(range(first, first + n))
+        rewards = combined_rewards(made.rewards, trainer.reward_weights)
+        return filled(np.split(rewards, len(ids)))
+
+    def answers(self, prompt: str) -> list[str | None]:
+        """What each rollout of a prompt answered, as its reward function noted it."""
+        noted: list[str | None] = []
+        for made in self.rounds:
+            if len(made.extras.get(ANSWER, [])) != len(made.rewards):
+                raise OptionError(
+                    f"rounds={self.collector.name!r} needs the answer of each completion: a reward"
+                    f" function must call log_extra({ANSWER!r}, [...]) with one text, or None,"
+                    " a completion"
+                )
+            noted += made.extras[ANSWER]
+        return [noted[row] for row in self.rows[prompt]]
+
+
 class RoundsCollector:
     """Collects the rounds of a step and replays what was kept.
 
     Args:
         trainer: generates and scores.
-        name: of METHODS.
+        name: of METHODS, or c_grpo.
 
     Raises:
         OptionError: rounds cannot be generated as the trainer is set up.
@@ -84,6 +139,7 @@ class RoundsCollector:
         self.trainer, self.name = trainer, name
         self.ids = trainer.prompts.all()
         self.places = {prompt: row for row, prompt in enumerate(self.ids)}
+        self.method = CGRPO() if name == "c_grpo" else METHODS[name]
         self._replay: Generated | None = None
 
     @property
@@ -97,34 +153,34 @@ class RoundsCollector:
         Args:
             batch: the data loader's prompts.
         """
-        trainer, rounds = self.trainer, list[Generated]()
-        rows_of: dict[str, list[int]] = {}
-        known: dict[str, Row] = dict(zip(batch.ids, batch.rows, strict=True))
-
-        def ask(ids: Sequence[str], n: int) -> list[Floats]:
-            for prompt in ids:
-                if prompt not in known:
-                    known[prompt] = trainer.training_rows([self.places[prompt]])[0]
-            start = sum(len(made.rewards) for made in rounds)
-            rounds.append(self._round([dict(known[prompt]) for prompt in ids for _ in range(n)]))
-            for number, prompt in enumerate(ids):
-                first = start + number * n
-                rows_of.setdefault(prompt, []).extend(range(first, first + n))
-            rewards = combined_rewards(rounds[-1].rewards, trainer.reward_weights)
-            return filled(np.split(rewards, len(ids)))
-
+        trainer, asking = self.trainer, _Asking(self, batch)
         args = trainer.args
         seed = args.seed if args.data_seed is None else args.data_seed
         taken = [self.places[prompt] for prompt in batch.ids]
-        further = further_places(
-            len(self.ids), taken, MOST_ROUNDS * len(taken), seed, trainer._step
-        )
+        most = max(MOST_ROUNDS * len(taken), FEWEST_TO_CALIBRATE)
+        further = further_places(len(self.ids), taken, most, seed, trainer._step)
         further_ids = [self.ids[row] for row in further]
-        kept = METHODS[self.name](batch.ids, further_ids, ask, trainer.num_generations)
+        kept = self.method(batch.ids, further_ids, asking, trainer.num_generations)
+        for name, value in kept.notes.items():
+            trainer._metrics["train"][f"gdro/rounds/{name}"].append(value)
         pairs = zip(kept.ids, kept.places, strict=True)
-        rows = [rows_of[prompt][at] for prompt, places in pairs for at in places]
-        self._replay = joined(rounds).take(rows)
-        return PromptBatch(kept.ids, tuple(known[prompt] for prompt in kept.ids)), kept
+        rows = [asking.rows[prompt][at] for prompt, places in pairs for at in places]
+        self._replay = joined(asking.rounds).take(rows)
+        return PromptBatch(kept.ids, tuple(asking.known[prompt] for prompt in kept.ids)), kept
+
+    def state(self) -> str:
+        """What the method carries from step to step; "" for nothing."""
+        return self.method.state() if isinstance(self.method, CGRPO) else ""
+
+    def load(self, state: str) -> None:
+        """Go on from a state; raises StateError where it is another method's."""
+        if isinstance(self.method, CGRPO) != bool(state):
+            raise StateError(
+                f"rounds={self.name!r} cannot go on from this checkpoint, whose rounds were"
+                f" {'c_grpo' if state else 'not c_grpo'}; resume with the rounds it began with"
+            )
+        if isinstance(self.method, CGRPO):
+            self.method.load(state)
 
     def generation(self) -> Any:
         """What TRL's `_generate` would return for the kept rows; None when there are none to
@@ -173,7 +229,7 @@ class RoundsCollector:
     def _by_spending(self, course: Callable[[int], float]) -> Callable[[int], float]:
         return lambda step: course(self.steps_spent)
 
-    def _round(self, rows: list[Row]) -> Generated:
+    def generate(self, rows: list[Row]) -> Generated:
         """Generate and score rows."""
         trainer = self.trainer
         prompts = [row["prompt"] for row in rows]
@@ -221,3 +277,11 @@ def _refuse(trainer: GDROTrainer, name: str) -> None:
             f"rounds={name!r} does not go with tools, images, environments, a rollout function or a"
             " streamed data set"
         )
+    if name == "c_grpo":
+        budgets(trainer.num_generations)
+        batch = trainer._prompts_a_batch
+        if len(trainer.prompts.all()) < batch + to_calibrate(batch):
+            raise OptionError(
+                f"rounds='c_grpo' takes its thresholds from {to_calibrate(batch)} prompts beside a"
+                f" batch of {batch}; the training set has {len(trainer.prompts.all())} in all"
+            )
