@@ -133,7 +133,9 @@ class Anchored(Checked):
         logp, mask = self.plain(
             self.everywhere("gdro_anchor_ids"), self.everywhere("gdro_anchor_mask")
         )
-        gain = shaped_ratio(logp) * mask * self.everywhere("gdro_anchor_advantage")[:, None]
+        if self.args.objective_options.get("anchor_loss") != "likelihood":
+            logp = shaped_ratio(logp)
+        gain = logp * mask * self.everywhere("gdro_anchor_advantage")[:, None]
         tokens = (
             self.window[0]["num_items_in_batch"] * len(self.window) / self.args.steps_per_generation
         )

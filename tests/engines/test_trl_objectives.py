@@ -94,15 +94,17 @@ def test_objectives_go_with_packing(tmp_path, monkeypatch):
     assert logged(trainer, "gdro/fill_ratio")
 
 
-@pytest.mark.parametrize("stats", ["on_policy", "all"])
+@pytest.mark.parametrize(
+    ("stats", "loss"), [("on_policy", "shaped"), ("all", "shaped"), ("on_policy", "likelihood")]
+)
 @pytest.mark.parametrize("shape", [WHOLE, LATER], ids=["whole", "later"])
-def test_anchors_teach_where_nothing_is_right(stats, shape, tmp_path):
+def test_anchors_teach_where_nothing_is_right(stats, loss, shape, tmp_path):
     data = sums()
     data = data.add_column("solution", [str(i) if i % 3 else "" for i in range(len(data))])
     trainer = Anchored(
         tmp_path,
         objective="dagrpo",
-        objective_options={"anchors": "solution", "anchor_stats": stats},
+        objective_options={"anchors": "solution", "anchor_stats": stats, "anchor_loss": loss},
         train_dataset=data,
         controller=Ragged(),
         max_steps=3,

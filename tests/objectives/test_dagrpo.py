@@ -108,6 +108,22 @@ def test_the_shaped_ratio_is_the_formula_and_stays_finite():
     assert gradient.argmax() == 2  # strongest at pi = .1
 
 
+def test_without_d_min_nothing_is_masked():
+    rollouts = drawn(4, fine=False)
+    assert DaGRPO(d_min=None).admits(rollouts).all()
+    graded = Rollouts(np.array([0.1, 0.3, 0.2, 1.0]), np.array([0, 0, 0, 1]), ("p", "q"))
+    assert not DaGRPO(d_min=0.0).admits(graded).any()
+    assert DaGRPO(d_min=None).admits(graded).all()
+
+
+def test_likelihood_is_the_control_of_the_shape():
+    logp = torch.tensor([-3.0, -0.1], dtype=torch.float64)
+    assert torch.equal(DaGRPO(anchor_loss="likelihood").gain(logp), logp)
+    assert torch.equal(DaGRPO().gain(logp), shaped_ratio(logp))
+    with pytest.raises(OptionError, match="choose shaped or likelihood"):
+        DaGRPO(anchor_loss="sft")
+
+
 def test_bad_input_names_the_prompt():
     rollouts = drawn(6)
     for bad in (1.5, -0.1, math.nan):

@@ -9,6 +9,8 @@ a fine-grained score; for hard questions, off-policy anchors restore a training 
 - where no rollout is right and the data hold a solution, that solution stands in the place of the
   question's last rollout (the batch keeps its size). Its ratio has no old probability and is shaped
   as in LUFFY, pi / (pi + 0.1), without clipping [C];
+- `anchor_loss: likelihood` takes log pi for the ratio, so that an anchor is a step of supervised
+  fine-tuning on the same solution at the same moment: the control for what the shape adds;
 - `anchor_stats`: `on_policy` takes mean and deviation from the policy's own rollouts: all are
   wrong, so they have advantage exactly 0 and the anchor has 1. `all` counts the anchor in.
 """
@@ -28,6 +30,7 @@ from gdro.objectives.rows import ObjectiveError
 from gdro.objectives.rules import Rollouts, RowRule
 
 AnchorStats = Literal["on_policy", "all"]
+AnchorLoss = Literal["shaped", "likelihood"]
 FINE, ANCHOR = "fine", "anchor"
 """Columns of `Rollouts`: the fine score; 1 for an anchor."""
 SHAPE = 0.1
@@ -39,28 +42,32 @@ class DaGRPO(RowRule):
 
     Attributes:
         d_min: least f(right) - f(wrong) of a distinct pair, in [0, 1]; 0 masks no rollout of a
-            question with right and wrong ones of rising f.
+            question with right and wrong ones of rising f, but those of all others; None: no mask.
         fine: name of the reward function that answers f; None: the reward is f.
         anchors: name of the data column with a solution's text (empty or None: no anchor); None:
             no anchors.
         anchor_stats: `on_policy` or `all` (module docstring).
+        anchor_loss: `shaped` or `likelihood` (module docstring).
         threshold: a rollout is right if its reward is above it.
 
     Raises:
         OptionError: a value out of range.
     """
 
-    d_min: float = 0.25
+    d_min: float | None = 0.25
     fine: str | None = None
     anchors: str | None = None
     anchor_stats: AnchorStats = "on_policy"
+    anchor_loss: AnchorLoss = "shaped"
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.d_min <= 1.0:
-            raise OptionError(f"d_min={self.d_min!r}: it must lie in [0, 1]")
+        if self.d_min is not None and not 0.0 <= self.d_min <= 1.0:
+            raise OptionError(f"d_min={self.d_min!r}: it must lie in [0, 1], or be null: no mask")
         if self.anchor_stats not in ("on_policy", "all"):
             raise OptionError(f"anchor_stats={self.anchor_stats!r}: choose on_policy or all")
+        if self.anchor_loss not in ("shaped", "likelihood"):
+            raise OptionError(f"anchor_loss={self.anchor_loss!r}: choose shaped or likelihood")
         if not math.isfinite(self.threshold):
             raise OptionError(f"threshold={self.threshold!r}: it must be a finite reward")
         if self.anchors is not None and self.threshold >= 1.0:
@@ -88,7 +95,7 @@ class DaGRPO(RowRule):
         return replace(rollouts, rewards=rewards, columns=columns)
 
     def admits(self, rollouts: Rollouts) -> Bools:
-        """(R,) rollouts that lie in a distinct pair.
+        """(R,) rollouts that lie in a distinct pair; all without a `d_min`.
 
         Raises:
             ObjectiveError: a fine score outside [0, 1] or NaN; names the prompt.
@@ -101,7 +108,13 @@ class DaGRPO(RowRule):
             if self.fine is None:
                 rest = "the reward stands for it; name a function that answers [0, 1] with `fine`"
             raise ObjectiveError(f"fine score of a rollout of prompt {name!r} is {value}; {rest}")
+        if self.d_min is None:
+            return np.ones(len(fine), dtype=np.bool_)
         return distinct(fine, rollouts.rewards > self.threshold, rollouts.groups, self.d_min)
+
+    def gain(self, logp: torch.Tensor) -> torch.Tensor:
+        """What an anchor's tokens maximise, from log pi, any shape."""
+        return logp if self.anchor_loss == "likelihood" else shaped_ratio(logp)
 
     def settle(self, advantages: Floats, rollouts: Rollouts) -> Floats:
         """With `on_policy`, 1 for an anchor and 0 for the other rollouts of its question."""

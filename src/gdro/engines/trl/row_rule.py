@@ -2,8 +2,7 @@
 
 A rollout that a rule does not admit gets NaN for a reward, which TRL's way of taking advantages
 leaves out of every mean. An anchor is a stored solution in the place of its prompt's last rollout:
-that rollout's advantage is 0, and the anchor's own loss, with the shaped ratio, is added to TRL's
-under the same normaliser.
+that rollout's advantage is 0, and the anchor's own loss is added to TRL's, same normaliser.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from gdro.core.types import Bools, Floats
 from gdro.engines.trl.batch import PromptBatch
 from gdro.engines.trl.dropping import SUM_LOSSES
 from gdro.engines.trl.weighing import Scored
-from gdro.objectives.dagrpo import ANCHOR, FINE, DaGRPO, check_anchor, shaped_ratio
+from gdro.objectives.dagrpo import ANCHOR, FINE, DaGRPO, check_anchor
 from gdro.objectives.rules import Rollouts, RowRule
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ class RowRules:
 
     def with_anchors(self, loss: torch.Tensor, model: Any, inputs: Inputs) -> torch.Tensor:
         """The loss of a micro-batch with its anchors' part."""
-        if ADVANTAGE not in inputs:
+        if ADVANTAGE not in inputs or not isinstance(self.rule, DaGRPO):
             return loss
         trainer = self.trainer
         tokens, present = inputs[IDS][:, :, 0], inputs[MASK][:, :, 0]
@@ -157,7 +156,7 @@ class RowRules:
         logps, _, _ = trainer._get_per_token_logps_and_entropies(
             model, ids, attention, tokens.shape[1]
         )
-        gain = shaped_ratio(logps) * present[rows] * inputs[ADVANTAGE][rows, None]
+        gain = self.rule.gain(logps) * present[rows] * inputs[ADVANTAGE][rows, None]
         items = inputs["num_items_in_batch"].clamp(min=1.0) / trainer.accelerator.num_processes
         share = trainer.current_gradient_accumulation_steps / trainer.args.steps_per_generation
         total: torch.Tensor = loss - gain.sum() / (items * share)
