@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train gpu-check gpu-rehearse gpu-pack smollm2 test test-browser test-verl test-vllm results experiment robust-results reliability lint types format env clean diffusion-results
+.PHONY: help train gpu-check gpu-rehearse gpu-pack smollm2 test test-browser test-verl test-vllm results experiment robust-results reliability objectives-cost lint types format env clean diffusion-results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,6 +56,10 @@ robust-results: $(VENV)/.installed  ## the tables of docs/robust.md, from nothin
 	$(BIN)/gdro sft tiny --set 'seeds=[0, 1, 2]' --set output_dir=runs/robust_sft
 	@mkdir -p results/robust_sft && cp runs/robust_sft/outcomes.json runs/robust_sft/table.md runs/robust_sft/figure.svg results/robust_sft/
 	$(BIN)/gdro simulate convex --output results/robust_convex
+
+objectives-cost: $(VENV)/.installed smollm2  ## CPU seconds of a step and its update under every objective, on the tiny model and on SmolLM2 (one core)
+	$(BIN)/python benchmarks/objectives_cost.py
+	$(BIN)/python benchmarks/objectives_cost.py --recipe smollm2 --rounds 1 --steps 4 --shapes 1
 
 reliability: $(VENV)/.installed  ## runs killed, damaged, poisoned, out of disk, soaked (about 70 minutes)
 	@mkdir -p runs/reliability
