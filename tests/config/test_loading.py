@@ -94,6 +94,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert read_settings(path).values == {}
 
 
+def test_keys_with_dots_are_for_the_command_line(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("recipe: default\ndata.size: 3\ndata.seed: 1\n")
+    with pytest.raises(ConfigError, match=r"run.yaml: data.size, data.seed: .*`data: {size: ...}`"):
+        load_config(str(path))
+
+
 def test_order_of_overrides_does_not_matter() -> None:
     for order in (1, -1):
         texts = ["controller=prompt_gdro", "controller.eta=5"][::order]

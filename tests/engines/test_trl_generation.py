@@ -18,7 +18,7 @@ from transformers import (
 from trl_bench import tiny_model
 
 from gdro.core.errors import OptionError
-from gdro.engines.trl import SamplingOptions, sample
+from gdro.engines.trl import SamplingOptions, generation, sample
 from gdro.engines.trl.fast_path import ORDINARY, why_not_fast, why_not_options
 from gdro.engines.trl.generation import left_pad, sample_rows
 from gdro.engines.trl.shared_prefix import pack
@@ -82,6 +82,54 @@ def test_same_seed_same_tokens_as_generate(changes):
     assert found == expected
     assert torch.equal(torch.get_rng_state(), state)
     assert len({len(row) for row in found}) > 1, "rows should end at different steps"
+
+
+ROUNDS_UP = 1 - 2.0**-53
+"""The largest number below 1 that is drawn: times a sum it may round to the sum."""
+
+
+@pytest.mark.parametrize(
+    ("probs", "uniform", "token"),
+    [
+        ([0.5, 0.5, 0.0], 0.0, 0),
+        ([0.0, 0.5, 0.5], 0.0, 1),
+        ([0.25, 0.5, 0.25], 0.25, 1),
+        ([0.25, 0.5, 0.25], 0.7499, 1),
+        ([0.25, 0.5, 0.25, 0.0, 0.0], ROUNDS_UP, 2),
+        ([0.1] * 3 + [0.0], ROUNDS_UP, 2),
+    ],
+)
+def test_the_token_of_a_share(probs, uniform, token):
+    found = generation._inverse_cdf(
+        torch.tensor([probs]), torch.tensor([[uniform]], dtype=torch.float64)
+    )
+    assert found.tolist() == [token]
+
+
+def test_one_number_a_row_draws_by_the_same_probabilities(monkeypatch):
+    """Where the vocabulary is large; and a row's tokens do not hang on which others have ended."""
+    monkeypatch.setattr(generation, "LARGE_VOCABULARY", 0)
+    model = tiny_model()
+    options = SamplingOptions(max_new_tokens=1, eos_ids=(41,), pad_id=0, top_k=5)
+    rows = [1] * 4000
+    torch.manual_seed(3)
+    first = [row[0] for row in sample_rows(model, PROMPTS, rows, options)]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([PROMPTS[1]])).logits[0, -1:]
+    probs = torch.softmax(options.warpers()(None, logits.float()), -1)[0].double()
+    counts = torch.bincount(torch.tensor(first), minlength=len(probs)).double()
+    assert not counts[probs == 0].any()
+    kept = probs > 0
+    chi_square = ((counts - 4000 * probs)[kept] ** 2 / (4000 * probs[kept])).sum()
+    assert chi_square < 18.5  # its .999 quantile for four degrees of freedom
+
+    ends = tuple(range(1, 42, 5))
+    long = SamplingOptions(max_new_tokens=12, eos_ids=ends, pad_id=0)
+    torch.manual_seed(5)
+    compacted = sample_rows(model, PROMPTS, ROWS, long)
+    monkeypatch.setattr(generation, "COMPACT_BELOW", 0.0)
+    torch.manual_seed(5)
+    assert sample_rows(model, PROMPTS, ROWS, long) == compacted
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,12 @@ def read_settings(path: Path) -> Source:
         raise ConfigError(
             f"{path}: holds a {type(values).__name__}; settings are `key: value` lines"
         )
+    if dotted := [str(key) for key in values or {} if "." in str(key)]:
+        section, _, rest = dotted[0].partition(".")
+        raise ConfigError(
+            f"{path}: {', '.join(dotted)}: a file has sections, not dots; write "
+            f"`{section}: {{{rest}: ...}}`"
+        )
     return Source(values or {}, {key: f"{path.name}, line {line}" for key, line in lines.items()})
 
 

@@ -103,7 +103,7 @@ def hits(m: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.floats(0.1, 20), st.floats(0.1, 20)), min_size=1, max_size=4),
     st.integers(0, 3),
