@@ -11,7 +11,7 @@ from gdro.core.advantages import flat_advantages
 from gdro.core.errors import OptionError
 from gdro.objectives import OBJECTIVES, make_objective
 from gdro.objectives.batchwise import coefficients, linear_loss
-from gdro.objectives.dagrpo import ANCHOR, FINE, DaGRPO, shaped_ratio
+from gdro.objectives.dagrpo import ANCHOR, FINE, DaGRPO
 from gdro.objectives.rules import Rollouts, RowRule, ruled_advantages
 
 SIZES = [6, 2, 7, 1, 5, 8]
@@ -31,7 +31,7 @@ OTHER = {
     "direct_reward": {"beta": 3.0, "tau": 1.0, "mode": "top1", "length_normalised": True},
 }
 """A value other than the default for each option that has an effect by itself."""
-TOGETHER = {"dagrpo": {"fine", "anchor_stats"}}
+TOGETHER = {"dagrpo": {"fine", "anchor_stats", "anchor_loss"}}
 """Options that need another one, or an engine."""
 STEP = 3
 
@@ -65,7 +65,8 @@ def row_losses(objective, made):
     def loss(rows):
         logp = made.logp(rows)
         ratio = torch.exp(logp - made.logp_old[rows])
-        ratio = torch.where(anchor[rows, None] > 0, shaped_ratio(logp), ratio)
+        if isinstance(objective, DaGRPO):
+            ratio = torch.where(anchor[rows, None] > 0, objective.gain(logp), ratio)
         per_row = (ratio * made.mask[rows]).sum(1) / made.mask[rows].sum(1)
         return -(torch.from_numpy(advantages)[rows] * per_row).sum() / len(made.group)
 
@@ -187,10 +188,11 @@ def test_every_option_changes_the_gradient_and_is_known(name):
         assert not torch.allclose(changed, plain, rtol=1e-6), option
     if name == "dagrpo":
         anchored = [
-            parts(make_objective(name, {"anchors": "solution", "anchor_stats": stats}), batch(), 1)
-            for stats in ("on_policy", "all")
+            parts(make_objective(name, {"anchors": "solution"} | changed), batch(), 1)
+            for changed in ({}, {"anchor_stats": "all"}, {"anchor_loss": "likelihood"})
         ]
-        assert not torch.allclose(*anchored, rtol=1e-6)
+        for other in anchored[1:]:
+            assert not torch.allclose(anchored[0], other, rtol=1e-6)
     with pytest.raises(OptionError, match="no option 'nonsense'"):
         make_objective(name, {"nonsense": 1})
 
