@@ -1,6 +1,7 @@
 """Settings of every test process: no hub, no telemetry, one thread, and the same hypothesis
 examples each time."""
 
+import gc
 import os
 
 from hypothesis import settings
@@ -35,3 +36,10 @@ def pytest_collection_modifyitems(items):
     other is at the last one."""
     ranks = {name: rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get("/".join(item.path.parts[-2:]), len(LONG)))
+
+
+def pytest_collection_finish(session):
+    """Leave the libraries, some million objects that live to the end, out of every later garbage
+    collection: each training asks for a full one."""
+    gc.collect()
+    gc.freeze()

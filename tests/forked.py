@@ -9,6 +9,7 @@ libraries read when they are imported, say `HF_ENDPOINT`.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -31,6 +32,13 @@ _CONTEXT.set_forkserver_preload(
         "gdro.runs.evaluate",
     ]
 )
+CELLS = (
+    "[{family: chain_sum, level: '2', config: {min_terms: 3, max_terms: 3, max_digits: 1}},"
+    " {family: palindrome_generation, level: '1', config: {min_length: 3, max_length: 4}}]"
+)
+QUICK = ("verifier.kind=exact", f"data.cells={CELLS}")
+"""Settings for runs in which neither data nor verifier matter: a quarter of the default's time goes
+into spell_backward's dictionary, and as much into what its verifier's processes import."""
 LONGEST = 280.0
 """Seconds that a process may take."""
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
@@ -63,6 +71,11 @@ class Forked:
             target=_child, args=(script, words, Path.cwd(), NO_GPU | environment, self._said)
         )
         self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def is_alive(self) -> bool:
         """Whether it has not ended."""
@@ -135,6 +148,7 @@ def _child(
     environment: dict[str, str],
     said: tuple[Path, Path],
 ) -> None:
+    gc.freeze()  # what the server has imported is no garbage
     os.environ.update(environment)
     os.chdir(cwd)
     for stream, path in zip((1, 2), said, strict=True):

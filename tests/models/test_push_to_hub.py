@@ -9,10 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import yaml
 
+from forked import QUICK
 from gdro.cli import main
 from gdro.models.loading import load_model
 
 SETTINGS = [
+    *QUICK,
     "model=tiny",
     "dtype=float32",
     "max_steps=2",

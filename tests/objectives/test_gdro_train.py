@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from forked import gdro
+from forked import QUICK, gdro
 
 SMALL = [
+    *QUICK,
     *(
         "max_steps=2",
         "prompts_per_step=16",

@@ -13,9 +13,10 @@ import time
 import pytest
 from safetensors import safe_open
 
-from forked import NO_GPU, gdro, started
+from forked import NO_GPU, QUICK, gdro, started
 
 SMALL = [
+    *QUICK,
     *("max_steps=4", "prompts_per_step=16", "data.size=64", "data.heldout_size=24", "save_steps=1"),
     "lr_scheduler_type=constant",
     "verifier.timeout=30",  # on a busy machine one second is not enough for the same bytes
@@ -79,6 +80,7 @@ def test_a_run_leaves_everything_in_one_folder(whole):
     assert kinds[-2:] == ["evaluation", "end"]
     assert kinds.count("step") == 4
     assert not list((whole / "model").glob("*.bin"))
+    assert not list((whole / "checkpoints").glob("*.md"))
 
 
 def test_the_record_of_every_step_is_exact(whole):

@@ -215,7 +215,7 @@ class Run:
     def _new_trainer(self, path: str) -> GDROTrainer:
         self.policy.model.name_or_path = path  # where TRL finds a reference model, and vLLM weights
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(self.folder.path / "tensorboard"))
-        trainer = GDROTrainer(
+        trainer = _Trainer(
             model=self.policy.model,
             args=trainer_args(self.config, self.folder),
             reward_funcs=self.reward,
@@ -345,6 +345,11 @@ class Run:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
+
+
+class _Trainer(GDROTrainer):
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: TRL's, at each checkpoint, says nothing that the run's own at the end does not."""
 
 
 class _Hooks(TrainerCallback):  # type: ignore[misc]
