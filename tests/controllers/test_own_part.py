@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 import gdro
 from gdro.config import ConfigError, load_config
 from gdro.config import controller_of as controller_of_run
+from gdro.controllers.controller import Controller, Parts
+from gdro.controllers.part import BETA
+from gdro.controllers.parts.estimators import Classifier
 from gdro.engines.trl.config import GDROConfig, default_controller
 from gdro.lab.compare_plan import jobs_of, read_plan
 from gdro.lab.simulation import controller_of
@@ -19,6 +24,35 @@ HEAD = """from dataclasses import dataclass
 from typing import ClassVar
 import gdro
 """
+
+
+@dataclass(kw_only=True, eq=False)
+class ByRate(gdro.Selector):
+    """Reads the success rate, which is NaN where nothing is known."""
+
+    name: ClassVar[str] = "by_rate"
+
+    def rank(self, batch):
+        return batch.belief.rate
+
+
+@dataclass(kw_only=True, eq=False)
+class ByPosterior(gdro.Selector):
+    """Reads a posterior that it does not ask for."""
+
+    name: ClassVar[str] = "by_posterior"
+
+    def rank(self, batch):
+        a, b = batch.belief.beta
+        return a / (a + b)
+
+
+@dataclass(kw_only=True, eq=False)
+class Asking(ByPosterior):
+    """The same, which asks."""
+
+    needs: ClassVar = frozenset({BETA})
+    name: ClassVar[str] = "asking"
 
 
 def test_every_door_takes_it(tmp_path):
@@ -76,3 +110,15 @@ def test_a_file_that_is_not_there_and_an_option_that_is_not():
         load_config(None, ["controller=nowhere/mine.py:Mine"])
     with pytest.raises(ConfigError, match=r"controller.bost.*did you mean 'boost'\?"):
         load_config(None, [f"controller={BEHIND}", "controller.bost=4"])
+
+
+@pytest.mark.parametrize("selector", [ByRate, ByPosterior])
+def test_a_part_that_reads_what_it_did_not_ask_for_is_told_how_to_ask(selector):
+    controller = Controller(
+        Parts(estimator=Classifier(statistic="mean_reward"), selector=selector())
+    )
+    with pytest.raises(gdro.HookError) as caught:
+        controller.select(["s/1", "s/2"], 1)
+    assert "needs: ClassVar = frozenset({BETA})" in str(caught.value)
+    asks = gdro.make_controller({"selector": Asking()})
+    assert sorted(asks.select(["s/1", "s/2"], 2)) == ["s/1", "s/2"]

@@ -58,6 +58,15 @@ def test_few_prompts_for_many_candidates():
     assert why_idle(controller("live_gdro"), ids, 16, 1600, factor=2) is None  # as asked for
 
 
+def test_more_candidates_than_there_are_prompts_are_told_where_they_were_asked_for():
+    said = why_idle(controller("live_gdro"), IDS, 16, 1600, factor=8)
+    assert said is not None
+    assert "candidates=8 asks for 128 candidates a step" in said
+    assert "the training set has 100 prompts" in said
+    assert "Set candidates to at most 6" in said
+    assert why_idle(controller("live_gdro"), IDS, 16, 1600, factor=6) is None
+
+
 def test_of_gdros_own_keys_few_are_printed_and_all_of_trls():
     logs = {"loss": 1.0, "gdro/any_correct": 0.5, "gdro/weight/bin_0": 1.0, "gdro/regret": 2.0}
     assert few(logs) == {"loss": 1.0, "gdro/any_correct": 0.5}

@@ -19,6 +19,8 @@ from gdro.core.errors import OptionError, PlanError, PromptIdError
 from gdro.engines.trl import GDROTrainer, with_ids
 from gdro.engines.trl import fast_sampler as module
 from gdro.engines.trl.config import default_controller
+from gdro.models.errors import ModelError
+from gdro.runs.model_size import model_size
 
 
 def make(args, trainer=GDROTrainer, **arguments):
@@ -389,3 +391,13 @@ def test_generation_rows_bound_every_batch(tmp_path, monkeypatch):
 def test_generation_rows_need_the_fast_path(tmp_path):
     with pytest.raises(OptionError, match="generation_rows=5 bounds the fast path only"):
         make(config(tmp_path, generation_rows=5, fast_generation=False))
+
+
+def test_a_model_of_gdros_own_goes_by_its_name(tmp_path, monkeypatch):
+    words = {"processing_class": None, "args": config(tmp_path, max_steps=1)}
+    trainer = make(model="tiny", **words)
+    trainer.train()
+    assert trainer.model.num_parameters() == model_size("tiny")[0].parameters
+    monkeypatch.setenv("GDRO_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="gdro fetch smollm2"):
+        make(model="smollm2", **words)

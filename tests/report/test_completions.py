@@ -51,7 +51,7 @@ def test_what_rose_what_fell_and_the_hardest_of_each_source():
     assert found == {
         "Rose most": ["s/0", "s/1", "s/2"],
         "Fell most": ["s/4", "s/5"],
-        "Of the hardest bin": ["hard/1", "other/1", "hard/2"],
+        "Of the hardest tier": ["hard/1", "other/1", "hard/2"],
     }
 
 

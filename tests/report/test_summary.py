@@ -67,7 +67,7 @@ def test_the_table_has_every_bin_and_source(run):
     rows = summary.table(read_record(run))
     names = [row.name for row in rows]
     assert names[0] == "All prompts"
-    assert "bin 0" in names
+    assert "tier 0" in names
     assert names[-4:] == ["chain_sum", "letter_counting", "number_sorting", "spell_backward"]
     assert rows[0].prompts == "256"
 

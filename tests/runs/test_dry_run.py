@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from forked import CELLS
 from gdro.cli import main
 from gdro.config import load_config
 from gdro.runs.dry_run import dry_run
@@ -27,6 +28,19 @@ def test_the_default_recipe_is_counted() -> None:
     assert found.found.longest is not None
     assert 1 < found.found.mean < found.found.longest <= 64
     assert found.fits
+
+
+@pytest.mark.parametrize(("heldout", "more", "key"), [
+    (13, [], "data.heldout_size"),
+    (40, ["evaluation.prompts=15"], "evaluation.prompts"),
+    (40, ["evaluation.prompts=16"], None),
+    (0, [], None),
+])
+def test_few_held_out_prompts_are_told(heldout: int, more: list[str], key: str | None) -> None:
+    sets = [*SMALL, f"data.cells={CELLS}", f"data.heldout_size={heldout}", *more]
+    found = dry_run(load_config("default", sets))
+    said = [note for note in found.found.notes if "held-out" in note]
+    assert [note.rpartition(" ")[2] for note in said] == ([] if key is None else [key])
 
 
 def test_parameters_are_those_of_the_weights() -> None:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gdro.controllers.part import Allocation, Facts, Part
+from gdro.controllers.part import BETA, Allocation, Estimator, Facts, Part
+from gdro.core.belief import DECLARE_BETA
 from gdro.core.errors import HookError
 from gdro.core.types import Bools, Floats, Ints
 
@@ -24,7 +25,7 @@ def check_rank(part: Part, ids: Sequence[str], rank: Floats) -> Floats:
     """
     where = _where(part, "rank")
     values = _shaped(where, rank, (len(ids),), "one rank for each candidate")
-    _all(where, ids, values, ~np.isnan(values), "ranks are numbers, the lowest first")
+    _all(part, where, ids, values, ~np.isnan(values), "ranks are numbers, the lowest first")
     return values
 
 
@@ -45,7 +46,8 @@ def check_allocation(part: Part, ids: Sequence[str], answer: Allocation, facts: 
         )
     low, mean, high = facts.min_rollouts, facts.mean_rollouts, facts.max_rollouts
     bounds = (counts >= low) & (counts <= high)
-    _all(where, ids, counts, bounds, f"rollouts lie from min_rollouts={low} to max_rollouts={high}")
+    rule = f"rollouts lie from min_rollouts={low} to max_rollouts={high}"
+    _all(part, where, ids, counts, bounds, rule)
     if (total := int(counts.sum())) != len(ids) * mean:
         raise HookError(
             f"{where} answered {total} rollouts for {len(ids)} prompts; the budget is exactly"
@@ -76,7 +78,7 @@ def check_weights(part: Part, ids: Sequence[str], weights: Floats) -> Floats:
     where = _where(part, "weigh")
     values = _shaped(where, weights, (len(ids),), "one weight for each prompt")
     right = np.isfinite(values) & (values > 0.0)
-    _all(where, ids, values, right, "weights are finite and positive")
+    _all(part, where, ids, values, right, "weights are finite and positive")
     return values
 
 
@@ -86,7 +88,8 @@ def check_inclusion(part: Part, ids: Sequence[str], chances: Floats | None) -> F
         return None
     where = _where(part, "inclusion")
     values = _shaped(where, chances, (len(ids),), "one chance for each prompt")
-    _all(where, ids, values, (values > 0.0) & (values <= 1.0), "chances lie in (0, 1]")
+    right = (values > 0.0) & (values <= 1.0)
+    _all(part, where, ids, values, right, "chances lie in (0, 1]")
     return values
 
 
@@ -109,8 +112,9 @@ def check_terms(
     baselines, deviations = (
         _shaped(where, term, (len(ids),), "a baseline and a deviation a prompt") for term in terms
     )
-    _all(where, ids, baselines, np.isfinite(baselines), "baselines are finite")
+    _all(part, where, ids, baselines, np.isfinite(baselines), "baselines are finite")
     _all(
+        part,
         where,
         ids,
         deviations,
@@ -134,7 +138,15 @@ def _shaped(where: str, answer: Floats | Ints, shape: tuple[int, ...], what: str
     return values
 
 
-def _all(where: str, ids: Sequence[str], values: np.ndarray, right: Bools, rule: str) -> None:
+def _all(
+    part: Part, where: str, ids: Sequence[str], values: np.ndarray, right: Bools, rule: str
+) -> None:
     if not right.all():
         place = int(np.argmin(right))
-        raise HookError(f"{where} answered {values[place]} for prompt {ids[place]!r}; {rule}")
+        why = ""
+        if np.isnan(values[place]) and BETA not in part.needs and not isinstance(part, Estimator):
+            why = (
+                ". If it comes of belief.rate, that is NaN where nothing is known of a prompt;"
+                f" belief.beta always says something: {DECLARE_BETA}"
+            )
+        raise HookError(f"{where} answered {values[place]} for prompt {ids[place]!r}; {rule}{why}")

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gdro.core.errors import HookError
 from gdro.core.outcome import Outcome
 from gdro.core.types import Floats, Ints
+
+DECLARE_BETA = (
+    "the part that reads them declares `needs: ClassVar = frozenset({BETA})` (BETA is in"
+    " gdro.controllers.part), and the estimator follows"
+)
+"""What to do about a posterior that is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +38,16 @@ class Belief:
 
     @property
     def beta(self) -> tuple[Floats, Floats]:
-        """a and b. A part that asks for them says so (`needs`), so that they are there."""
-        assert self.a is not None
-        assert self.b is not None
+        """a and b. A part that asks for them says so (`needs`), so that they are there.
+
+        Raises:
+            HookError: the estimator has none.
+        """
+        if self.a is None or self.b is None:
+            raise HookError(
+                "belief.beta: this controller's estimator has no Beta posteriors, since no part"
+                f" asked for them; {DECLARE_BETA}"
+            )
         return self.a, self.b
 
     def mean_after(self, outcome: Outcome) -> Floats:

@@ -19,8 +19,8 @@ PROBE_BATCHES, PROBE_PROMPTS = 6, 16
 def why_idle(
     controller: Controller, ids: Sequence[str], prompts: int, drawn: int, factor: int | None = None
 ) -> str | None:
-    """Why the controller cannot act, or can act little, in a run; None where nothing stands in the
-    way.
+    """Why the controller cannot act, or not as it was asked to, in a run; None where nothing
+    stands in the way.
 
     Args:
         ids: (N,) of the training set.
@@ -37,6 +37,13 @@ def why_idle(
                 f"{len(ids):,} training prompts for {wanted:,} candidates a step: controller"
                 f" {controller.name!r} chooses {prompts} of the same {len(ids):,} each time, so it"
                 " can act little. Add prompts, or take fewer a step."
+            )
+        if factor is not None and len(ids) < wanted:
+            return (
+                f"candidates={factor} asks for {wanted:,} candidates a step ({factor} for each of"
+                f" {prompts} prompts), and the training set has {len(ids):,} prompts: every step"
+                f" chooses among all of them. Set candidates to at most {len(ids) // prompts}, or"
+                " add prompts."
             )
         return None
     if drawn <= len(ids) and not controller.reads_texts and not acts_on_new(controller, ids):

@@ -72,6 +72,18 @@ def locate(name: str) -> Location:
     return Location(name, "hub", name)
 
 
+def own_model(model: object) -> object:
+    """The folder of `tiny` or of a fetched model, for what else would take the name for one of the
+    hub's; anything else as it came.
+
+    Raises:
+        ModelError: it is not on this machine yet; one line with what to do.
+    """
+    if isinstance(model, str) and (model == TINY or model in RELEASES):
+        return locate(model).path
+    return model
+
+
 def suggestion(name: str) -> str:
     """` (did you mean smollm2?)` for a name that is nearly one of ours, else nothing."""
     near = difflib.get_close_matches(name.lower(), [TINY, *RELEASES], n=1, cutoff=0.7)

@@ -111,28 +111,32 @@ def by_step(
 
 
 def worst(record: Record) -> Figure | Missing:
-    """Worst-bin and worst-group pass@1 by checkpoint."""
-    title = "The worst bin and the worst source"
-    found = {"worst bin": _worst(record, bin_groups), "worst source": _worst(record, source_groups)}
+    """pass@1 of the worst difficulty tier and of the worst source by checkpoint."""
+    title = "The worst difficulty tier and the worst source"
+    found = {
+        "worst tier": _worst(record, tier_groups),
+        "worst source": _worst(record, source_groups),
+    }
     shown = {name: rows for name, rows in found.items() if np.isfinite(rows[1]).any()}
     if not shown:
-        return Missing(title, "the evaluations hold no results by bin or source.")
+        return Missing(title, "the evaluations hold no results by difficulty or source.")
     chart = by_step(
         shown, "pass@1 of the weakest group", "Lowest pass@1 over groups by checkpoint."
     )
     caption = (
-        "What is right on the first try in the group where the model does worst: among the bins"
-        " that the base model's own answers made, and among the sources of the data. This is what a"
-        " robust method wants to lift."
+        "What is right on the first try in the group where the model does worst: among the"
+        " difficulty tiers (held-out prompts by the base model's own share of right answers) and"
+        " among the sources of the data. This is what a robust method wants to lift."
     )
     return Figure("worst", title, caption, (chart.svg("worst-lines"),))
 
 
-def bin_groups(event: Event) -> dict[str, dict[str, object]]:
-    """The bins of an evaluation by name."""
+def tier_groups(event: Event) -> dict[str, dict[str, object]]:
+    """The difficulty tiers of an evaluation by name: ten equal steps of the base model's pass rate,
+    fixed for the run. The record calls them bins; the controller's bins are other ones."""
     rows = event.get("by_bin")
     rows = rows if isinstance(rows, list) else []
-    return {f"bin {row.get('bin')}": dict(row) for row in rows if isinstance(row, dict)}
+    return {f"tier {row.get('bin')}": dict(row) for row in rows if isinstance(row, dict)}
 
 
 def source_groups(event: Event) -> dict[str, dict[str, object]]:
@@ -218,31 +222,31 @@ def bars(values: dict[str, float], title: str, words: Callable[[float], str]) ->
 
 
 def before_after(record: Record) -> Figure | Missing:
-    """Held-out results by bin, before and after."""
+    """Held-out results by difficulty tier, before and after."""
     title = "Before and after, by difficulty"
-    if len(record.evaluations) < 2 or not bin_groups(record.evaluations[0]):
-        return Missing(title, "needs two evaluations with results by bin.")
+    if len(record.evaluations) < 2 or not tier_groups(record.evaluations[0]):
+        return Missing(title, "needs two evaluations with results by difficulty.")
     k = rank(record)
     panels = tuple(
-        dumbbells(record, key, f"{name}@{k} by bin").svg(f"before-after-{name}")
+        dumbbells(record, key, f"{name}@{k} by tier").svg(f"before-after-{name}")
         for key, name in (("mean_at_k", "mean"), ("pass_at_k", "pass"))
     )
     caption = (
-        "Hollow: the base model; filled: the last checkpoint. Bins come from the base model's own"
-        " answers, so even without training the low bins would rise a little and the high ones fall"
-        " a little: chance put some prompts there. By the same choice the base's pass@k is 1 in"
-        " every bin above the lowest."
+        "Hollow: the base model; filled: the last checkpoint. Tiers come from the base model's"
+        " own answers, so even without training the low tiers would rise a little and the high ones"
+        " fall a little: chance put some prompts there. By the same choice the base's pass@k is 1"
+        " in every tier above the lowest."
     )
     return Figure("before-after", title, caption, panels, full=True)
 
 
 def dumbbells(record: Record, key: str, title: str, width: int = 380, height: int = 230) -> Chart:
-    """One quantity of each bin at the first and the last evaluation."""
-    first, last = bin_groups(record.evaluations[0]), bin_groups(record.evaluations[-1])
+    """One quantity of each tier at the first and the last evaluation."""
+    first, last = tier_groups(record.evaluations[0]), tier_groups(record.evaluations[-1])
     names = [name for name in first if name in last]
-    bins = [float(str(first[name]["bin"])) for name in names]
+    tiers = [float(str(first[name]["bin"])) for name in names]
     chart = Chart(
-        (-0.6, max(bins, default=0) + 0.6),
+        (-0.6, max(tiers, default=0) + 0.6),
         (0.0, 1.0),
         title,
         "Before and after.",
@@ -250,8 +254,8 @@ def dumbbells(record: Record, key: str, title: str, width: int = 380, height: in
         height=height,
     )
     chart.y_axis([0, 0.25, 0.5, 0.75, 1])
-    chart.x_axis("bin of the base model, hardest first", bin_ticks(int(max(bins, default=0)) + 1))
-    for name, b in zip(names, bins, strict=True):
+    chart.x_axis("difficulty tier, hardest first", bin_ticks(int(max(tiers, default=0)) + 1))
+    for name, b in zip(names, tiers, strict=True):
         before = diagnostics.interval(first[name].get(key))[0]
         after = diagnostics.interval(last[name].get(key))[0]
         chart.segment(b, before, b, after, SERIES[0])

@@ -1,6 +1,6 @@
 """What to look at: conditions of a run that are often a mistake, each by a threshold stated here.
 
-A check gives the figure that it looked at whether or not it strikes, so that the report shows what
+A check gives the figure that it looked at whether or not it warns, so that the report shows what
 was checked; a check whose figure the record does not hold is told apart from one that passed.
 """
 
@@ -44,22 +44,22 @@ class Finding:
     Attributes:
         name: what was checked.
         figure: what was found, in words; "" where the record does not hold it.
-        threshold: when the check strikes, in words.
-        strikes: whether it does.
+        threshold: when the check warns, in words.
+        warns: whether it does.
         advice: what to do then, one sentence.
     """
 
     name: str
     figure: str
     threshold: str
-    strikes: bool
+    warns: bool
     advice: str
 
 
 def findings(record: Record) -> list[Finding]:
-    """Every check, those that strike first."""
+    """Every check, those that warn first."""
     found = [check(record) for check in CHECKS]
-    return sorted(found, key=lambda finding: not finding.strikes)
+    return sorted(found, key=lambda finding: not finding.warns)
 
 
 def _entropy(record: Record) -> Finding:

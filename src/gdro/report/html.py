@@ -103,13 +103,13 @@ def _alerts(record: Record) -> str:
 
 
 def what_to_look_at(record: Record) -> str:
-    """The checks that strike, each with its figure, threshold and advice; the others folded."""
+    """The checks that warn, each with its figure, threshold and advice; the others folded."""
     found = findings(record) if len(record.steps) else []
     if not found:
         return ""
-    struck, passed = [f for f in found if f.strikes], [f for f in found if not f.strikes]
+    warning, passed = [f for f in found if f.warns], [f for f in found if not f.warns]
     rest = "".join(
-        f"<li>{escape(f.name)}: {escape(f.figure or 'not in the record')} (struck when"
+        f"<li>{escape(f.name)}: {escape(f.figure or 'not in the record')} (a warning when"
         f" {escape(f.threshold)})</li>"
         for f in passed
     )
@@ -118,20 +118,20 @@ def what_to_look_at(record: Record) -> str:
         f", {unknown} could not be made" if unknown else ""
     )
     folded = f'<details class="checks"><summary>{heading}</summary><ul>{rest}</ul></details>'
-    if not struck:
+    if not warning:
         return folded
     return (
         '<section class="alert" role="alert" aria-label="What to look at"><h2>What to look'
-        f" at</h2>{finding_list(struck)}</section>{folded}"
+        f" at</h2>{finding_list(warning)}</section>{folded}"
     )
 
 
-def finding_list(struck: Sequence[Finding]) -> str:
-    """Findings that strike, each with its figure, threshold and advice."""
+def finding_list(found: Sequence[Finding]) -> str:
+    """Findings that warn, each with its figure, threshold and advice."""
     items = "".join(
-        f"<li><strong>{escape(f.name)}</strong>: {escape(f.figure)} (looked at when"
+        f"<li><strong>{escape(f.name)}</strong>: {escape(f.figure)} (a warning when"
         f" {escape(f.threshold)}). {escape(f.advice)}</li>"
-        for f in struck
+        for f in found
     )
     return f"<ul>{items}</ul>"
 
@@ -146,9 +146,10 @@ def _table(rows: list[summary.Row], k: int) -> str:
     return (
         '<table><thead><tr><th scope="col">Held-out prompts</th><th scope="col"'
         f' class="n">Number</th><th scope="col">mean@{k}</th><th'
-        f' scope="col">pass@{k}</th></tr></thead><tbody>{body}</tbody></table><p class="small">Bins'
-        " 0 (hardest) and up come from the base model’s own answers. In brackets: the change with"
-        " a 95% interval; for single bins and sources it treats before and after as independent,"
+        f' scope="col">pass@{k}</th></tr></thead><tbody>{body}</tbody></table><p class="small">'
+        "Tiers 0 (hardest) to 9 are the held-out prompts by the base model’s own share of right"
+        " answers. In brackets: the change with a 95% interval; for single tiers and"
+        " sources it treats before and after as independent,"
         " so it is on the wide side. A triangle marks a change whose interval leaves 0 out.</p>"
     )
 

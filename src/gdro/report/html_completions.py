@@ -1,4 +1,4 @@
-"""Completions to read: of the prompts that changed most, and of the hardest bin, before and
+"""Completions to read: of the prompts that changed most, and of the hardest tier, before and
 after."""
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from gdro.report.read import Record
 MOST = 3
 """Prompts shown of those that rose most, and of those that fell most."""
 HARDEST = 4
-"""Prompts shown of the hardest bin."""
+"""Prompts shown of the hardest tier."""
 HARD = 0.1
-"""The hardest bin: at most this share of the base model's samples was right."""
+"""The hardest tier: at most this share of the base model's samples was right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def chosen_pairs(before: Mapping[str, Shown], after: Mapping[str, Shown]) -> dic
     found = {
         "Rose most": rose,
         "Fell most": fell,
-        "Of the hardest bin": list(islice(_by_turns(hard), HARDEST)),
+        "Of the hardest tier": list(islice(_by_turns(hard), HARDEST)),
     }
     return {heading: chosen for heading, chosen in found.items() if chosen}
 

@@ -138,7 +138,7 @@ def result_rows(runs: Sequence[Run]) -> list[list[str]]:
         rows.append([f"{name}@{k}, before and after", *(_change(run, key) for run in runs)])
         rows.append([f"{name}@{k} against {runs[0].letter}, same prompts", *_against(runs, key)])
     worst = [interval(mapping(run.last.get("worst_bin")).get("mean_at_k"))[0] for run in runs]
-    rows.append(["mean of the worst bin, after", *map(plain, worst)])
+    rows.append(["mean of the worst tier, after", *map(plain, worst)])
     for key, name in (("rollouts_total", "rollouts"), ("tokens_total", "tokens")):
         rows.append([name, *(_count(last_known(run.record.scalar(key))) for run in runs)])
     rows.append(["steps", *(f"{max(run.record.steps.tolist(), default=0):,}" for run in runs)])
@@ -231,8 +231,8 @@ def _sources(runs: Sequence[Run]) -> str:
 
 
 def _look(run: Run) -> str:
-    found = [finding for finding in findings(run.record) if finding.strikes]
-    body = finding_list(found) if found else "<p>No check strikes.</p>"
+    found = [finding for finding in findings(run.record) if finding.warns]
+    body = finding_list(found) if found else "<p>No warning from any check that could be made.</p>"
     return f"<h3>{escape(run.head)}</h3>{body}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdro.core.diagnostics import interval
-from gdro.report.figures_training import bin_groups, rank, source_groups
+from gdro.report.figures_training import rank, source_groups, tier_groups
 from gdro.report.panels import last_known
 from gdro.report.read import Record, mapping, number
 
@@ -131,14 +131,14 @@ def in_words(record: Record) -> str:
 
 
 def table(record: Record) -> list[Row]:
-    """Before and after: overall, per difficulty bin, per source. Needs two evaluations, else no
+    """Before and after: overall, per difficulty tier, per source. Needs two evaluations, else no
     rows."""
     if len(record.evaluations) < 2:
         return []
     first, last = record.evaluations[0], record.evaluations[-1]
     rows = [_row("All prompts", first, last)]
     for head, groups in (
-        ("By difficulty for the base model", bin_groups),
+        ("By difficulty tier", tier_groups),
         ("By source", source_groups),
     ):
         before, after = groups(first), groups(last)

@@ -1,8 +1,9 @@
-"""Held-out evaluation: mean@k and pass@k with intervals, overall, by difficulty bin, by source, and
-the worst bin.
+"""Held-out evaluation: mean@k and pass@k with intervals, overall, by difficulty tier, by source, and
+the worst tier.
 
-Difficulty bins are those of the base model's mean@k, fixed for the whole run, so that a bin holds
-the same prompts before and after.
+Difficulty tiers (`bin` in the record) are ten equal steps of the base model's mean@k, fixed for the
+whole run, so that a tier holds the same prompts before and after. They are none of the controller's
+bins, which move with training.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def draw(
 
 def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
     """The fields of an `evaluation` event; `base` is the evaluation before training, which sets the
-    bins."""
+    difficulty tiers."""
     k = evaluation.samples
     mean, passed = (
         mean_at_k(np.full(len(evaluation.correct), k), evaluation.correct),

@@ -26,6 +26,9 @@ from gdro.runs.prompts import RunPrompts, load_prompts
 from gdro.runs.rewards import verifier_of
 from gdro.verify import PoolVerifier, Verifier, text_only_note
 
+FEW_HELDOUT = 16
+"""Held-out prompts, below which an interval over them is too wide to say anything."""
+
 
 @dataclass
 class Faults:
@@ -140,7 +143,20 @@ def fitting_prompts(
             )
     faults.tell()
     assert fitting is not None, "or there was a fault"
-    return fitting if told is None else replace(fitting, notes=(*fitting.notes, told))
+    more = [note for note in (told, _few_heldout(config, fitting.prompts)) if note is not None]
+    return replace(fitting, notes=(*fitting.notes, *more))
+
+
+def _few_heldout(config: TrainConfig, prompts: RunPrompts) -> str | None:
+    """What to know of a held-out set that is too small; None of one that is not, or of none."""
+    if not 0 < (count := len(prompts.heldout)) < FEW_HELDOUT:
+        return None
+    drawn = "data.heldout_size" if config.data.kind == "reasoning_gym" else "data.heldout_fraction"
+    key = drawn if config.evaluation.prompts is None else "evaluation.prompts"
+    return (
+        f"only {count} held-out prompts: of fewer than {FEW_HELDOUT} the intervals say nothing, and"
+        f" a gain or a loss may be chance; raise {key}"
+    )
 
 
 def _check_answers(

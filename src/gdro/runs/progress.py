@@ -45,7 +45,7 @@ class Progress:
         mean, passed = fields["mean_at_k"], fields["pass_at_k"]
         self.note(
             f"held-out at step {step}: mean@{fields['k']} {_interval(mean)}, pass@{fields['k']}"
-            f" {_interval(passed)}, worst bin {fields['worst_bin']['mean_at_k']['value']:.3f}"
+            f" {_interval(passed)}, worst tier {fields['worst_bin']['mean_at_k']['value']:.3f}"
         )
 
     def step(self, record: dict[str, Any], spent: int | None = None) -> None:

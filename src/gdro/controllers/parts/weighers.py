@@ -77,9 +77,10 @@ class BinAdversary(Weigher):
         omega_max: cap of eq. 16.
         share_floor: divide each bin's signal by its share of the batch, at least this; None to
             leave it as is.
-        by: the bin by which a prompt is weighed: before its visit, or after, with this visit's
-            rewards taken in, so
-            that a first visit counts (what that optimises: `gdro.core.theory.objective_slope`).
+        by: which of a prompt's bins weighs it: `before`, the one it had before this visit, so that
+            one met for the first time weighs 1; `after`, the one that its posterior has with this
+            visit's rewards, so that a first visit counts (what that optimises:
+            `gdro.core.theory.objective_slope`).
         acts: where the weights act: on the gradient, on the selection of prompts, or on both.
     """
 

@@ -51,6 +51,7 @@ from gdro.engines.trl.sampler import EpochSampler
 from gdro.engines.trl.setup import check_batch, objective_of, session_of
 from gdro.engines.trl.update import Update
 from gdro.engines.trl.weighing import Scored, weigh
+from gdro.models.locate import own_model
 
 CHECKPOINT_PREFIX = "checkpoint"
 
@@ -59,6 +60,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
     """`GRPOTrainer` with group DRO. The arguments are TRL's, and there are three more.
 
     Args:
+        model: as TRL takes it; besides, `"tiny"` and the models of `gdro fetch` by their names.
         args: a `GDROConfig`.
         controller: any object that meets `gdro.engines.interface.Controller`; by default the one
             that `args` names.
@@ -71,6 +73,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         place: where the run stands (`gdro.engines.trl.checkpoint.Place`).
 
     Raises:
+        ModelError: a model of `gdro fetch` that is not on this machine yet.
         PromptIdError: a prompt id that is none, or one that occurs twice.
         OptionError: options that do not go together.
         StateError: on resume, a checkpoint that cannot be gone on from.
@@ -106,6 +109,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         self._rewards_RK: torch.Tensor | None = None
         self._indexed: Any = None
         data = (self.prompts.dataset, eval_dataset)
+        model = own_model(model)
         super().__init__(model, reward_funcs, args, *data, *trl_arguments, **trl_keywords)
         if self.use_vllm:
             vllm.seed_anew(self)
