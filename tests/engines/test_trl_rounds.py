@@ -9,7 +9,7 @@ import torch
 from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
 
 import gdro
-from gdro.core.errors import OptionError, PlanError
+from gdro.core.errors import OptionError, PlanError, StateError
 from gdro.engines.trl import GDROTrainer
 from gdro.engines.trl.rounds import CGRPO, dynamic_sampling, hora, reinforce_ada
 
@@ -175,6 +175,9 @@ def test_c_grpo_needs_answers_and_further_prompts(tmp_path):
         make(tmp_path, "c_grpo").train()
     with pytest.raises(OptionError, match="takes its thresholds from 32 prompts beside a batch"):
         make(tmp_path, "c_grpo", count=30, reward=telling)
+    trainer = make(tmp_path, "c_grpo", reward=telling)
+    with pytest.raises(StateError, match="whose rounds were not c_grpo"):
+        trainer.rounds.load("")  # of a checkpoint that other rounds wrote
 
 
 class Listening:
