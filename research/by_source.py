@@ -16,12 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gdro.core.errors import GDROError
+from gdro.core.errors import GDROError, RunError
 from gdro.core.prompts import source_of
 from gdro.lab.compare_archive import load_archive
 from gdro.lab.compare_record import Comparison
 from gdro.lab.text import table as markdown_table
-from gdro.runs.errors import RunError
 
 
 def table(comparison: Comparison, methods: Sequence[str]) -> str:

@@ -29,9 +29,8 @@ from safetensors.torch import load_file
 
 from gdro.diffusion.adapters import Adapters
 from gdro.diffusion.config import DiffusionConfig, load_config
-from gdro.diffusion.evaluation import Evaluation, evaluate
+from gdro.diffusion.evaluation import Evaluation, evaluate, features, kernel_distance
 from gdro.diffusion.families import Digits, digit_of, fingerprint
-from gdro.diffusion.measures import features, kernel_distance
 from gdro.diffusion.rewards import load_reward, score, written_rewards
 from gdro.diffusion.store import GroupStore
 from gdro.diffusion.training import Scored, Trainer

@@ -20,11 +20,11 @@ from torch.func import functional_call, grad, vmap
 from transformers import PreTrainedModel
 
 from gdro.config import TrainConfig, load_config
+from gdro.core.errors import RunError
 from gdro.core.types import Floats, Ints
 from gdro.data.prompts import Prompt
 from gdro.engines.trl.evaluation import sample
 from gdro.engines.trl.generation import SamplingOptions
-from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
 from gdro.runs.policy import Policy
 from gdro.runs.prepare import prepare

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from gdro.config import load_config
-from gdro.core import text_features
+from gdro.core import text_posterior
 from gdro.core.text_posterior import CONSTANT, PRECISION
 from gdro.core.types import Floats
 from gdro.engines.trl.ids import text_of
@@ -30,8 +30,8 @@ REPEATS, WIDTHS = 8, (128, 256, 512)
 
 def vectors(texts: list[str], width: int) -> Floats:
     """(N, width + 1) features and the constant."""
-    text_features.WIDTH = width
-    found = np.array([text_features.text_vector(text) for text in texts])
+    text_posterior.WIDTH = width
+    found = np.array([text_posterior.text_vector(text) for text in texts])
     return np.concatenate([found, np.full((len(texts), 1), CONSTANT)], axis=1)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from gdro.config import controller_of, load_config
-from gdro.core.errors import GDROError
+from gdro.core.errors import GDROError, RunError
 from gdro.core.prompts import PromptTable, source_of
 from gdro.engines.interface import Controller
 from gdro.engines.session import ControllerSession
@@ -29,7 +29,6 @@ from gdro.engines.trl.checkpoint import STATE_FILE
 from gdro.lab.compare_record import read_evaluation
 from gdro.lab.text import table
 from gdro.runs.checkpoints import all_checkpoints, fault
-from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder
 
 

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 import gdro
 from gdro.config import ConfigError, TrainConfig, controller_of, load_config, recipe_names
+from gdro.config.explain import RENAMED
 from gdro.config.keys import keys_of
-from gdro.config.renamed import RENAMED
 
 
 def settings_file(folder: Path, text: str) -> Path:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdro.core.errors import OptionError
-from gdro.core.spread import best_group_size, spread_variance
+from gdro.core.theory import best_group_size, spread_variance
 
 positive = st.floats(0.01, 100.0)
 

@@ -10,8 +10,7 @@ from gdro.core.errors import OptionError, PromptIdError, StateError
 from gdro.core.prompts import PromptTable
 from gdro.core.ragged import Ragged
 from gdro.core.source_posterior import STRENGTH
-from gdro.core.text_features import WIDTH, TextFeatures, text_vector
-from gdro.core.text_posterior import PRECISION, TextPosterior
+from gdro.core.text_posterior import PRECISION, WIDTH, TextFeatures, TextPosterior, text_vector
 
 
 def model(texts: dict[str, str], **options) -> TextPosterior:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from gdro.core.errors import DataError
 from gdro.data.chat import Shape, check_chats, encode, opens_thinking, render
-from gdro.data.errors import DataError
 from gdro.data.prompts import Prompt
 from gdro.tiny import base_path
 

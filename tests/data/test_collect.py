@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from gdro.core.errors import DataError
 from gdro.data.collect import collect
-from gdro.data.errors import DataError
 from gdro.data.prompts import Prompt
 
 

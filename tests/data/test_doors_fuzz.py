@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.jsonl import read_jsonl
 from gdro.data.parquet import read_parquet
 from gdro.data.prompts import Prompt

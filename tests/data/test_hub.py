@@ -5,7 +5,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.hub import read_hub
 from gdro.data.rows import Columns
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.jsonl import MAX_LINE_BYTES, read_jsonl
 from gdro.data.rows import Columns, content_hash
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.lengths import check_lengths
 from gdro.data.prompts import Prompt
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.parquet import read_parquet
 from gdro.data.rows import Columns
 

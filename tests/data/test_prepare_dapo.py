@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gdro.cli import main
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.parquet import read_parquet
 from gdro.data.prepare_dapo import prepare, prepare_dapo
 

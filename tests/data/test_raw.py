@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.raw import read_raw
 
 

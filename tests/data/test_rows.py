@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdro.core.errors import DataError
 from gdro.data.chat import Shape
-from gdro.data.errors import DataError
 from gdro.data.rows import Columns, answer_text, content_hash, number_text, to_prompt
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.prompts import Prompt
 from gdro.data.split import check_disjoint, choose, position, split_heldout
 

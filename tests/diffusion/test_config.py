@@ -2,9 +2,9 @@
 
 import pytest
 
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.config import DiffusionConfig, load_config, recipe_names
 from gdro.diffusion.dry_run import dry_run, sizes_of
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.main import main
 
 

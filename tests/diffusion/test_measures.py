@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gdro.diffusion.measures import diversity, features, kernel_distance
+from gdro.diffusion.evaluation import diversity, features, kernel_distance
 
 
 def test_the_kernel_distance_is_its_definition():

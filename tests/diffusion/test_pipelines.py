@@ -88,7 +88,7 @@ def test_our_velocity_is_the_one_that_the_stock_sampler_follows(folders, family)
 
 
 def test_a_base_that_cannot_be_loaded_is_named(folders, tmp_path):
-    from gdro.diffusion.errors import DiffusionError
+    from gdro.core.errors import DiffusionError
 
     config = settings(
         folders, "sd3", pretrained_model_name_or_path=tmp_path / "nothing", reward="x.py:f"

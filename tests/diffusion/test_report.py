@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gdro.diffusion.errors import DiffusionError
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.record import Folder, Record
 from gdro.diffusion.report import write_report
 

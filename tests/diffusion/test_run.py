@@ -13,8 +13,8 @@ import pytest
 from safetensors.torch import load_file
 
 from gdro import cli
+from gdro.core.errors import DiffusionError
 from gdro.diffusion import digits_base
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.record import read_record
 from gdro.diffusion.run import resume, start
 from gdro.diffusion.store import prompt_id

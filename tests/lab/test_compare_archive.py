@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from gdro.core.errors import RunError
 from gdro.lab import compare
 from gdro.lab.compare_archive import (
     OUTCOMES,
@@ -29,7 +30,6 @@ from gdro.lab.compare_record import comparison_of, read_comparison
 from gdro.lab.compare_scores import summarize
 from gdro.lab.compare_table import markdown
 from gdro.report.read import RecordError
-from gdro.runs.errors import RunError
 
 
 def settings_of(comparison):

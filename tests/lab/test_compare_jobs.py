@@ -12,8 +12,8 @@ import time
 import pytest
 
 from gdro.config import load_config
+from gdro.core.errors import RunError
 from gdro.lab import compare, compare_jobs
-from gdro.runs.errors import RunError
 
 PLAN = """
 name: small

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_comparison import make
 
+from gdro.core.errors import RunError
 from gdro.lab import compare
 from gdro.lab.compare_jobs import JobFolder
 from gdro.lab.compare_plan import jobs_of, plan_text
@@ -16,7 +17,6 @@ from gdro.lab.compare_record import read_comparison
 from gdro.lab.compare_scores import summarize
 from gdro.lab.compare_table import markdown
 from gdro.report.read import RecordError
-from gdro.runs.errors import RunError
 
 
 @pytest.fixture

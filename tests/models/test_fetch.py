@@ -16,9 +16,9 @@ import gguf
 import pytest
 from small_gguf import small_llama, write
 
+from gdro.core.errors import ModelError
 from gdro.models import cache as cache_room
 from gdro.models.cache import build
-from gdro.models.errors import ModelError
 from gdro.models.fetch import fault, fetch, main
 from gdro.models.loading import load_model
 from gdro.models.locate import locate

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_gguf import small_llama, write
 
-from gdro.models.errors import ModelError
+from gdro.core.errors import ModelError
 from gdro.models.gguf import read_header
 from gdro.models.loading import load_model
 from gdro.models.locate import locate

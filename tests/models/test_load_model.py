@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from small_gguf import small_llama
 from transformers import AutoModelForCausalLM
 
-from gdro.models.errors import ModelError
+from gdro.core.errors import ModelError
 from gdro.models.loading import load_model, plain_folder
 from gdro.models.locate import locate
 from gdro.runs.model_size import model_size

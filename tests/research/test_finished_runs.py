@@ -11,7 +11,7 @@ import pytest
 import gradient_of_runs
 import visits
 from gdro.cli import main
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder
 
 PLAN = """

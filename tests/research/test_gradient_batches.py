@@ -12,7 +12,7 @@ import torch
 
 from gdro.controllers.registry import make_controller
 from gdro.core.advantages import ADVANTAGES
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gradient_batches import FixedPlan, Repeats, adam_scale, repeat_batches, warm_up
 from gradient_law import by_bin, law_figures, measure_prompts
 from gradient_scores import batch_gradients, open_setting, score_gram

@@ -13,7 +13,7 @@ from trl import SFTConfig
 
 from gdro.robust import GroupConditionalDRO, GroupDRO, RobustMethod, RobustSFTTrainer
 from gdro.tiny import base_path
-from gdro.tiny.model import new_model
+from pretrain import new_model
 
 SOURCES = ("counting", "letters")
 

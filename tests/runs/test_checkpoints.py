@@ -5,7 +5,7 @@ import random
 import pytest
 
 from gdro.runs import checkpoints
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 
 
 def _checkpoint(root, step, sealed=True):

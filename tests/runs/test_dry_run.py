@@ -10,7 +10,7 @@ from forked import CELLS
 from gdro.cli import main
 from gdro.config import load_config
 from gdro.runs.dry_run import dry_run
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gdro.runs.model_size import model_size
 from gdro.tiny import base_path
 

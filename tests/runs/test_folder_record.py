@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder, held, new_folder, old_folder
 from gdro.runs.record import RecordWriter, cut_back, without_nan
 

@@ -15,10 +15,10 @@ from gdro.cli import main
 from gdro.config import load_config
 from gdro.core.passk import bootstrap
 from gdro.data.chat import encode
-from gdro.data.errors import DataError
-from gdro.runs.errors import RunError
+from gdro.core.errors import DataError
+from gdro.core.errors import RunError
 from gdro.runs.evaluate_suites import lighteval_command, score
-from gdro.runs.suite_figures import aggregate, bootstrap_average, figures
+from gdro.runs.evaluate_suites import aggregate, bootstrap_average, figures
 from gdro.runs.suite_sampling import Sampling, make_sampler
 from gdro.runs.suites import SUITES, load_suite, suite_names
 from gdro.tiny import base_path

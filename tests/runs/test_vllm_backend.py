@@ -19,7 +19,7 @@ from gdro.config.base import ConfigError
 from gdro.engines.trl.vllm import GenerationError, request_seeds
 from gdro.runs import vllm
 from gdro.runs.dry_run import dry_run
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder
 from gdro.runs.train import train
 from gdro.runs.trainer_args import trainer_args

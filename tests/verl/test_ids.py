@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gdro.core.errors import PromptIdError
-from gdro.engines.verl.ids import prompt_id, prompt_ids
+from gdro.engines.verl.rows import prompt_id, prompt_ids
 
 
 def test_ids_are_source_and_index() -> None:

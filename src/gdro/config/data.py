@@ -20,8 +20,8 @@ from gdro.config.base import (
     Text,
     Texts,
 )
+from gdro.core.errors import DataError
 from gdro.data.chat import Shape
-from gdro.data.errors import DataError
 
 Scalar = bool | int | float | str | None
 Cells = Annotated[

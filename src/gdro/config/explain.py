@@ -1,5 +1,5 @@
 """What is wrong with settings, told as lines of one ConfigError: key, value, place, what is
-allowed."""
+allowed, and the new name of a key that settings had before or have in other trainers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pydantic_core import ErrorDetails
 from gdro.config.base import ConfigError, SettingError
 from gdro.config.data import DATA_KINDS, kind_of
 from gdro.config.keys import keys_of, nearest, sections
-from gdro.config.renamed import RENAMED
 from gdro.config.source import ABSENT, Source
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -131,3 +130,58 @@ def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
         del parts[1]
     names = [part if isinstance(part, str) else "" for part in parts]
     return tuple(names[: names.index("")] if "" in names else names)
+
+
+RENAMED = {
+    "name": "run_name",
+    "output": "output_dir",
+    "steps": "max_steps",
+    "mean_rollouts": "num_generations",
+    "optimisation.learning_rate": "learning_rate",
+    "optimisation.schedule": "lr_scheduler_type",
+    "optimisation.warmup": "warmup_steps",
+    "optimisation.weight_decay": "weight_decay",
+    "optimisation.max_grad_norm": "max_grad_norm",
+    "optimisation.beta_kl": "beta",
+    "optimisation.clip_low": "epsilon",
+    "optimisation.clip_high": "epsilon_high",
+    "optimisation.advantage": "advantage",
+    "optimisation.advantage_ddof": "advantage_ddof",
+    "optimisation.advantage_clip": "advantage_clip",
+    "optimisation.weighting": "weighting",
+    "optimisation.num_iterations": "num_iterations",
+    "optimisation.micro_batch": "per_device_train_batch_size",
+    "optimisation.gradient_checkpointing": "gradient_checkpointing",
+    "generation.temperature": "temperature",
+    "generation.top_p": "top_p",
+    "generation.top_k": "top_k",
+    "generation.max_prompt_tokens": "max_prompt_length",
+    "generation.max_completion_tokens": "max_completion_length",
+    "generation.fast": "generation.backend",
+    "use_vllm": "generation.backend",
+    "vllm_mode": "generation.vllm_mode",
+    "vllm_gpu_memory_utilization": "generation.vllm_gpu_memory_utilization",
+    "vllm_tensor_parallel_size": "generation.vllm_tensor_parallel_size",
+    "vllm_server_base_url": "generation.vllm_server_base_url",
+    "vllm_server_host": "generation.vllm_server_base_url",
+    "vllm_server_port": "generation.vllm_server_base_url",
+    "generation.vllm_server_host": "generation.vllm_server_base_url",
+    "generation.vllm_server_port": "generation.vllm_server_base_url",
+    "evaluation.every": "eval_steps",
+    "evaluation.samples": "evaluation.num_generations",
+    "checkpoint.every": "save_steps",
+    "checkpoint.keep": "save_total_limit",
+    "verifier.deadline": "verifier.timeout",
+    "lr": "learning_rate",
+    "batch_size": "prompts_per_step",
+    "train_batch_size": "prompts_per_step",
+    "max_new_tokens": "max_completion_length",
+    "max_response_length": "max_completion_length",
+    "kl_loss_coef": "beta",
+    "clip_ratio_low": "epsilon",
+    "clip_ratio_high": "epsilon_high",
+    "model_name_or_path": "model",
+    "num_generations_eval": "evaluation.num_generations",
+    "per_device_eval_batch_size": "evaluation.rows",
+}
+"""What they were called here comes first, then what TRL and verl call some where we differ."""

@@ -29,7 +29,7 @@ from gdro.core.hashing import Keys
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.prompts import Prompts, PromptTable
 from gdro.core.state import State, read_array, read_float, read_int
-from gdro.core.text_features import TextFeatures
+from gdro.core.text_posterior import TextFeatures
 from gdro.core.types import Floats, Ints, Metric
 
 BETA, SOURCE = "a Beta posterior", "what is known of sources"

@@ -86,7 +86,7 @@ def live_gains(a: Floats, b: Floats, low: int, high: int) -> Floats:
     """(M, high - low) what one rollout more adds to `live_probability`, from n = low .. high - 1 >=
     1 rollouts: E[p^n (1-p) + (1-p)^n p]. It falls with n, since p^n and (1-p)^n do, so the greedy
     choice of the largest gains maximises the expected number of live groups
-    (`gdro.core.greedy`)."""
+    (`gdro.core.budget`)."""
     n = np.arange(low, high)
     k = np.arange(high - 1)
     ever_right, ever_wrong = (

@@ -1,8 +1,8 @@
 """The one family of errors: each names the prompt, option, file or state key at fault and what to
 do about it.
 
-Every room of the package derives its own from `GDROError`, so that the command line catches one
-family.
+Every error of the package derives from `GDROError`, so that the command line catches one family.
+The errors that a whole room shares (data, models, runs, diffusion) stand here too.
 """
 
 from __future__ import annotations
@@ -41,3 +41,23 @@ class StateError(GDROError, ValueError):
 class HookError(GDROError, ValueError):
     """A controller of somebody's own answered what no controller may. The step it belongs to is not
     to be used."""
+
+
+class ModelError(GDROError, ValueError):
+    """A model that is not there, not whole, or not one that can be trained; one line that says what
+    to do."""
+
+
+class RunError(GDROError):
+    """A run that cannot start or go on; says what is wrong, where, and what to do."""
+
+
+class DiffusionError(GDROError, ValueError):
+    """Something of a diffusion run cannot be used; says what, where, and what to do."""
+
+
+class DataError(GDROError, ValueError):
+    """Data that cannot be used: names the file, the row (the first is 1) and what to do.
+
+    Nothing of a load that raised it is kept.
+    """

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gdro.data.errors import DataError, shown
-from gdro.data.prompts import Message, Prompt
+from gdro.core.errors import DataError
+from gdro.data.prompts import Message, Prompt, shown
 
 Messages = str | Sequence[Message]
 TemplateValues = Mapping[str, Any]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from gdro.data.errors import COUNTS_ANEW, DataError
-from gdro.data.prompts import Prompt
+from gdro.core.errors import DataError
+from gdro.data.prompts import COUNTS_ANEW, Prompt
 
 Rows = Iterable[tuple[int, Prompt]]
 OnDuplicate = Literal["error", "keep_first"]

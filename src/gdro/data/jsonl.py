@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
+from gdro.core.errors import DataError
 from gdro.data.chat import Shape
-from gdro.data.errors import DataError, shown
-from gdro.data.prompts import Prompt
+from gdro.data.prompts import Prompt, shown
 from gdro.data.rows import Columns, to_prompt
 
 _PACKED = {

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gdro.core.errors import DataError
 from gdro.data.chat import TemplateValues, encode
-from gdro.data.errors import DataError
 from gdro.data.prompts import Prompt
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gdro.core.errors import DataError
 from gdro.data.chat import Shape
-from gdro.data.errors import DataError
 from gdro.data.jsonl import open_file
 from gdro.data.prompts import Prompt
 from gdro.data.rows import Columns, to_prompt

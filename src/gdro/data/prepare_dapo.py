@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gdro.core.errors import DataError
 from gdro.data.chat import Shape
-from gdro.data.errors import DataError
 from gdro.data.raw import Row, read_raw
 from gdro.data.rows import Columns, content_hash, to_prompt
 

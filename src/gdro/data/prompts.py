@@ -55,3 +55,16 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
         row = [prompt.id, messages, prompt.answer, prompt.data_source, dict(prompt.metadata)]
         digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
+
+
+COUNTS_ANEW = (
+    "their id column counts anew in every file; set data.id_column: null, which makes ids of the"
+    " prompts' texts"
+)
+"""What to do when one id names two prompts, as in verl's own GSM8K files."""
+
+
+def shown(value: object, width: int = 60) -> str:
+    """`value` as an error quotes it: at most about `width` characters."""
+    text = repr(value[: 2 * width] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.hub import load_split
 from gdro.data.jsonl import objects, open_file
 from gdro.data.parquet import parquet_rows

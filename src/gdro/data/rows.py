@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from gdro.core.errors import DataError
 from gdro.data.chat import Shape
-from gdro.data.errors import DataError, shown
-from gdro.data.prompts import Message, Prompt
+from gdro.data.prompts import Message, Prompt, shown
 
 
 @dataclass(frozen=True)

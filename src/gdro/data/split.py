@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from gdro.data.errors import COUNTS_ANEW, DataError
-from gdro.data.prompts import Prompt
+from gdro.core.errors import DataError
+from gdro.data.prompts import COUNTS_ANEW, Prompt
 from gdro.data.rows import content_hash
 
 

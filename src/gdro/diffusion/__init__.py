@@ -9,7 +9,7 @@ a preference loss on groups of images, and not group distributionally robust opt
 Needs torch; `gdro diffusion RECIPE`, the trainer, needs the extra gdro[diffusion].
 """
 
-from gdro.diffusion.errors import DiffusionError
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.losses import GroupLoss, dgpo_loss, group_direct_reward_loss
 
 __all__ = ["DiffusionError", "GroupLoss", "dgpo_loss", "group_direct_reward_loss"]

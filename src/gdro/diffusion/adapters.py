@@ -16,8 +16,8 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel, cast_training_params
 from peft import LoraConfig, get_peft_model_state_dict
 
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.config import DiffusionConfig
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.families import Family
 from gdro.diffusion.flow import generator
 

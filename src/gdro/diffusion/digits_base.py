@@ -23,6 +23,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.classifiers import (
     CLASSES,
     NAMES,
@@ -31,7 +32,6 @@ from gdro.diffusion.classifiers import (
     probability,
     train_classifiers,
 )
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.flow import euler_sample, generator
 from gdro.io import to_json, write_atomic
 

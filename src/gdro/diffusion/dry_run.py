@@ -16,9 +16,9 @@ import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from peft import LoraConfig
 
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.config import DiffusionConfig
 from gdro.diffusion.digits_base import BASE, small_transformer
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.families import Digits
 
 GB = 1e9

@@ -19,10 +19,10 @@ from diffusers import (
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.classifiers import CLASSES, SIZE
 from gdro.diffusion.config import DiffusionConfig
 from gdro.diffusion.digits_base import digit_velocity, ensure_base
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.flow import euler_sample, generator
 
 Images = NDArray[np.uint8]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.config import DiffusionConfig, load_config, recipe_names
-from gdro.diffusion.errors import DiffusionError
 
 USAGE = """\
   gdro diffusion digits                       real digits on a CPU, to a report in minutes

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from diffusers import FluxPipeline, StableDiffusion3Pipeline
 
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.config import DiffusionConfig
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.families import Conditions, Family, Images
 from gdro.diffusion.flow import generator
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from gdro.diffusion.errors import DiffusionError
+from gdro.core.errors import DiffusionError
 from gdro.io import to_json, write_atomic
 
 Event = dict[str, Any]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gdro.diffusion.errors import DiffusionError
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.evaluation import load_images
 from gdro.diffusion.families import Images
 from gdro.diffusion.record import Event, Folder, read_record

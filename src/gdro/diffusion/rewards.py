@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.classifiers import probability
 from gdro.diffusion.config import BUILT_IN, DiffusionConfig
 from gdro.diffusion.digits_base import load_classifiers
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.families import Images, digit_of
 from gdro.diffusion.store import GroupStore, Stored
 from gdro.io import to_json

@@ -15,9 +15,9 @@ import numpy as np
 from diffusers.utils import logging as diffusers_logging
 
 from gdro import __version__
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.adapters import Adapters
 from gdro.diffusion.config import DiffusionConfig, load_config
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.evaluation import evaluate, validation_set
 from gdro.diffusion.families import Conditions, Family, fingerprint, load_family
 from gdro.diffusion.record import (

@@ -27,8 +27,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from gdro.core.errors import DiffusionError
 from gdro.diffusion.config import DiffusionConfig
-from gdro.diffusion.errors import DiffusionError
 from gdro.diffusion.families import Conditions, Family, Images, rows
 from gdro.io import to_json, write_atomic
 

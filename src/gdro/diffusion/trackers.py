@@ -10,7 +10,7 @@ from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from accelerate.utils import is_tensorboard_available, is_trackio_available, is_wandb_available
 
-from gdro.diffusion.errors import DiffusionError
+from gdro.core.errors import DiffusionError
 
 AVAILABLE = {
     "tensorboard": is_tensorboard_available,

@@ -28,6 +28,7 @@ from typing import Any
 from gdro.config import recipe_names
 from gdro.config.loading import read_recipe, read_settings
 from gdro.config.yaml_text import dump_yaml
+from gdro.core.errors import RunError
 from gdro.io import write_atomic
 from gdro.lab.compare_archive import is_archive, load_archive, save_archive
 from gdro.lab.compare_jobs import JobFolder, Pool, cores
@@ -48,7 +49,6 @@ from gdro.lab.compare_scores import summarize
 from gdro.lab.compare_table import markdown
 from gdro.lab.text import at_least_one
 from gdro.models.locate import locate
-from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, held
 from gdro.runs.prompts import training_sizes
 

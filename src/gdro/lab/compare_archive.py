@@ -30,11 +30,11 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 
+from gdro.core.errors import RunError
 from gdro.io import to_json, write_atomic
 from gdro.lab.compare_plan import PLAN, plan_text, read_plan
 from gdro.lab.compare_record import Comparison, RunResult, comparison_of
 from gdro.report.read import RecordError
-from gdro.runs.errors import RunError
 
 OUTCOMES = "outcomes.npz"
 FORMAT = 1

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from gdro.config import TrainConfig, load_config
+from gdro.core.errors import RunError
 from gdro.lab.compare_plan import Job
-from gdro.runs.errors import RunError
 from gdro.runs.folder import RunFolder, held
 
 State = Literal["waiting", "interrupted", "busy", "failed", "done"]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gdro.models.errors import ModelError
+from gdro.core.errors import ModelError
 
 VARIABLE = "GDRO_CACHE"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)

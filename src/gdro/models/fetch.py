@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from gdro.core.errors import ModelError
 from gdro.io import write_atomic
 from gdro.models.cache import build, models_folder, size_of
-from gdro.models.errors import ModelError
 from gdro.models.locate import read_json
 from gdro.models.releases import RELEASES, Release
 from gdro.models.unpack import digest, unpack

@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from gdro.models.errors import ModelError
+from gdro.core.errors import ModelError
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

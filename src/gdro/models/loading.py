@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gdro.core.errors import ModelError
 from gdro.models.cache import build, models_folder
-from gdro.models.errors import ModelError
 from gdro.models.locate import ADAPTER, Location, adapter_base, locate, read_json, suggestion
 from gdro.models.unpack import KEPT_HEX, unpacked
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gdro.core.errors import ModelError
 from gdro.models.cache import models_folder
-from gdro.models.errors import ModelError
 from gdro.models.gguf import read_header
 from gdro.models.releases import RELEASES
 from gdro.tiny import base_path

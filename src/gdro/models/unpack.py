@@ -8,8 +8,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from gdro.core.errors import ModelError
 from gdro.models.cache import build, models_folder
-from gdro.models.errors import ModelError
 from gdro.models.gguf import read_header
 
 KEPT_HEX = 16

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 
 SEAL = "seal.json"
 PREFIX = "checkpoint-"

@@ -12,11 +12,11 @@ from typing import Any
 from gdro.controllers.registry import controller_label
 from gdro.config import TrainConfig, controller_of
 from gdro.engines.idle import why_idle
-from gdro.models.errors import ModelError
+from gdro.core.errors import ModelError
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
 from gdro.runs import vllm
-from gdro.runs.batch_shape import batch_shape
+from gdro.runs.processes import batch_shape
 from gdro.runs.estimate import (
     Architecture,
     Assumptions,

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gdro.config import TrainConfig, load_config
 from gdro.runs import evaluation, vllm
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder
 from gdro.runs.prepare import prepare
 from gdro.runs.progress import Progress

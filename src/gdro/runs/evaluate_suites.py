@@ -1,5 +1,5 @@
-"""`gdro evaluate MODEL --suite ...`: mean@k and pass@k on the paper's test sets, from local copies
-or the hub."""
+"""`gdro evaluate MODEL --suite ...`: mean@k and pass@k with intervals on the paper's test sets, from
+local copies or the hub, for each suite and averaged over suites."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-
 from gdro import __version__
 from gdro.config import load_config
 from gdro.data.chat import opens_thinking
 from gdro.data.prompts import Prompt
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder
 from gdro.runs.progress import Progress
-from gdro.runs.suite_figures import aggregate, figures
 from gdro.runs.suite_sampling import Sampler, Sampling, make_sampler
 from gdro.runs.suites import SUITES, SuitePrompts, load_suite, suite_names
 from gdro.verify import PoolVerifier, Task, make_verifier, text_only_note
 from gdro.verify.causes import CORRECT
+from collections.abc import Mapping
+from numpy.typing import ArrayLike
+from gdro.core.passk import Interval, bootstrap, mean_at_k, pass_at_k
+from gdro.core.types import Floats
+
 
 PAPER = "paper/qwen3_1.7b"
 """The recipe whose evaluation and generation settings are taken when none is named."""
@@ -216,3 +218,48 @@ def _trained(model: str) -> str:
 
 def _text(entry: dict[str, float]) -> str:
     return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+
+
+RESAMPLES = 2000
+
+
+def figures(correct: ArrayLike, samples: int) -> dict[str, Any]:
+    """One suite's figures from (M,) correct answers out of `samples` each; mean@k and pass@k with k
+    = samples."""
+    counts = np.asarray(correct)
+    return {
+        "prompts": int(counts.size),
+        "mean_at_k": as_json(bootstrap(mean_at_k(samples, counts))),
+        "pass_at_k": as_json(bootstrap(pass_at_k(samples, counts, samples))),
+    }
+
+
+def aggregate(correct: Mapping[str, ArrayLike], samples: int) -> dict[str, Any]:
+    """The average over suites, each counting once, with intervals from problems drawn anew within
+    each suite."""
+    mean = [mean_at_k(samples, counts) for counts in correct.values()]
+    passed = [pass_at_k(samples, counts, samples) for counts in correct.values()]
+    return {
+        "suites": len(correct),
+        "prompts": sum(values.size for values in mean),
+        "mean_at_k": as_json(bootstrap_average(mean)),
+        "pass_at_k": as_json(bootstrap_average(passed)),
+    }
+
+
+def bootstrap_average(groups: list[Floats], *, level: float = 0.95, seed: int = 0) -> Interval:
+    """Mean of the groups' means, with a percentile interval; the members of each group are drawn
+    anew."""
+    generator = np.random.default_rng(seed)
+    draws = [
+        values[generator.integers(0, values.size, size=(RESAMPLES, values.size))].mean(axis=1)
+        for values in groups
+    ]
+    low, high = np.quantile(np.mean(draws, axis=0), [(1 - level) / 2, (1 + level) / 2])
+    value = float(np.mean([values.mean() for values in groups]))
+    return Interval(value, float(low), float(high), sum(values.size for values in groups))
+
+
+def as_json(interval: Interval) -> dict[str, float]:
+    """`value`, `low` and `high`, rounded as in a run's record."""
+    return {name: round(value, 6) for name, value in asdict(interval).items() if name != "prompts"}

@@ -14,10 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
 import numpy as np
 import torch
-
 from gdro.config import TrainConfig
 from gdro.core.difficulty import uniform_edges
 from gdro.core.passk import Interval, bootstrap, by_group, mean_at_k, pass_at_k
@@ -28,8 +26,13 @@ from gdro.engines.trl.generation import SamplingOptions
 from gdro.engines.trl.vllm import Engine, request_seeds, telling
 from gdro.report.completions import Shown
 from gdro.runs.policy import Policy
-from gdro.runs.shown import Samples
 from gdro.verify import Verifier
+from collections.abc import Sequence
+from dataclasses import dataclass
+from gdro.core.types import Bools
+from gdro.report.completions import Completion, Shown, shorten
+from gdro.verify import Outcome, Verifier
+
 
 BINS = 10
 
@@ -197,3 +200,58 @@ def _options(policy: Policy, config: TrainConfig) -> SamplingOptions:
 def _extra_ends(policy: Policy) -> list[int]:
     ends = policy.model.generation_config.eos_token_id
     return [] if ends is None else list(np.atleast_1d(ends).tolist())
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The n completions of each of M prompts, judged.
+
+    Attributes:
+        texts: M n completions, those of a prompt together.
+        outcomes: of each.
+        right: (M, n) whether it counts as correct.
+        ended: whether each ended by itself, rather than at the limit.
+    """
+
+    texts: Sequence[str]
+    outcomes: Sequence[Outcome]
+    right: Bools
+    ended: Sequence[bool]
+
+    def shown(self, prompts: Sequence[Prompt], verifier: Verifier) -> tuple[Shown, ...]:
+        """Of each prompt the first right and the first wrong completion, with the answer read."""
+        return tuple(self._of(place, prompt, verifier) for place, prompt in enumerate(prompts))
+
+    def _of(self, place: int, prompt: Prompt, verifier: Verifier) -> Shown:
+        right = self.right[place].tolist()
+        samples = len(right)
+        kept = sorted(right.index(kind) for kind in (True, False) if kind in right)
+        return Shown(
+            prompt.id,
+            shorten(_question(prompt)),
+            shorten(prompt.answer),
+            sum(right),
+            samples,
+            tuple(self._completion(place * samples + at, right[at], verifier) for at in kept),
+        )
+
+    def _completion(self, at: int, right: bool, verifier: Verifier) -> Completion:
+        text, outcome = self.texts[at], self.outcomes[at]
+        answer = verifier.answer(text)
+        return Completion(
+            shorten(text),
+            outcome.score,
+            right,
+            outcome.cause,
+            None if answer is None else shorten(answer.text),
+            self.ended[at],
+        )
+
+
+def _question(prompt: Prompt) -> str:
+    """What the model is asked: the text, or the turns of a chat."""
+    if isinstance(prompt.messages, str):
+        return prompt.messages
+    if len(prompt.messages) == 1:
+        return prompt.messages[0]["content"]
+    return "\n".join(f"[{turn['role']}] {turn['content']}" for turn in prompt.messages)

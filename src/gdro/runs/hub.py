@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gdro.config import TrainConfig
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 
 
 def check_hub(config: TrainConfig) -> None:

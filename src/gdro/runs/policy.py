@@ -11,7 +11,7 @@ from gdro.config import TrainConfig
 from gdro.data.chat import TemplateValues, encode
 from gdro.data.prompts import Prompt
 from gdro.models.loading import load_model
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 
 
 @dataclass(frozen=True, slots=True)

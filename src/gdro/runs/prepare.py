@@ -18,7 +18,7 @@ from gdro.data.lengths import check_lengths
 from gdro.data.split import choose
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gdro.runs.model_size import positions
 from gdro.runs.policy import Policy, check_context, load_policy
 from gdro.runs.progress import Progress

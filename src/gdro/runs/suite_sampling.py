@@ -17,7 +17,7 @@ from gdro.engines.trl.generation import SamplingOptions
 from gdro.engines.trl.vllm import request_seeds, telling
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gdro.runs.policy import load_policy
 from gdro.runs.vllm import check_installed, own_engine
 

@@ -31,7 +31,7 @@ from gdro.models.loading import plain_folder
 from gdro.report.completions import write_completions
 from gdro.report.html import write_report
 from gdro.runs import checkpoints, evaluation, vllm
-from gdro.runs.errors import RunError
+from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder, check_free, held, new_folder, old_folder
 from gdro.runs.hub import check_hub, push_model
 from gdro.runs.machine import machine

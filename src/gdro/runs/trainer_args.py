@@ -14,7 +14,7 @@ from gdro.config import TrainConfig
 from gdro.data.prompts import Prompt
 from gdro.engines.trl import GDROConfig
 from gdro.runs import vllm
-from gdro.runs.batch_shape import batch_shape
+from gdro.runs.processes import batch_shape
 from gdro.runs.folder import RunFolder
 
 

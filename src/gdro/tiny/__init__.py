@@ -1,5 +1,4 @@
-"""The embedded base model, a small Qwen3 taught reasoning-gym partly wrong, and its tasks; `model`
-alone needs torch.
+"""The embedded base model, a small Qwen3 taught reasoning-gym partly wrong, and its tasks.
 
 research/pretrain.py made it.
 """

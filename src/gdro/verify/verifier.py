@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from gdro.data.errors import DataError
+from gdro.core.errors import DataError
 from gdro.data.prompts import Prompt
 from gdro.data.rows import answer_text
 from gdro.verify import causes

@@ -15,7 +15,7 @@ import gdro
 from gdro.controllers.contrib.knapsack import knapsack_gains
 from gdro.controllers.contrib.vip import rollout_variance
 from gdro.core.belief import expected_variance
-from gdro.core.greedy import greedy_allocation
+from gdro.core.budget import greedy_allocation
 
 RATES = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=5)
 

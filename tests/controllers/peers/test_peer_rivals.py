@@ -16,7 +16,7 @@ from gdro.controllers.contrib.bbg import pass_slope
 from gdro.controllers.contrib.curverl import reverse_hazard
 from gdro.controllers.contrib.hora import hit_gains
 from gdro.controllers.contrib.mt_grpo import softmax_slope
-from gdro.core.greedy import greedy_allocation
+from gdro.core.budget import greedy_allocation
 
 RATES_OF_8 = {f"a/{right}": [1.0] * right + [0.0] * (8 - right) for right in range(9)}
 

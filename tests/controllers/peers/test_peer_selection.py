@@ -11,7 +11,7 @@ from peer_worlds import exact, rates, rewards_for, step
 
 import gdro
 from gdro.controllers.contrib.categories import MOST_SOURCES
-from gdro.controllers.contrib.thompson import beta_draws
+from gdro.controllers.contrib.mopps import beta_draws
 from gdro.core.hashing import prompt_key
 
 SELECTING = [name for name in gdro.controller_names() if gdro.make_controller(name).selects]

@@ -6,7 +6,7 @@ has the posterior Beta(a, b):
     H(m) = 1 - E[(1-p)^m] = 1 - prod_{j<m} (b + j) / (a + b + j)
 
 Its gains E[(1-p)^m p] fall with m, so the greedy choice of the largest is optimal (proof in
-gdro.core.greedy). The paper draws a uniform first round, takes a, b = 1 + right, 1 + wrong (prior
+gdro.core.budget). The paper draws a uniform first round, takes a, b = 1 + right, 1 + wrong (prior
 Beta(1, 1)) and allots what is left of the budget, at most 32 rollouts a prompt.
 
 `rounds: hora` of the TRL engine is the paper's, the first round included

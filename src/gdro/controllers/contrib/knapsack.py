@@ -7,7 +7,7 @@ v(n_i, p_i) with
     v(n, p) = (1 - p^n - (1-p)^n) * p (1-p)^2
 
 by dynamic programming. v is concave in n: its gain v(n+1) - v(n) = p (1-p)^2 (p^n (1-p) + (1-p)^n
-p) falls with n. So the greedy choice is optimal (proof in gdro.core.greedy), at the cost of one
+p) falls with n. So the greedy choice is optimal (proof in gdro.core.budget), at the cost of one
 partition.
 
 Differences: p is the mean of the prompt's posterior (the paper: its last success rate, from

@@ -4,7 +4,7 @@ Source: Neyman (1934); the square-root law of arXiv 2601.19280 (eqs. 28-31) with
 form is `sqrt_law`. Minimises sum_i v_i / n_i under bounds and the exact total, v_i the posterior
 expectation of p_i (1 - p_i). Over real numbers the answer is n_i proportional to sqrt(v_i); over
 whole ones v / n is convex, so the greedy choice of the largest fall v_i / (n (n + 1)) is the exact
-optimum (proof in gdro.core.greedy; Wright, 2012).
+optimum (proof in gdro.core.budget; Wright, 2012).
 """
 
 from __future__ import annotations

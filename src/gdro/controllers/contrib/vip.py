@@ -7,7 +7,7 @@ p (1-p) for rewards of +-1, the variance of prompt i's gradient is proportional 
     dr_grpo   g (n - 1) / n^2  convex for n >= 3, rising from n = 1 to 2: more first add noise
 
 Both are then convex, so the greedy choice of the largest fall is the exact integer optimum (proof
-in gdro.core.greedy); the paper relaxes to real numbers and rounds.
+in gdro.core.budget); the paper relaxes to real numbers and rounds.
 
 Difference: the paper predicts p by a Gaussian process over prompt embeddings; the core knows no
 embeddings, so p comes from each prompt's own posterior (g = 4 E[p (1-p)]).

@@ -9,8 +9,7 @@ import numpy as np
 
 from gdro.controllers.part import BETA, Allocation, Allocator, Batch
 from gdro.core.belief import Belief, live_gains
-from gdro.core.budget import exact_budget, sqrt_law
-from gdro.core.greedy import greedy_allocation
+from gdro.core.budget import exact_budget, greedy_allocation, sqrt_law
 from gdro.core.hashing import uniforms
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.shadow_price import RolloutGame, Utility, newest_variance

@@ -40,7 +40,7 @@ from gdro.controllers.contrib.c_grpo import answers_of, budgets, calibrate, top_
 from gdro.controllers.contrib.dynamic_sampling import DynamicSampling
 from gdro.controllers.contrib.hora import hit_gains
 from gdro.controllers.contrib.reinforce_ada import ReinforceAda
-from gdro.core.greedy import greedy_allocation
+from gdro.core.budget import greedy_allocation
 from gdro.core.hashing import Keys, prompt_key, step_keys
 from gdro.core.types import Feedback, Floats, Ints, Plan
 from gdro.engines.session import Answer

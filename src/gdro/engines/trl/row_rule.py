@@ -15,9 +15,9 @@ import torch
 
 from gdro.core.errors import OptionError
 from gdro.core.types import Bools, Floats
+from gdro.engines.trl.advantages import Scored
 from gdro.engines.trl.batch import PromptBatch
 from gdro.engines.trl.dropping import SUM_LOSSES
-from gdro.engines.trl.weighing import Scored
 from gdro.objectives.dagrpo import ANCHOR, FINE, DaGRPO, check_anchor
 from gdro.objectives.rules import Rollouts, RowRule
 

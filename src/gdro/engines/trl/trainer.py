@@ -32,16 +32,15 @@ from trl import GRPOTrainer
 
 from gdro.core.errors import OptionError
 from gdro.core.types import Plan
-from gdro.engines.blame import point_at
 from gdro.engines.interface import Controller
 from gdro.engines.session import Answer
 from gdro.engines.trl import records, vllm
-from gdro.engines.trl.advantages import combined_rewards
+from gdro.engines.trl.advantages import Scored, combined_rewards, weigh
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.checkpoint import Checkpoints, Place
 from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.console import print_few
-from gdro.engines.trl.fast_sampler import FastSampler
+from gdro.engines.trl.fast_path import FastSampler
 from gdro.engines.trl.ids import PromptIds
 from gdro.engines.trl.like_length import of_like_length
 from gdro.engines.trl.loop import Loop
@@ -50,8 +49,8 @@ from gdro.engines.trl.rounds_collector import RoundsCollector
 from gdro.engines.trl.sampler import EpochSampler
 from gdro.engines.trl.setup import check_batch, objective_of, session_of
 from gdro.engines.trl.update import Update
-from gdro.engines.trl.weighing import Scored, weigh
 from gdro.models.locate import own_model
+from gdro.own_code import point_at
 
 CHECKPOINT_PREFIX = "checkpoint"
 

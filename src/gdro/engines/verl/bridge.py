@@ -13,9 +13,8 @@ from gdro.core.types import Floats, Ints
 from gdro.engines.candidates import CandidatePool, candidate_pool
 from gdro.engines.interface import Controller
 from gdro.engines.session import ControllerSession
-from gdro.engines.verl.ids import prompt_ids
 from gdro.engines.verl.objective import START, Progress, ruled_rows
-from gdro.engines.verl.rows import PADDING, Rows, read_rows
+from gdro.engines.verl.rows import PADDING, Rows, prompt_ids, read_rows
 from gdro.objectives.rules import RowRule
 
 

@@ -33,9 +33,9 @@ from gdro.engines.candidates import CandidatePool
 from gdro.engines.session import ControllerSession
 from gdro.engines.states import load_session, save_session
 from gdro.engines.verl.bridge import VerlBridge, candidates_of
-from gdro.engines.verl.ids import prompt_ids
 from gdro.engines.verl.losses import FACTOR, GROUP, ppo_loss_with_sums, take_sums
 from gdro.engines.verl.objective import Progress, row_rule
+from gdro.engines.verl.rows import prompt_ids
 from gdro.engines.verl.settings import advantage_of, build_controller, read_settings
 
 STATE_FILE = "gdro.npz"

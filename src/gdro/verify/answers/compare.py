@@ -26,9 +26,9 @@ from gdro.verify.answers.forms import (
     Words,
 )
 from gdro.verify.answers.nodes import Node, Unreadable
+from gdro.verify.answers.quantity import as_quantity, same_node, same_quantity
 from gdro.verify.answers.relations import same_relations, stated, states_of
 from gdro.verify.answers.units import factors
-from gdro.verify.answers.values import as_quantity, same_node, same_quantity
 
 _CLOCK = re.compile(r"\d{1,2}:[0-5]\d")
 _CHOICES = re.compile(r"(?=[a-h]{2,8}$)a?b?c?d?e?f?g?h?")

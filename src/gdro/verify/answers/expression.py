@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gdro.verify.answers.cursor import Cursor
 from gdro.verify.answers.nodes import ELEMENTARY, TRIGONOMETRIC, Node, Unreadable, read_number
-from gdro.verify.answers.tokens import Token
+from gdro.verify.answers.tokens import Cursor, Token
 
 _SIGNS = {"\\pm": "plus_minus", "\\mp": "minus_plus"}
 _CONSTANTS = {"\\pi": "pi", "\\infty": "infinity", "e": "e", "i": "i", "\\imath": "i"}

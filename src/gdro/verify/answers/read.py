@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from gdro.verify.answers.bases import read_based
 from gdro.verify.answers.conditions import holds_for, is_condition
 from gdro.verify.answers.dress import undress
 from gdro.verify.answers.forms import (
@@ -31,6 +30,7 @@ from gdro.verify.answers.forms import (
 )
 from gdro.verify.answers.lexicon import EMPTY, REALS
 from gdro.verify.answers.nodes import Node, Unreadable
+from gdro.verify.answers.numerals import read_based, spoken_number
 from gdro.verify.answers.quantity import quantity
 from gdro.verify.answers.split import (
     Tokens,
@@ -44,7 +44,6 @@ from gdro.verify.answers.split import (
     split,
     without_lead,
 )
-from gdro.verify.answers.spoken import spoken_number
 from gdro.verify.answers.tokens import Token, tokenize
 from gdro.verify.answers.units import NONE, check_name, read_unit
 

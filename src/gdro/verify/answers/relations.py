@@ -17,7 +17,7 @@ import mpmath
 from gdro.verify.answers.evaluate import Evaluator
 from gdro.verify.answers.forms import Form, Group, Opaque, Quantity, Relation, Words
 from gdro.verify.answers.nodes import Node, Unreadable
-from gdro.verify.answers.values import as_quantity, is_number, same_node
+from gdro.verify.answers.quantity import as_quantity, is_number, same_node
 
 Same = Callable[[Form, Form], bool]
 _ARITHMETIC = frozenset(
