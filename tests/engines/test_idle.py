@@ -6,7 +6,7 @@ import pytest
 
 import gdro
 from gdro.engines.idle import acts_on_new, why_idle
-from gdro.engines.trl.console import few
+from gdro.engines.trl.loop import few
 
 IDS = [f"s{n % 4}/{n}" for n in range(100)]
 

@@ -4,6 +4,8 @@ refused."""
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from forked import on_two
 from gdro.core.errors import OptionError
 from gdro.engines.trl import GDROTrainer, like_length
 from gdro.objectives.rows import ObjectiveError
+from gdro.runs.processes import leave_processes
 
 WHOLE = {"per_device_train_batch_size": 16}
 SPLIT = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}
@@ -61,8 +64,7 @@ def test_an_update_has_the_gradient_of_the_whole_batch(name, options, shape, tmp
 
 
 def test_two_processes_share_groups_and_the_gradient(tmp_path):
-    script = Path(__file__).with_name("objective_processes.py")
-    for done in on_two(str(tmp_path), script=script):
+    for done in on_two(str(tmp_path), script=Path(__file__)):
         assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     assert ranks[0] == ranks[1]
@@ -229,3 +231,38 @@ def test_a_broken_model_is_a_named_error_and_nothing_is_applied(tmp_path):
     with pytest.raises(ObjectiveError, match="prompt 'sum/"):
         trainer.train()
     assert all(torch.equal(b, p) for b, p in zip(before, trainer.model.parameters(), strict=True))
+
+
+RUNS = {
+    "disco": {"objective": "disco", "num_iterations": 2},
+    "direct_reward": {"objective": "direct_reward", "shared_prefix": False},
+    "anchors": {"objective": "dagrpo", "objective_options": {"anchors": "solution"}},
+}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    like_length.PASS_COST["cpu"] = 0  # several forward passes before one backward pass
+    folder, results = Path(sys.argv[1]), {}
+    for name, changes in RUNS.items():
+        data = sums(8)
+        data = data.add_column("solution", [str(i) if i % 3 else "" for i in range(len(data))])
+        trainer = (Anchored if name == "anchors" else Checked)(
+            folder / name,
+            controller=Ragged(),
+            train_dataset=data,
+            per_device_train_batch_size=4,
+            gradient_accumulation_steps=2,
+            max_steps=3,
+            ddp_backend="gloo",
+            **changes,
+        )
+        trainer.train()
+        assert trainer.accelerator.num_processes == 2
+        results[name] = {"errors": trainer.errors, "norms": trainer.norms, "losses": trainer.losses}
+    leave_processes()
+    (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

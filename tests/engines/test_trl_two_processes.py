@@ -1,19 +1,25 @@
 """Two gloo processes, as torchrun starts them: equal state and weights on both, and a resume that
-equals the whole run."""
+equals the whole run. Each runs this file as a script."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
+import torch
+from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
 
 from forked import on_two
+from gdro.engines.trl import GDROTrainer
+from gdro.runs.processes import leave_processes
 
 
 def test_two_processes(tmp_path):
-    script = Path(__file__).with_name("two_processes.py")
-    for done in on_two(str(tmp_path), script=script):
+    for done in on_two(str(tmp_path), script=Path(__file__)):
         assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     for rank in (first, second):
@@ -31,3 +37,59 @@ def test_two_processes(tmp_path):
         assert part["visits"] == whole["visits"]
         assert part["tokens"] == whole["tokens"]
         assert part["losses"] == whole["losses"][len(whole["losses"]) - len(part["losses"]) :]
+
+
+class Whole(Ragged):
+    """Keeps every plan, to show that groups straddle the processes."""
+
+
+def run(folder: Path, resume: Path | None) -> dict[str, object]:
+    controller = Whole(needs_losses=True)
+    args = config(
+        folder,
+        per_device_train_batch_size=4,
+        steps_per_generation=2,
+        max_steps=6,
+        save_strategy="steps" if resume is None else "no",
+        save_steps=1,
+        ddp_backend="gloo",
+    )
+    trainer = GDROTrainer(
+        model=tiny_model(),
+        reward_funcs=has_even_digit,
+        args=args,
+        train_dataset=sums(8),
+        processing_class=character_tokenizer(),
+        controller=controller,
+    )
+    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    weights = b"".join(p.detach().numpy().tobytes() for p in trainer.model.parameters())
+    return {
+        "rank": trainer.accelerator.process_index,
+        "processes": trainer.accelerator.num_processes,
+        "visits": controller.visits,
+        "log": controller.log,
+        "losses": [values.tolist() for _, values in controller.losses],
+        "weights": hashlib.sha256(weights).hexdigest(),
+        "tokens": trainer.place.tokens_total,
+    }
+
+
+def threads() -> list[str]:
+    """Names of this process's threads (Linux)."""
+    return [comm.read_text().strip() for comm in Path("/proc/self/task").glob("*/comm")]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    results = {"whole": run(folder / "run", None)}
+    for stop in (2, 3):
+        results[f"from {stop}"] = run(folder / "again", folder / "run" / f"checkpoint-{stop}")
+    leave_processes()
+    results["gloo threads"] = [name for name in threads() if "gloo" in name]
+    (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

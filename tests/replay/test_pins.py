@@ -1,11 +1,12 @@
 """Every preset, and the options that matter, decide as they did when `pins.json` was written,
-restarted or not."""
+restarted or not; and the recorded stream through the bare core, to which every adapter is held."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from pins import PARTS, SHOWN, WAYS, cases, make, pinned, readable, replay
+from replay_stream import CONTROLLERS, MEAN_ROLLOUTS, bare_core, expected, load_stream
 
 import gdro
 
@@ -57,3 +58,23 @@ def test_the_pins_cover_every_preset_and_every_part() -> None:
     assert selects == {case for case in cases() if make(case).selects}
     assert any(make(case).sets_baselines for case in PINS)
     assert any(make(case).needs_losses for case in PINS)
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_the_core_decides_as_when_the_stream_was_recorded(name: str) -> None:
+    steps = load_stream()
+    replay = bare_core(name, steps)
+    assert replay.digest() == expected(name)
+    assert all(sum(step) == MEAN_ROLLOUTS * len(step) for step in replay.rollouts)
+    assert bare_core(name, steps).state == replay.state
+
+
+def test_the_stream_makes_the_controllers_differ() -> None:
+    steps = load_stream()
+    digests = {name: bare_core(name, steps).digest() for name in CONTROLLERS}
+    assert len(set(digests.values())) == len(CONTROLLERS)
+    assert any(len(set(step)) > 1 for step in bare_core("joint", steps).rollouts)
+    assert any(
+        chosen != step.prompt_ids
+        for chosen, step in zip(bare_core("live_gdro", steps).chosen, steps, strict=True)
+    )

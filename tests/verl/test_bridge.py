@@ -1,4 +1,4 @@
-"""verl's rows and uids in front of a session: missing rollouts, strange rows, factors."""
+"""verl's prompt ids, rows and uids before a session: missing rollouts, strange rows, factors."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import gdro
-from gdro.core.errors import PlanError, RewardError
+from gdro.core.errors import PlanError, PromptIdError, RewardError
 from gdro.engines.session import ControllerSession
 from gdro.engines.verl.bridge import VerlBridge
-from gdro.engines.verl.rows import read_rows
+from gdro.engines.verl.rows import prompt_id, prompt_ids, read_rows
 
 IDS = [f"toy/{place}" for place in range(6)]
 UIDS = [f"u{place}" for place in range(6)]
@@ -93,3 +93,33 @@ def test_a_nan_score_names_the_prompt() -> None:
     keys = keys_for(one.plan(IDS, UIDS))
     with pytest.raises(RewardError, match="toy/"):
         one.observe(keys, [False] * len(keys), np.full(len(keys), np.nan))
+
+
+def test_ids_are_source_and_index() -> None:
+    infos = [{"index": 7}, {"index": "a/b"}, {"index": np.int64(7)}, {"index": 7.0}]
+    ids = prompt_ids(["math", "math", "gsm8k", "aime"], infos)
+    assert ids == ["math/7", "math/a/b", "gsm8k/7", "aime/7"]
+
+
+STRANGE = [
+    {"index": odd}
+    for odd in ([1], {}, b"x", np.True_, np.array([1, 2]), float("nan"), float("inf"))
+]
+
+
+@pytest.mark.parametrize(
+    "info", [None, {}, {"index": None}, {"index": True}, {"index": 1.5}, {"index": ""}, *STRANGE]
+)
+def test_a_row_without_a_usable_index_is_named(info: object) -> None:
+    with pytest.raises(PromptIdError, match=r"row 3 .*extra_info"):
+        prompt_id("math", info, 3)
+
+
+def test_two_rows_with_one_id_are_named() -> None:
+    with pytest.raises(PromptIdError, match="rows 0 and 2 of the batch are both prompt 'math/1'"):
+        prompt_ids(["math"] * 3, [{"index": 1}, {"index": 2}, {"index": 1}])
+
+
+def test_a_source_is_a_name() -> None:
+    with pytest.raises(PromptIdError, match="data_source=None"):
+        prompt_id(None, {"index": 1}, 0)

@@ -1,8 +1,11 @@
-"""The `gdro.*` keys, and what is refused before anything starts."""
+"""The `gdro.*` keys, what is refused before anything starts, and the paper's script, whose keys are
+all keys of the real verl's configuration."""
 
 from __future__ import annotations
 
 import copy
+import subprocess
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -149,3 +152,18 @@ def test_the_surrogate_needs_a_policy_loss_in_every_step(key: str) -> None:
     config["gdro"] = {"controller": "paper"}
     with pytest.raises(OptionError, match="no policy loss in every step"):
         build(config)
+
+
+SCRIPT = Path(str(resources.files("gdro") / "recipes" / "paper" / "verl.sh"))
+
+
+@pytest.mark.parametrize("size", ["1.7b", "4b", "8b"])
+def test_verl_composes_the_script_s_overrides(size: str) -> None:
+    said = subprocess.run(
+        ["bash", str(SCRIPT), "--print", size, "joint"], capture_output=True, text=True, check=True
+    )
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", overrides=said.stdout.splitlines())
+    assert config.gdro.controller == "paper"
+    assert config.actor_rollout_ref.actor.clip_ratio_high == 0.28
+    assert config.trainer.v1.trainer_mode == "gdro"

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from gdro.robust.base import RobustMethod
 from gdro.robust.batch import GroupError, LossError, RobustError, SampleIdError
-from gdro.robust.cvar import CVaR, GroupConditionalDRO
+from gdro.robust.cvar import CVaR, GroupConditionalDRO, waterfill
 from gdro.robust.domain_weights import excess_losses, read_domain_weights, write_domain_weights
 from gdro.robust.group_methods import Balanced, DoReMi, GroupDRO
 from gdro.robust.q_diversity import QDiversity, group_mixup
 from gdro.robust.report import GroupReport, group_report
 from gdro.robust.sampler import EvenGroupSampler
 from gdro.robust.variance_dro import VarianceDRO
-from gdro.robust.waterfill import waterfill
 
 if TYPE_CHECKING:
     from gdro.robust.sft_trainer import RobustSFTTrainer

@@ -10,8 +10,8 @@ from gdro.core.state import State, read_float, read_int, read_state
 from gdro.core.types import Floats
 from gdro.robust.base import RobustMethod
 from gdro.robust.batch import Batch, RobustError, check_unit
+from gdro.robust.cvar import waterfill
 from gdro.robust.samples import SampleTable
-from gdro.robust.waterfill import waterfill
 
 
 class VarianceDRO(RobustMethod):

@@ -1,11 +1,15 @@
-"""The trainer's callback."""
+"""What the trainer adds to transformers' loop: the epoch as an input of the order of prompts, its
+callback, and which of the logs are printed."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
+import torch
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from trl.trainer.utils import RepeatSampler
 
 if TYPE_CHECKING:
     from gdro.engines.trl.trainer import GDROTrainer
@@ -34,3 +38,70 @@ class Loop(TrainerCallback):  # type: ignore[misc]
         self.trainer.stopwatch.add("step", time.perf_counter() - self.began)
         if self.trainer.rounds is not None:
             self.trainer.rounds.stop_when_spent(control)
+
+
+class EpochSampler(RepeatSampler):  # type: ignore[misc]
+    """TRL's `RepeatSampler` that can start in any epoch.
+
+    Epoch e gets the e-th permutation of the seeded generator: the very order of an uninterrupted
+    TRL run. TRL's own sampler replays epoch 0 when a run resumes in a later epoch.
+    """
+
+    epoch: int = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next iteration that of `epoch`."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        if self.shuffle:
+            self.generator.manual_seed(self.seed)
+            for _ in range(self.epoch):
+                torch.randperm(self.num_samples, generator=self.generator)
+        yield from super().__iter__()
+
+
+PREFIX = "gdro/"
+KEPT = frozenset(
+    PREFIX + name
+    for name in (
+        "zero_variance_share",
+        "any_correct",
+        "live_offered",
+        "live_predicted",
+        "weight_max",
+        "skipped_steps",
+        "missing_rollouts",
+        "seconds/step",
+    )
+)
+"""Of gdro's own keys, those that are printed."""
+
+
+def few(logs: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """TRL's own keys, and few of gdro's."""
+    if logs is None:
+        return None
+    return {key: value for key, value in logs.items() if not key.startswith(PREFIX) or key in KEPT}
+
+
+class FewKeysPrinter(PrinterCallback):  # type: ignore[misc]
+    """transformers' printer of logs, with few of gdro's keys."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        super().on_log(args, state, control, logs=few(logs), **kwargs)
+
+
+class FewKeysProgress(ProgressCallback):  # type: ignore[misc]
+    """transformers' progress bar with its logs, with few of gdro's keys."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        super().on_log(args, state, control, logs=few(logs), **kwargs)
+
+
+def print_few(trainer: Trainer) -> None:
+    """Let the trainer's own printer, if it has one of transformers', print few of gdro's keys."""
+    for old, new in ((PrinterCallback, FewKeysPrinter), (ProgressCallback, FewKeysProgress)):
+        if any(type(one) is old for one in trainer.callback_handler.callbacks):
+            trainer.remove_callback(old)
+            trainer.add_callback(new())

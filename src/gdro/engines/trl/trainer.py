@@ -39,14 +39,12 @@ from gdro.engines.trl.advantages import Scored, combined_rewards, weigh
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.checkpoint import Checkpoints, Place
 from gdro.engines.trl.config import GDROConfig
-from gdro.engines.trl.console import print_few
 from gdro.engines.trl.fast_path import FastSampler
 from gdro.engines.trl.ids import PromptIds
 from gdro.engines.trl.like_length import of_like_length
-from gdro.engines.trl.loop import Loop
+from gdro.engines.trl.loop import EpochSampler, Loop, print_few
 from gdro.engines.trl.objective import LossTerms, Objective
 from gdro.engines.trl.rounds_collector import RoundsCollector
-from gdro.engines.trl.sampler import EpochSampler
 from gdro.engines.trl.setup import check_batch, objective_of, session_of
 from gdro.engines.trl.update import Update
 from gdro.models.locate import own_model

@@ -1,4 +1,6 @@
-"""The state beside verl's checkpoint: where it lies, what happens when it is missing or damaged."""
+"""What verl's trainer keeps and writes back: the state beside verl's checkpoint (where it lies, and
+what happens when it is missing or damaged), and advantages, verl's own times a factor or the
+controller's."""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
@@ -14,7 +17,7 @@ from gdro.core.errors import StateError
 from gdro.engines.section import Section
 from gdro.engines.session import ControllerSession
 from gdro.engines.verl.bridge import VerlBridge
-from gdro.engines.verl.trainer import GDROTrainer
+from gdro.engines.verl.trainer import GDROTrainer, _scaled
 
 
 @pytest.fixture
@@ -86,3 +89,20 @@ def test_a_damaged_state_is_refused(trainer, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(StateError, match=r"gdro.npz"):
         trainer(fresh=True)._load_checkpoint()
+
+
+def test_verl_advantages_are_multiplied_row_by_row() -> None:
+    rows = [torch.tensor([1.0, 1.0]), torch.tensor([-2.0, -2.0, -2.0])]
+    nested = torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+    first, second = _scaled(nested, np.array([3.0, 0.5]), None).unbind()
+    assert first.tolist() == [3.0, 3.0]
+    assert second.tolist() == [-1.0, -1.0, -1.0]
+
+
+def test_given_advantages_stand_for_verls() -> None:
+    # a group that agrees: verl has no gradient
+    rows = [torch.tensor([0.0, 0.0]), torch.tensor([0.0, 0.0, 0.0])]
+    nested = torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+    first, second = _scaled(nested, np.array([2.0, 1.0]), np.array([-0.25, 0.5])).unbind()
+    assert first.tolist() == [-0.5, -0.5]
+    assert second.tolist() == [0.5, 0.5, 0.5]
