@@ -19,7 +19,7 @@ def test_every_key_is_explained() -> None:
     for key in keys_of(TrainConfig):
         assert len(key.meaning) > 10, key.path
         assert f"  {key.path}  " in text
-        assert f"| `{key.path}` |" in page
+        assert f"\n- `{key.path}`" in page
 
 
 def test_the_common_settings_fit_one_screen() -> None:

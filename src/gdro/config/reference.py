@@ -1,7 +1,7 @@
 """Every key explained, from the schema: `gdro train --help` and `--help-all`, and
 docs/configuration.md.
 
-python -m gdro.config.reference  writes the tables of docs/configuration.md
+python -m gdro.config.reference  writes the lists of docs/configuration.md
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import fields, replace
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
 
 from gdro.config.data import DATA_KINDS
@@ -129,41 +128,26 @@ def controllers() -> Iterator[tuple[str, str, str]]:
         )
 
 
-def objectives() -> Iterator[tuple[str, str, str]]:
-    """Each objective's name, the first line of its documentation, and its options with their
-    defaults."""
-    for name, options in import_module("gdro.objectives.registry").OBJECTIVES.items():
-        meaning = options.__doc__.partition("\n")[0]
-        yield (
-            name,
-            meaning,
-            ", ".join(f"{option.name}={option.default}" for option in fields(options)),
-        )
-
-
 def tables() -> str:
-    """All keys as tables in Markdown: docs/configuration.md below its introduction."""
+    """All keys as lists in Markdown: docs/configuration.md below its introduction."""
     lines = [""]
     for title, keys in groups():
-        lines += [f"## {title}\n", "| key | value | default | meaning |", "|---|---|---|---|"]
-        for key in keys:
-            allowed = key.allowed.replace("|", "\\|")
-            lines.append(f"| `{key.path}` | {allowed} | {key.default} | {key.meaning} |")
-        lines.append("")
+        lines += [f"## {title}\n", *map(_item, keys), ""]
+    options = {name: text.split(", ") for name, _, text in controllers()}
+    shared = [one for one in options["uniform"] if all(one in own for own in options.values())]
     lines += [
-        "## Controllers\n",
-        "| controller | what it is | its options, with their defaults |",
-        "|---|---|---|",
+        "## Options of the controllers\n",
+        "What each controller is: [controllers](controllers.md); the objectives with their options:"
+        f" [objectives](objectives.md). All controllers take {', '.join(shared)}.\n",
     ]
-    lines += [f"| `{name}` | {meaning} | {options} |" for name, meaning, options in controllers()]
-    lines += [
-        "",
-        "## Objectives\n",
-        "| objective | what it is | its options, with their defaults |",
-        "|---|---|---|",
-    ]
-    lines += [f"| `{name}` | {meaning} | {options} |" for name, meaning, options in objectives()]
+    for name, own in options.items():
+        lines.append(f"- `{name}`: {', '.join(one for one in own if one not in shared) or 'none'}")
     return "\n".join(lines) + "\n"
+
+
+def _item(key: Key) -> str:
+    default = ", required" if key.default == "required" else f" = {key.default}"
+    return f"- `{key.path}`{default} ({key.allowed}): {key.meaning}"
 
 
 if __name__ == "__main__":
