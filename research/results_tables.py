@@ -215,7 +215,6 @@ TABLES: dict[str, Callable[[], str]] = {
         ("ablation",), ABLATION, FOUR, "first mixture, seeds 0 to 4", "paced"
     ),
     "robust_label": lambda: quoted("robust_groups", "setting chosen by the label rule"),
-    "robust_group": lambda: quoted("robust_groups", "setting chosen by the group rule"),
     "robust_sft": lambda: quoted("robust_sft"),
     "robust_convex": lambda: quoted("robust_convex"),
     "diffusion_differences": lambda: quoted("diffusion_digits", first="| difference"),
