@@ -1,7 +1,7 @@
 """The real vLLM on a CPU. It wants versions of its own: `make test-vllm` runs these tests in their
 own environment.
 
-Elsewhere pytest does not collect this folder at all, as docs/vllm.md says; nothing in it is
+Elsewhere pytest does not collect this folder at all, as docs/growing.md says; nothing in it is
 skipped. The folder is not called `vllm`: tests beside it put their folder on the path, and
 `import vllm` would find this one.
 """

@@ -26,7 +26,7 @@ START = 400
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    """The address of a server of the embedded model, started as docs/vllm.md says."""
+    """The address of a server of the embedded model, started as docs/growing.md says."""
     cpu_client.install()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

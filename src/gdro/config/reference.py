@@ -147,7 +147,8 @@ def tables() -> str:
 
 def _item(key: Key) -> str:
     default = ", required" if key.default == "required" else f" = {key.default}"
-    return f"- `{key.path}`{default} ({key.allowed}): {key.meaning}"
+    allowed = key.allowed.removesuffix(" or null") if key.default == "null" else key.allowed
+    return f"- `{key.path}`{default} ({allowed}): {key.meaning}"
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class GenerationConfig(Section):
 
     backend: Literal["fast", "transformers", "vllm"] = "fast"
     """fast reads each prompt once and drops finished rows, with the same completions; transformers
-    is the stock path; vllm, for evaluation too, is an engine of its own: see docs/vllm.md."""
+    is the stock path; vllm, for evaluation too, is an engine of its own: see docs/growing.md."""
     vllm_mode: Literal["colocate", "server"] = "colocate"
     """For backend vllm: in the training processes, on their GPUs, or a server that is started
     apart."""

@@ -69,7 +69,7 @@ def trl_arguments(config: TrainConfig) -> dict[str, Any]:
         "vllm_tensor_parallel_size": asked.vllm_tensor_parallel_size,
         "vllm_max_model_length": _tokens(config),
         "vllm_server_base_url": asked.server_url,
-        # a loss on groups has no place for it, see docs/vllm.md
+        # a loss on groups has no place for it, see docs/growing.md
         "vllm_importance_sampling_correction": config.objective.name not in GROUP_LOSSES,
     }
 
@@ -129,7 +129,7 @@ def _check_server(config: TrainConfig, tell: Tell) -> None:
             if time.monotonic() >= until:
                 raise RunError(
                     f"generation.vllm_server_base_url: no vLLM server answers at {url} within"
-                    f" {WAIT:g} s ({error}); docs/vllm.md has the command that starts one"
+                    f" {WAIT:g} s ({error}); docs/growing.md has the command that starts one"
                 ) from error
         if not told:
             tell(f"waiting for the vLLM server at {url}, at most {WAIT:g} s")
