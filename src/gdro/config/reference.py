@@ -148,7 +148,8 @@ def tables() -> str:
 def _item(key: Key) -> str:
     default = ", required" if key.default == "required" else f" = {key.default}"
     allowed = key.allowed.removesuffix(" or null") if key.default == "null" else key.allowed
-    return f"- `{key.path}`{default} ({allowed}): {key.meaning}"
+    said = "" if key.default in ("true", "false") else f" ({allowed})"
+    return f"- `{key.path}`{default}{said}: {key.meaning}"
 
 
 if __name__ == "__main__":
