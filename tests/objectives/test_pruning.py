@@ -14,7 +14,6 @@ from gdro.core.hashing import prompt_key
 from gdro.core.pruning import (
     _systematic,
     draw,
-    fixed_size_probabilities,
     keep_probabilities,
     smoothed_score,
 )
@@ -53,24 +52,23 @@ def test_chances_below_the_mean_are_pruned_and_unseen_never():
     assert smoothed_score(np.array([np.nan, 1.0]), np.array([0.2, 0.0])).tolist() == [0.2, 0.5]
 
 
-@given(
-    seed=st.integers(0, 2**32),
-    count=st.integers(1, 40),
-    prune=st.sampled_from([0.0, 0.3, 0.5, 0.9]),
-    data=st.data(),
-)
+def scaled_to(size, chances):
+    """min(1, c p_i) with the one c for which they sum to `size`."""
+    low, high = 0.0, size / chances.min()
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if np.minimum(1.0, middle * chances).sum() < size else (low, middle)
+        )
+    return np.minimum(1.0, high * chances)
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 40), data=st.data())
 @settings(max_examples=40)
-def test_fixed_size_chances_sum_to_the_size_and_are_met_exactly(seed, count, prune, data):
+def test_chances_that_sum_to_a_whole_number_keep_exactly_as_many(seed, count, data):
     size = data.draw(st.integers(1, count))
-    random = np.random.default_rng(seed)
-    score = np.where(random.random(count) < 0.2, np.nan, random.random(count))
-    keep = fixed_size_probabilities(score, prune, size)
-    base = keep_probabilities(score, prune)
+    keep = scaled_to(size, np.random.default_rng(seed).uniform(0.1, 1.0, count))
     assert keep.sum() == pytest.approx(size)
-    assert ((keep > 0.0) & (keep <= 1.0)).all()
-    free = keep < 1.0 - 1e-9
-    ratio = keep[free] / base[free]
-    assert np.ptp(ratio) <= 1e-9 if free.any() else True
     for step in range(3):
         assert draw(keep, keys(count), seed % 1000, step).sum() == size
 
@@ -147,7 +145,7 @@ def test_unbiased_designs_have_the_full_gradient_and_the_deterministic_one_has_n
 def test_every_prompt_level_design_of_fixed_size_estimates_the_mean_of_the_pool():
     random = np.random.default_rng(4)
     score, value = random.random(24), random.normal(size=24)
-    keep = fixed_size_probabilities(score, 0.5, 12)
+    keep = scaled_to(12, keep_probabilities(score, 0.5))
     weight = 12 / (24 * keep)
     means = [(weight * value)[draw(keep, keys(24), 0, step)].mean() for step in range(2000)]
     error = np.std(means) / np.sqrt(len(means))
@@ -207,8 +205,6 @@ def test_bad_options_and_rollouts_are_named():
         CPPO(prune=1.0)
     with pytest.raises(OptionError):
         keep_probabilities(np.array([-1.0]), 0.5)
-    with pytest.raises(OptionError):
-        fixed_size_probabilities(np.zeros(3), 0.5, 4)
     with pytest.raises(OptionError):
         draw(np.array([0.0]), keys(1), 0, 0)
     ones = np.ones(2)

@@ -50,29 +50,6 @@ def keep_probabilities(score: Floats, prune: float) -> Floats:
     return np.round(keep * UNIT) / UNIT
 
 
-def fixed_size_probabilities(score: Floats, prune: float, size: int) -> Floats:
-    """(N,) inclusion probabilities that sum to `size`, for a selector that must fill a batch.
-
-    min(1, c k_i) with k_i from `keep_probabilities` and the one c that meets the size. To estimate
-    the mean over the N candidates, prompt i has weight size / (N pi_i), which has mean 1.
-
-    Raises:
-        OptionError: size is not in 1..N, or as `keep_probabilities`.
-    """
-    if not 1 <= size <= len(score):
-        raise OptionError(f"size={size}: it must lie in 1..{len(score)}, the candidates")
-    keep = keep_probabilities(score, prune)
-    sure = np.zeros(len(keep), dtype=np.bool_)
-    while True:  # an item that reaches 1 stays there, and the others share what is left
-        left = size - int(sure.sum())
-        rest = keep[~sure]
-        scaled = np.where(sure, 1.0, keep * (left / rest.sum() if rest.size else 0.0))
-        over = ~sure & (scaled >= 1.0)
-        if not bool(over.any()):
-            return scaled
-        sure |= over
-
-
 def smoothed_score(previous: Floats, newest: Floats, share: float = 0.5) -> Floats:
     """(M,) running mean of mean |A| of prompts: NaN, never seen, takes the newest value.
 
