@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gdro.controllers.controller import Controller, Parts
+    from gdro.controllers.controller import Controller
     from gdro.controllers.part import (
         Allocation,
         Allocator,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Selector,
         Weigher,
     )
+    from gdro.controllers.parts import Parts
     from gdro.controllers.registry import (
         controller_names,
         controller_options,
@@ -105,8 +106,9 @@ __all__ = [
 ]
 
 _PUBLIC = {
-    "gdro.controllers.controller": "Controller Parts",
+    "gdro.controllers.controller": "Controller",
     "gdro.controllers.part": "Allocation Allocator Baseline Batch Estimator Part Selector Weigher",
+    "gdro.controllers.parts": "Parts",
     "gdro.controllers.registry": "controller_names controller_options make_controller part_names",
     "gdro.core.advantages": "flat_advantages group_advantages",
     "gdro.core.belief": "Belief",

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gdro
-from gdro.controllers.controller import MAX_OUTSTANDING, Controller
+from gdro.controllers.controller import Controller
+from gdro.controllers.pending import MAX_OUTSTANDING
 from gdro.core.errors import (
     GDROError,
     OptionError,

@@ -1,4 +1,5 @@
-"""What parts answer, checked where it is used: a wrong answer is an error, not a ruined model.
+"""What parts and users answer, checked where it is used: a wrong answer is an error, not a ruined
+model.
 
 A part may be code of somebody's own (docs/extending.md). A weight of NaN would train every
 parameter to NaN, a negative one would turn the gradients round, and a plan of other sums would
@@ -7,14 +8,49 @@ spend another budget.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from gdro.controllers.part import BETA, Allocation, Estimator, Facts, Part
 from gdro.core.belief import DECLARE_BETA
-from gdro.core.errors import HookError
+from gdro.core.errors import HookError, PlanError, RewardError
+from gdro.core.outcome import Pending
+from gdro.core.ragged import Ragged
 from gdro.core.types import Bools, Floats, Ints
+
+
+def check_count(m: object, candidates: int) -> None:
+    """Raises PlanError unless m is a whole number from 1 to the number of candidates."""
+    if isinstance(m, bool) or not isinstance(m, (int, np.integer)) or not 1 <= m <= candidates:
+        raise PlanError(f"m={m!r} must be a whole number from 1 to the {candidates} candidates")
+
+
+def report_outside(
+    plan: Pending, rewards: Ragged, reward_range: tuple[float, float], baselines_of: str | None
+) -> None:
+    """Rewards lie outside the declared range: a warning, and an error where baselines follow from
+    it (`baselines_of`, the controller's name).
+
+    Raises:
+        RewardError: names the prompt whose reward lies farthest outside.
+    """
+    low, high = reward_range
+    what = "set the controller's option reward_range=(lowest, highest) to that of your rewards"
+    if baselines_of is not None:
+        row = int(np.argmax(np.maximum(low - rewards.values, rewards.values - high)))
+        prompt = plan.prompts.ids[int(np.searchsorted(rewards.starts, row, side="right")) - 1]
+        raise RewardError(
+            f"prompt {prompt!r} has a reward of {rewards.values[row]:g}, outside"
+            f" reward_range={reward_range}, by which {baselines_of!r} sets its baselines;"
+            f" {what}, or baseline='group'"
+        )
+    warnings.warn(
+        f"rewards outside reward_range={reward_range} count as its nearer end (metric"
+        f" out_of_range); {what}",
+        stacklevel=4,
+    )
 
 
 def check_rank(part: Part, ids: Sequence[str], rank: Floats) -> Floats:

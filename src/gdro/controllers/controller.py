@@ -10,9 +10,7 @@ Everything that can be refused is refused before a part learns, so an error chan
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,29 +18,19 @@ from numpy.typing import ArrayLike
 
 from gdro.controllers.checks import (
     check_allocation,
+    check_count,
     check_demand,
     check_inclusion,
     check_rank,
     check_terms,
     check_weights,
+    report_outside,
 )
 from gdro.controllers.metrics import batch_metrics
-from gdro.controllers.option_types import plain
-from gdro.controllers.part import (
-    Allocator,
-    Baseline,
-    Batch,
-    Estimator,
-    Facts,
-    Part,
-    Selector,
-    Weigher,
-)
-from gdro.controllers.parts.allocators import Uniform
-from gdro.controllers.parts.baselines import Group
-from gdro.controllers.parts.estimators import Classifier
-from gdro.controllers.parts.weighers import Ones
-from gdro.controllers.pending import find, pack, unpack
+from gdro.controllers.option_types import check_same, plain
+from gdro.controllers.part import Batch, Facts, Selector
+from gdro.controllers.parts import Parts
+from gdro.controllers.pending import MAX_OUTSTANDING, Waiting
 from gdro.core import signals
 from gdro.core.belief import Belief
 from gdro.core.errors import OptionError, PlanError, RewardError, StateError
@@ -55,56 +43,8 @@ from gdro.core.state import State, read_int, read_state, read_states
 from gdro.core.types import Feedback, Floats, Metric, Plan, Rewards
 
 STATE_FORMAT = 2
-MAX_OUTSTANDING = 64
-"""Plans that may wait for their rewards at the same time."""
 LEAST_ROOM = 12
 """max_rollouts follows the mean, three times as many, but is at least the paper's 12."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """The five parts of a controller; what is left out is plain GRPO. A selector of None leaves the
-    order of the data alone."""
-
-    estimator: Estimator = field(default_factory=Classifier)
-    selector: Selector | None = None
-    allocator: Allocator = field(default_factory=Uniform)
-    weigher: Weigher = field(default_factory=Ones)
-    baseline: Baseline = field(default_factory=Group)
-
-    def __iter__(self) -> Any:
-        """The parts that are there, in the order in which they learn: the estimator last, so that
-        the others see the prompts as they were."""
-        others = (self.weigher, self.allocator, self.baseline, self.selector)
-        return iter([part for part in others if part is not None] + [self.estimator])
-
-    def named(self) -> dict[str, Any]:
-        """The parts by the names of their slots."""
-        return {slot.name: getattr(self, slot.name) for slot in fields(self)}
-
-    def having(self, **others: Any) -> Parts:
-        """The same with other parts in these slots."""
-        return Parts(**(self.named() | others))
-
-    def fresh(self) -> Parts:
-        """The same parts with the same options, none of which has learnt anything."""
-        named = self.named()
-        return self.having(
-            **{slot: None if part is None else replace(part) for slot, part in named.items()}
-        )
-
-    def options(self) -> dict[str, Any]:
-        """Names and options as a nested mapping of plain values, as settings have them."""
-        return {
-            slot: None if part is None else _options(part) for slot, part in self.named().items()
-        }
-
-
-def _options(part: Part) -> dict[str, Any]:
-    own = {entry.name: getattr(part, entry.name) for entry in fields(part)}
-    return {"name": part.name} | {
-        key: list(v) if isinstance(v, tuple) else v for key, v in own.items()
-    }
 
 
 class Controller:
@@ -139,7 +79,7 @@ class Controller:
     ) -> None:
         self.name = name
         self.parts = (Parts() if parts is None else parts).fresh()
-        _check_needs(self.parts)
+        self.parts.check()
         mean = plain("mean_rollouts", mean_rollouts, int)
         low = plain("min_rollouts", min(2, mean) if min_rollouts is None else min_rollouts, int)
         high = plain(
@@ -169,8 +109,8 @@ class Controller:
             part.bind(self.facts)
         self.plans_made = 0
         self.steps_seen = 0
-        self._outstanding: list[Pending] = []
-        self._awaiting_losses: list[Pending] = []
+        self._outstanding = Waiting(self.table)
+        self._awaiting_losses = Waiting(self.table)
         self._metrics: dict[str, Metric] = {}
 
     @property
@@ -273,14 +213,7 @@ class Controller:
                 f"controller {self.name!r} does not select prompts; draw the batch and call plan"
             )
         candidates = self.table.look_up(candidate_ids)
-        if (
-            isinstance(m, bool)
-            or not isinstance(m, (int, np.integer))
-            or not 1 <= m <= len(candidates)
-        ):
-            raise PlanError(
-                f"m={m!r} must be a whole number from 1 to the {len(candidates)} candidates"
-            )
+        check_count(m, len(candidates))
         batch = self._batch(
             candidates, -1 - self.plans_made, self.parts.weigher.selection_weights()
         )
@@ -302,7 +235,7 @@ class Controller:
             HookError: a part of somebody's own answered what no part may.
         """
         prompts = self.table.look_up(prompt_ids)
-        if len(self._outstanding) >= MAX_OUTSTANDING:
+        if self._outstanding.full:
             raise PlanError(
                 f"{MAX_OUTSTANDING} plans wait for their rewards; call observe (or cancel) before"
                 " planning more"
@@ -321,7 +254,7 @@ class Controller:
         else:
             demand = check_demand(allocator, answer.demand, self.bins)
         self.plans_made += 1
-        self._outstanding.append(
+        self._outstanding.plans.append(
             Pending(
                 self.table.admit(prompts), bins, rollouts, demand, answer.shadow_price, inclusion
             )
@@ -339,7 +272,7 @@ class Controller:
         Raises:
             PlanError: no such plan is outstanding, or it is no plan at all.
         """
-        del self._outstanding[self._place_of(plan)]
+        self._outstanding.cancel(plan)
 
     def amend(self, plan: Plan, rollouts: ArrayLike) -> Plan:
         """Correct an outstanding plan to the rollouts that came back; prompts without any are left
@@ -356,25 +289,7 @@ class Controller:
             PlanError: no such plan is outstanding, or rollouts that it cannot have had, or none at
                 all.
         """
-        place, counts = self._place_of(plan), np.asarray(rollouts)
-        possible = (
-            counts.shape == plan.rollouts.shape and counts.dtype.kind in "iu" and counts.any()
-        )
-        fits = possible and (counts.sum() == plan.total or (counts <= plan.rollouts).all())
-        if not fits or (counts < 0).any():
-            raise PlanError(
-                f"rollouts={counts.tolist()!r:.80} did not come back from a plan of"
-                f" {len(plan.prompt_ids)} prompts; give whole numbers up to the planned ones,"
-                " others of the same total, or cancel the plan"
-            )
-        pending, kept = self._outstanding[place], np.flatnonzero(counts)
-        prompts = self.table.of_rows(pending.prompts.rows[kept])
-        inclusion = None if pending.inclusion is None else pending.inclusion[kept]
-        counts, bins = counts[kept].astype(np.int64), pending.bins[kept]
-        self._outstanding[place] = replace(
-            pending, prompts=prompts, bins=bins, rollouts=counts, inclusion=inclusion
-        )
-        return Plan(prompts.ids, counts.copy(), bins.copy())
+        return self._outstanding.amend(plan, rollouts)
 
     def observe(self, prompt_ids: Sequence[str], rewards: Rewards) -> Feedback:
         """Learn from the rewards of the oldest outstanding plan with these prompts, and weigh the
@@ -397,16 +312,16 @@ class Controller:
             HookError: a part of somebody's own answered what no part may.
         """
         prompts = self.table.look_up(prompt_ids)
-        place, order = find(
-            self._outstanding, prompts, "outstanding plan", "call plan before observe"
+        place, order = self._outstanding.find(
+            prompts, "outstanding plan", "call plan before observe"
         )
         groups = from_rewards(prompts.ids, rewards).take(np.argsort(order)).sorted()
-        if self.needs_losses and len(self._awaiting_losses) >= MAX_OUTSTANDING:
+        if self.needs_losses and self._awaiting_losses.full:
             raise PlanError(
                 "signal or utility 'surrogate' needs the engine's losses: call observe_losses"
                 f" after each update ({MAX_OUTSTANDING} batches wait for theirs)"
             )
-        outcome = self._outcome(self._outstanding[place], groups)
+        outcome = self._outcome(self._outstanding.plans[place], groups)
         parts, planned = self.parts, outcome.prompts.ids
         before = parts.estimator.predict(outcome.prompts, outcome.step)
         weights = check_weights(parts.weigher, planned, parts.weigher.weigh(outcome, before))
@@ -415,7 +330,7 @@ class Controller:
         terms = check_terms(parts.baseline, planned, parts.baseline.terms(outcome, before))
         mass = parts.estimator.mass()
         metrics = batch_metrics(outcome, before, weights, mass, self.facts)
-        del self._outstanding[place]
+        del self._outstanding.plans[place]
         self.steps_seen = outcome.step
         for part in parts:
             part.update(outcome, before)
@@ -423,7 +338,7 @@ class Controller:
             metrics |= part.metrics()
         self._metrics = metrics
         if self.needs_losses:
-            self._awaiting_losses.append(outcome.plan)
+            self._awaiting_losses.plans.append(outcome.plan)
         baselines, deviations = (None, None) if terms is None else (term[order] for term in terms)
         return Feedback(prompts.ids, weights[order], outcome.bins[order], baselines, deviations)
 
@@ -449,8 +364,8 @@ class Controller:
         if not self.needs_losses:
             return
         hint = "call observe first, and observe_losses once for each batch"
-        place, order = find(self._awaiting_losses, prompts, "observed batch without losses", hint)
-        batch, values = self._awaiting_losses.pop(place), values[np.argsort(order)]
+        place, order = self._awaiting_losses.find(prompts, "observed batch without losses", hint)
+        batch, values = self._awaiting_losses.plans.pop(place), values[np.argsort(order)]
         for part in self.parts:
             part.update_losses(batch, values)
 
@@ -484,8 +399,8 @@ class Controller:
             "plans_made": self.plans_made,
             "steps_seen": self.steps_seen,
             "prompts": self.table.state_dict(),
-            "outstanding": [pack(pending) for pending in self._outstanding],
-            "awaiting_losses": [pack(pending) for pending in self._awaiting_losses],
+            "outstanding": self._outstanding.state_list(),
+            "awaiting_losses": self._awaiting_losses.state_list(),
             "metrics": self.metrics(),
             "parts": {slot: part.state_dict() for slot, part in named.items()},
         }
@@ -510,13 +425,7 @@ class Controller:
         for key, mine in (("format", STATE_FORMAT), ("controller", self.name)):
             if not isinstance(state, dict) or state.get(key) != mine:
                 raise StateError(f"the state is not this controller's: it lacks {key}={mine!r}")
-        saved, options = _flat(read_state(state, "options")), _flat(self.options())
-        for option in sorted(options.keys() | saved.keys()):
-            if option not in saved or option not in options or saved[option] != options[option]:
-                raise StateError(
-                    f"the state was saved with {option}={saved.get(option)!r}, "
-                    f"this controller has {options.get(option)!r}"
-                )
+        check_same(read_state(state, "options"), self.options())
         self.table.load_state_dict(read_state(state, "prompts"))
         self.plans_made, self.steps_seen = (
             read_int(state, "plans_made"),
@@ -527,29 +436,10 @@ class Controller:
             if part is not None:
                 part.load_state_dict(read_state(parts, slot))
         self.parts.estimator.after_load()
-        self._outstanding = [
-            unpack(packed, self.table, self.bins) for packed in read_states(state, "outstanding")
-        ]
-        waiting = read_states(state, "awaiting_losses")
-        self._awaiting_losses = [unpack(packed, self.table, self.bins) for packed in waiting]
+        self._outstanding.load_state_list(read_states(state, "outstanding"), self.bins)
+        self._awaiting_losses.load_state_list(read_states(state, "awaiting_losses"), self.bins)
         self._metrics = read_state(state, "metrics")
         self._metrics = self.metrics()
-
-    def _place_of(self, plan: Plan) -> int:
-        """Which of the outstanding plans this is; raises PlanError where it is none."""
-        if not isinstance(plan, Plan):
-            raise PlanError(
-                f"cancel and amend take the Plan that plan() gave, not a {type(plan).__name__}"
-            )
-        for place, pending in enumerate(self._outstanding):
-            if pending.prompts.ids == plan.prompt_ids and np.array_equal(
-                pending.rollouts, plan.rollouts
-            ):
-                return place
-        raise PlanError(
-            f"no such plan of {len(plan.prompt_ids)} prompts is outstanding; cancel a plan at most"
-            " once"
-        )
 
     def _batch(self, prompts: Prompts, salt: int, weights: Floats | None) -> Batch:
         """What selector and allocator are asked about."""
@@ -569,7 +459,8 @@ class Controller:
             )
         unit, outside = signals.rescale(rewards, *self.reward_range)
         if outside:
-            self._report_outside(plan, rewards)
+            name = self.name if self.sets_baselines else None
+            report_outside(plan, rewards, self.reward_range, name)
         return Outcome(
             plan,
             rewards,
@@ -577,47 +468,5 @@ class Controller:
             self.facts.correct_threshold,
             outside,
             self.steps_seen + 1,
-            len(self._outstanding) - 1,
+            len(self._outstanding.plans) - 1,
         )
-
-    def _report_outside(self, plan: Pending, rewards: Ragged) -> None:
-        """Rewards lie outside the declared range: an error where baselines follow from it, else a
-        warning."""
-        low, high = self.reward_range
-        what = "set the controller's option reward_range=(lowest, highest) to that of your rewards"
-        if self.sets_baselines:
-            row = int(np.argmax(np.maximum(low - rewards.values, rewards.values - high)))
-            prompt = plan.prompts.ids[int(np.searchsorted(rewards.starts, row, side="right")) - 1]
-            raise RewardError(
-                f"prompt {prompt!r} has a reward of {rewards.values[row]:g}, outside"
-                f" reward_range={self.reward_range}, by which {self.name!r} sets its baselines;"
-                f" {what}, or baseline='group'"
-            )
-        warnings.warn(
-            f"rewards outside reward_range={self.reward_range} count as its nearer end (metric"
-            f" out_of_range); {what}",
-            stacklevel=4,
-        )
-
-
-def _check_needs(parts: Parts) -> None:
-    """Refuse a part that asks for what the estimator does not give."""
-    for slot, part in parts.named().items():
-        for need in sorted(
-            (part.needs if part is not None else frozenset()) - parts.estimator.gives
-        ):
-            assert part is not None
-            raise OptionError(
-                f"{slot} {part.name!r} needs {need}, which estimator {parts.estimator.name!r} does"
-                " not give with these options; take another estimator (docs/controllers.md)"
-            )
-
-
-def _flat(options: Any, path: str = "") -> dict[str, Any]:
-    """Nested options by dotted names."""
-    if not isinstance(options, dict):
-        return {path: options}
-    flat: dict[str, Any] = {}
-    for key, value in options.items():
-        flat |= _flat(value, f"{path}.{key}" if path else key)
-    return flat

@@ -22,7 +22,7 @@ from gdro.controllers.contrib.neyman import Neyman
 from gdro.controllers.contrib.random_ragged import RandomRagged
 from gdro.controllers.contrib.sec import SEC
 from gdro.controllers.contrib.vip import VIP
-from gdro.controllers.controller import Parts
+from gdro.controllers.parts import Parts
 from gdro.controllers.parts.allocators import ShadowPrice, SqrtLaw
 from gdro.controllers.parts.baselines import Posterior
 from gdro.controllers.parts.estimators import Classifier, PromptPosterior, SourcePosterior

@@ -27,8 +27,9 @@ from gdro.controllers.contrib.neyman import Neyman
 from gdro.controllers.contrib.random_ragged import RandomRagged
 from gdro.controllers.contrib.sec import SEC
 from gdro.controllers.contrib.vip import VIP
-from gdro.controllers.controller import Controller, Parts
+from gdro.controllers.controller import Controller
 from gdro.controllers.part import Allocator, Baseline, Estimator, Part, Selector, Weigher
+from gdro.controllers.parts import Parts
 from gdro.controllers.parts.allocators import LiveGroups, ShadowPrice, SqrtLaw, Uniform
 from gdro.controllers.parts.baselines import Group, Posterior
 from gdro.controllers.parts.estimators import (
