@@ -1,11 +1,18 @@
-"""The examples of the README run as they stand."""
+"""The examples run as they stand: those of the README and of examples/, and those in the
+docstrings of the verifiers."""
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import importlib.util
 import json
+import pkgutil
 from pathlib import Path
 
+import pytest
+
+import gdro.verify
 from forked import run_script
 from gdro.cli import main
 
@@ -85,3 +92,15 @@ def test_it_trains_on_what_it_stored(tmp_path, monkeypatch):
     assert agreement[0] == 0.5  # at the reference every score is 0
     assert agreement[-1] > 0.6
     assert float(steps[-1][3]) < float(steps[0][3])
+
+
+MODULES = [
+    name
+    for _, name, package in pkgutil.walk_packages(gdro.verify.__path__, "gdro.verify.")
+    if not package and not name.endswith("nursery")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -15,12 +15,12 @@ from gdro.report.completions import (
     TAIL,
     Completion,
     Shown,
+    chosen_pairs,
     completions_file,
     read_completions,
     shorten,
     write_completions,
 )
-from gdro.report.html_completions import chosen_pairs
 
 
 def shown(prompt_id, correct, samples=8):

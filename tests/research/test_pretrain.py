@@ -17,8 +17,16 @@ from demonstrations import TEACHING, Teaching, demonstrate, demonstrations
 from gdro.data.reasoning_gym import load_mixture, score
 from gdro.tiny import base_path
 from gdro.tiny.mixture import DEFAULT_MIXTURE, FAMILIES
-from pretrain import Phase, PretrainSettings, make_tokenizer, pretrain
-from tokenizer import ANSWER, EOS, PAD, train_tokenizer
+from pretrain import (
+    ANSWER,
+    EOS,
+    PAD,
+    Phase,
+    PretrainSettings,
+    make_tokenizer,
+    pretrain,
+    train_tokenizer,
+)
 
 SMALL = PretrainSettings(
     skills=Phase(steps=4, learning_rate=1e-3, warmup=2, horizon=4, faulty=False),

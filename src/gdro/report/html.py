@@ -12,8 +12,8 @@ from string import Template
 
 from gdro.controllers.registry import controller_label
 from gdro.report import figures_budget, figures_choice, figures_training, figures_wave, summary
+from gdro.report.completions import completions_section
 from gdro.report.findings import Finding, findings
-from gdro.report.html_completions import completions_section
 from gdro.report.palette import theme_css
 from gdro.report.panels import Figure, Missing
 from gdro.report.read import RECORD, Record, RecordError, mapping, read_record

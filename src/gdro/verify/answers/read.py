@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from gdro.verify.answers.conditions import holds_for, is_condition
 from gdro.verify.answers.dress import undress
 from gdro.verify.answers.forms import (
     Choice,
@@ -32,6 +31,7 @@ from gdro.verify.answers.lexicon import EMPTY, REALS
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.numerals import read_based, spoken_number
 from gdro.verify.answers.quantity import quantity
+from gdro.verify.answers.relations import holds_for, is_condition
 from gdro.verify.answers.split import (
     Tokens,
     bare,

@@ -1,16 +1,54 @@
-"""The objective section: short forms, options written out, and what does not go with it."""
+"""Objectives in the settings and in `gdro train`: short forms, options written out, what does not
+go with one, and what the record shows."""
 
 from __future__ import annotations
 
+import json
 from typing import get_args
 
 import pytest
 
+from forked import QUICK, gdro
 from gdro.config import ConfigError, load_config
 from gdro.config.objectives import GROUP_LOSSES
 from gdro.config.schema import ObjectiveConfig
 from gdro.objectives import OBJECTIVES
 from gdro.objectives.rules import RowRule
+
+SMALL = [
+    *QUICK,
+    *(
+        "max_steps=2",
+        "prompts_per_step=16",
+        "data.size=64",
+        "data.heldout_size=24",
+        "evaluation.num_generations=2",
+    ),
+    "lr_scheduler_type=constant",
+]
+RUNS = {
+    "disco": (["objective=disco", "per_device_train_batch_size=16"], "questions_all_wrong"),
+    "dagrpo": (["objective={name: dagrpo, anchors: answer}"], "anchors"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_trains_with_an_objective(name, tmp_path):
+    settings, metric = RUNS[name]
+    sets = [
+        part
+        for one in (*SMALL, *settings, f"output_dir={tmp_path / 'run'}")
+        for part in ("--set", one)
+    ]
+    done = gdro("train", *sets)
+    assert done.returncode == 0, done.stderr
+    events = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    steps = [event for event in events if event["event"] == "step"]
+    assert len(steps) == 2
+    assert any(step["grad_norm"] > 0 for step in steps)
+    assert all(metric in step["objective"] for step in steps)
 
 
 def test_the_names_are_those_of_the_registry() -> None:
