@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from gdro import __version__
+from gdro.overrides import add_set
 
 MODULES = {
     "train": ("gdro.runs.command", "train a model (without arguments: the embedded default)"),
@@ -80,14 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "model", help="as `model:` takes it (docs/models.md), or the folder of a run"
     )
     evaluate.add_argument("recipe", nargs="?", help="settings that name the data and the verifier")
-    evaluate.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change a setting",
-    )
+    add_set(evaluate)
     evaluate.add_argument("--output", metavar="FILE", help="also write the figures as JSON")
     evaluate.add_argument(
         "--greedy",

@@ -78,7 +78,7 @@ def test_a_run_compares_plain_training_with_the_method_and_is_not_run_twice(
         (["nowhere.yaml"], "neither a file nor one of the recipes"),
         (["tiny", "--set", "max_stepz=3"], "max_stepz"),
         (["tiny", "--set", "max_steps=0"], "max_steps"),
-        (["tiny", "--set", "max_steps"], "KEY=VALUE"),
+        (["tiny", "--set", "max_steps"], "write key=value"),
         (["tiny", "--set", "data=nowhere.jsonl"], "no such file"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 from gdro.config.base import ConfigError
 from gdro.config.data import kind_of
 from gdro.config.yaml_text import KeyPath, parse_yaml
+from gdro.overrides import key_and_value
 
 ABSENT = object()
 NAMED = ("controller", "objective")
@@ -88,10 +89,7 @@ def parse_override(text: str) -> tuple[KeyPath, Any, str]:
     Raises:
         ConfigError: it is not of that form.
     """
-    key, equals, value = text.partition("=")
-    path = tuple(part.strip() for part in key.split("."))
-    if not equals or not all(path):
-        raise ConfigError(f"--set {text}: write key=value, e.g. --set learning_rate=1e-6")
+    path, value = key_and_value(text, ConfigError)
     return path, parse_yaml(value, f"--set {text}")[0], text
 
 

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gdro.core.errors import DiffusionError
+from gdro.overrides import key_and_value
 
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
@@ -248,10 +249,8 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> DiffusionC
     """
     values = _read(str(recipe))
     for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise DiffusionError(f"{text}: write key=value, e.g. learning_rate=1e-5")
-        values[key] = _plain(value, text)
+        path, value = key_and_value(text, DiffusionError)
+        values[".".join(path)] = _plain(value, text)
     try:
         return DiffusionConfig.model_validate(values)
     except ValidationError as error:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gdro.core.errors import DiffusionError
 from gdro.diffusion.config import DiffusionConfig, load_config, recipe_names
+from gdro.overrides import add_set
 
 USAGE = """\
   gdro diffusion digits                       real digits on a CPU, to a report in minutes
@@ -69,14 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "-h", "--help", action="store_true", help="show this help and every setting"
     )
     parser.add_argument("recipe", nargs="?", help=f"{', '.join(recipe_names())}, or a YAML file")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="a setting",
-    )
+    add_set(parser)
     parser.add_argument(
         "--check", action="store_true", help="check the settings, print them, do nothing"
     )

@@ -49,6 +49,7 @@ from gdro.lab.compare_scores import summarize
 from gdro.lab.compare_table import markdown
 from gdro.lab.text import at_least_one
 from gdro.models.locate import locate
+from gdro.overrides import add_set
 from gdro.runs.folder import RunFolder, held
 from gdro.runs.prompts import training_sizes
 
@@ -288,14 +289,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="these seeds instead of its own",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change a setting for all",
-    )
+    add_set(parser, "change a setting for all")
     parser.add_argument("--retry", action="store_true", help="try failed runs again")
     parser.add_argument(
         "--check", action="store_true", help="check the plan and say what would run"

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from gdro.io import to_json, write_atomic
+from gdro.overrides import add_set
 from gdro.robust.batch import RobustError
 from gdro.robust.domain_weights import read_domain_weights, write_domain_weights
 from gdro.robust.group_methods import DoReMi
@@ -48,14 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
         nargs="?",
         help=f"a YAML file or one of {', '.join(recipe_names())} (default: tiny)",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change a setting",
-    )
+    add_set(parser)
     parser.add_argument("--check", action="store_true", help="print the settings, train nothing")
     chosen = parser.parse_args(words)
     settings = load_settings(chosen.recipe or "tiny", chosen.overrides)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gdro.overrides import key_and_value
 from gdro.robust.batch import RobustError
 
 RECIPES = files("gdro.recipes") / "sft"
@@ -98,10 +99,8 @@ def load_settings(recipe: str | None, overrides: Sequence[str] = ()) -> SFTSetti
     if not isinstance(values, dict):
         raise RobustError(f"{where} must hold KEY: VALUE lines")
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise RobustError(f"--set {override!r} must be KEY=VALUE")
-        _put(values, key.strip().split("."), _yaml(value, f"--set {key}"))
+        path, value = key_and_value(override, RobustError)
+        _put(values, path, _yaml(value, f"--set {override}"))
     try:
         return SFTSettings.model_validate(values)
     except ValidationError as error:
@@ -126,7 +125,7 @@ def _yaml(text: str, where: str) -> Any:
         raise RobustError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
 
 
-def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for key in path[:-1]:
         values = values.setdefault(key, {})
         if not isinstance(values, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from gdro.overrides import add_set
 from gdro.config import TrainConfig, load_config
 from gdro.config.base import ConfigError
 from gdro.config.source import parse_override
@@ -97,14 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "recipe", nargs="?", help="a recipe's name or a YAML file (default: the recipe `default`)"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change a setting",
-    )
+    add_set(parser)
     parser.add_argument(
         "--resume",
         metavar="RUN",
