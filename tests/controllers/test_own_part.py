@@ -13,8 +13,9 @@ import pytest
 import gdro
 from gdro.config import ConfigError, load_config
 from gdro.config import controller_of as controller_of_run
-from gdro.controllers.controller import Controller, Parts
+from gdro.controllers.controller import Controller
 from gdro.controllers.part import BETA
+from gdro.controllers.parts import Parts
 from gdro.controllers.parts.estimators import Classifier
 from gdro.engines.trl.config import GDROConfig, default_controller
 from gdro.lab.compare_plan import jobs_of, read_plan

@@ -15,11 +15,10 @@ from trl import GRPOConfig, GRPOTrainer
 from trl_bench import Even, Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
 
 import gdro
-from gdro.core.errors import OptionError, PlanError, PromptIdError
+from gdro.core.errors import ModelError, OptionError, PlanError, PromptIdError
 from gdro.engines.trl import GDROTrainer, with_ids
 from gdro.engines.trl import fast_path as module
 from gdro.engines.trl.config import default_controller
-from gdro.models.errors import ModelError
 from gdro.runs.model_size import model_size
 
 
