@@ -14,6 +14,10 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# Where it is set, every process would compile the sources, and pytest rewrite the tests, each time.
+unexport PYTHONDONTWRITEBYTECODE
+# Processes of `make test`; one more than cores fills the time in which a test waits, for 2 GB of memory.
+TESTERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help train gpu-check gpu-rehearse gpu-pack smollm2 test test-browser test-verl test-vllm results experiment robust-results reliability objectives-cost lint types format env clean diffusion-results
@@ -28,7 +32,7 @@ smollm2: $(VENV)/.installed  ## environment + the pre-trained SmolLM2-135M-Instr
 	@$(BIN)/gdro fetch smollm2
 
 test: $(VENV)/.installed smollm2  ## environment + all tests; those on the pre-trained model fetch it first
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 test-browser: $(VENV)/.installed  ## the report's pages in headless Chromium; says how to get it, installs nothing
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \

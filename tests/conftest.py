@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+gc.disable()  # until all is imported
 settings.register_profile("gdro", derandomize=True, deadline=None)  # no test is a stop-watch
 settings.load_profile("gdro")
 
@@ -26,7 +27,14 @@ LONG = (
     "robust/test_robust_sft.py",
     "recipes/test_smollm2.py",
     "runs/test_dry_run.py",
+    "objectives/test_objective_settings.py",
+    "tests/test_examples.py",
     "research/test_finished_runs.py",
+    "lab/test_gpu_check.py",
+    "controllers/test_compositions.py",
+    "verify/test_pool.py",
+    "engines/test_trl_two_processes.py",
+    "verify/test_verifier.py",
 )
 """Modules of ten seconds and more, the longest first."""
 
@@ -43,3 +51,4 @@ def pytest_collection_finish(session):
     collection: each training asks for a full one."""
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -10,8 +10,10 @@ import pytest
 
 import gradient_of_runs
 import visits
-from gdro.cli import main
+from forked import gdro
 from gdro.core.errors import RunError
+from gdro.lab.compare_jobs import GDRO, JobFolder
+from gdro.lab.compare_plan import jobs_of, read_plan
 from gdro.runs.folder import RunFolder
 
 PLAN = """
@@ -27,11 +29,13 @@ methods:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of one finished run."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "one.yaml").write_text(PLAN)
-    assert main(["compare", str(folder / "one.yaml"), "--output", str(folder / "out")]) == 0
-    return folder / "out" / "joint" / "seed-3"
+    """The folder of one finished run of a comparison."""
+    root = tmp_path_factory.mktemp("finished")
+    (root / "plan.yaml").write_text(PLAN)
+    (job,) = jobs_of(read_plan(root / "plan.yaml"), root)
+    done = gdro(*JobFolder(root, job).command()[len(GDRO) :])
+    assert done.returncode == 0, done.stderr
+    return root / "joint" / "seed-3"
 
 
 def test_a_finished_run_is_measured_once_and_the_same_to_the_last_digit(
