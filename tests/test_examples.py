@@ -77,12 +77,11 @@ def test_the_readme_shows_the_example_s_calls():
         assert call in readme
 
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "offline_preference.py"
-
-
 def test_it_trains_on_what_it_stored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = run_script(EXAMPLE, "--prompts", "24", "--steps", "3", "--lr", "1e-4")
+    done = run_script(
+        EXAMPLES / "offline_preference.py", "--prompts", "24", "--steps", "3", "--lr", "1e-4"
+    )
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
     assert len(rows) == 24 * 8
