@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "results", ROOT / "docs" / "results.md"
 PAGES = (PAGE, ROOT / "docs" / "robust.md", ROOT / "docs" / "diffusion.md")
 OURS = "paced"
-OF_A_RUN = ("name", "output", "data.cells")
+OF_A_RUN = ("name", "output", "run_name", "output_dir", "data.cells")
 """Settings in which runs that are pooled may differ: they have the same held-out prompts, or are
 replicates."""
 SCORES = {
@@ -180,6 +180,15 @@ PEERS = {
     "dapo": "DAPO, the same rollouts",
     "reinforce_ada": "Reinforce-Ada, the same rollouts",
 }
+CONTROL = {
+    "balanced": "GRPO, sources drawn evenly by hand",
+    "uniform": "GRPO on the data as they are",
+    "gdro": "**gdro** (`gdro train`)",
+    "sec": "SEC, temperature 1.0",
+    "sec_04": "SEC, .4",
+    "sec_02": "SEC, .2",
+    "dump": "DUMP",
+}
 ABLATION = {
     "paced": "**gdro** (`gdro train`)",
     "paced_one_source": "without the names of the sources",
@@ -207,7 +216,9 @@ def quoted(study: str, heading: str = "", first: str = "|") -> str:
 FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "trained_mean")}
 TABLES: dict[str, Callable[[], str]] = {
     "glance_uniform": lambda: glance("uniform", "gdro - GRPO"),
-    "glance_sec": lambda: glance("sec", "gdro - SEC"),
+    "control": lambda: methods_table(
+        ("control",), CONTROL, FOUR, "seeds 310 to 315, each with data of its own", "balanced"
+    ),
     "methods": lambda: methods_table(
         ("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"
     ),
