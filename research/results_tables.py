@@ -173,7 +173,6 @@ def methods_table(
 PEERS = {
     "uniform": "GRPO",
     "paced": "**gdro** (`gdro train`)",
-    "live": "`live_gdro` by itself",
     "sec": "SEC",
     "dump": "DUMP",
     "adarft": "AdaRFT",
@@ -189,13 +188,18 @@ CONTROL = {
     "sec_02": "SEC, .2",
     "dump": "DUMP",
 }
+UNLABELLED = {
+    "uniform": "GRPO on the data as they are",
+    "blind": "no labels: `live_gdro`",
+    "text": "**no labels: `live_gdro`, `text_posterior`**",
+    "balanced": "labels: GRPO, drawn evenly by hand",
+    "gdro": "labels: gdro (`gdro train`)",
+}
 ABLATION = {
     "paced": "**gdro** (`gdro train`)",
     "paced_one_source": "without the names of the sources",
     "paced_no_adversary": "without the adversary",
     "paced_group_baseline": "with GRPO's own advantages",
-    "quarter": "without pace",
-    "live": "`live_gdro` by itself",
 }
 
 
@@ -218,6 +222,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "glance_uniform": lambda: glance("uniform", "gdro - GRPO"),
     "control": lambda: methods_table(
         ("control",), CONTROL, FOUR, "seeds 310 to 315, each with data of its own", "balanced"
+    ),
+    "unlabelled": lambda: methods_table(
+        ("unlabelled",), UNLABELLED, FOUR, "seeds 330 to 334, each with data of its own", "uniform"
     ),
     "methods": lambda: methods_table(
         ("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"

@@ -49,6 +49,17 @@ def test_one_that_reads_texts_knows_a_prompt_before_its_first_visit():
     assert why_idle(reads, IDS, 10, 100) is None
 
 
+def test_all_prompts_carry_one_source_name():
+    ids = [f"mine/{n}" for n in range(2000)]
+    said = why_idle(controller("live_gdro"), ids, 16, 1600)
+    assert said is not None
+    assert "estimator: text_posterior" in said
+    reads = gdro.make_controller("live_gdro", estimator="text_posterior", mean_rollouts=4, seed=0)
+    assert why_idle(reads, ids, 16, 1600) is None
+    assert why_idle(controller("live_gdro"), [*ids, "other/1"], 16, 1600) is None
+    assert why_idle(controller("mopps"), ids, 16, 1600) is None  # asks for no sources
+
+
 def test_few_prompts_for_many_candidates():
     ids = IDS[:46]
     said = why_idle(controller("live_gdro"), ids, 16, 1600)

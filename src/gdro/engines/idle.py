@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gdro.controllers.controller import Controller as OwnController
+from gdro.controllers.parts.estimators import SourcePosterior
 from gdro.core.prompts import source_of
 from gdro.engines.interface import Controller
 
@@ -44,6 +45,14 @@ def why_idle(
                 f" {prompts} prompts), and the training set has {len(ids):,} prompts: every step"
                 f" chooses among all of them. Set candidates to at most {len(ids) // prompts}, or"
                 " add prompts."
+            )
+        named = isinstance(controller.parts.estimator, SourcePosterior)
+        if named and len({source_of(prompt_id) for prompt_id in ids}) == 1:
+            return (
+                "All prompts carry one source name, so controller"
+                f" {controller.name!r} knows nothing of a prompt before its first visit. Put the"
+                " source into the ids (source/number), or let it read the texts: estimator:"
+                " text_posterior."
             )
         return None
     if drawn <= len(ids) and not controller.reads_texts and not acts_on_new(controller, ids):
