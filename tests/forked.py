@@ -39,6 +39,14 @@ CELLS = (
 QUICK = ("verifier.kind=exact", f"data.cells={CELLS}")
 """Settings for runs in which neither data nor verifier matter: a quarter of the default's time goes
 into spell_backward's dictionary, and as much into what its verifier's processes import."""
+TWO_STEPS = (
+    *QUICK,
+    "max_steps=2",
+    "prompts_per_step=16",
+    "data.size=64",
+    "data.heldout_size=24",
+    "evaluation.num_generations=2",
+)
 LONGEST = 280.0
 """Seconds that a process may take."""
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
+from trl_bench import (
+    Ragged,
+    character_tokenizer,
+    config,
+    has_even_digit,
+    sums,
+    tiny_model,
+    train_on_sums,
+)
 
 import gdro
 from gdro.core.errors import StateError
@@ -34,16 +42,7 @@ def train(folder, controller, resume=None, **changes):
     args = config(
         folder, **({"save_strategy": "steps", "save_steps": 1, "max_steps": STEPS} | changes)
     )
-    trainer = GDROTrainer(
-        model=tiny_model(),
-        reward_funcs=has_even_digit,
-        args=args,
-        train_dataset=sums(8),
-        processing_class=character_tokenizer(),
-        controller=controller,
-    )
-    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
-    return trainer
+    return train_on_sums(args, controller, resume)
 
 
 def losses(trainer):

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
+from trl_bench import Ragged, config, train_on_sums
 
 from forked import on_two
-from gdro.engines.trl import GDROTrainer
 from gdro.runs.processes import leave_processes
 
 
@@ -54,15 +53,7 @@ def run(folder: Path, resume: Path | None) -> dict[str, object]:
         save_steps=1,
         ddp_backend="gloo",
     )
-    trainer = GDROTrainer(
-        model=tiny_model(),
-        reward_funcs=has_even_digit,
-        args=args,
-        train_dataset=sums(8),
-        processing_class=character_tokenizer(),
-        controller=controller,
-    )
-    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    trainer = train_on_sums(args, controller, resume)
     weights = b"".join(p.detach().numpy().tobytes() for p in trainer.model.parameters())
     return {
         "rank": trainer.accelerator.process_index,

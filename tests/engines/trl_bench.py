@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from gdro.core.types import Feedback, Plan
-from gdro.engines.trl import GDROConfig
+from gdro.engines.trl import GDROConfig, GDROTrainer
 
 CHARACTERS = "0123456789+=abcdefghijklmnopqrstuvwxyz "
 
@@ -83,6 +84,20 @@ def config(folder: Any, **changes: Any) -> GDROConfig:
         "seed": 3,
     }
     return GDROConfig(**(settings | changes))
+
+
+def train_on_sums(args: GDROConfig, controller: Any, resume: Path | None = None) -> GDROTrainer:
+    """The tiny model on eight sums, from the start or from a checkpoint's folder."""
+    trainer = GDROTrainer(
+        model=tiny_model(),
+        reward_funcs=has_even_digit,
+        args=args,
+        train_dataset=sums(8),
+        processing_class=character_tokenizer(),
+        controller=controller,
+    )
+    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    return trainer
 
 
 class Ragged:

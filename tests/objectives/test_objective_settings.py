@@ -8,24 +8,14 @@ from typing import get_args
 
 import pytest
 
-from forked import QUICK, gdro
+from forked import TWO_STEPS, gdro
 from gdro.config import ConfigError, load_config
 from gdro.config.objectives import GROUP_LOSSES
 from gdro.config.schema import ObjectiveConfig
 from gdro.objectives import OBJECTIVES
 from gdro.objectives.rules import RowRule
 
-SMALL = [
-    *QUICK,
-    *(
-        "max_steps=2",
-        "prompts_per_step=16",
-        "data.size=64",
-        "data.heldout_size=24",
-        "evaluation.num_generations=2",
-    ),
-    "lr_scheduler_type=constant",
-]
+SMALL = [*TWO_STEPS, "lr_scheduler_type=constant"]
 RUNS = {
     "disco": (["objective=disco", "per_device_train_batch_size=16"], "questions_all_wrong"),
     "dagrpo": (["objective={name: dagrpo, anchors: answer}"], "anchors"),

@@ -6,17 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from forked import QUICK, on_two
+from forked import TWO_STEPS, on_two
 
-SMALL = [
-    *QUICK,
-    "max_steps=2",
-    "prompts_per_step=16",
-    "data.size=64",
-    "data.heldout_size=24",
-    "evaluation.num_generations=2",
-    "save_steps=1",
-]
+SMALL = [*TWO_STEPS, "save_steps=1"]
 EVALUATED = "eval_steps=1"
 ENVIRONMENT = os.environ | {
     "HF_HUB_OFFLINE": "1",
