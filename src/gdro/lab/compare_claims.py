@@ -55,9 +55,8 @@ def verdicts(
         before = float(methods[claim.against]["scores"][claim.score]["value"])
         verdict = _verdict(claim, gap, p, before)
         sentence = str(getattr(claim, verdict))
-        words = sentence.replace("{gap}", moved(gap)).replace(
-            "{relative}", f"{100 * gap.value / before:+.1f} %"
-        )
+        relative = f"{100 * gap.value / before:+.1f} %" if before > 0 else "from 0"
+        words = sentence.replace("{gap}", moved(gap)).replace("{relative}", relative)
         found.append(
             {
                 "method": claim.method,

@@ -19,6 +19,7 @@ from gdro.core.passk import pass_at_k
 from gdro.core.prompts import source_of
 from gdro.core.types import Floats
 from gdro.lab.compare_claims import verdicts
+from gdro.lab.compare_plan import Plan
 from gdro.lab.compare_record import Comparison, RunResult
 from gdro.lab.stats import (
     Estimate,
@@ -48,8 +49,12 @@ SCORES = (
 BY_TRAINING = ("trained_pass", "trained_mean")
 """Scores in which a source counts by its training prompts; only where the held-out prompts have
 other shares."""
+WORST_FAMILY = "worst_family"
+"""The lowest mean@k of a family: sources with the same name up to their last `/`. Only where there
+are two families or more."""
 EQUAL_COSTS = ("tokens", "seconds")
 AT_EQUAL_COST = ("pass_at_k", "mean_at_k", "worst_bin")
+"""And every score that a claim of the plan is about."""
 DIGITS = 10
 """Significant digits of a summary."""
 DECIMALS = 13
@@ -85,8 +90,15 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         ),
         "missing": list(comparison.missing),
         "notes": list(comparison.notes),
+        "at_equal_cost": list(at_equal_cost(plan, judge.names)),
     }
     return {key: rounded(value) for key, value in summary.items()}
+
+
+def at_equal_cost(plan: Plan, names: Sequence[str]) -> tuple[str, ...]:
+    """The scores that are read at equal cost: some always, and those of the plan's claims."""
+    claimed = (claim.score for claim in plan.claims if claim.score in names)
+    return tuple(dict.fromkeys((*AT_EQUAL_COST, *claimed)))
 
 
 def rounded(value: Any) -> Any:
@@ -99,6 +111,14 @@ def rounded(value: Any) -> Any:
     return (
         float(f"{round(value, DECIMALS) + 0.0:.{DIGITS}g}") if isinstance(value, float) else value
     )
+
+
+def family_members(ids: Sequence[str]) -> Floats:
+    """(F, P) which prompts are of each family: `gcd/1` and `gcd/2` are of `gcd`; a source without
+    a `/` is a family of its own."""
+    sources = [source_of(i) for i in ids]
+    names, family = np.unique([source_of(s) or s for s in sources], return_inverse=True)
+    return np.equal.outer(np.arange(len(names)), family).astype(float)
 
 
 def source_weights(ids: Sequence[str], sizes: Mapping[str, int] | None = None) -> Floats:
@@ -164,7 +184,12 @@ class Judge:
             }
             for method, by_seed in runs.items()
         }
-        self.names = (*SCORES, *BY_TRAINING) if self.comparison.training_sizes else SCORES
+        ids = next(iter(runs[self.against].values())).ids
+        self.names = (
+            *SCORES,
+            *(BY_TRAINING if self.comparison.training_sizes else ()),
+            *((WORST_FAMILY,) if len(family_members(ids)) > 1 else ()),
+        )
         self._groups: dict[int, dict[str, Floats]] = {}
         self._resampled: dict[tuple[Any, ...], Resampled] = {}
 
@@ -281,6 +306,7 @@ class Judge:
                 "hardest_fifth_pass": hardest,
                 "source_pass": alike,
                 "source_mean": alike,
+                WORST_FAMILY: family_members(ids),
             }
             if self.comparison.training_sizes:
                 trained = source_weights(ids, self.comparison.training_sizes[seed])
@@ -328,7 +354,7 @@ def _at_equal_cost(judge: Judge, method: str) -> dict[str, Any]:
     return {
         cost: {
             name: asdict(judge.estimate(name, method, judge.against, cost=cost))
-            for name in AT_EQUAL_COST
+            for name in at_equal_cost(judge.comparison.plan, judge.names)
         }
         for cost in EQUAL_COSTS
         if judge.costs_known(method, cost)

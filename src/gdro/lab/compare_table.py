@@ -7,15 +7,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gdro.lab.compare_scores import AT_EQUAL_COST, BY_TRAINING, EQUAL_COSTS
+from gdro.lab.compare_scores import BY_TRAINING, EQUAL_COSTS, WORST_FAMILY
 from gdro.lab.text import cell, estimate_of, moved, table
 
 
 def shown(summary: Mapping[str, Any]) -> tuple[str, ...]:
     """The scores of the table. Sources alike and as in training: whichever of them the plain mean
-    is not."""
+    is not. Scores of claims, whatever they are."""
     other = BY_TRAINING if BY_TRAINING[0] in summary["base"] else ("source_pass", "source_mean")
-    return ("pass_at_k", "mean_at_k", *other, "worst_bin", "hardest_fifth", "area_pass")
+    always = ("pass_at_k", "mean_at_k", *other, "worst_bin", "hardest_fifth", "area_pass")
+    return tuple(dict.fromkeys((*always, *summary["at_equal_cost"])))
 
 
 def titles(k: int) -> dict[str, str]:
@@ -29,6 +30,7 @@ def titles(k: int) -> dict[str, str]:
         "trained_mean": f"mean@{k}, shares of training",
         "worst_bin": "pass@1, worst bin",
         "hardest_fifth": "pass@1, hardest fifth",
+        WORST_FAMILY: f"mean@{k}, worst family",
         "worst_bin_pass": f"pass@{k}, worst bin",
         "hardest_fifth_pass": f"pass@{k}, hardest fifth",
         "area_pass": f"area, pass@{k}",
@@ -85,7 +87,8 @@ def equal_cost_table(summary: Mapping[str, Any]) -> str:
     """One row a method: its differences where it had spent no more tokens, or seconds, than the
     baseline."""
     names = titles(summary["k"])
-    heads = [f"{names[score]}, equal {cost}" for cost in EQUAL_COSTS for score in AT_EQUAL_COST]
+    scores = summary["at_equal_cost"]
+    heads = [f"{names[score]}, equal {cost}" for cost in EQUAL_COSTS for score in scores]
     rows = []
     for method, entry in summary["methods"].items():
         found = entry["at_equal_cost"]
@@ -93,7 +96,7 @@ def equal_cost_table(summary: Mapping[str, Any]) -> str:
             cells = [
                 moved(estimate_of(found[cost][score])) if cost in found else "–"
                 for cost in EQUAL_COSTS
-                for score in AT_EQUAL_COST
+                for score in scores
             ]
             rows.append([f"`{method}`", *cells])
     return table([f"method, difference from `{summary['baseline']}`", *heads], rows)
