@@ -11,7 +11,7 @@ from fake_comparison import PROMPTS, make
 
 from gdro.config.base import ConfigError
 from gdro.lab.compare_page import write_page
-from gdro.lab.compare_plan import jobs_of, narrowed, plan_text, read_plan
+from gdro.lab.compare_plan import Plan, jobs_of, narrowed, plan_text, read_plan
 from gdro.lab.compare_record import comparison_of, read_comparison
 from gdro.lab.compare_scores import Judge, summarize
 from gdro.lab.compare_table import markdown
@@ -70,6 +70,37 @@ def test_a_score_is_one_number_a_replicate_and_the_interval_is_students(replicat
         worst.append(min(last(root, "better", seed)[row > 0].mean() for row in groups))
     assert scores["worst_bin"]["value"] == pytest.approx(np.mean(worst))
     assert scores["worst_bin"]["low"] == pytest.approx(seed_interval(worst).low)
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory):
+    """Prompts of three families, of 30, 30 and 60; two cells each; one claim about the worst."""
+    root = tmp_path_factory.mktemp("families")
+    plan = make(root, {"plain": 0.05, "better": 0.25})
+    for path in root.glob("*/seed-*/evaluations/*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for place, row in enumerate(rows):
+            row["id"] = f"gym/{'abcc'[place // 30]}/{place % 2}/{place}"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = {"win": "up {gap} ({relative})", "open": "open", "loss": "loss"}
+    claim = {"method": "better", "against": "plain", "score": "worst_family", **said}
+    plan = Plan.model_validate(plan.model_dump() | {"claims": [claim]})
+    return root, read_comparison(root, plan)
+
+
+def test_the_worst_family_is_the_lowest_mean_of_cells_with_one_name(families):
+    root, comparison = families
+    summary = summarize(comparison)
+    seeds = np.array([last(root, "better", seed) for seed in (0, 1, 2)]).mean(axis=0)
+    lowest = min(seeds[:30].mean(), seeds[30:60].mean(), seeds[60:].mean())
+    assert summary["methods"]["better"]["scores"]["worst_family"]["value"] == pytest.approx(lowest)
+    assert "worst_family" in summary["methods"]["better"]["at_equal_cost"]["tokens"]
+    assert summary["claims"][0]["verdict"] == "win"
+    assert "mean@8, worst family" in markdown(summary)
+
+
+def test_one_family_has_no_worst(replicates):
+    assert "worst_family" not in summarize(replicates[1])["base"]
 
 
 def test_words_say_replicates(replicates, tmp_path):
