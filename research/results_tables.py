@@ -39,7 +39,7 @@ replicates."""
 SCORES = {
     "pass_at_k": "pass@8",
     "mean_at_k": "mean@8",
-    "worst_bin": "worst bin",
+    "worst_bin": "worst tier",
     "trained_mean": "mean@8, shares of training",
 }
 
@@ -138,7 +138,7 @@ def percent(share: float) -> str:
 
 
 def relative(score: str, gain: float) -> str:
-    """A gain as a user says it: pass@8 and mean@8 in per cent, the worst bin as a factor."""
+    """A gain as a user says it: pass@8 and mean@8 in per cent, the worst tier as a factor."""
     if score == "trained_mean":
         return ""
     return f", x {1 + gain:.1f}" if score == "worst_bin" else f", {100 * gain:+.1f} %"

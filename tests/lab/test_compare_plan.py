@@ -9,13 +9,14 @@ import pytest
 from gdro.config import load_config
 from gdro.config.base import ConfigError
 from gdro.config.schema import EvaluationConfig
+from gdro.core.errors import RunError
 from gdro.lab.compare import main
 from gdro.lab.compare_plan import jobs_of, locate_plan, narrowed, plan_names, plan_text, read_plan
 
 PLAN = """
 name: small
 seeds: [0, 7]
-overrides: {max_steps: 3, eval_steps: 1, learning_rate: 1e-5}
+overrides: {max_steps: 3, eval_steps: 1, learning_rate: 1e-5, data.size: 64, data.heldout_size: 52}
 methods:
   plain: {controller: uniform}
   both: {controller: {name: joint, eta: 7.0}, advantage: rloo}
@@ -203,7 +204,17 @@ def test_check_says_what_would_run_and_trains_nothing(tmp_path, capsys):
     assert "each 192 rollouts (steps x prompts of a step x rollouts of a prompt)\n" in said
     assert "plain" in said
     assert "(baseline)" in said
+    assert said.count("64 prompts to train on, 52 held out\n") == 1, "seeds share their data"
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_check_names_the_run_whose_data_cannot_be_made(tmp_path):
+    cell = '{family: chain_sum, level: "1", config: {min_terms: 2, max_terms: 2, max_digits: 1}}'
+    short = f"{{seed: 7, data.size: 400, data.heldout_size: 8, data.cells: [{cell}]}}"
+    text = PLAN + f"by_seed:\n- {{seed: 0}}\n- {short}\n"
+    (tmp_path / "small.yaml").write_text(text)
+    with pytest.raises(RunError, match=r"plain seed 7: .*chain_sum/1: only .* 400 wanted"):
+        main([str(tmp_path / "small.yaml"), "--check"])
 
 
 RESEARCH = sorted((Path(__file__).parents[2] / "research" / "plans").glob("*.yaml"))

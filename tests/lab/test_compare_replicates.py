@@ -107,7 +107,7 @@ def test_words_say_replicates(replicates, tmp_path):
     summary = summarize(replicates[1])
     text = markdown(summary)
     assert "paired by replicate (data and held-out prompts of its own)" in text
-    assert "; bin (prompts)" not in text
+    assert "; tier (prompts)" not in text
     write_page(tmp_path, summary)
     assert "4 replicates" in (tmp_path / "figure.svg").read_text()
 

@@ -28,7 +28,7 @@ from typing import Any
 from gdro.config import recipe_names
 from gdro.config.loading import read_recipe, read_settings
 from gdro.config.yaml_text import dump_yaml
-from gdro.core.errors import RunError
+from gdro.core.errors import DataError, RunError
 from gdro.io import write_atomic
 from gdro.lab.compare_archive import is_archive, load_archive, save_archive
 from gdro.lab.compare_jobs import JobFolder, Pool, cores
@@ -51,7 +51,7 @@ from gdro.lab.text import at_least_one
 from gdro.models.locate import locate
 from gdro.overrides import add_set
 from gdro.runs.folder import RunFolder, held
-from gdro.runs.prompts import training_sizes
+from gdro.runs.prompts import load_prompts, training_sizes
 
 RECIPE = "recipe.yaml"
 
@@ -90,11 +90,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for model in sorted({job.config.model for job in jobs}):
         locate(model)  # one line now, not one failed run after another
     if chosen.check:
-        print(_overview(plan, jobs))
+        _tell(_overview(plan, jobs))
+        _check_data(jobs)
         return 0
     root = path.parent if going_on else _new_root(chosen.output, plan, path.parent)
     with held(RunFolder(root)):
         return _run(root, plan, jobs, chosen.jobs or cores(), chosen.retry)
+
+
+def _check_data(jobs: Sequence[Job]) -> None:
+    """Load, or make, the prompts of every run once: what would fail in the middle of a comparison
+    fails now.
+
+    Raises:
+        RunError: the data of a run cannot be had, with the run's name.
+    """
+    seen: set[str] = set()
+    for job in jobs:
+        data = job.config.data
+        key = data.model_dump_json(exclude={"source_labels"})
+        if key not in seen:
+            seen.add(key)
+            try:
+                prompts = load_prompts(data)
+            except DataError as error:
+                raise RunError(f"{job.title}: {error}") from None
+            _tell(
+                f"  data of {job.title}: {len(prompts.train):,} prompts to train on,"
+                f" {len(prompts.heldout):,} held out"
+            )
 
 
 def _published(folder: Path, chosen: argparse.Namespace) -> int:
@@ -292,7 +316,7 @@ def _parser() -> argparse.ArgumentParser:
     add_set(parser, "change a setting for all")
     parser.add_argument("--retry", action="store_true", help="try failed runs again")
     parser.add_argument(
-        "--check", action="store_true", help="check the plan and say what would run"
+        "--check", action="store_true", help="check the plan and its data, say what would run"
     )
     parser.add_argument(
         "--report", action="store_true", help="only table, figure and page, from the record"

@@ -254,7 +254,7 @@ class Judge:
         return bool(runs) and all((np.diff(getattr(run, cost)) > 0).all() for run in runs)
 
     def bins_of(self, seed: int) -> list[dict[str, int]]:
-        """The bins of success rate before training that count for the worst bin: number and
+        """The bins of success rate before training that count for the worst tier: number and
         prompts."""
         bins, members = base_bins(self._base(seed))
         return [{"bin": b, "prompts": int(row.sum())} for b, row in zip(bins, members, strict=True)]

@@ -28,10 +28,10 @@ def titles(k: int) -> dict[str, str]:
         "source_mean": f"mean@{k}, sources alike",
         "trained_pass": f"pass@{k}, shares of training",
         "trained_mean": f"mean@{k}, shares of training",
-        "worst_bin": "pass@1, worst bin",
-        "hardest_fifth": "pass@1, hardest fifth",
+        "worst_bin": f"mean@{k}, worst tier",
+        "hardest_fifth": f"mean@{k}, hardest fifth",
         WORST_FAMILY: f"mean@{k}, worst family",
-        "worst_bin_pass": f"pass@{k}, worst bin",
+        "worst_bin_pass": f"pass@{k}, worst tier",
         "hardest_fifth_pass": f"pass@{k}, hardest fifth",
         "area_pass": f"area, pass@{k}",
         "area_mean": f"area, mean@{k}",
@@ -113,13 +113,13 @@ def caption(summary: Mapping[str, Any]) -> str:
             "paired by replicate (data and held-out prompts of its own), with Student's 95 %"
             " interval over replicates"
         )
-        bins = ", bins of each replicate's own prompts"
+        tiers = ", tiers of each replicate's own prompts"
     else:
         paired = "paired by seed and prompt, with a 95 % interval"
-        bins = "; bin (prompts): " + ", ".join(
+        tiers = "; tier (prompts): " + ", ".join(
             f"{part['bin']} ({part['prompts']})" for part in summary["bins"]
         )
-        bins = bins if summary["bins"][0]["bin"] >= 0 else "; there is none, so it is the mean"
+        tiers = tiers if summary["bins"][0]["bin"] >= 0 else "; there is none, so it is the mean"
     equal = (
         " Equal tokens (seconds): both curves are read where both runs of a seed had spent the"
         " same, the less of the two totals, linear between evaluations; a run read before its end"
@@ -131,10 +131,16 @@ def caption(summary: Mapping[str, Any]) -> str:
         f"{summary['prompts']} held-out prompts, {summary['k']} samples each, after"
         f" {summary['steps']} steps. In brackets: difference from `{summary['baseline']}`,"
         f" {paired}; bold where it leaves 0 out (not adjusted for the number of methods). Worst"
-        " bin: the lowest of the bins of success rate before training that hold 8 prompts or"
-        f" more{bins}. {_told_of_sources(summary)} Area: mean height of the curve over"
-        f" rollouts.{equal}"
+        " tier: the lowest of the tiers of success rate before training that hold 8 prompts or"
+        f" more{tiers}. {_told_of_sources(summary)}{_told_of_families(summary)} Area: mean height"
+        f" of the curve over rollouts.{equal}"
     )
+
+
+def _told_of_families(summary: Mapping[str, Any]) -> str:
+    if WORST_FAMILY not in shown(summary):
+        return ""
+    return " Worst family: the lowest mean of the sources that share a name up to their last /."
 
 
 def _told_of_sources(summary: Mapping[str, Any]) -> str:

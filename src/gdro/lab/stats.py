@@ -2,7 +2,7 @@
 honest intervals.
 
 X (S, P) is a score of seed s on held-out prompt p, and the score of a method is the lowest mean
-over some groups of prompts (one group: a plain mean; the bins of difficulty: the worst bin). The
+over some groups of prompts (one group: a plain mean; the tiers of difficulty: the worst tier). The
 difference from the baseline is paired in both directions. In D_sp = mu + a_s + b_p + e_sp its
 variance is
 
