@@ -49,9 +49,16 @@ def write_evaluation(run: Path, step: int, correct: np.ndarray) -> None:
     (run / "evaluations" / f"step-{step:06d}.jsonl").write_text(text)
 
 
-def write_record(run: Path, end: bool, evaluated: tuple[int, ...] = STEPS) -> None:
+def write_record(
+    run: Path,
+    end: bool,
+    evaluated: tuple[int, ...] = STEPS,
+    began: str = "2026-11-27T23:59:59+00:00",
+) -> None:
     """The run's record, with or without its end."""
-    events: list[dict[str, object]] = [{"event": "start", "bins": 2, "version": "0"}]
+    machine = {"gpu": None, "processor": "x86_64", "processes": 1, "torch": "2.13.0"}
+    start = {"event": "start", "bins": 2, "version": "0", "time": began, "commit": "abcdef0"}
+    events: list[dict[str, object]] = [start | {"machine": machine}]
     for step in range(STEPS[-1] + 1):
         if step:
             spent = {

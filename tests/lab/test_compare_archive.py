@@ -27,7 +27,7 @@ from gdro.lab.compare_archive import (
 )
 from gdro.lab.compare_jobs import JobFolder
 from gdro.lab.compare_plan import jobs_of, plan_text, read_plan
-from gdro.lab.compare_record import comparison_of, read_comparison
+from gdro.lab.compare_record import comparison_of, read_comparison, when_and_where
 from gdro.lab.compare_scores import summarize
 from gdro.lab.compare_table import markdown
 from gdro.report.read import RecordError
@@ -189,10 +189,7 @@ def test_the_command_publishes_a_plan_that_needs_no_recipe(tmp_path, capsys):
     """From runs to a folder that trains the same by itself and reports the same, bit for bit."""
     root, folder = tmp_path / "runs", tmp_path / "published"
     plan = make(root, {"plain": 0.05, "better": 0.25}).model_copy(update={"ran": "today, here"})
-    (root / "plan.yaml").write_text(plan_text(plan))
-    jobs = jobs_of(plan, root)
-    for job in jobs:
-        JobFolder(root, job).run.config.write_text(job.config.to_yaml())
+    jobs = with_settings(root, plan)
     assert compare.main([str(root), "--publish", str(folder)]) == 0
     assert f"published in {folder}" in capsys.readouterr().out
     assert {path.name for path in folder.iterdir()} == {
@@ -211,6 +208,68 @@ def test_the_command_publishes_a_plan_that_needs_no_recipe(tmp_path, capsys):
     shutil.rmtree(root)
     assert compare.main([str(folder), "--report"]) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def with_settings(root, plan):
+    """The jobs of a plan, its file and the settings of its runs written."""
+    (root / "plan.yaml").write_text(plan_text(plan))
+    jobs = jobs_of(plan, root)
+    for job in jobs:
+        if JobFolder(root, job).run.path.exists():
+            JobFolder(root, job).run.config.write_text(job.config.to_yaml())
+    return jobs
+
+
+def publish(root, folder):
+    """What the published plan then says of when and where its runs were made."""
+    assert compare.main([str(root), "--publish", str(folder)]) == 0
+    return read_plan(folder / "plan.yaml").ran
+
+
+HERE = "x86_64, 1 process, torch 2.13.0, code of commit abcdef0"
+
+
+def test_the_published_plan_says_when_and_where_its_runs_were_made(tmp_path):
+    root = tmp_path / "runs"
+    plan = make(root, {"plain": 0.05, "better": 0.25})
+    write_record(root / "better" / "seed-2", end=True, began="2026-11-28T00:00:10+00:00")
+    with_settings(root, plan)
+    assert publish(root, tmp_path / "whole") == f"2026-11-27 to 2026-11-28 on {HERE}"
+    assert f"Run 2026-11-27 to 2026-11-28 on {HERE}." in (tmp_path / "whole/table.md").read_text()
+    shutil.rmtree(root / "better" / "seed-2")  # what it left beside it says the same
+    shutil.copy(root / "better" / "seed-1" / "config.yaml", root / "better" / "seed-2.yaml")
+    settings = (root / "better" / "seed-2.yaml").read_text().replace("seed: 1", "seed: 2")
+    (root / "better" / "seed-2.yaml").write_text(settings.replace("seed-1", "seed-2"))
+    assert publish(root, tmp_path / "gone") == f"2026-11-27 to 2026-11-28 on {HERE}"
+
+
+def test_a_plan_keeps_what_it_says_of_when_and_where(tmp_path):
+    root, folder = tmp_path / "runs", tmp_path / "published"
+    plan = make(root, {"plain": 0.05, "better": 0.25})
+    with_settings(root, plan.model_copy(update={"seeds": (0, 1)}))
+    publish(root, folder)
+    by_hand = read_plan(folder / "plan.yaml").model_copy(update={"ran": "by hand"})
+    (folder / "plan.yaml").write_text(plan_text(by_hand))
+    assert publish(root, folder) == "by hand"
+    with_settings(root, plan)
+    assert publish(root, folder) == f"by hand; 2026-11-27 on {HERE}", "of the seeds added"
+    with_settings(root, plan.model_copy(update={"ran": "as the plan says"}))
+    assert publish(root, folder) == "as the plan says"
+
+
+def test_runs_whose_records_do_not_say_when_are_counted(tmp_path):
+    root = tmp_path / "runs"
+    plan = make(root, {"plain": 0.05, "better": 0.25})
+    runs = [(method, seed) for method in plan.methods for seed in plan.seeds]
+    record = root / "plain" / "seed-0" / "metrics.jsonl"
+    record.write_text(record.read_text().replace('"machine"', '"other"'))
+    said = when_and_where(root, runs)
+    assert said == f"2026-11-27 on {HERE}; when and where 1 of 6 runs began is not recorded"
+    assert when_and_where(root, runs[:1]) == "when and where the runs began is not recorded"
+    record.write_text(
+        (root / "plain" / "seed-1" / "metrics.jsonl").read_text().replace('"abcdef0"', "null")
+    )
+    assert when_and_where(root, runs[:2]).endswith("code of commit abcdef0 and gdro 0")
 
 
 VALUES = st.sampled_from([1, 2, "a", None, [1, 2]])

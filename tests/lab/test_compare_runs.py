@@ -168,9 +168,13 @@ def test_what_is_published_of_it_reports_the_same_and_says_what_each_evaluation_
 ):
     root, folder = compared[0], tmp_path / "published"
     assert main(["compare", str(root), "--publish", str(folder)]) == 0
-    assert (folder / "table.md").read_bytes() == (root / "table.md").read_bytes()
+    table, ran = (folder / "table.md").read_text(), read_plan(folder / "plan.yaml").ran
+    assert table.replace(f"Run {ran}.", "").split() == (root / "table.md").read_text().split()
+    start = _events(root / "joint" / "seed-0")[0]
+    code = f"commit {start['commit']}" if start["commit"] else f"gdro {start['version']}"
+    assert ran.startswith(start["time"][:10])
+    assert ran.endswith(f"code of {code}")
     assert (folder / "figure.svg").read_bytes() == (root / "figure.svg").read_bytes()
-    table = (folder / "table.md").read_text()
     assert "mean@4, equal tokens" in table
     assert "mean@4, equal seconds" in table
     assert "training reward at the end" in table

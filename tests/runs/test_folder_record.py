@@ -3,6 +3,8 @@ byte for byte."""
 
 import json
 import math
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,42 @@ from hypothesis import strategies as st
 
 from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder, held, new_folder, old_folder
+from gdro.runs.machine import code_commit
 from gdro.runs.record import RecordWriter, cut_back, without_nan
+
+
+@pytest.mark.parametrize(
+    ("written", "installed"),
+    [
+        (None, None),
+        ('{"dir_info": {}, "url": "file:///somewhere"}', None),
+        ('{"vcs_info": {"vcs": "git", "commit_id": "0123456789"}}', "0123456"),
+    ],
+)
+def test_the_commit_of_the_code_is_that_of_its_checkout_or_what_pip_wrote_down(
+    tmp_path, monkeypatch, written, installed
+):
+    there = SimpleNamespace(read_text=lambda name: written)
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: there)
+
+    def git(*words):
+        settings = ("-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false")
+        command = ["git", "-C", str(tmp_path), *settings, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    package = tmp_path / "src" / "gdro"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    git("init")
+    git("commit", "--allow-empty", "-m", "somebody's own repository")
+    assert code_commit(package) == installed, "lies in that repository, is not of it"
+    git("add", ".")
+    git("commit", "-m", "the package")
+    commit = git("rev-parse", "--short=7", "HEAD")
+    (tmp_path / "notes.txt").touch()
+    assert code_commit(package) == commit
+    (package / "new.py").touch()
+    assert code_commit(package) == f"{commit} with changes"
 
 
 def test_first_free_folder_is_taken_in_turn(tmp_path, monkeypatch):

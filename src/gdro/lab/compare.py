@@ -44,7 +44,12 @@ from gdro.lab.compare_plan import (
     read_plan,
     self_contained,
 )
-from gdro.lab.compare_record import Comparison, comparison_of, read_comparison
+from gdro.lab.compare_record import (
+    Comparison,
+    comparison_of,
+    read_comparison,
+    when_and_where,
+)
 from gdro.lab.compare_scores import summarize
 from gdro.lab.compare_table import markdown
 from gdro.lab.text import at_least_one
@@ -141,7 +146,8 @@ def publish(root: Path, comparison: Comparison, jobs: Sequence[Job], folder: Pat
     """Pack a comparison that was trained in `root` into plan.yaml, outcomes.npz, table.md and
     figure.svg.
 
-    The published plan has its recipe written out, so that it says by itself what was trained.
+    The published plan has its recipe written out, and says when and on what its runs were made
+    (`ran`, unless the plan says that itself), so that it tells by itself what was trained.
 
     Raises:
         RunError: see `gdro.lab.compare_archive.save_archive`.
@@ -152,6 +158,7 @@ def publish(root: Path, comparison: Comparison, jobs: Sequence[Job], folder: Pat
             kept = JobFolder(root, job).settings
             settings.setdefault(job.method, {})[job.seed] = read_settings(kept).values
     plan = self_contained(comparison.plan, root)
+    plan = plan.model_copy(update={"ran": plan.ran or _ran(root, comparison, folder)})
     whole = Comparison(
         plan, comparison.runs, comparison.missing, comparison.notes, comparison.training_sizes
     )
@@ -160,6 +167,17 @@ def publish(root: Path, comparison: Comparison, jobs: Sequence[Job], folder: Pat
     write_published(folder, summary)
     print(f"{markdown(summary)}\npublished in {folder}", flush=True)
     return 0
+
+
+def _ran(root: Path, comparison: Comparison, folder: Path) -> str:
+    """When and on what the runs were made: what is published already keeps its words, the rest is
+    read from the records."""
+    done = [(method, seed) for method, by_seed in comparison.runs.items() for seed in by_seed]
+    older = load_archive(folder) if is_archive(folder) else None
+    if older is None or older.plan.ran is None:
+        return when_and_where(root, done)
+    new = [(method, seed) for method, seed in done if seed not in older.runs.get(method, {})]
+    return "; ".join([older.plan.ran, *([when_and_where(root, new)] if new else [])])
 
 
 def _run(root: Path, plan: Plan, jobs: Sequence[Job], at_once: int, retry: bool) -> int:

@@ -21,7 +21,8 @@ Optional keys: `by_seed`, settings of one seed, the same for all methods, e.g. `
 data.seed: 300}`: then seeds are replicates with data and held-out prompts of their own, and
 intervals are over replicates. `claims`, written before the runs: which differences will be tested
 and what each result will be said to mean (`gdro.lab.compare_claims`). `ran`: when and on what
-machine, for the table. `recipe: null`: the plan says everything itself.
+machine, for the table; where it is left out `--publish` reads it from the runs' records.
+`recipe: null`: the plan says everything itself.
 """
 
 from __future__ import annotations

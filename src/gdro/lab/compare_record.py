@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from gdro.io import to_json, write_atomic
 from gdro.lab.compare_plan import Plan
 from gdro.report.read import Record, RecordError, read_record
 from gdro.runs.folder import RunFolder
+from gdro.runs.record import Event, machine_words, start_of
 
 FORMAT = 2
 
@@ -51,6 +52,15 @@ class RunResult:
     seconds: tuple[float, ...]
     dead: float
     training_reward: float
+
+
+@dataclass(frozen=True)
+class Ran:
+    """When (day, UTC), on what kind of machine and with which code a run began."""
+
+    day: str
+    machine: str
+    code: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,7 @@ def _kept_result(root: Path, folder: RunFolder) -> RunResult | None:
     result = _result(folder)
     if result is not None:
         if not kept.is_file():
-            save_result(kept, root, result)
+            save_result(kept, root, result, _ran(start_of(folder.record)))
         return result
     if kept.is_file() and not folder.path.exists():
         return load_result(kept, root)
@@ -193,14 +203,19 @@ def read_evaluation(path: Path) -> tuple[tuple[str, ...], list[int], int]:
     return ids, correct, samples.pop()
 
 
-def save_result(path: Path, root: Path, result: RunResult) -> None:
+def save_result(path: Path, root: Path, result: RunResult, ran: Ran | None = None) -> None:
     """Write a run's result beside its folder, and its prompts' ids once for all runs that were
-    tested on them."""
+    tested on them.
+
+    Args:
+        ran: when, on what and with which code, where the record says so.
+    """
     digest = _hash(result.ids)
     prompts = root / f"prompts-{digest[:12]}.json"
     if not prompts.is_file():
         write_atomic(prompts, json.dumps(list(result.ids), indent=0) + "\n")
     values: dict[str, Any] = asdict(result) | {"correct": result.correct.tolist(), "ids": digest}
+    values |= {} if ran is None else {"ran": asdict(ran)}
     write_atomic(path, to_json({"format": FORMAT} | values) + "\n")
 
 
@@ -237,6 +252,45 @@ def load_result(path: Path, root: Path) -> RunResult:
             " the file to train this run again"
         )
     return result
+
+
+def when_and_where(root: Path, runs: Iterable[tuple[str, int]]) -> str:
+    """The days (UTC, on which they began), machines and code of finished runs, as their records or
+    the outcomes they left say: `ran` of a published plan.
+
+    Args:
+        runs: method and seed of each.
+    """
+    found = [_ran_of(root, method, seed) for method, seed in runs]
+    known = [ran for ran in found if ran is not None]
+    parts = []
+    if known:
+        days = sorted({ran.day for ran in known})
+        span = " to ".join(dict.fromkeys((days[0], days[-1])))
+        machines = " and on ".join(sorted({ran.machine for ran in known}))
+        codes = " and ".join(sorted({ran.code for ran in known}))
+        parts = [f"{span} on {machines}, code of {codes}"]
+    if len(known) < len(found):
+        of_them = f"{len(found) - len(known)} of {len(found)} runs" if known else "the runs"
+        parts.append(f"when and where {of_them} began is not recorded")
+    return "; ".join(parts)
+
+
+def _ran_of(root: Path, method: str, seed: int) -> Ran | None:
+    folder = RunFolder(root / method / f"seed-{seed}")
+    if folder.record.is_file():
+        return _ran(start_of(folder.record))
+    kept = folder.path.with_name(f"{folder.path.name}.outcome.json")
+    said = json.loads(kept.read_text(encoding="utf-8")).get("ran")
+    return None if said is None else Ran(**said)
+
+
+def _ran(start: Event | None) -> Ran | None:
+    if start is None or "machine" not in start:
+        return None
+    commit = start.get("commit")
+    code = f"commit {commit}" if commit else f"gdro {start['version']}"
+    return Ran(start["time"][:10], machine_words(start["machine"]), code)
 
 
 def _number(value: float | None) -> float:

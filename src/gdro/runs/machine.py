@@ -1,11 +1,15 @@
-"""The machine that a run or a dry run stands on: how many devices, how much memory, how fast at
-best."""
+"""What a run or a dry run stands on: the machine (how many devices, how much memory, how fast at
+best) and the code."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import subprocess
 import time
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +33,42 @@ def machine() -> dict[str, Any]:
         "processes": PartialState().num_processes,
         "gpu": gpu,
     }
+
+
+def code_commit(package: Path = Path(__file__).parents[1]) -> str | None:
+    """The git commit of the code: short, `with changes` where files of the package differ from it.
+
+    Args:
+        package: the folder of gdro, in a checkout or installed.
+
+    Returns:
+        None where it is not known: installed from a registry, or no git here.
+    """
+    try:  # a package installed inside somebody's repository is not tracked there
+        if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+            return _installed_commit()
+        commit, changed = _git(package, "rev-parse", "HEAD"), _git(package, "status", "-s", ".")
+    except FileNotFoundError:
+        return _installed_commit()
+    return f"{commit:.7}{' with changes' if changed else ''}" if commit else None
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What a git command says of a folder; None where it fails."""
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _installed_commit() -> str | None:
+    """The commit of `pip install git+URL`, which pip writes down (PEP 610)."""
+    try:
+        said = metadata.distribution("gdro").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return None
+    commit = json.loads(said or "{}").get("vcs_info", {}).get("commit_id")
+    return f"{commit:.7}" if commit else None
 
 
 def this_machine(dtype: str) -> tuple[dict[str, float], str]:

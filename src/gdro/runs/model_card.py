@@ -15,7 +15,7 @@ from gdro.io import write_atomic
 from gdro.models.locate import ADAPTER
 from gdro.models.releases import RELEASES
 from gdro.runs.folder import RunFolder
-from gdro.runs.record import read_events
+from gdro.runs.record import machine_words, read_events
 
 LOCAL = ("output_dir",)
 """Settings that say something of the machine alone."""
@@ -121,7 +121,7 @@ def _training(
 ) -> Iterator[str]:
     steps = [event for event in events if event["event"] == "step"]
     end = next((event for event in events if event["event"] == "end"), None)
-    data, machine = settings["data"], start["machine"]
+    data = settings["data"]
     rows = {
         "base": f"`{base_name(settings['model'])}`",
         "data": (
@@ -140,10 +140,7 @@ def _training(
             settings["dtype"]
             + ("" if settings["lora"] is None else f", LoRA of rank {settings['lora']['r']}")
         ),
-        "machine": (
-            f"{machine['gpu'] or machine['processor']}, {machine['processes']} processes, "
-            f"torch {machine['torch']}"
-        ),
+        "machine": machine_words(start["machine"]),
         "time": f"{end['seconds'] / 60:.0f} minutes" if end else "unknown",
         "seed": str(settings["seed"]),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,15 @@ def read_events(path: Path) -> list[Event]:
 def start_of(path: Path) -> Event | None:
     """The event with which the run of a record began, if it came so far."""
     return next((event for _, event in _lines(path) if event["event"] == "start"), None)
+
+
+def machine_words(machine: Mapping[str, Any]) -> str:
+    """The kind of machine that a start event names, in words."""
+    count = int(machine["processes"])
+    return (
+        f"{machine['gpu'] or machine['processor']}, {count} process{'es' * (count != 1)},"
+        f" torch {machine['torch']}"
+    )
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, Event]]:

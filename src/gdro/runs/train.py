@@ -34,7 +34,7 @@ from gdro.runs import checkpoints, evaluation, vllm
 from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder, check_free, held, new_folder, old_folder
 from gdro.runs.hub import check_hub, push_model
-from gdro.runs.machine import machine
+from gdro.runs.machine import code_commit, machine
 from gdro.runs.model_card import write_card
 from gdro.runs.policy import Policy
 from gdro.runs.prepare import prepare
@@ -267,6 +267,7 @@ class Run:
         return {
             "time": _now(),
             "version": gdro.__version__,
+            "commit": code_commit(),
             "config": json.loads(self.config.model_dump_json()),
             "bins": self.controller.bins,
             "edges": self.controller.edges.tolist(),
