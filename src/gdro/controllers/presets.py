@@ -6,24 +6,20 @@ part: see `Parts`, and docs/controllers.md for how settings reach it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gdro.controllers.contrib.adarft import AdaRFT
-from gdro.controllers.contrib.bbg import BBG
-from gdro.controllers.contrib.curverl import CurveRL
+from gdro.controllers.contrib.centred import BBG, CurveRL, MaxRL
 from gdro.controllers.contrib.daro import DARO
 from gdro.controllers.contrib.dppo import DPPO
 from gdro.controllers.contrib.dump import DUMP
+from gdro.controllers.contrib.gains import HORA, VIP, Knapsack, Neyman
 from gdro.controllers.contrib.greso import GRESO
-from gdro.controllers.contrib.hora import HORA
-from gdro.controllers.contrib.knapsack import Knapsack
-from gdro.controllers.contrib.maxrl import MaxRL
 from gdro.controllers.contrib.mopps import MoPPS
 from gdro.controllers.contrib.mt_grpo import MTGRPO
-from gdro.controllers.contrib.neyman import Neyman
-from gdro.controllers.contrib.random_ragged import RandomRagged
 from gdro.controllers.contrib.sec import SEC
-from gdro.controllers.contrib.vip import VIP
 from gdro.controllers.parts import Parts
-from gdro.controllers.parts.allocators import ShadowPrice, SqrtLaw
+from gdro.controllers.parts.allocators import RandomRagged, ShadowPrice, SqrtLaw
 from gdro.controllers.parts.baselines import Posterior
 from gdro.controllers.parts.estimators import Classifier, PromptPosterior, SourcePosterior
 from gdro.controllers.parts.selectors import Live
@@ -33,6 +29,7 @@ from gdro.core.shadow_price import Utility
 from gdro.core.signals import Signal
 
 Bins = int | list[float]
+Preset = Callable[..., Parts]
 
 
 def uniform(*, bins: Bins = 10) -> Parts:
@@ -288,3 +285,37 @@ def bbg(
 def curverl(*, window: int = 10, advantage: str | None = None, ddof: int | None = None) -> Parts:
     """Weighs by the rank of a success rate among those of late (CurveRL, arXiv 2605.24331)."""
     return Parts(weigher=CurveRL(window=window, advantage=advantage, ddof=ddof))  # type: ignore[arg-type]
+
+
+PRESETS: dict[str, Preset] = {
+    preset.__name__: preset
+    for preset in (
+        uniform,
+        prompt_gdro,
+        posterior_gdro,
+        live_gdro,
+        rollout_gdro,
+        joint,
+        sqrt_law,
+        paper,
+        paper_prompt,
+        paper_rollout,
+        neyman,
+        knapsack,
+        vip,
+        hora,
+        greso,
+        mopps,
+        sec,
+        dump,
+        mt_grpo,
+        dppo,
+        adarft,
+        daro,
+        maxrl,
+        bbg,
+        curverl,
+        random_ragged,
+    )
+}
+"""All presets, by name."""

@@ -6,31 +6,30 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, cast
 
-from gdro.controllers import presets
 from gdro.controllers.contrib.adarft import AdaRFT
-from gdro.controllers.contrib.bbg import BBG
-from gdro.controllers.contrib.curverl import CurveRL
+from gdro.controllers.contrib.centred import BBG, CurveRL, MaxRL
 from gdro.controllers.contrib.daro import DARO
 from gdro.controllers.contrib.dppo import DPPO
 from gdro.controllers.contrib.dump import DUMP
+from gdro.controllers.contrib.gains import HORA, VIP, Knapsack, Neyman
 from gdro.controllers.contrib.greso import GRESO
-from gdro.controllers.contrib.hora import HORA
-from gdro.controllers.contrib.knapsack import Knapsack
-from gdro.controllers.contrib.maxrl import MaxRL
 from gdro.controllers.contrib.mopps import MoPPS
 from gdro.controllers.contrib.mt_grpo import MTGRPO
-from gdro.controllers.contrib.neyman import Neyman
-from gdro.controllers.contrib.random_ragged import RandomRagged
 from gdro.controllers.contrib.sec import SEC
-from gdro.controllers.contrib.vip import VIP
 from gdro.controllers.controller import Controller
 from gdro.controllers.part import Allocator, Baseline, Estimator, Part, Selector, Weigher
 from gdro.controllers.parts import Parts
-from gdro.controllers.parts.allocators import LiveGroups, ShadowPrice, SqrtLaw, Uniform
+from gdro.controllers.parts.allocators import (
+    LiveGroups,
+    RandomRagged,
+    ShadowPrice,
+    SqrtLaw,
+    Uniform,
+)
 from gdro.controllers.parts.baselines import Group, Posterior
 from gdro.controllers.parts.estimators import (
     Classifier,
@@ -40,42 +39,9 @@ from gdro.controllers.parts.estimators import (
 )
 from gdro.controllers.parts.selectors import Live
 from gdro.controllers.parts.weighers import BinAdversary, Ones
+from gdro.controllers.presets import PRESETS, Preset
 from gdro.core.errors import OptionError
 from gdro.own_code import OwnCodeError, is_own, load_own
-
-Preset = Callable[..., Parts]
-
-PRESETS: dict[str, Preset] = {
-    preset.__name__: preset
-    for preset in (
-        presets.uniform,
-        presets.prompt_gdro,
-        presets.posterior_gdro,
-        presets.live_gdro,
-        presets.rollout_gdro,
-        presets.joint,
-        presets.sqrt_law,
-        presets.paper,
-        presets.paper_prompt,
-        presets.paper_rollout,
-        presets.neyman,
-        presets.knapsack,
-        presets.vip,
-        presets.hora,
-        presets.greso,
-        presets.mopps,
-        presets.sec,
-        presets.dump,
-        presets.mt_grpo,
-        presets.dppo,
-        presets.adarft,
-        presets.daro,
-        presets.maxrl,
-        presets.bbg,
-        presets.curverl,
-        presets.random_ragged,
-    )
-}
 
 SLOTS: dict[str, type[Part]] = {
     "estimator": Estimator,

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from peer_worlds import rates, step
 
 import gdro
-from gdro.controllers.contrib.knapsack import knapsack_gains
-from gdro.controllers.contrib.vip import rollout_variance
+from gdro.controllers.contrib.gains import knapsack_gains, rollout_variance
 from gdro.core.belief import expected_variance
 from gdro.core.budget import greedy_allocation
 

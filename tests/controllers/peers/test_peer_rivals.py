@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from peer_worlds import exact, rates, step
 
 import gdro
-from gdro.controllers.contrib.bbg import pass_slope
-from gdro.controllers.contrib.curverl import reverse_hazard
-from gdro.controllers.contrib.hora import hit_gains
+from gdro.controllers.contrib.centred import pass_slope, reverse_hazard
+from gdro.controllers.contrib.gains import hit_gains
 from gdro.controllers.contrib.mt_grpo import softmax_slope
 from gdro.core.budget import greedy_allocation
 

@@ -1,1 +1,1 @@
-"""Parts of competing methods, one short file a method; docs/controllers.md compares them."""
+"""Parts of competing methods, one file a method or family; docs/controllers.md compares them."""

@@ -10,7 +10,7 @@ import numpy as np
 from gdro.controllers.part import BETA, Allocation, Allocator, Batch
 from gdro.core.belief import Belief, live_gains
 from gdro.core.budget import exact_budget, greedy_allocation, sqrt_law
-from gdro.core.hashing import uniforms
+from gdro.core.hashing import exponentials, step_keys, uniforms
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.shadow_price import RolloutGame, Utility, newest_variance
 from gdro.core.signals import bin_shares
@@ -68,24 +68,6 @@ class RaggedAllocator(Allocator):
             self.facts.min_rollouts,
             self.facts.max_rollouts,
         )
-
-
-class GainAllocator(RaggedAllocator):
-    """Those that give rollouts, one by one, to the prompts whose posterior promises most."""
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({BETA})
-
-    def gains(self, a: Floats, b: Floats) -> Floats:
-        """(S, max - min) what each rollout beyond min_rollouts gains on prompts with these
-        posteriors; no row may rise."""
-        raise NotImplementedError
-
-    def allocate(self, batch: Batch) -> Allocation:
-        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
-        a, b = (column[seen] for column in batch.belief.beta)
-        return Allocation(self.by_gain(self.gains(a, b), seen, batch))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -237,3 +219,20 @@ class LiveGroups(RaggedAllocator):
     def allocate(self, batch: Batch) -> Allocation:
         gains = live_gains(*batch.belief.beta, self.facts.min_rollouts, self.facts.max_rollouts)
         return Allocation(self.by_gain(gains, np.arange(len(batch)), batch))
+
+
+@dataclass(kw_only=True, eq=False)
+class RandomRagged(RaggedAllocator):
+    """Negative control, ragged like the informed methods and informed of nothing: what beats
+    uniform must beat this too.
+
+    Demands are independent exponential variables of (seed, step, prompt id), i.e. the budget is cut
+    at uniformly random places before the bounds apply.
+    """
+
+    name: ClassVar[str] = "random_ragged"
+
+    def allocate(self, batch: Batch) -> Allocation:
+        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
+        wanted = exponentials(step_keys(batch.keys[seen], self.facts.seed, 1))
+        return Allocation(self.by_demand(wanted, seen, batch))

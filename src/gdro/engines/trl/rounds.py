@@ -38,7 +38,7 @@ import numpy as np
 
 from gdro.controllers.contrib.c_grpo import answers_of, budgets, calibrate, top_share
 from gdro.controllers.contrib.dynamic_sampling import DynamicSampling
-from gdro.controllers.contrib.hora import hit_gains
+from gdro.controllers.contrib.gains import hit_gains
 from gdro.controllers.contrib.reinforce_ada import ReinforceAda
 from gdro.core.budget import greedy_allocation
 from gdro.core.hashing import Keys, prompt_key, step_keys
