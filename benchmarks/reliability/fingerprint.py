@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-UNLIKE = {"time", "seconds", "peak_memory_mb", "machine"}
+UNLIKE = {"time", "seconds", "peak_memory_mb", "machine", "commit"}
 """Fields of the record that no two runs share."""
 
 NOT_STATE = {"seal.json", "training_args.bin", "README.md"}

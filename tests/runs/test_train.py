@@ -44,7 +44,7 @@ def _comparable(run):
     """The record without times."""
     events = [event for event in _events(run) if event["event"] != "resume"]
     for event in events:
-        for key in ("seconds", "time", "peak_memory_mb", "config"):
+        for key in ("seconds", "time", "peak_memory_mb", "config", "commit"):
             event.pop(key, None)
     return events
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gdro.controllers.contrib.adarft import AdaRFT
+from gdro.controllers.contrib.boltzmann import DUMP, SEC
 from gdro.controllers.contrib.centred import BBG, CurveRL, MaxRL
 from gdro.controllers.contrib.daro import DARO
 from gdro.controllers.contrib.dppo import DPPO
-from gdro.controllers.contrib.dump import DUMP
 from gdro.controllers.contrib.gains import HORA, VIP, Knapsack, Neyman
 from gdro.controllers.contrib.greso import GRESO
 from gdro.controllers.contrib.mopps import MoPPS
 from gdro.controllers.contrib.mt_grpo import MTGRPO
-from gdro.controllers.contrib.sec import SEC
 from gdro.controllers.parts import Parts
 from gdro.controllers.parts.allocators import RandomRagged, ShadowPrice, SqrtLaw
 from gdro.controllers.parts.baselines import Posterior

@@ -11,15 +11,14 @@ from dataclasses import fields, replace
 from typing import Any, cast
 
 from gdro.controllers.contrib.adarft import AdaRFT
+from gdro.controllers.contrib.boltzmann import DUMP, SEC
 from gdro.controllers.contrib.centred import BBG, CurveRL, MaxRL
 from gdro.controllers.contrib.daro import DARO
 from gdro.controllers.contrib.dppo import DPPO
-from gdro.controllers.contrib.dump import DUMP
 from gdro.controllers.contrib.gains import HORA, VIP, Knapsack, Neyman
 from gdro.controllers.contrib.greso import GRESO
 from gdro.controllers.contrib.mopps import MoPPS
 from gdro.controllers.contrib.mt_grpo import MTGRPO
-from gdro.controllers.contrib.sec import SEC
 from gdro.controllers.controller import Controller
 from gdro.controllers.part import Allocator, Baseline, Estimator, Part, Selector, Weigher
 from gdro.controllers.parts import Parts

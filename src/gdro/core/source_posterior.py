@@ -24,10 +24,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gdro.core.belief import beta_square
+from gdro.core.belief import OwnEvidence, beta_square
 from gdro.core.difficulty import PRIOR
 from gdro.core.errors import OptionError, StateError
-from gdro.core.own_evidence import OwnEvidence
 from gdro.core.prompts import Prompts, PromptTable
 from gdro.core.ragged import Ragged
 from gdro.core.state import ANY, State, read_array

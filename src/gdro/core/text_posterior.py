@@ -41,10 +41,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from gdro.core.belief import beta_square
+from gdro.core.belief import OwnEvidence, beta_square
 from gdro.core.difficulty import PRIOR
 from gdro.core.errors import OptionError, PromptIdError
-from gdro.core.own_evidence import OwnEvidence
 from gdro.core.prompts import Prompts, PromptTable, check_ids
 from gdro.core.ragged import Ragged
 from gdro.core.source_posterior import MARGIN, STRENGTH

@@ -91,19 +91,3 @@ class CategorySelector(Selector):
     def categories_of(self, outcome: Outcome) -> Ints:
         """(M,) categories of an observed batch."""
         return self.category_of(outcome.prompts, outcome.bins)
-
-
-@dataclass(kw_only=True, eq=False)
-class Boltzmann(CategorySelector):
-    """Attributes:
-    temperature: of the softmax over scores.
-    """
-
-    temperature: float = 1.0
-
-    def start(self) -> None:
-        super().start()
-        self.require(self.temperature >= 1e-6, "temperature", "must be at least 1e-6")
-
-    def logits(self) -> Floats:
-        return np.asarray(self.scores() / self.temperature)
