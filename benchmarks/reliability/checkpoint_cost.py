@@ -20,7 +20,7 @@ from forks import launch, remember_prompts
 from rules import events
 
 from gdro.engines.trl import GDROTrainer
-from gdro.runs.train import Run
+from gdro.runs.run import Run
 
 
 def timed(target: type, name: str, log: Path) -> None:

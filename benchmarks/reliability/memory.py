@@ -27,7 +27,7 @@ import soak
 from forks import launch, remember_prompts
 from processes import descendants, resident_mb
 
-import gdro.runs.train
+import gdro.runs.run
 
 EVERY = 100
 _STATUS = {"resident": "VmRSS", "anonymous": "RssAnon", "file_backed": "RssFile", "most": "VmHWM"}
@@ -63,7 +63,7 @@ def reading() -> dict[str, float]:
 
 def read_inside(path: Path) -> None:
     """In a child: append a reading to the file after every EVERY-th step."""
-    on_step, started = gdro.runs.train.Run.on_step, time.monotonic()
+    on_step, started = gdro.runs.run.Run.on_step, time.monotonic()
 
     def read(self: Any, step: dict[str, Any]) -> None:
         on_step(self, step)
@@ -72,7 +72,7 @@ def read_inside(path: Path) -> None:
             with path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
 
-    gdro.runs.train.Run.on_step = read  # type: ignore[method-assign]
+    gdro.runs.run.Run.on_step = read  # type: ignore[method-assign]
 
 
 def watch(

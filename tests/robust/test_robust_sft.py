@@ -152,7 +152,7 @@ def test_what_cannot_be_weighted_is_refused(tmp_path, changes, error, words):
 
 
 def test_columns_that_are_missing_or_repeated_are_named():
-    from gdro.robust.trainer import check_data
+    from gdro.robust.trainer_base import check_data
 
     rows = data(8)
     with pytest.raises(GroupError, match="'domain'"):

@@ -15,7 +15,7 @@ from gdro.robust.batch import RobustError
 from gdro.robust.domain_weights import excess_losses
 from gdro.robust.group_methods import DoReMi
 from gdro.robust.steps import WeightsFrom
-from gdro.robust.trainer import RobustSteps
+from gdro.robust.trainer_base import RobustSteps
 
 
 class RobustSFTTrainer(RobustSteps, SFTTrainer):  # type: ignore[misc]
