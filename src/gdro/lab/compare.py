@@ -345,6 +345,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--publish",
         metavar="DIR",
-        help="pack what is finished into DIR, four files for version control",
+        help="pack what is finished into DIR, four files for version control; the plan there says"
+        " when and on what machine the runs were made, unless it says so already",
     )
     return parser
