@@ -50,10 +50,11 @@ results: $(VENV)/.installed  ## every published table and figure again, from res
 	$(BIN)/python research/diffusion_digits.py results/diffusion_digits
 	$(BIN)/python research/results_tables.py
 
-experiment: $(VENV)/.installed  ## train the comparison PLAN=FILE.yaml, or go on with it; then gdro compare runs/compare-NAME --publish results/NAME
+SIDE = $(if $(JOBS),--jobs $(JOBS))
+experiment: $(VENV)/.installed  ## train the comparison PLAN=FILE.yaml, or go on with it, JOBS=16 side by side (on one GPU); then gdro compare runs/compare-NAME --publish results/NAME
 	@test -n "$(PLAN)" || { echo 'make experiment PLAN=research/plans/control.yaml' >&2; exit 2; }
 	root=runs/compare-$$(sed -n 's/^name: *//p' $(PLAN)); \
-	if test -d $$root; then $(BIN)/gdro compare $$root; else $(BIN)/gdro compare $(PLAN); fi
+	if test -d $$root; then $(BIN)/gdro compare $$root $(SIDE); else $(BIN)/gdro compare $(PLAN) $(SIDE); fi
 
 robust-results: $(VENV)/.installed  ## the tables of docs/robust.md, from nothing (one core: half an hour; goes on where it stopped)
 	$(BIN)/python research/robust_groups.py

@@ -50,8 +50,8 @@ def why_idle(
         if named and len({source_of(prompt_id) for prompt_id in ids}) == 1:
             return (
                 "All prompts carry one source name, so controller"
-                f" {controller.name!r} knows nothing of a prompt before its first visit. Put the"
-                " source into the ids (source/number), or let it read the texts: estimator:"
+                f" {controller.name!r} expects the same of every prompt before its first visit. Put"
+                " the source into the ids (source/number), or let it read the texts: estimator:"
                 " text_posterior."
             )
         return None
