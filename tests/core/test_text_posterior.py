@@ -10,7 +10,16 @@ from gdro.core.errors import OptionError, PromptIdError, StateError
 from gdro.core.prompts import PromptTable
 from gdro.core.ragged import Ragged
 from gdro.core.source_posterior import STRENGTH
-from gdro.core.text_posterior import PRECISION, WIDTH, TextFeatures, TextPosterior, text_vector
+from gdro.core.text_posterior import (
+    INPUTS,
+    NAME,
+    NAMES,
+    PRECISION,
+    TextFeatures,
+    TextPosterior,
+    name_place,
+    text_vector,
+)
 
 
 def model(texts: dict[str, str], **options) -> TextPosterior:
@@ -83,7 +92,10 @@ def test_the_weights_are_at_the_mode():
     correct = np.random.default_rng(1).binomial(4, list(truth.values()))
     rho = posterior.rho
     visit(posterior, ids, correct, 4)
-    inputs = np.array([[*text_vector(text).astype(np.float16), 0.5] for text in texts.values()])
+    name = NAME * np.eye(NAMES)[name_place("data/0")]
+    inputs = np.array(
+        [[*text_vector(text).astype(np.float16), *name, 0.5] for text in texts.values()]
+    )
     size = 4 / (1 + 3 * rho)
     gradient = inputs.T @ (size * (correct / 4 - rates(posterior, ids)))
     gradient -= PRECISION * posterior.weights
@@ -91,7 +103,7 @@ def test_the_weights_are_at_the_mode():
     spread = rates(posterior, ids)
     information = inputs.T @ ((size * spread * (1 - spread))[:, None] * inputs)
     np.testing.assert_allclose(
-        posterior.precision, information + PRECISION * np.eye(WIDTH + 1), atol=1e-6
+        posterior.precision, information + PRECISION * np.eye(INPUTS), atol=1e-6
     )
 
 
@@ -106,6 +118,23 @@ def test_unseen_prompts_are_ranked_and_rated_by_their_texts():
     assert np.corrcoef(found, true)[0, 1] > 0.95
     for rate in sorted(set(true)):
         assert found[true == rate].mean() == pytest.approx(rate, abs=0.08)
+
+
+def test_names_tell_what_texts_cannot_and_an_id_without_one_adds_nothing():
+    """The same question from two sources, one right nine times in ten, one never; and ids without
+    a source, which have the mean of both."""
+    ids = [f"{name}/{i}" for i in range(200) for name in ("easy", "hard")]
+    loose = [f"loose:{i}" for i in range(8)]
+    posterior = model(dict.fromkeys([*ids, *loose], "the same question"))
+    for step in range(40):
+        batch = ids[8 * step : 8 * (step + 1)]
+        visit(posterior, batch, [9 if name.startswith("easy") else 0 for name in batch], 10, step)
+    found = rates(posterior, [*ids[-2:], *loose])
+    assert name_place("easy/1") != name_place("hard/1")
+    assert found[0] > 0.7
+    assert found[1] < 0.15
+    assert 0.25 < found[2] < 0.6
+    assert len(set(found[2:])) == 1
 
 
 def test_which_prompts_are_chosen_does_not_bend_the_prior():

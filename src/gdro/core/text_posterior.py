@@ -1,8 +1,8 @@
-"""Each prompt's success probability as a Beta posterior whose prior is read off the prompt's text:
-what a source's name tells, without the name.
+"""Each prompt's success probability as a Beta posterior whose prior is read off the prompt's text
+and the name of its source, if it has one.
 
-With x the vector of a text (`text_vector`, by signed hashing) and a constant, the prior of its
-prompt is
+With x the vector of a text (`text_vector`, by signed hashing), its source's name (`name_place`) and
+a constant, the prior of its prompt is
 
     p ~ Beta(m K, (1 - m) K)          m = sigmoid(w x)          K = 1 / rho - 1
 
@@ -26,7 +26,8 @@ and how many words and digits there are. Difficulty often lies in the shapes: a 
 is harder than one of short ones, whichever the numbers are. A token adds +-log(1 + its count) to
 one of WIDTH places, place and sign by its CRC-32 (Weinberger et al., 2009, arXiv 0902.2206), so
 that inner products of two texts are unbiased, with an error of about WIDTH^-1/2; vectors have
-length 1.
+length 1. A source's name adds NAME to one of NAMES places of its own, so that what texts cannot
+tell is learned by source, and what sources cannot by text; an id without a "/" adds nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from numpy.typing import NDArray
 from gdro.core.belief import OwnEvidence, beta_square
 from gdro.core.difficulty import PRIOR
 from gdro.core.errors import OptionError, PromptIdError
-from gdro.core.prompts import Prompts, PromptTable, check_ids
+from gdro.core.prompts import Prompts, PromptTable, check_ids, source_of
 from gdro.core.ragged import Ragged
 from gdro.core.source_posterior import MARGIN, STRENGTH
 from gdro.core.state import State, read_array, read_float, read_int
@@ -83,8 +84,8 @@ class TextPosterior:
             raise OptionError(f"window={window} must be at least 1 visit")
         self.window, self.features = window, features
         self.own = OwnEvidence(table, ageing)
-        self.weights = np.zeros(WIDTH + 1)
-        self.precision = PRECISION * np.eye(WIDTH + 1)
+        self.weights = np.zeros(INPUTS)
+        self.precision = PRECISION * np.eye(INPUTS)
         self.rho, self.visits = 1.0 / (1.0 + 2.0 * PRIOR), 1
 
     @property
@@ -112,7 +113,7 @@ class TextPosterior:
         inputs, reward, total = self._inputs(prompts), unit.sum(), unit.counts
         mean, error = _mean(inputs, self.weights), reward / total - a / (a + b)
         forget = (1.0 - 1.0 / self.window) ** len(total)
-        self.precision = forget * self.precision + (1.0 - forget) * PRECISION * np.eye(WIDTH + 1)
+        self.precision = forget * self.precision + (1.0 - forget) * PRECISION * np.eye(INPUTS)
         size = total / (1.0 + (total - 1.0) * self.rho)
         in_order = np.argsort(prompts.keys)  # sums must not depend on the order of the batch
         self._move(inputs[in_order], (mean + error)[in_order], size[in_order])
@@ -187,6 +188,12 @@ def _mean(inputs: Floats, weights: Floats) -> Floats:
 
 WIDTH = 256
 """Places; 512 bytes a prompt (docs/theory.md has what more of them gain)."""
+NAMES = 64
+"""Places for names of sources; two that meet in one are told apart by their texts alone."""
+NAME = 0.35
+"""What a source's name adds at its place, where a text has length 1: of .25, .35, .5 and 1 the best
+at ranking unseen prompts, where texts tell more than names and where they tell less."""
+INPUTS = WIDTH + NAMES + 1
 LONGEST = 15
 """Longer words count as of this length."""
 
@@ -200,6 +207,7 @@ class TextFeatures:
     def __init__(self) -> None:
         self._row: dict[str, int] = {}
         self._vectors: NDArray[np.float16] = np.empty((0, WIDTH), np.float16)
+        self._name: NDArray[np.int8] = np.empty(0, np.int8)  # -1: of no source
 
     def __len__(self) -> int:
         return len(self._row)
@@ -223,13 +231,15 @@ class TextFeatures:
             fresh[row] = text_vector(texts[place])
         self._row.update({ids[place]: len(self._row) + row for row, place in enumerate(new)})
         self._vectors = np.concatenate([self._vectors, fresh])
+        names = np.array([name_place(ids[place]) for place in new], np.int8)
+        self._name = np.concatenate([self._name, names])
 
     def adopt(self, other: TextFeatures) -> None:
         """Know what another was told."""
-        self._row, self._vectors = other._row, other._vectors
+        self._row, self._vectors, self._name = other._row, other._vectors, other._name
 
     def of(self, prompt_ids: tuple[str, ...]) -> Floats:
-        """(M, WIDTH) vectors.
+        """(M, WIDTH + NAMES): texts, then names of sources.
 
         Raises:
             PromptIdError: a prompt whose text was not told; names the first.
@@ -242,7 +252,18 @@ class TextFeatures:
                 " controller.describe(ids, texts) first, or take an estimator that reads no texts"
             ) from None
         rows = np.array(found if len(prompt_ids) > 1 else [found], np.int64)
-        return self._vectors[rows].astype(np.float64)
+        names = self._name[rows].astype(np.int64)
+        (named,) = np.nonzero(names >= 0)
+        out = np.zeros((len(rows), WIDTH + NAMES))
+        out[:, :WIDTH] = self._vectors[rows]
+        out[named, WIDTH + names[named]] = NAME
+        return out
+
+
+def name_place(prompt_id: str) -> int:
+    """The place of a prompt's source among NAMES, by its CRC-32; -1 for an id without a source."""
+    source = source_of(prompt_id)
+    return crc32(source.encode("utf-8", "surrogatepass")) % NAMES if source else -1
 
 
 def text_vector(text: str) -> Floats:

@@ -234,9 +234,9 @@ class SourcePosterior(WithPrior[BySource]):
 
 @dataclass(kw_only=True, eq=False)
 class TextPosterior(WithPrior[ByText]):
-    """A Beta posterior of each prompt with its text as the prior (`gdro.core.text_posterior`): for
-    data without sources, or with sources that differ inside. The engine tells it the texts
-    (`Controller.describe`).
+    """A Beta posterior of each prompt with its text, and its source's name where it has one, as the
+    prior (`gdro.core.text_posterior`): for data without sources, or with sources that differ
+    inside. The engine tells it the texts (`Controller.describe`).
 
     Attributes:
         ageing: weight of a rollout relative to one a step later.
