@@ -6,7 +6,7 @@ evaluations of a finished run.
 At each evaluation half of the held-out prompts teach, with all their samples, and the other half is
 ranked; area under the ROC curve of right against wrong samples, mean of REPEATS random halves. The
 text model is that of `gdro.core.text_posterior`: logistic regression with its precision on its
-features, of several widths.
+features, of several widths, and on those that it has together with the names of the sources.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from gdro.config import load_config
 from gdro.core import text_posterior
-from gdro.core.text_posterior import CONSTANT, PRECISION
+from gdro.core.text_posterior import CONSTANT, NAME, NAMES, PRECISION, name_place
 from gdro.core.types import Floats
 from gdro.engines.trl.ids import text_of
 from gdro.lab.text import table
@@ -81,14 +81,17 @@ def main() -> None:
         sources = [entry["source"] for entry in entries]
         families = ["/".join(source.split("/")[:2]) for source in sources]
         inputs = {w: vectors([texts[entry["id"]] for entry in entries], w) for w in WIDTHS}
+        places = np.array([name_place(entry["id"]) for entry in entries])
+        names = NAME * np.equal.outer(places, np.arange(NAMES))
+        models = {f"text, {width} places": x for width, x in inputs.items()}
+        models["text and source"] = np.concatenate([inputs[256], names], axis=1)
         found: dict[str, list[float]] = {}
         for repeat in range(REPEATS):
             half = np.random.default_rng(repeat).permutation(len(entries)) < len(entries) // 2
             scores = {"source": by_label(sources, half, right, samples)}
             scores["family"] = by_label(families, half, right, samples)
-            for width, x in inputs.items():
-                weights = fitted(x[half], right[half], samples[half])
-                scores[f"text, {width} places"] = x @ weights
+            for name, x in models.items():
+                scores[name] = x @ fitted(x[half], right[half], samples[half])
             for name, score in scores.items():
                 rest = area(score[~half], right[~half], (samples - right)[~half])
                 found.setdefault(name, []).append(rest)
