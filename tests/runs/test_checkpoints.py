@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from gdro.runs import checkpoints
 from gdro.core.errors import RunError
+from gdro.runs import checkpoints
 
 
 def _checkpoint(root, step, sealed=True):

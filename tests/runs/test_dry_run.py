@@ -9,8 +9,8 @@ import torch
 from forked import CELLS
 from gdro.cli import main
 from gdro.config import load_config
-from gdro.runs.dry_run import dry_run
 from gdro.core.errors import RunError
+from gdro.runs.dry_run import dry_run
 from gdro.runs.model_size import model_size
 from gdro.tiny import base_path
 
@@ -30,12 +30,15 @@ def test_the_default_recipe_is_counted() -> None:
     assert found.fits
 
 
-@pytest.mark.parametrize(("heldout", "more", "key"), [
-    (13, [], "data.heldout_size"),
-    (40, ["evaluation.prompts=15"], "evaluation.prompts"),
-    (40, ["evaluation.prompts=16"], None),
-    (0, [], None),
-])
+@pytest.mark.parametrize(
+    ("heldout", "more", "key"),
+    [
+        (13, [], "data.heldout_size"),
+        (40, ["evaluation.prompts=15"], "evaluation.prompts"),
+        (40, ["evaluation.prompts=16"], None),
+        (0, [], None),
+    ],
+)
 def test_few_held_out_prompts_are_told(heldout: int, more: list[str], key: str | None) -> None:
     sets = [*SMALL, f"data.cells={CELLS}", f"data.heldout_size={heldout}", *more]
     found = dry_run(load_config("default", sets))

@@ -4,10 +4,12 @@ figures by hand, bins fixed by the base, paired change."""
 from __future__ import annotations
 
 import json
+
 import numpy as np
+import pytest
+
 from gdro.data.prompts import Prompt
 from gdro.runs.evaluation import Evaluation, event, load_evaluation
-import pytest
 from gdro.runs.rewards import VerifierReward
 from gdro.verify.reader import Answer
 

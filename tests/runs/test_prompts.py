@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gdro.config import TrainConfig
-from gdro.core.prompts import source_of
 from gdro.core.errors import DataError
+from gdro.core.prompts import source_of
 from gdro.data.prompts import Prompt
 from gdro.runs.prompts import RunPrompts, load_prompts, training_sizes
 

@@ -13,12 +13,16 @@ import pytest
 from fake_vllm import fake_vllm
 from gdro.cli import main
 from gdro.config import load_config
+from gdro.core.errors import DataError, RunError
 from gdro.core.passk import bootstrap
 from gdro.data.chat import encode
-from gdro.core.errors import DataError
-from gdro.core.errors import RunError
-from gdro.runs.evaluate_suites import lighteval_command, score
-from gdro.runs.evaluate_suites import aggregate, bootstrap_average, figures
+from gdro.runs.evaluate_suites import (
+    aggregate,
+    bootstrap_average,
+    figures,
+    lighteval_command,
+    score,
+)
 from gdro.runs.suite_sampling import Sampling, make_sampler
 from gdro.runs.suites import SUITES, load_suite, suite_names
 from gdro.tiny import base_path

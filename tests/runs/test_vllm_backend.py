@@ -16,10 +16,10 @@ from fake_vllm import fake_vllm
 from gdro.cli import main
 from gdro.config import load_config
 from gdro.config.base import ConfigError
+from gdro.core.errors import RunError
 from gdro.engines.trl.vllm import GenerationError, request_seeds
 from gdro.runs import vllm
 from gdro.runs.dry_run import dry_run
-from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder
 from gdro.runs.train import train
 from gdro.runs.trainer_args import trainer_args

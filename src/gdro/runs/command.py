@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from gdro.overrides import add_set
 from gdro.config import TrainConfig, load_config
 from gdro.config.base import ConfigError
 from gdro.config.source import parse_override
+from gdro.overrides import add_set
 
 
 def main(words: Sequence[str]) -> int:

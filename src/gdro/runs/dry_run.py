@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gdro.controllers.registry import controller_label
 from gdro.config import TrainConfig, controller_of
-from gdro.engines.idle import why_idle
+from gdro.controllers.registry import controller_label
 from gdro.core.errors import ModelError
+from gdro.engines.idle import why_idle
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
 from gdro.runs import vllm
-from gdro.runs.processes import batch_shape
 from gdro.runs.estimate import (
     Architecture,
     Assumptions,
@@ -33,6 +32,7 @@ from gdro.runs.machine import this_machine
 from gdro.runs.model_size import model_size
 from gdro.runs.policy import check_context
 from gdro.runs.prepare import Faults, Fitting, fitting_prompts
+from gdro.runs.processes import batch_shape
 from gdro.runs.rewards import verifier_of
 
 GB = 1e9
@@ -206,9 +206,7 @@ def _idle(config: TrainConfig, found: Fitting) -> list[str]:
     """Why the controller has nothing to act on, if so."""
     ids = [prompt.id for prompt in found.prompts.train]
     batch = config.prompts_per_step
-    why = why_idle(
-        controller_of(config), ids, batch, config.max_steps * batch, config.candidates
-    )
+    why = why_idle(controller_of(config), ids, batch, config.max_steps * batch, config.candidates)
     return [] if why is None else [why]
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gdro.config import TrainConfig, load_config
-from gdro.runs import evaluation, vllm
 from gdro.core.errors import RunError
+from gdro.runs import evaluation, vllm
 from gdro.runs.folder import RunFolder
 from gdro.runs.prepare import prepare
 from gdro.runs.progress import Progress

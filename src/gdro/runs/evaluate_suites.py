@@ -1,35 +1,35 @@
-"""`gdro evaluate MODEL --suite ...`: mean@k and pass@k with intervals on the paper's test sets, from
-local copies or the hub, for each suite and averaged over suites."""
+"""`gdro evaluate MODEL --suite ...`: mean@k and pass@k with intervals on the paper's test sets,
+from local copies or the hub, for each suite and averaged over suites."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.table import Table
+
 from gdro import __version__
 from gdro.config import load_config
+from gdro.core.errors import RunError
+from gdro.core.passk import Interval, bootstrap, mean_at_k, pass_at_k
+from gdro.core.types import Floats
 from gdro.data.chat import opens_thinking
 from gdro.data.prompts import Prompt
-from gdro.core.errors import RunError
 from gdro.runs.folder import RunFolder
 from gdro.runs.progress import Progress
 from gdro.runs.suite_sampling import Sampler, Sampling, make_sampler
 from gdro.runs.suites import SUITES, SuitePrompts, load_suite, suite_names
 from gdro.verify import PoolVerifier, Task, make_verifier, text_only_note
 from gdro.verify.causes import CORRECT
-from collections.abc import Mapping
-from numpy.typing import ArrayLike
-from gdro.core.passk import Interval, bootstrap, mean_at_k, pass_at_k
-from gdro.core.types import Floats
-
 
 PAPER = "paper/qwen3_1.7b"
 """The recipe whose evaluation and generation settings are taken when none is named."""

@@ -1,5 +1,5 @@
-"""Held-out evaluation: mean@k and pass@k with intervals, overall, by difficulty tier, by source, and
-the worst tier.
+"""Held-out evaluation: mean@k and pass@k with intervals, overall, by difficulty tier, by source,
+and the worst tier.
 
 Difficulty tiers (`bin` in the record) are ten equal steps of the base model's mean@k, fixed for the
 whole run, so that a tier holds the same prompts before and after. They are none of the controller's
@@ -14,25 +14,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
 import numpy as np
 import torch
+
 from gdro.config import TrainConfig
 from gdro.core.difficulty import uniform_edges
 from gdro.core.passk import Interval, bootstrap, by_group, mean_at_k, pass_at_k
-from gdro.core.types import Ints
+from gdro.core.types import Bools, Ints
 from gdro.data.prompts import Prompt
 from gdro.engines.trl.evaluation import sample
 from gdro.engines.trl.generation import SamplingOptions
 from gdro.engines.trl.vllm import Engine, request_seeds, telling
-from gdro.report.completions import Shown
-from gdro.runs.policy import Policy
-from gdro.verify import Verifier
-from collections.abc import Sequence
-from dataclasses import dataclass
-from gdro.core.types import Bools
 from gdro.report.completions import Completion, Shown, shorten
+from gdro.runs.policy import Policy
 from gdro.verify import Outcome, Verifier
-
 
 BINS = 10
 

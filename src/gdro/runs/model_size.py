@@ -8,11 +8,10 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from gdro.core.errors import ModelError
+from gdro.core.errors import ModelError, RunError
 from gdro.models.gguf import Header, read_header
 from gdro.models.loading import from_pretrained
 from gdro.models.locate import Location, adapter_base, locate
-from gdro.core.errors import RunError
 from gdro.runs.estimate import Architecture
 
 _NAME = re.compile(r"(?<![\d.A-Za-z])(\d+(?:\.\d+)?)\s*([BbMm])(?![A-Za-z])")

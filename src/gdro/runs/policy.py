@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gdro.config import TrainConfig
+from gdro.core.errors import RunError
 from gdro.data.chat import TemplateValues, encode
 from gdro.data.prompts import Prompt
 from gdro.models.loading import load_model
-from gdro.core.errors import RunError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,12 @@ from typing import Any
 import transformers
 
 from gdro.config import TrainConfig
-from gdro.core.errors import GDROError
+from gdro.core.errors import GDROError, RunError
 from gdro.data.chat import check_chats, opens_thinking
 from gdro.data.lengths import check_lengths
 from gdro.data.split import choose
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
-from gdro.core.errors import RunError
 from gdro.runs.model_size import positions
 from gdro.runs.policy import Policy, check_context, load_policy
 from gdro.runs.progress import Progress

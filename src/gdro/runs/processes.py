@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+
 import torch
 from accelerate import PartialState
+
 from gdro.config import TrainConfig
 from gdro.core.errors import RunError
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gdro.config.data import DataConfig, HubData, JsonlData, ParquetData, ReasoningGymData
+from gdro.core.errors import DataError
 from gdro.core.prompts import SEPARATOR
 from gdro.data.collect import Collected, Rows, collect
-from gdro.core.errors import DataError
 from gdro.data.hub import read_hub
 from gdro.data.jsonl import read_jsonl
 from gdro.data.parquet import read_parquet

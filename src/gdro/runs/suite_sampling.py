@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gdro.config import TrainConfig
+from gdro.core.errors import RunError
 from gdro.data.chat import TemplateValues, encode
 from gdro.data.prompts import Prompt
 from gdro.engines.trl.evaluation import sample
@@ -17,7 +18,6 @@ from gdro.engines.trl.generation import SamplingOptions
 from gdro.engines.trl.vllm import request_seeds, telling
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
-from gdro.core.errors import RunError
 from gdro.runs.policy import load_policy
 from gdro.runs.vllm import check_installed, own_engine
 

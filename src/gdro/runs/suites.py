@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gdro.core.errors import DataError
+from gdro.core.errors import DataError, RunError
 from gdro.data.prompts import Prompt
 from gdro.data.raw import SUFFIXES, Row, read_raw
 from gdro.data.rows import answer_text, column, content_hash
 from gdro.data.split import choose
-from gdro.core.errors import RunError
 
 BOXED = "{prompt}\n\nReason step by step, and put the final answer within \\boxed{}."
 LETTERED = BOXED.replace("{prompt}", "{prompt}\n\n{choices}").replace(

@@ -14,8 +14,8 @@ from gdro.config import TrainConfig
 from gdro.data.prompts import Prompt
 from gdro.engines.trl import GDROConfig
 from gdro.runs import vllm
-from gdro.runs.processes import batch_shape
 from gdro.runs.folder import RunFolder
+from gdro.runs.processes import batch_shape
 
 
 def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:

@@ -16,9 +16,9 @@ from accelerate import PartialState
 
 from gdro.config import TrainConfig
 from gdro.config.objectives import GROUP_LOSSES
+from gdro.core.errors import RunError
 from gdro.engines.trl.vllm import LocalEngine, telling
 from gdro.models.loading import plain_folder
-from gdro.core.errors import RunError
 
 INSTALL = "pip install 'gdro[vllm]'"
 SHARE, SHARE_ALONE = 0.3, 0.9
