@@ -4,16 +4,52 @@ from bad input, a state that a step can be taken from, and no dependence on the 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robust_methods import METHODS, NAMES
 
 import gdro
-from gdro.robust import GroupError, LossError, RobustError, SampleIdError
+from gdro.core.adversaries import EmaHedge, Exp3P, TsallisInf
+from gdro.robust import (
+    Balanced,
+    CVaR,
+    DoReMi,
+    GroupConditionalDRO,
+    GroupDRO,
+    GroupError,
+    LossError,
+    QDiversity,
+    RobustError,
+    RobustMethod,
+    SampleIdError,
+    VarianceDRO,
+)
+
+NAMES = ("a", "b", "c")
+
+METHODS: dict[str, Callable[[], RobustMethod]] = {
+    "balanced": lambda: Balanced(NAMES),
+    "balanced_counts": lambda: Balanced(NAMES, counts=[100, 10, 1]),
+    "group_dro": lambda: GroupDRO(NAMES, eta=0.5),
+    "group_dro_adjusted": lambda: GroupDRO(
+        NAMES, eta=0.5, adjustment=1.0, counts={"a": 9, "b": 4, "c": 1}
+    ),
+    "group_dro_tsallis": lambda: GroupDRO(NAMES, adversary=TsallisInf(3), loss_range=(0, 3)),
+    "group_dro_exp3p": lambda: GroupDRO(NAMES, adversary=Exp3P(3), loss_range=(0, 3)),
+    "group_dro_ema": lambda: GroupDRO(NAMES, adversary=EmaHedge(3), loss_range=(0, 3)),
+    "doremi": lambda: DoReMi(NAMES, eta=0.5),
+    "cvar": lambda: CVaR(0.3, groups=NAMES),
+    "gc_dro": lambda: GroupConditionalDRO(NAMES),
+    "q_balance": lambda: QDiversity(NAMES, form="balance", eta=0.5),
+    "q_eiil": lambda: QDiversity(NAMES, form="eiil", eta=0.5),
+    "q_adversarial": lambda: QDiversity(NAMES, form="adversarial", eta=0.5),
+    "var_dro": lambda: VarianceDRO(groups=NAMES),
+}
+"""One of each, made afresh."""
 
 every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
 
@@ -144,6 +180,10 @@ BAD = {
         SampleIdError,
         lambda: (torch.ones(2), torch.tensor([0, 1]), torch.tensor([0])),
     ),
+    "one_id_in_two_groups": (
+        SampleIdError,
+        lambda: (torch.ones(3), torch.tensor([0, 1, 2]), torch.tensor([5, 4, 5])),
+    ),
     "ids_of_another_kind": (
         SampleIdError,
         lambda: (torch.ones(2), torch.tensor([0, 1]), [0.5, True]),
@@ -188,40 +228,39 @@ def test_an_empty_batch_and_a_batch_of_no_size_change_nothing(make):
 
 
 @every_method
-def test_an_id_that_comes_twice_counts_once(make):
-    method, single = make(), make()
-    for losses, groups, ids in stream(4):
-        method(losses, groups, ids)
-        single(losses, groups, ids)
-    twice = torch.tensor([1.0, 3.0, 0.5]), torch.tensor([1, 1, 0]), torch.tensor([7, 7, 8])
-    weights = method(*twice)
-    if method.needs_ids:
-        assert weights[0] == pytest.approx(weights[1])
-    method.epoch_end()
-    if method.needs_ids and method.name != "q_diversity":
-        row = method._samples.find(np.array([7], np.uint64))[0]
-        assert method._samples["loss"][row] > 0
-        assert len(method._samples) == len(set(method._samples.state_dict()["keys"].tolist()))
+def test_an_id_that_comes_twice_is_remembered_once_with_the_mean_of_its_losses(make):
+    """As one sample of twice the size, as far as the next step can tell."""
+    twice, once = make(), make()
+    run(twice, stream(6))
+    run(once, stream(6))
+    losses, groups, ids = [1.0, 3.0, 0.5], torch.tensor([1, 1, 0]), torch.tensor([7, 7, 6])
+    weights = twice(torch.tensor(losses, dtype=torch.float64), groups, ids)
+    if twice.needs_ids:
+        assert weights[0] == weights[1]
+    once(
+        torch.tensor([2.0, 0.5], dtype=torch.float64),
+        groups[1:],
+        ids[1:],
+        sizes=torch.tensor([2.0, 1.0]),
+    )
+    for losses, groups, ids in stream(6, seed=4):
+        np.testing.assert_allclose(twice(losses, groups, ids), once(losses, groups, ids), rtol=1e-6)
+        twice.epoch_end()
+        once.epoch_end()
 
 
 @every_method
-def test_a_step_of_one_group_is_weighed_and_leaves_the_others_alone(make):
+def test_a_step_of_one_group_is_weighed_and_absent_groups_keep_their_weight(make):
+    """But for DoReMi's smoothing, which pulls at every weight, and adversaries of the caller's."""
     method = make()
     run(method, stream(8))
-    before = dict(method.metrics().get("q", {}))
-    weights = method(
-        torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1, 1, 1]), torch.tensor([1, 4, 7])
-    )
+    before = method.metrics().get("q", {})
+    weights = method(torch.ones(3), torch.tensor([1, 1, 1]), torch.tensor([1, 4, 7]))
     assert weights.mean().item() == pytest.approx(1.0, abs=1e-6)
-    if method.name == "doremi":
-        return  # its smoothing moves every weight
-    for name in ("a", "c"):
-        if (
-            name in before
-            and "tsallis" not in type(getattr(method, "_adversary", method)).__name__.lower()
-        ):
-            kept = method.metrics()["q"][name]
-            assert kept == pytest.approx(before[name], rel=1e-9) or method._range is not None
+    after, moves = method.metrics().get("q", {}), getattr(method, "smoothing", 0.0)
+    for name in before:
+        if not name.startswith("b") and getattr(method, "_range", None) is None:
+            assert after[name] == pytest.approx(before[name], rel=1e-9, abs=moves)
 
 
 @every_method
@@ -283,13 +322,29 @@ def test_any_finite_losses_give_finite_weights(make, values):
         method.epoch_end()
 
 
-def test_one_group_only_is_plain_training():
-    from gdro.robust import Balanced, DoReMi, GroupConditionalDRO, GroupDRO
+@pytest.mark.parametrize(
+    "made",
+    [Balanced, GroupDRO, DoReMi, GroupConditionalDRO, QDiversity, CVaR, VarianceDRO],
+    ids=lambda made: made.name,
+)
+def test_with_one_group_only_what_weighs_groups_alone_is_plain_training(made):
+    method = made(1) if made.needs_groups else made(groups=1)
+    for _ in range(3):
+        losses = torch.tensor([0.1, 5.0, 0.4])
+        weights = method(losses, torch.zeros(3, dtype=torch.int64), torch.arange(3))
+        assert weights.mean().item() == pytest.approx(1.0, abs=1e-6)
+        if made in (Balanced, GroupDRO, DoReMi):
+            assert torch.allclose(weights, torch.ones(3))
+        method.epoch_end()
 
-    for make in (Balanced, GroupDRO, DoReMi, GroupConditionalDRO):
-        method = make(1)
-        weights = method(torch.tensor([0.1, 5.0]), torch.tensor([0, 0]), torch.tensor([0, 1]))
-        assert torch.allclose(weights, torch.ones(2))
+
+@pytest.mark.parametrize("made", [CVaR, VarianceDRO], ids=lambda made: made.name)
+def test_groups_for_a_method_made_without_any_are_an_error(made):
+    method = made()
+    with pytest.raises(GroupError, match="made without groups"):
+        method(torch.ones(2), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    assert method(torch.ones(2), None, torch.tensor([0, 1])).tolist() == [1.0, 1.0]
+    assert method.metrics() == {}
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from robust_methods import METHODS
-from test_robust_contract import run, state_of, stream
+from test_robust_contract import METHODS, run, state_of, stream
 
 from forked import on_two
 from gdro.core.errors import GDROError

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from gdro.cli import main
-from gdro.robust import RobustError
+from gdro.robust import RobustError, write_domain_weights
 from gdro.robust.registry import make_method, method_names
+from gdro.robust.sft import _trainer
 from gdro.robust.sft_config import load_settings, recipe_names
 from gdro.robust.sft_data import load_sources
 
@@ -70,6 +72,18 @@ def test_a_run_compares_plain_training_with_the_method_and_is_not_run_twice(
     assert (out / "erm-0" / "outcome.json").stat().st_mtime_ns == stamp
     assert main([*words, "--set", "learning_rate=0.1"]) == 2
     assert "other settings" in capsys.readouterr().err
+
+
+def test_sources_are_drawn_by_the_domain_weights_of_a_file(tmp_path, texts):
+    path = tmp_path / "weights.json"
+    write_domain_weights(path, {"sums": 1.0, "words": 3.0})
+    words = [f"data={texts}", "validation=0.3", "per_device_train_batch_size=8"]
+    told = f"methods=[{{name: balanced, domain_weights: {path}}}]"
+    settings = load_settings("tiny", [*words, told])
+    data, method = load_sources(settings), settings.methods[0]
+    trainer = _trainer(settings, data, method, 0, tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert torch.bincount(batch["gdro_groups"]).tolist() == [2, 6]
 
 
 @pytest.mark.parametrize(

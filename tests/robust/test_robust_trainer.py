@@ -1,6 +1,10 @@
-"""RobustTrainer on a plain torch classifier, and its losses for token models."""
+"""RobustTrainer on a plain torch classifier, and its losses for token models. Two processes run
+this file as a script."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +12,9 @@ from datasets import Dataset
 from torch import nn
 from transformers import TrainingArguments
 
-from gdro.robust import CVaR, GroupDRO, RobustError, RobustTrainer
+import gdro
+from forked import on_two
+from gdro.robust import CVaR, GroupConditionalDRO, GroupDRO, RobustError, RobustTrainer
 
 
 class Linear(nn.Module):
@@ -32,7 +38,7 @@ def rows(count=24):
     )
 
 
-def run(folder, method, model=None, **changes):
+def run(folder, method, model=None, resume=None, **changes):
     options = {
         key: changes.pop(key)
         for key in ("sample_losses", "even_groups", "weights_from")
@@ -60,7 +66,7 @@ def run(folder, method, model=None, **changes):
         id_column="id",
         **options,
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 
@@ -91,6 +97,24 @@ def test_accumulation_is_one_large_batch(tmp_path, weights_from):
         for size in (12, 3)
     )
     torch.testing.assert_close(whole.model.head.weight, cut.model.head.weight)
+
+
+def test_two_processes_are_one(tmp_path):
+    """Two processes of 3 samples in 2 passes against one of 12; gloo."""
+    for done in on_two(str(tmp_path), script=Path(__file__)):
+        assert done.returncode == 0, done.stderr[-3000:]
+    alone = run(tmp_path, GroupDRO(2, eta=1.0))
+    torch.testing.assert_close(alone.model.head.weight, torch.load(tmp_path / "weight.pt"))
+
+
+def test_a_resumed_run_is_the_same_to_the_bit(tmp_path):
+    """Two steps an epoch; checkpoint 3 lies inside one."""
+    changes = {"save_strategy": "steps", "save_steps": 3, "max_steps": 6, "optim": "adamw_torch"}
+    whole = run(tmp_path / "whole", GroupConditionalDRO(2), **changes)
+    saved = str(tmp_path / "whole" / "checkpoint-3")
+    cut = run(tmp_path / "cut", GroupConditionalDRO(2), resume=saved, **changes)
+    assert torch.equal(whole.model.head.weight, cut.model.head.weight)
+    assert gdro.state_hash(whole.method.state_dict()) == gdro.state_hash(cut.method.state_dict())
 
 
 def test_weights_of_one_are_the_plain_trainer(tmp_path):
@@ -138,3 +162,15 @@ def test_a_loss_of_one_s_own(tmp_path):
     run(tmp_path, GroupDRO(2), sample_losses=squared)
     with pytest.raises(RobustError, match="sample_losses"):
         run(tmp_path, GroupDRO(2), label_smoothing_factor=0.1)
+
+
+if __name__ == "__main__":  # one of two processes
+    trained = run(
+        sys.argv[1],
+        GroupDRO(2, eta=1.0),
+        per_device_train_batch_size=3,
+        gradient_accumulation_steps=2,
+    )
+    if trained.is_world_process_zero():
+        head = trained.accelerator.unwrap_model(trained.model).head
+        torch.save(head.weight, Path(sys.argv[1]) / "weight.pt")

@@ -61,5 +61,8 @@ _LAZY = {"RobustSFTTrainer": "gdro.robust.sft_trainer", "RobustTrainer": "gdro.r
 def __getattr__(name: str) -> Any:
     """Import the trainers, which need more than torch, on first use only."""
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        try:
+            return getattr(import_module(_LAZY[name]), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(f"{name} needs {error.name}: pip install 'gdro[trl]'") from error
     raise AttributeError(f"module 'gdro.robust' has no attribute {name!r}")

@@ -79,8 +79,9 @@ class RobustMethod(ABC):
         Args:
             losses: (n,) float, one loss a sample, finite.
             groups: (n,) places in, or names of, `self.groups`.
-            ids: (n,) whole numbers or names. An id that comes twice in a step counts once, with the
-                mean of its losses, and both copies get the same weight.
+            ids: (n,) whole numbers or names. Of an id that comes twice in a step the mean of its
+                losses is remembered, and methods that need ids give both copies the same weight;
+                in means by group each copy is a sample. One id in two groups is an error.
             sizes: (n,) how much each sample counts; default 1 each.
 
         Returns:

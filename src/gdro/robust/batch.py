@@ -118,13 +118,16 @@ def read_batch(
         raise fault
     else:
         own = slice(0, len(table))
-    return Batch(
+    batch = Batch(
         losses=table[:, 0].copy().view(np.float64),
         sizes=table[:, 1].copy().view(np.float64),
         groups=table[:, 2].copy(),
         keys=table[:, 3].copy().view(np.uint64) if has_ids else None,
         own=own,
     )
+    if batch.keys is not None and batch.grouped and names is not None:
+        _one_group_an_id(batch.keys, batch.groups, names)
+    return batch
 
 
 def sample_keys(ids: Labels) -> Keys:
@@ -197,6 +200,20 @@ def _pack(
     return np.stack(
         [values.view(np.int64), counts.view(np.int64), places, keys.view(np.int64)], axis=1
     )
+
+
+def _one_group_an_id(keys: Keys, groups: Ints, names: Sequence[str]) -> None:
+    if len(set(keys.tolist())) == len(keys):
+        return
+    order = np.argsort(keys, kind="stable")
+    keys, groups = keys[order], groups[order]
+    twice = np.flatnonzero((keys[1:] == keys[:-1]) & (groups[1:] != groups[:-1]))
+    if len(twice):
+        at = int(twice[0])
+        raise SampleIdError(
+            f"samples {order[at]} and {order[at + 1]} of the step (processes in order) have one id,"
+            f" but the groups {names[groups[at]]!r} and {names[groups[at + 1]]!r}"
+        )
 
 
 def _numbers(what: str, tensor: torch.Tensor) -> Floats:

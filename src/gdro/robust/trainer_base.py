@@ -3,7 +3,7 @@ logs, scores by group, checkpoints."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -185,22 +185,14 @@ class RobustSteps(Trainer):  # type: ignore[misc]
         kept = sizes > 0
         known = self.method.groups or ()
         names = [known[g] for g in groups[kept].tolist()]
-        values, mass = losses[kept].double().numpy(), sizes[kept].double().numpy()
-        report = group_report(values, names, sizes=mass, higher_is_better=False)
+        values, tokens = losses[kept].double().numpy(), sizes[kept].double().numpy()
+        report = group_report(values, names, sizes=tokens, higher_is_better=False)
         found = {f"loss_{name}": value for name, value in report.by_group.items()}
         found |= {"average_loss": report.overall, "worst_loss": report.worst}
-        counts = dict(
-            zip(
-                *np.unique(list(self.train_dataset[self.group_column]), return_counts=True),
-                strict=True,
-            )
-        )
-        shares = {_name(known, group): float(count) for group, count in counts.items()}
+        shares = Counter(_name(known, group) for group in self.train_dataset[self.group_column])
         if set(shares) <= set(report.by_group):
-            total = sum(shares.values())
-            found["adjusted_loss"] = (
-                sum(shares[name] * report.by_group[name] for name in shares) / total
-            )
+            mass = sum(count * report.by_group[name] for name, count in shares.items())
+            found["adjusted_loss"] = mass / shares.total()
         return found
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
