@@ -172,7 +172,7 @@ def methods_table(
 
 PEERS = {
     "uniform": "GRPO",
-    "paced": "**gdro** (`gdro train`)",
+    "paced": "**gdro**",
     "sec": "SEC",
     "dump": "DUMP",
     "adarft": "AdaRFT",
@@ -182,7 +182,7 @@ PEERS = {
 CONTROL = {
     "balanced": "GRPO, sources drawn evenly by hand",
     "uniform": "GRPO on the data as they are",
-    "gdro": "**gdro** (`gdro train`)",
+    "gdro": "**gdro**",
     "sec": "SEC, temperature 1.0",
     "sec_04": "SEC, .4",
     "sec_02": "SEC, .2",
@@ -193,10 +193,15 @@ UNLABELLED = {
     "blind": "no labels: `live_gdro`",
     "text": "**no labels: `live_gdro`, `text_posterior`**",
     "balanced": "labels: GRPO, drawn evenly by hand",
-    "gdro": "labels: gdro (`gdro train`)",
+    "gdro": "labels: **gdro**",
+}
+TEXTS = {
+    "balanced": "GRPO, sources drawn evenly by hand",
+    "gdro": "`live_gdro`, names alone",
+    "both": "**gdro** (`gdro train`): texts and names",
 }
 ABLATION = {
-    "paced": "**gdro** (`gdro train`)",
+    "paced": "**gdro**",
     "paced_one_source": "without the names of the sources",
     "paced_no_adversary": "without the adversary",
     "paced_group_baseline": "with GRPO's own advantages",
@@ -225,6 +230,9 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "unlabelled": lambda: methods_table(
         ("unlabelled",), UNLABELLED, FOUR, "seeds 330 to 334, each with data of its own", "uniform"
+    ),
+    "texts": lambda: methods_table(
+        ("texts_and_names",), TEXTS, FOUR, "seeds 340 to 344, each with data of its own", "balanced"
     ),
     "methods": lambda: methods_table(
         ("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"
