@@ -25,7 +25,8 @@ from gdro.lab.compare import from_baseline
 from gdro.lab.compare_archive import is_archive, load_archive, published_settings
 from gdro.lab.compare_page import published_files
 from gdro.lab.compare_record import Comparison, comparison_of
-from gdro.lab.compare_scores import summarize
+from gdro.lab.compare_scores import Judge, summarize
+from gdro.lab.stats import seed_interval
 from gdro.lab.text import estimate_of, moved, table
 from gdro.report.read import RecordError
 
@@ -170,6 +171,22 @@ def methods_table(
     return table([title, *scores.values(), "tokens", "seconds"], rows)
 
 
+def over_replicates(folders: tuple[str, ...], method: str, against: str, title: str) -> str:
+    """A method's differences over the replicates of several comparisons, which may have been
+    evaluated at other steps: Student's 95 % interval over all."""
+    judges = [Judge(from_baseline(load_archive(RESULTS / name), against)) for name in folders]
+    cells = []
+    for score in SCORES:
+        gaps = [
+            judge.value(score, method, [seed]) - judge.value(score, against, [seed])
+            for judge in judges
+            for seed in judge.paired(method, against)
+        ]
+        cells.append(short(moved(seed_interval(gaps))))
+    words = f"all {len(gaps)} replicates of the three comparisons"
+    return table([title, *SCORES.values()], [[words, *cells]])
+
+
 PEERS = {
     "uniform": "GRPO",
     "paced": "**gdro**",
@@ -184,7 +201,6 @@ CONTROL = {
     "uniform": "GRPO on the data as they are",
     "gdro": "**gdro**",
     "sec": "SEC, temperature 1.0",
-    "sec_04": "SEC, .4",
     "sec_02": "SEC, .2",
     "dump": "DUMP",
 }
@@ -230,6 +246,12 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "unlabelled": lambda: methods_table(
         ("unlabelled",), UNLABELLED, FOUR, "seeds 330 to 334, each with data of its own", "uniform"
+    ),
+    "replicates": lambda: over_replicates(
+        ("control", "unlabelled", "texts_and_names"),
+        "gdro",
+        "balanced",
+        "gdro - drawn evenly by hand",
     ),
     "texts": lambda: methods_table(
         ("texts_and_names",), TEXTS, FOUR, "seeds 340 to 344, each with data of its own", "balanced"
