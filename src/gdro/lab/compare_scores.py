@@ -301,8 +301,6 @@ class Judge:
                 "worst_bin": members,
                 "worst_bin_pass": members,
                 "hardest_fifth": hardest,
-            }
-            self._groups[key] |= {
                 "hardest_fifth_pass": hardest,
                 "source_pass": alike,
                 "source_mean": alike,
