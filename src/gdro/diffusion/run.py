@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from gdro.diffusion.trackers import Trackers, check_trackers
 from gdro.diffusion.training import Scored, Trainer
 from gdro.io import write_atomic
 from gdro.own_code import is_own
+from gdro.stopping import on_stop
 
 LINE_EVERY = 5.0
 """Seconds between lines of progress."""
@@ -96,7 +95,7 @@ class Run:
         """Everything that is left to do."""
         trackers = Trackers(self.config.report_to, self.folder.path, self.config.model_dump())
         try:
-            with self._signals():
+            with on_stop(self._on_stop):
                 ready = self._prepare()
                 if self.stop:
                     self._tell(
@@ -258,25 +257,13 @@ class Run:
             self.last_line = time.monotonic()
             self._tell(f"sampled {done} of {total} prompts")
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _on_stop(self) -> None:
         """First Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one: stop at
         once."""
-
-        def on_signal(number: int, frame: Any) -> None:
-            if self.stop:
-                raise KeyboardInterrupt
-            self.stop = True
-            self._tell("stopping after this step, with a checkpoint; once more to stop at once")
-
-        old = {
-            number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
+        if self.stop:
+            raise KeyboardInterrupt
+        self.stop = True
+        self._tell("stopping after this step, with a checkpoint; once more to stop at once")
 
     def _tell(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)

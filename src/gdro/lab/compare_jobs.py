@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -21,6 +20,7 @@ from gdro.config import TrainConfig, load_config
 from gdro.core.errors import RunError
 from gdro.lab.compare_plan import Job
 from gdro.runs.folder import RunFolder, held
+from gdro.stopping import on_stop
 
 State = Literal["waiting", "interrupted", "busy", "failed", "done"]
 Tell = Callable[[str], None]
@@ -119,16 +119,23 @@ class Pool:
 
     def go(self, folders: Sequence[JobFolder]) -> None:
         """Run them all, in their order; returns when all have ended, well or not."""
-        queue, total = list(folders), len(folders)
-        with self._signals():
-            while self._going or (queue and not self.stopping):
-                while queue and len(self._going) < self.at_once and not self.stopping:
-                    self._start(queue.pop(0))
-                time.sleep(POLL)
-                for going in [going for going in self._going if going.process.poll() is not None]:
-                    self._going.remove(going)
-                    left = len(queue) + len(self._going)
-                    self.tell(f"{self._ended(going)}; {total - left} of {total}")
+        try:
+            with on_stop(self._stop):
+                self._go_through(list(folders))
+        finally:
+            for going in self._going:  # only when something went wrong here
+                going.process.terminate()
+
+    def _go_through(self, queue: list[JobFolder]) -> None:
+        total = len(queue)
+        while self._going or (queue and not self.stopping):
+            while queue and len(self._going) < self.at_once and not self.stopping:
+                self._start(queue.pop(0))
+            time.sleep(POLL)
+            for going in [going for going in self._going if going.process.poll() is not None]:
+                self._going.remove(going)
+                left = len(queue) + len(self._going)
+                self.tell(f"{self._ended(going)}; {total - left} of {total}")
 
     def _start(self, folder: JobFolder) -> None:
         verb = "goes on" if folder.run.config.is_file() else "starts"
@@ -159,24 +166,12 @@ class Pool:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else "stopped"
         return f"{title}: {how}; the same command goes on with it"
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _stop(self) -> None:
         """First Ctrl-C or SIGTERM: every run stops at a checkpoint. A second one: at once."""
-
-        def stop(number: int, frame: Any) -> None:
-            self.tell("stopping the runs, each with a checkpoint; once more to stop at once")
-            self.stopping = True
-            for going in self._going:
-                going.process.terminate()
-
-        old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-            for going in self._going:  # only when something went wrong here
-                going.process.terminate()
+        self.tell("stopping the runs, each with a checkpoint; once more to stop at once")
+        self.stopping = True
+        for going in self._going:
+            going.process.terminate()
 
 
 def cores() -> int:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +37,7 @@ from gdro.runs.prompts import RunPrompts
 from gdro.runs.record import Event, RecordWriter, cut_back, start_of
 from gdro.runs.rewards import VerifierReward
 from gdro.runs.trainer_args import lora, trainer_args, training_set
+from gdro.stopping import on_stop
 from gdro.verify import Verifier
 
 
@@ -86,7 +84,7 @@ class Run:
             self.evaluate(0)
         elif self.is_main and self.prompts.heldout:
             self.base = evaluation.load_evaluation(self._evaluation_file(0), self.prompts.heldout)
-        with self._signals():
+        with on_stop(self._stop):
             if checkpoint is None or not ended(self.config, checkpoint):
                 trainer.train(
                     resume_from_checkpoint=None if checkpoint is None else str(checkpoint)
@@ -264,25 +262,13 @@ class Run:
             self.record.close()
             self.record = None
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _stop(self) -> None:
         """First Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one: stop at
         once."""
-
-        def stop(number: int, frame: Any) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-            self.progress.note(
-                "stopping after this step, with a checkpoint; once more to stop at once"
-            )
-
-        old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        self.progress.note("stopping after this step, with a checkpoint; once more to stop at once")
 
 
 class _Trainer(GDROTrainer):
