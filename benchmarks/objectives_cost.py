@@ -39,6 +39,7 @@ PRUNED = "objective={name: dppo, prune: 0.5, unpruned_share: 0.0}"
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     "grpo": (),
     "dppo, prune .5": (PRUNED,),
+    "pps, prune .5": ("objective={name: pps, prune: 0.5}",),
     "cppo, prune .5": ("objective={name: cppo, prune: 0.5}",),
     "dagrpo": ("objective=dagrpo",),
     "disco": ("objective=disco",),

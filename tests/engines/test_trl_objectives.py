@@ -140,6 +140,7 @@ def trained(folder, resume=None, **changes):
     ("name", "options"),
     [
         ("dppo", {"prune": 0.7}),
+        ("pps", {}),
         ("cppo", {}),
         ("dagrpo", {"anchors": "solution", "fine": "length_score"}),
         ("disco", {}),

@@ -18,6 +18,7 @@ SIZES = [6, 2, 7, 1, 5, 8]
 OTHER = {
     "grpo": {},
     "dppo": {"prune": 0.9, "design": "bernoulli", "unpruned_share": 1.0},
+    "pps": {"prune": 0.8},
     "cppo": {"prune": 0.2},
     "dagrpo": {"d_min": 0.9, "anchors": "solution", "threshold": -1.0},
     "disco": {
@@ -152,7 +153,7 @@ def test_rollouts_that_do_not_matter_have_no_coefficients(name, on_policy):
 def test_a_rollout_sees_no_other_question(name):
     """A question's rewards change: the gradient of another question keeps its direction."""
     objective = make_objective(name, {"delta": 100.0} if name == "disco" else None)
-    if name == "dppo":
+    if name in ("dppo", "pps"):
         objective = make_objective(name, {"prune": 0.0})
     made = batch()
     before = parts(objective, made, 1)

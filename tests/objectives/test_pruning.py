@@ -15,9 +15,10 @@ from gdro.core.pruning import (
     _systematic,
     draw,
     keep_probabilities,
+    proportional_probabilities,
     smoothed_score,
 )
-from gdro.objectives.pruning import CPPO, DPPO
+from gdro.objectives.pruning import CPPO, DPPO, PPS
 from gdro.objectives.rules import Rollouts
 
 SIZES = [8, 6, 10, 4, 8]
@@ -107,6 +108,54 @@ def test_the_draw_depends_on_seed_step_and_key_alone(design):
         assert all(not np.array_equal(first, other) for other in others)
 
 
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 30), prune=st.floats(0.0, 0.9))
+@settings(max_examples=60)
+def test_no_chances_of_the_same_sum_add_less_noise_than_those_proportional_to_size(
+    seed, count, prune
+):
+    random = np.random.default_rng(seed)
+    score = random.exponential(size=count) ** 2 + 1e-3
+
+    def noise(chances):
+        return (score**2 * (1.0 / chances - 1.0)).sum()
+
+    keep = proportional_probabilities(score, prune)
+    assert keep.sum() == pytest.approx((1.0 - prune) * count, rel=1e-6)
+    assert keep == pytest.approx(scaled_to((1.0 - prune) * count, score), abs=1e-6)
+    for _ in range(20):  # a little from one to another leaves the sum as it is
+        gives, takes = random.integers(count, size=2)
+        moved = keep.copy()
+        step = min(keep[gives] * 0.2, 1.0 - keep[takes])
+        moved[gives] -= step
+        moved[takes] += step
+        assert noise(keep) <= noise(moved) * (1.0 + 1e-6) + 1e-9
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 40), power=st.floats(0.0, 6.0))
+@settings(max_examples=60)
+def test_without_a_share_inequality_says_how_many_stay_and_noise_is_bounded(seed, count, power):
+    score = np.random.default_rng(seed).uniform(0.05, 1.0, count) ** power
+    score[: count // 4] = 0.0
+    keep = proportional_probabilities(score)
+    assert (keep[score == 0.0] == 0.0).all()
+    live = score > 0.0
+    assert keep.sum() <= score.sum() ** 2 / np.square(score).sum() * (1.0 + 1e-9)
+    assert (score[live] ** 2 * (1.0 / keep[live] - 1.0)).sum() <= np.square(score).sum() * 1.001
+    kept = score[live] / keep[live]  # what a kept item counts
+    tau = np.square(score).sum() / score.sum()
+    assert kept == pytest.approx(np.maximum(score[live], tau), rel=1e-4)
+
+
+def test_equal_sizes_all_stay_and_extreme_ones_do_no_harm():
+    assert proportional_probabilities(np.full(7, 0.3)).tolist() == [1.0] * 7
+    assert proportional_probabilities(np.zeros(3)).tolist() == [0.0] * 3
+    assert proportional_probabilities(np.array([1e200, 1e-200]))[0] == 1.0
+    assert 0.0 < proportional_probabilities(np.array([1e200, 1e-200]))[1] < 1e-9
+    for bad in (-1.0, np.nan, np.inf):
+        with pytest.raises(OptionError):
+            proportional_probabilities(np.array([0.5, bad]))
+
+
 # --- gradients ------------------------------------------------------------------------------------
 
 
@@ -116,8 +165,12 @@ def test_unbiased_designs_have_the_full_gradient_and_the_deterministic_one_has_n
     rows = row_gradients(batch)
     full = advantages @ rows
     spread = {}
-    for design, prune in itertools.product(("systematic", "bernoulli"), (0.5, 0.7)):
-        rule = DPPO(prune=prune, design=design)
+    rules = {
+        (design, prune): DPPO(prune=prune, design=design)
+        for design, prune in itertools.product(("systematic", "bernoulli"), (0.5, 0.7))
+    }
+    rules |= {("pps", prune): PPS(prune=prune) for prune in (None, 0.5, 0.7)}
+    for (design, prune), rule in rules.items():
         draws = np.stack(
             [rule.weigh(advantages, rollouts(batch, step=step)).advantages for step in range(DRAWS)]
         )
@@ -128,9 +181,9 @@ def test_unbiased_designs_have_the_full_gradient_and_the_deterministic_one_has_n
         assert np.sqrt((z**2).mean()) < 1.5, (design, prune)
         assert np.allclose(gradients.mean(0)[~moving], full[~moving])
         spread[design, prune] = gradients.var(0).sum()
-        if design == "systematic":
+        if design != "bernoulli":
             assert np.ptp((draws != 0.0).sum(1)) <= 1
-    for design in ("systematic", "bernoulli"):
+    for design in ("systematic", "bernoulli", "pps"):
         by_rate = [spread[design, prune] for prune in (0.5, 0.7)]
         assert by_rate == sorted(by_rate)
     fixed = DPPO(prune=0.5, design="deterministic")
@@ -203,6 +256,8 @@ def test_bad_options_and_rollouts_are_named():
             DPPO(**options)
     with pytest.raises(OptionError):
         CPPO(prune=1.0)
+    with pytest.raises(OptionError):
+        PPS(prune=1.0)
     with pytest.raises(OptionError):
         keep_probabilities(np.array([-1.0]), 0.5)
     with pytest.raises(OptionError):

@@ -53,7 +53,8 @@ def number_of(key: str) -> int:
 
 @pytest.mark.parametrize("kind", ["grpo", "dr_grpo"])
 @pytest.mark.parametrize(
-    "objective", ["dppo", "cppo", {"name": "dagrpo", "d_min": 0.5}, {"name": "dppo", "prune": 0.0}]
+    "objective",
+    ["dppo", "pps", "cppo", {"name": "dagrpo", "d_min": 0.5}, {"name": "dppo", "prune": 0.0}],
 )
 def test_rows_have_the_advantages_of_the_rule(objective, kind):
     one = bridge(objective, kind=kind)

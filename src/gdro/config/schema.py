@@ -77,9 +77,10 @@ class ObjectiveConfig(_Named):
     """What an update maximises, its own options beside its name; `objective: disco` is short for
     `{name: disco}`."""
 
-    name: Literal["grpo", "dppo", "cppo", "dagrpo", "disco", "direct_reward"] = "grpo"
-    """The clipped loss on the controller's advantages; the same with rollouts pruned (dppo, cppo)
-    or masked and solutions learned from (dagrpo); or a loss of its own: see docs/objectives.md."""
+    name: Literal["grpo", "dppo", "pps", "cppo", "dagrpo", "disco", "direct_reward"] = "grpo"
+    """The clipped loss on the controller's advantages; the same with rollouts pruned (dppo, pps,
+    cppo) or masked and solutions learned from (dagrpo); or a loss of its own: see
+    docs/objectives.md."""
 
 
 class VerifierConfig(Section):

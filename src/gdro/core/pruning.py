@@ -3,7 +3,8 @@
 Both levels of DPPO (arXiv 2603.04135) use it: prompts before they are generated
 (`gdro.controllers.contrib.dppo`), rollouts before the update (`gdro.objectives.pruning`). An item
 that stays with chance `keep` counts 1 / keep. How the paper sets chances and draws was not to be
-had; these are ours.
+had; these are ours, as is `proportional_probabilities`, sampling with probability proportional to
+size.
 
     systematic      fixed size (to within one), chances exactly `keep`
     bernoulli       a coin for each, size varies
@@ -48,6 +49,54 @@ def keep_probabilities(score: Floats, prune: float) -> Floats:
         below = score[seen] < score[seen].mean() * (1.0 - 1e-12)  # equal scores are not below
         keep[np.flatnonzero(seen)[below]] = 1.0 - prune
     return np.round(keep * UNIT) / UNIT
+
+
+def proportional_probabilities(score: Floats, prune: float | None = None) -> Floats:
+    """(N,) chances to be kept of sampling with probability proportional to size (PPS):
+    min(1, score / tau), and 0 for a score of 0.
+
+    The noise that a draw adds to a sum of N independent terms of size `score`, each counted
+    1 / keep, is sum(score^2 (1 / keep - 1)). Among all chances with the same sum these make it
+    smallest (Neyman 1934; the Lagrangian gives keep ~ score, cut at 1). What is kept counts
+    max(score, tau): no weight makes a term larger than that.
+
+    Args:
+        score: (N,) >= 0 and finite, |A|.
+        prune: share of the items with a score above 0 that are left out on average, in [0, .9];
+            None: tau = sum(score^2) / sum(score), which keeps at most the effective number of
+            items sum(score)^2 / sum(score^2) (Kish 1965) and adds at most sum(score^2) of noise.
+
+    Raises:
+        OptionError: prune out of range, or a score that is negative or not finite.
+    """
+    if not bool((score >= 0.0).all()) or bool(np.isinf(score).any()):
+        raise OptionError("a score is negative or not finite; it is an absolute advantage")
+    live = score[score > 0.0]
+    keep = np.zeros(len(score))
+    if live.size == 0:
+        return keep
+    share = live / live.max()  # no square overflows or vanishes
+    if prune is None:
+        tau = float(np.square(share).sum() / share.sum())
+    else:
+        check_prune(prune)
+        tau = _threshold(share, (1.0 - prune) * len(share))
+    chances = np.minimum(share / tau, 1.0)
+    keep[score > 0.0] = np.maximum(np.round(chances * UNIT), 1.0) / UNIT
+    return keep
+
+
+def _threshold(score: Floats, size: float) -> float:
+    """tau for which min(1, score / tau) sums to `size` <= len(score): with the k largest taken for
+    certain, the rest share size - k; the first k that lets no chance pass 1 is right."""
+    falling = np.sort(score)[::-1]
+    rest = np.cumsum(falling[::-1])[::-1]
+    open_places = size - np.arange(len(falling))
+    certain = (open_places > 0.0) & (falling * open_places <= rest * (1.0 + 1e-12))
+    if not bool(certain.any()):
+        return float(falling[-1])  # everything is kept
+    first = int(np.argmax(certain))
+    return float(rest[first] / open_places[first])
 
 
 def smoothed_score(previous: Floats, newest: Floats, share: float = 0.5) -> Floats:

@@ -1,4 +1,4 @@
-"""Pruning by chance with the right weights, after DPPO (arXiv 2603.04135), and CPPO beside it.
+"""Pruning by chance with the right weights: DPPO (arXiv 2603.04135) and PPS; and CPPO beside them.
 
 Rollouts of small |A| add little to the gradient. DPPO leaves some of them out and multiplies those
 that stay by 1 / (1 - P), P the chance of being left out: the mean gradient is that of all rollouts
@@ -16,6 +16,9 @@ run, as in InfoBatch [C]. Designs of the draw:
 - `deterministic`: the lowest go, the rest is weighted as if by chance. Biased; for comparison.
 
 A rollout with A = 0 has no gradient: leaving it out is exact, needs no weight, and is always done.
+PPS keeps a rollout with a chance proportional to |A| [M]: where the squared length of a rollout's
+gradient and its cost both grow with its tokens, no other chances give less noise for the same
+expected tokens, since the tokens cancel: keep ~ sqrt(A^2 T / T) = |A| (docs/objectives.md).
 CPPO keeps each prompt's rollouts of largest |A| without a correction [C]. Biased, as published.
 """
 
@@ -27,7 +30,14 @@ import numpy as np
 
 from gdro.core.errors import OptionError
 from gdro.core.hashing import step_keys
-from gdro.core.pruning import DESIGNS, Design, check_prune, draw, keep_probabilities
+from gdro.core.pruning import (
+    DESIGNS,
+    Design,
+    check_prune,
+    draw,
+    keep_probabilities,
+    proportional_probabilities,
+)
 from gdro.core.types import Floats
 from gdro.objectives.rules import Rollouts, RowRule, Ruled
 
@@ -69,6 +79,40 @@ class DPPO(RowRule):
         kept &= live
         pruned = np.where(kept, advantages / keep, 0.0)
         return Ruled(pruned, _metrics(advantages, pruned))
+
+
+@dataclass(frozen=True, slots=True)
+class PPS(RowRule):
+    """Keep a rollout with probability proportional to size, its |A|: an update by importance.
+
+    Every rollout kept by chance enters with one and the same |A|, the threshold tau; those above
+    it are always kept and unchanged.
+
+    Attributes:
+        prune: share of the rollouts with an advantage that is left out on average, in [0, .9];
+            None: as many as adds little noise, by how unequal the advantages are
+            (`gdro.core.pruning.proportional_probabilities`), none where all are equal.
+
+    Raises:
+        OptionError: a value out of range.
+    """
+
+    prune: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.prune is not None:
+            check_prune(self.prune)
+
+    def weigh(self, advantages: Floats, rollouts: Rollouts) -> Ruled:
+        """Advantages of the kept rollouts divided by their chances, and 0 for the others."""
+        size = np.abs(advantages)
+        live = size > 0.0
+        keep = np.where(live, proportional_probabilities(size, self.prune), 1.0)
+        kept = live & draw(keep, rollouts.keys("gdro/pps"), rollouts.seed, rollouts.step)
+        pruned = np.where(kept, advantages / keep, 0.0)
+        total = float(np.square(size).sum())
+        added = float((np.square(size) * (1.0 / keep - 1.0)).sum()) / total if total else 0.0
+        return Ruled(pruned, _metrics(advantages, pruned) | {"added_noise": added})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from gdro.core.errors import OptionError
 from gdro.objectives.dagrpo import DaGRPO
 from gdro.objectives.direct_reward import DirectReward
 from gdro.objectives.disco import DisCO
-from gdro.objectives.pruning import CPPO, DPPO
+from gdro.objectives.pruning import CPPO, DPPO, PPS
 from gdro.objectives.rules import RowRule
 
 
@@ -23,11 +23,12 @@ class GRPO(RowRule):
     """The engine's own clipped loss on the controller's advantages; no options."""
 
 
-Objective = GRPO | DPPO | CPPO | DaGRPO | DisCO | DirectReward
+Objective = GRPO | DPPO | PPS | CPPO | DaGRPO | DisCO | DirectReward
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "grpo": GRPO,
     "dppo": DPPO,
+    "pps": PPS,
     "cppo": CPPO,
     "dagrpo": DaGRPO,
     "disco": DisCO,

@@ -56,8 +56,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         default="grpo",
         metadata={
             "help": (
-                "What an update maximises: grpo (TRL's own loss), dppo, cppo, dagrpo, disco or"
-                " direct_reward; see `gdro.objectives`."
+                "What an update maximises: grpo (TRL's own loss), dppo, pps, cppo, dagrpo, disco"
+                " or direct_reward; see `gdro.objectives`."
             )
         },
     )

@@ -1,10 +1,10 @@
 """`gdro.objective` in verl: rules between rewards and loss, which set the rows' advantages.
 
 verl computes its own loss over all rows of a batch, so what can be had here is what advantages can
-say: `dppo` and `cppo` give rollouts that they leave out advantage 0, `dagrpo` takes the advantages
-among the rollouts that its mask admits. The gradient is the rule's; verl still computes the rows
-left out, so no time is saved. A loss of another form (`disco`, `direct_reward`), anchors and a fine
-score of its own (verl hands on one score a rollout) are refused.
+say: `dppo`, `pps` and `cppo` give rollouts that they leave out advantage 0, `dagrpo` takes the
+advantages among the rollouts that its mask admits. The gradient is the rule's; verl still computes
+the rows left out, so no time is saved. A loss of another form (`disco`, `direct_reward`), anchors
+and a fine score of its own (verl hands on one score a rollout) are refused.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def row_rule(
     if not isinstance(rule, RowRule):
         raise OptionError(
             f"gdro.objective={name} is a loss of its own, and verl computes its own loss: choose"
-            " dppo, cppo or dagrpo, or train with gdro train or TRL"
+            " dppo, pps, cppo or dagrpo, or train with gdro train or TRL"
         )
     if isinstance(rule, DaGRPO) and (rule.fine is not None or rule.anchors is not None):
         raise OptionError(
