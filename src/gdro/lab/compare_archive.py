@@ -1,4 +1,5 @@
-"""A whole comparison in one folder of four files: plan.yaml, outcomes.npz, table.md, figure.svg.
+"""A whole comparison in one folder: plan.yaml and outcomes.npz, and what is made of them, table.md
+and figure.svg.
 
     gdro compare runs/compare-NAME --publish results/NAME  # pack it
     gdro compare results/NAME --report                     # table.md and figure.svg again
