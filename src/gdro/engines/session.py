@@ -16,16 +16,15 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gdro.core.advantages import AdvantageKind, flat_advantages
 from gdro.core.errors import OptionError, PlanError, StateError
 from gdro.core.state import ANY, read_array, read_int, read_state
 from gdro.core.types import Feedback, Floats, Ints, Metrics, Plan
+from gdro.engines.answer import Answer, to_whole_plan
 from gdro.engines.candidates import CandidatePool
 from gdro.engines.choice import ChoiceRecord, what_was_offered, with_rewards
 from gdro.engines.interface import Controller
@@ -37,66 +36,6 @@ MAX_SKIPS = 10
 """Batches in a row that taught the controller nothing, after which a run stops."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the rewards of a batch of M prompts were answered with.
-
-    Attributes:
-        prompt_ids: (M,) in the order of the plan.
-        counts: (M,) rewards that came.
-        weights: (M,) the controller's; 1 for a prompt it learned nothing of.
-        factors: (M,) of the advantages: the weights, and with weighting `prompt` nbar / n_i.
-        feedback: what own baselines come from; None where there are none.
-        learned: whether the controller took the batch in.
-    """
-
-    prompt_ids: tuple[str, ...]
-    counts: Ints
-    weights: Floats
-    factors: Floats
-    feedback: Feedback | None
-    learned: bool
-
-    def own_advantages(
-        self, rewards: ArrayLike, places: Ints, kind: str = "grpo", clip: float | None = None
-    ) -> Floats | None:
-        """(R,) unweighted advantages against the controller's own baselines; None without them.
-
-        Args:
-            rewards: (R,) of rollouts, in any order.
-            places: (R,) for each the place of its prompt in `prompt_ids`.
-            kind: grpo divides by the controller's deviations, anything else leaves r - baseline.
-            clip: bound on the absolute advantage, above 0, or None.
-        """
-        feedback = self.feedback
-        if feedback is None or feedback.baselines is None:
-            return None
-        if kind != "grpo":
-            feedback = replace(feedback, deviations=np.ones(len(self.counts)))
-        return feedback.own_advantages(rewards, places, clip)
-
-    def advantages(
-        self,
-        rewards: ArrayLike,
-        places: Ints,
-        kind: AdvantageKind = "grpo",
-        *,
-        epsilon: float = 1e-4,
-        ddof: int = 0,
-        clip: float | None = None,
-    ) -> Floats:
-        """(R,) unweighted advantages of scored rollouts: the controller's own, or by group.
-
-        Args:
-            rewards, places, clip: as in `own_advantages`.
-            kind, epsilon, ddof: as in `gdro.flat_advantages`.
-        """
-        own = self.own_advantages(rewards, places, kind, clip)
-        if own is not None:
-            return own
-        return flat_advantages(rewards, places, kind, epsilon=epsilon, ddof=ddof, clip=clip)
 
 
 class ControllerSession(Generic[Row]):
@@ -357,7 +296,7 @@ class ControllerSession(Generic[Row]):
         feedback = self.controller.observe(plan_of_those.prompt_ids, came)
         self._skipped_in_a_row = 0
         self._awaiting_losses = plan_of_those.prompt_ids if self.controller.needs_losses else None
-        return feedback if len(kept) == len(counts) else _spread(feedback, plan, kept)
+        return feedback if len(kept) == len(counts) else to_whole_plan(feedback, plan, kept)
 
     def _within(self, rewards: Sequence[ArrayLike]) -> Sequence[ArrayLike]:
         """The rewards, those outside `reward_range` as its nearer end, as controllers without
@@ -396,25 +335,6 @@ class ControllerSession(Generic[Row]):
                 f"{message}, {MAX_SKIPS} batches in a row; mend the rollouts or the reward"
             )
         logger.warning("%s; all weights are 1", message)
-
-
-def _spread(feedback: Feedback, plan: Plan, kept: Ints) -> Feedback:
-    """Feedback to some prompts of a plan as feedback to all; the others, which have no rollout,
-    weigh 1."""
-
-    def all_of(values: Floats, other: float) -> Floats:
-        out = np.full(len(plan.prompt_ids), other)
-        out[kept] = values
-        return out
-
-    baselines, deviations = feedback.baselines, feedback.deviations
-    return Feedback(
-        plan.prompt_ids,
-        all_of(feedback.weights, 1.0),
-        plan.bins,
-        None if baselines is None else all_of(baselines, 0.0),
-        None if deviations is None else all_of(deviations, 1.0),
-    )
 
 
 def flat_metrics(metrics: Metrics) -> dict[str, float]:

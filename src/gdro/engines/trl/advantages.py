@@ -19,7 +19,7 @@ import torch
 
 from gdro.core.advantages import AdvantageKind, flat_advantages
 from gdro.core.types import Floats, Ints, Plan
-from gdro.engines.session import Answer
+from gdro.engines.answer import Answer
 from gdro.engines.trl.batch import PromptBatch
 from gdro.engines.trl.config import BY_SCALE_REWARDS, NORMALIZE_THEN_SUM, GDROConfig
 

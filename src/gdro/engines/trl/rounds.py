@@ -43,7 +43,7 @@ from gdro.controllers.contrib.reinforce_ada import ReinforceAda
 from gdro.core.budget import greedy_allocation
 from gdro.core.hashing import Keys, prompt_key, step_keys
 from gdro.core.types import Feedback, Floats, Ints, Plan
-from gdro.engines.session import Answer
+from gdro.engines.answer import Answer
 
 MOST_ROUNDS = 10
 RIGHT, MOST_OF_HORA = 0.5, 32

@@ -32,8 +32,8 @@ from trl import GRPOTrainer
 
 from gdro.core.errors import OptionError
 from gdro.core.types import Plan
+from gdro.engines.answer import Answer
 from gdro.engines.interface import Controller
-from gdro.engines.session import Answer
 from gdro.engines.trl import records, vllm
 from gdro.engines.trl.advantages import Scored, combined_rewards, weigh
 from gdro.engines.trl.batch import PromptBatch, Row

@@ -18,8 +18,8 @@ import numpy as np
 from gdro.core.advantages import ADVANTAGES
 from gdro.core.errors import OptionError
 from gdro.core.types import Floats, Ints
+from gdro.engines.answer import Answer
 from gdro.engines.interface import Controller
-from gdro.engines.session import Answer
 from gdro.engines.verl.rows import PADDING, Rows
 from gdro.objectives.dagrpo import DaGRPO
 from gdro.objectives.registry import GRPO, make_objective
