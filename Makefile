@@ -52,7 +52,7 @@ results: $(VENV)/.installed  ## every published table and figure again, from res
 
 SIDE = $(if $(JOBS),--jobs $(JOBS))
 experiment: $(VENV)/.installed  ## train the comparison PLAN=FILE.yaml, or go on with it, JOBS=16 side by side (on one GPU); then gdro compare runs/compare-NAME --publish results/NAME
-	@test -n "$(PLAN)" || { echo 'make experiment PLAN=research/plans/control.yaml' >&2; exit 2; }
+	@test -n "$(PLAN)" || { echo 'make experiment PLAN=results/control/plan.yaml' >&2; exit 2; }
 	root=runs/compare-$$(sed -n 's/^name: *//p' $(PLAN)); \
 	if test -d $$root; then $(BIN)/gdro compare $$root $(SIDE); else $(BIN)/gdro compare $(PLAN) $(SIDE); fi
 
