@@ -6,10 +6,10 @@ import torch
 from tiny_pipelines import save_flux, save_sd3
 
 from gdro.diffusion.config import load_config
-from gdro.diffusion.families import load_family, rows
+from gdro.diffusion.families import rows
 from gdro.diffusion.flow import generator
 from gdro.diffusion.record import read_record
-from gdro.diffusion.run import start
+from gdro.diffusion.run import load_family, start
 
 PROMPTS = ["a red cube", "a blue ball"]
 

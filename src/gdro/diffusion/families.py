@@ -65,19 +65,6 @@ class Family(Protocol):
         ...
 
 
-def load_family(config: DiffusionConfig, tell: Callable[[str], None]) -> Family:
-    """The base of a run, on the GPU if there is one.
-
-    Raises:
-        DiffusionError: the base cannot be loaded, with the reason.
-    """
-    if config.family == "digits":
-        return Digits(config, tell)
-    from gdro.diffusion.pipelines import load_pipeline
-
-    return load_pipeline(config)
-
-
 def rows(told: Conditions, index: torch.Tensor) -> dict[str, torch.Tensor]:
     """The rows of the prompts with these numbers."""
     return {name: part[index.to(part.device)] for name, part in told.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from gdro.core.errors import DiffusionError
 from gdro.diffusion.adapters import Adapters
 from gdro.diffusion.config import DiffusionConfig, load_config
 from gdro.diffusion.evaluation import evaluate, validation_set
-from gdro.diffusion.families import Conditions, Family, fingerprint, load_family
+from gdro.diffusion.families import Conditions, Digits, Family, fingerprint
 from gdro.diffusion.record import (
     Folder,
     Record,
@@ -37,6 +37,19 @@ from gdro.stopping import on_stop
 
 LINE_EVERY = 5.0
 """Seconds between lines of progress."""
+
+
+def load_family(config: DiffusionConfig, tell: Callable[[str], None]) -> Family:
+    """The base of a run, on the GPU if there is one.
+
+    Raises:
+        DiffusionError: the base cannot be loaded, with the reason.
+    """
+    if config.family == "digits":
+        return Digits(config, tell)
+    from gdro.diffusion.pipelines import load_pipeline  # Flux and SD3 take seconds to import
+
+    return load_pipeline(config)
 
 
 def start(config: DiffusionConfig) -> Folder:

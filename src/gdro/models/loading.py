@@ -4,34 +4,19 @@ to do."""
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gdro.core.errors import ModelError
 from gdro.models.cache import build, models_folder
-from gdro.models.locate import ADAPTER, Location, adapter_base, locate, read_json, suggestion
+from gdro.models.locate import ADAPTER, Location, adapter_base, locate, read_json
+from gdro.models.pretrained import REFUSALS, from_pretrained, refusal, weights_from_pretrained
 from gdro.models.unpack import KEPT_HEX, unpacked
 
-REFUSALS = (
-    *(
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        ImportError,
-        LookupError,
-    ),
-    *(SafetensorError, pickle.UnpicklingError, EOFError, NotImplementedError),
-)
-"""What transformers raises of files that are missing, damaged or unknown."""
 Tell = Callable[[str], None]
 
 
@@ -118,53 +103,6 @@ def _checked_tokenizer(name: str, path: str, **options: Any) -> Any:
     return tokenizer
 
 
-def weights_from_pretrained(loader: Any, what: str, path: str, **options: Any) -> Any:
-    """`from_pretrained` of a model, all of whose weights must be there: a missing one would be
-    drawn at random.
-
-    Raises:
-        ModelError: as `from_pretrained`, or some weights are missing or of another shape.
-    """
-    model, found = from_pretrained(
-        loader, what, path, "causal language model", output_loading_info=True, **options
-    )
-    wrong = sorted(found["missing_keys"]) + [str(key[0]) for key in found["mismatched_keys"]]
-    if wrong:
-        raise ModelError(
-            f"{what}: {len(wrong)} weights are missing or of another shape, the first is {wrong[0]}"
-        )
-    return model
-
-
-def from_pretrained(loader: Any, what: str, path: str, part: str, **options: Any) -> Any:
-    """`loader.from_pretrained(path)`, with one line for whatever stands in the way.
-
-    Raises:
-        ModelError: it cannot be loaded.
-    """
-    folder = Path(path)
-    if folder.is_dir() and "gguf_file" not in options:
-        for file in folder.glob("*.json"):
-            read_json(file)
-    try:
-        return loader.from_pretrained(path, **options)
-    except REFUSALS as error:
-        raise _refusal(what, path, part, error) from error
-    except Exception as error:
-        if type(error) is not Exception:
-            raise
-        raise _refusal(what, path, part, error) from error  # tokenizers raises the bare class
-
-
-def _refusal(what: str, path: str, part: str, error: Exception) -> ModelError:
-    place = "there" if Path(path).is_dir() else "as a folder, in the local cache or on the hub"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = lines[0] if lines else type(error).__name__
-    return ModelError(
-        f"{what}: found no {part} {place} that can be loaded{suggestion(path)} ({reason})"
-    )
-
-
 def _folder(location: Location, tell: Tell = lambda text: None) -> str:
     """The folder (or hub name) whose tokenizer, and but for adapters whose weights, transformers
     can load."""
@@ -184,5 +122,5 @@ def _merged(location: Location, tell: Tell) -> Any:
     try:
         adapted = PeftModel.from_pretrained(base, location.path)
     except REFUSALS as error:
-        raise _refusal(what, location.path, "LoRA adapters", error) from error
+        raise refusal(what, location.path, "LoRA adapters", error) from error
     return adapted.merge_and_unload()

@@ -11,6 +11,7 @@ from pathlib import Path
 from gdro.core.errors import ModelError
 from gdro.models.cache import build, models_folder
 from gdro.models.gguf import read_header
+from gdro.models.pretrained import from_pretrained, weights_from_pretrained
 
 KEPT_HEX = 16
 
@@ -41,8 +42,6 @@ def unpack(file: Path, folder: Path) -> None:
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    from gdro.models.loading import from_pretrained, weights_from_pretrained
 
     header = read_header(file)
     what = f"{file} (architecture {header.architecture})"

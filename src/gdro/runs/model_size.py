@@ -10,8 +10,8 @@ from typing import Any
 
 from gdro.core.errors import ModelError, RunError
 from gdro.models.gguf import Header, read_header
-from gdro.models.loading import from_pretrained
 from gdro.models.locate import Location, adapter_base, locate
+from gdro.models.pretrained import from_pretrained
 from gdro.runs.estimate import Architecture
 
 _NAME = re.compile(r"(?<![\d.A-Za-z])(\d+(?:\.\d+)?)\s*([BbMm])(?![A-Za-z])")
