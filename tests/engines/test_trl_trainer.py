@@ -229,6 +229,30 @@ def test_logs_and_records(tmp_path):
     )
 
 
+@pytest.mark.parametrize("changes", [{}, {"drop_dead_rows": False}, {"num_iterations": 2}])
+def test_trained_tokens_are_those_that_went_through_training_passes(changes, tmp_path):
+    """All that were generated, but those of rollouts without an advantage, in each update."""
+    records, live = [], []
+
+    class Spy(GDROTrainer):
+        def _generate_and_score_completions(self, inputs):
+            output = super()._generate_and_score_completions(inputs)
+            tokens = output["completion_mask"].sum(1)
+            live.append(int(tokens[output["advantages"] != 0].sum()))
+            return output
+
+    trained(config(tmp_path, **changes), controller=Ragged(), trainer=Spy, on_step=records.append)
+    spent = [record["trained_tokens"] for record in records]
+    generated = np.diff([0, *(record["tokens_total"] for record in records)]).tolist()
+    if "drop_dead_rows" in changes:
+        assert spent == generated
+    elif "num_iterations" in changes:
+        assert spent == [tokens for tokens in live for _ in range(2)]
+    else:
+        assert spent == live
+        assert sum(spent) < sum(generated)
+
+
 def test_two_rewards_with_gaps(tmp_path):
     """TRL's weighted sum, where a function that has nothing to say is left out."""
 

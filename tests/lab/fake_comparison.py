@@ -64,6 +64,7 @@ def write_record(
             spent = {
                 "rollouts_total": PER_STEP * step,
                 "tokens_total": 10 * PER_STEP * step,
+                "trained_tokens": 4 * PER_STEP,
                 "seconds": {"step": 0.5},
             }
             events.append(

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from gdro.core.errors import RunError
 from gdro.lab import compare
 from gdro.lab.compare_archive import (
+    COSTS,
     OUTCOMES,
+    SINCE,
     _factored,
     flat_settings,
     is_archive,
@@ -100,7 +102,7 @@ def test_runs_with_fewer_evaluations_or_prompts_keep_their_own(ragged, tmp_path)
     runs["other"][2] = dataclasses.replace(
         short,
         correct=short.correct[:2],
-        **{name: getattr(short, name)[:2] for name in ("steps", "rollouts", "tokens", "seconds")},
+        **{name: getattr(short, name)[:2] for name in ("steps", *COSTS, *SINCE)},
     )
     save_archive(
         tmp_path / "published", dataclasses.replace(ragged, runs=runs), settings_of(ragged)

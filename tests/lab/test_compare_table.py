@@ -61,6 +61,8 @@ def test_costs_and_where_the_baseline_is_reached(made):
     methods = made[2]["methods"]
     better = methods["better"]
     assert (better["rollouts"], better["tokens"], better["seconds"]) == (25600, 256000, 50)
+    assert better["trained_tokens"] == 102400
+    assert "| rollouts | tokens | trained tokens | seconds |" in markdown(made[2])
     assert better["dead_groups"]["value"] == 0.25
     reach = better["rollouts_to_baseline"]["mean_at_k"]
     assert reach["seeds"] == 3

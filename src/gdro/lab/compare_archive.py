@@ -9,6 +9,7 @@ most):
 
     correct                           (M, S, E, P) int8: right samples; -1 where there is none
     steps, rollouts, tokens, seconds  (M, S, E) float64: what training had taken; NaN: unknown
+    trained_tokens                    (M, S, E) float64: of the tokens, those in training passes
     dead, training_reward             (M, S) float64
     about                             UTF-8 JSON: methods, seeds, samples, prompt ids, train sizes
                                       of the sources, and every run's settings, each value once
@@ -40,6 +41,8 @@ from gdro.report.read import RecordError
 OUTCOMES = "outcomes.npz"
 FORMAT = 1
 COSTS = ("rollouts", "tokens", "seconds")
+SINCE = ("trained_tokens",)
+"""A cost that archives of before 2026-11-28 do not have."""
 OF_A_RUN = ("dead", "training_reward")
 
 Runs = Mapping[str, Mapping[int, Any]]
@@ -174,13 +177,13 @@ def _arrays(comparison: Comparison, settings: Runs) -> dict[str, Any]:
     shape = (len(methods), len(seeds), evaluations)
     kind = np.int8 if samples <= np.iinfo(np.int8).max else np.int32
     arrays: dict[str, Any] = {"correct": np.full((*shape, max(map(len, prompts))), -1, kind)}
-    arrays |= {name: np.full(shape, np.nan) for name in ("steps", *COSTS)}
+    arrays |= {name: np.full(shape, np.nan) for name in ("steps", *COSTS, *SINCE)}
     arrays |= {name: np.full(shape[:2], np.nan) for name in OF_A_RUN}
     for (method, seed), result in done.items():
         at = (methods.index(method), seeds.index(seed))
         count, size = result.correct.shape
         arrays["correct"][(*at, slice(count), slice(size))] = result.correct
-        for name in ("steps", *COSTS):
+        for name in ("steps", *COSTS, *SINCE):
             arrays[name][(*at, slice(count))] = getattr(result, name)
         for name in OF_A_RUN:
             arrays[name][at] = getattr(result, name)
@@ -231,11 +234,23 @@ def _run(arrays: Mapping[str, Any], about: Mapping[str, Any], m: int, s: int) ->
         return None
     ids = tuple(about["prompts"][about["prompts_of"][str(about["seeds"][s])]])
     rollouts, tokens, seconds = (tuple(arrays[name][m, s, :count].tolist()) for name in COSTS)
+    trained = (
+        arrays["trained_tokens"][m, s, :count] if "trained_tokens" in arrays else [np.nan] * count
+    )
     dead, training_reward = (float(arrays[name][m, s]) for name in OF_A_RUN)
     correct = arrays["correct"][m, s, :count, : len(ids)].astype(np.int64)
     at = tuple(int(step) for step in steps[:count])
     return RunResult(
-        ids, correct, int(about["samples"]), at, rollouts, tokens, seconds, dead, training_reward
+        ids,
+        correct,
+        int(about["samples"]),
+        at,
+        rollouts,
+        tokens,
+        seconds,
+        dead,
+        training_reward,
+        tuple(map(float, trained)),
     )
 
 

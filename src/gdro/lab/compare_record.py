@@ -38,6 +38,8 @@ class RunResult:
         samples: of a prompt, the k of pass@k.
         steps, rollouts, tokens, seconds: (E,) where the evaluations stand: what training had taken
             by then; NaN where it is not known.
+        trained_tokens: (E,) completion tokens that went through training passes by then: those of
+            rollouts without a gradient, left out, are not among them.
         dead: share of groups without a gradient, mean over the steps.
         training_reward: mean reward of the rollouts over the last tenth of the steps; NaN when
             unknown.
@@ -52,6 +54,7 @@ class RunResult:
     seconds: tuple[float, ...]
     dead: float
     training_reward: float
+    trained_tokens: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ def _result(folder: RunFolder) -> RunResult | None:
         _at(record, steps, spent),
         _mean(record.scalar("zero_variance_share")),
         _mean(record.scalar("reward")[-max(len(record.steps) // 10, 1) :]),
+        _at(record, steps, np.cumsum(record.scalar("trained_tokens"))),
     )
 
 
@@ -240,6 +244,8 @@ def load_result(path: Path, root: Path) -> RunResult:
             tuple(map(_number, values["seconds"])),
             _number(values["dead"]),
             _number(values["training_reward"]),
+            # runs of before 2026-11-28 do not say
+            tuple(map(_number, values.get("trained_tokens", [None] * len(values["steps"])))),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(

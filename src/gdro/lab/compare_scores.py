@@ -397,5 +397,6 @@ def _costs(judge: Judge, method: str) -> dict[str, Any]:
         "training_reward": asdict(seed_interval([run.training_reward for run in runs.values()])),
         "rollouts": float(np.mean([run.rollouts[-1] for run in runs.values()])),
         "tokens": float(np.mean([run.tokens[-1] for run in runs.values()])),
+        "trained_tokens": float(np.mean([run.trained_tokens[-1] for run in runs.values()])),
         "seconds": float(np.mean([run.seconds[-1] for run in runs.values()])),
     }

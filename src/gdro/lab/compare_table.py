@@ -10,6 +10,14 @@ from typing import Any
 from gdro.lab.compare_scores import BY_TRAINING, EQUAL_COSTS, WORST_FAMILY
 from gdro.lab.text import cell, estimate_of, moved, table
 
+COSTS = {
+    "rollouts": "rollouts",
+    "tokens": "tokens",
+    "trained_tokens": "trained tokens",
+    "seconds": "seconds",
+}
+"""What a method spent, and the column's title."""
+
 
 def shown(summary: Mapping[str, Any]) -> tuple[str, ...]:
     """The scores of the table. Sources alike and as in training: whichever of them the plain mean
@@ -159,12 +167,13 @@ def cost_heads(summary: Mapping[str, Any]) -> list[str]:
     """The columns of `cost_cells`."""
     reach = [f"rollouts to the baseline's {score}@{summary['k']}" for score in ("mean", "pass")]
     reward = ["training reward at the end"] if _reward_known(summary) else []
-    return [*reach, "groups without gradient", *reward, "rollouts", "tokens", "seconds"]
+    costs = [title for cost, title in COSTS.items() if _known(summary, cost)]
+    return [*reach, "groups without gradient", *reward, *costs]
 
 
 def cost_cells(entry: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
-    """Rollouts to the baseline's score, dead groups, rollouts, tokens and seconds beside the
-    baseline's, as text."""
+    """Rollouts to the baseline's score, dead groups, and what was spent beside the baseline's, as
+    text."""
     dead, reward = entry["dead_groups"]["value"], entry["training_reward"]["value"]
     other = summary["methods"][summary["baseline"]]
     return [
@@ -174,13 +183,20 @@ def cost_cells(entry: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str
         ),
         "–" if math.isnan(dead) else f"{100 * dead:.1f} %",
         *(["–" if math.isnan(reward) else f"{reward:.2f}"] if _reward_known(summary) else []),
-        *(_beside(entry[name], other[name]) for name in ("rollouts", "tokens", "seconds")),
+        *(_beside(entry[cost], other[cost]) for cost in COSTS if _known(summary, cost)),
     ]
 
 
 def _reward_known(summary: Mapping[str, Any]) -> bool:
     return any(
         not math.isnan(entry["training_reward"]["value"]) for entry in summary["methods"].values()
+    )
+
+
+def _known(summary: Mapping[str, Any], cost: str) -> bool:
+    """All but trained tokens always were."""
+    return cost != "trained_tokens" or all(
+        not math.isnan(entry[cost]) for entry in summary["methods"].values()
     )
 
 

@@ -107,7 +107,9 @@ class GroupLoss:
         keep = self.objective.matters(reward, group, True).nonzero()[:, 0]
         if not len(keep):
             keep = torch.zeros(1, dtype=torch.int64, device=reward.device)
-        logps, old, mask = self._logps(model, drop_rows(inputs, keep, "dapo"))
+        kept = drop_rows(inputs, keep, "dapo")
+        self.trainer.update.count(kept)
+        logps, old, mask = self._logps(model, kept)
         own = self.objective.values(logps, logps.detach() if old is None else old, mask)
         # The others' values are constants: no ratio has moved, and no score of theirs is compared.
         nothing = torch.zeros_like(inputs["completion_mask"], dtype=own.dtype)

@@ -55,11 +55,13 @@ def step_record(
     state: TrainerState,
     place: Place,
     seconds: Mapping[str, float],
+    trained_tokens: int,
     controller: Metrics,
     choice: Mapping[str, Any] | None = None,
 ) -> Record:
-    """The record of a step, from TRL's logs of it; a quantity TRL did not log is None. An objective
-    that reports something has it under `objective`, what the batch was chosen from under
+    """The record of a step, from TRL's logs of it; a quantity TRL did not log is None. Its trained
+    tokens are those of its own training passes, where rollouts without a gradient are not. An
+    objective that reports something has it under `objective`, what the batch was chosen from under
     `choice`."""
     told = {
         key.removeprefix(OBJECTIVE): value
@@ -79,6 +81,7 @@ def step_record(
         "completions_cut": logs.get("completions/clipped_ratio"),
         "rollouts_total": place.rollouts_total,
         "tokens_total": place.tokens_total,
+        "trained_tokens": trained_tokens,
         "seconds": dict(seconds),
         "controller": dict(controller),
         **({"choice": dict(choice)} if choice else {}),

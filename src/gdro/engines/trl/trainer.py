@@ -433,12 +433,15 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         """TRL's logs with the seconds of each phase; the record of the step goes to `on_step`."""
         is_step = self.model.training and "loss" in logs
         seconds = self.stopwatch.read() if is_step else {}
+        trained = self.update.trained_tokens() if is_step else 0
         for phase, value in seconds.items():
             self._metrics["train"][f"gdro/seconds/{phase}"].append(value)
         super().log(logs, start_time)
         if is_step and self.on_step is not None and self.accelerator.is_main_process:
             metrics, choice = self.controller.metrics(), self.session.choice
-            record = records.step_record(logs, self.state, self.place, seconds, metrics, choice)
+            record = records.step_record(
+                logs, self.state, self.place, seconds, trained, metrics, choice
+            )
             self.on_step(record)
 
     def _timed(self, phase: str) -> AbstractContextManager[None]:

@@ -43,6 +43,7 @@ class Update:
         self.ledger = LossLedger()
         self.drops_dead_rows = self.shares_prefix = self.packs = False
         self._logps: torch.Tensor | None = None
+        self._trained: list[torch.Tensor] = []
 
     def prepare(self) -> None:
         """Decide what is exact, once the trainer has its model."""
@@ -132,6 +133,23 @@ class Update:
         """
         if self.notes_losses:
             self.ledger.count(inputs[GROUP])
+        kept = self._with_gradient(inputs)
+        self.count(kept)
+        return kept
+
+    def count(self, inputs: dict[str, Any]) -> None:
+        """Count the tokens of a training pass."""
+        self._trained.append(token_mask(inputs).sum())
+
+    def trained_tokens(self) -> int:
+        """Completion tokens that went through training passes since the last reading, over all
+        processes."""
+        mine = torch.stack(self._trained).sum() if self._trained else torch.tensor(0)
+        self._trained = []
+        mine = mine.to(self.trainer.accelerator.device)
+        return int(self.trainer.accelerator.gather(mine[None]).sum())
+
+    def _with_gradient(self, inputs: dict[str, Any]) -> dict[str, Any]:
         if not self.drops_dead_rows or "pixel_values" in inputs:
             return inputs
         advantages = inputs["advantages"]
