@@ -234,9 +234,7 @@ def _run(arrays: Mapping[str, Any], about: Mapping[str, Any], m: int, s: int) ->
         return None
     ids = tuple(about["prompts"][about["prompts_of"][str(about["seeds"][s])]])
     rollouts, tokens, seconds = (tuple(arrays[name][m, s, :count].tolist()) for name in COSTS)
-    trained = (
-        arrays["trained_tokens"][m, s, :count] if "trained_tokens" in arrays else [np.nan] * count
-    )
+    trained = arrays.get("trained_tokens", np.full_like(arrays["steps"], np.nan))[m, s, :count]
     dead, training_reward = (float(arrays[name][m, s]) for name in OF_A_RUN)
     correct = arrays["correct"][m, s, :count, : len(ids)].astype(np.int64)
     at = tuple(int(step) for step in steps[:count])
@@ -250,7 +248,7 @@ def _run(arrays: Mapping[str, Any], about: Mapping[str, Any], m: int, s: int) ->
         seconds,
         dead,
         training_reward,
-        tuple(map(float, trained)),
+        tuple(trained.tolist()),
     )
 
 
