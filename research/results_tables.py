@@ -25,7 +25,8 @@ from gdro.lab.compare import from_baseline
 from gdro.lab.compare_archive import is_archive, load_archive, published_settings
 from gdro.lab.compare_page import published_files
 from gdro.lab.compare_record import Comparison, comparison_of
-from gdro.lab.compare_scores import Judge, summarize
+from gdro.lab.compare_scores import Judge
+from gdro.lab.compare_summary import summarize
 from gdro.lab.stats import seed_interval
 from gdro.lab.text import estimate_of, moved, table
 from gdro.report.read import RecordError

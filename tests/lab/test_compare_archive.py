@@ -30,7 +30,7 @@ from gdro.lab.compare_archive import (
 from gdro.lab.compare_jobs import JobFolder
 from gdro.lab.compare_plan import jobs_of, plan_text, read_plan
 from gdro.lab.compare_record import comparison_of, read_comparison, when_and_where
-from gdro.lab.compare_scores import summarize
+from gdro.lab.compare_summary import summarize
 from gdro.lab.compare_table import markdown
 from gdro.report.read import RecordError
 

@@ -10,7 +10,7 @@ from gdro.lab.compare_claims import verdicts
 from gdro.lab.compare_page import page
 from gdro.lab.compare_plan import Claim, read_plan
 from gdro.lab.compare_record import read_comparison
-from gdro.lab.compare_scores import summarize
+from gdro.lab.compare_summary import summarize
 from gdro.lab.compare_table import markdown
 from gdro.lab.stats import Estimate
 from gdro.report.read import RecordError

@@ -13,7 +13,8 @@ from gdro.config.base import ConfigError
 from gdro.lab.compare_page import write_page
 from gdro.lab.compare_plan import Plan, jobs_of, narrowed, plan_text, read_plan
 from gdro.lab.compare_record import comparison_of, read_comparison
-from gdro.lab.compare_scores import Judge, summarize
+from gdro.lab.compare_scores import Judge
+from gdro.lab.compare_summary import summarize
 from gdro.lab.compare_table import markdown
 from gdro.lab.stats import base_bins, seed_interval
 

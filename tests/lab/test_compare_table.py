@@ -14,7 +14,7 @@ from fake_comparison import PROMPTS, make, write_evaluation, write_record
 
 from gdro.lab.compare_page import headline, page, write_page
 from gdro.lab.compare_record import _notes, read_comparison
-from gdro.lab.compare_scores import rounded, summarize
+from gdro.lab.compare_summary import rounded, summarize
 from gdro.lab.compare_table import markdown
 from gdro.report.read import RecordError
 

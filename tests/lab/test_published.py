@@ -12,7 +12,7 @@ from gdro.cli import main
 from gdro.lab.compare_archive import OUTCOMES, is_archive, load_archive, published_settings
 from gdro.lab.compare_page import published_files
 from gdro.lab.compare_plan import PLAN, jobs_of, narrowed, read_plan
-from gdro.lab.compare_scores import summarize
+from gdro.lab.compare_summary import summarize
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 PUBLISHED = sorted(folder for folder in RESULTS.iterdir() if is_archive(folder))

@@ -50,7 +50,7 @@ from gdro.lab.compare_record import (
     read_comparison,
     when_and_where,
 )
-from gdro.lab.compare_scores import summarize
+from gdro.lab.compare_summary import summarize
 from gdro.lab.compare_table import markdown
 from gdro.lab.text import at_least_one
 from gdro.models.locate import locate

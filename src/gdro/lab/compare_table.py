@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gdro.lab.compare_scores import BY_TRAINING, EQUAL_COSTS, WORST_FAMILY
+from gdro.lab.compare_scores import BY_TRAINING, WORST_FAMILY
+from gdro.lab.compare_summary import EQUAL_COSTS
 from gdro.lab.text import cell, estimate_of, moved, table
 
 COSTS = {
