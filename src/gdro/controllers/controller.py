@@ -11,7 +11,6 @@ Everything that can be refused is refused before a part learns, so an error chan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,9 +27,10 @@ from gdro.controllers.checks import (
 )
 from gdro.controllers.metrics import batch_metrics
 from gdro.controllers.option_types import check_same, plain
-from gdro.controllers.part import Batch, Facts, Selector
+from gdro.controllers.part import Batch, Facts
 from gdro.controllers.parts import Parts
 from gdro.controllers.pending import MAX_OUTSTANDING, Waiting
+from gdro.controllers.traits import ControllerTraits
 from gdro.core import signals
 from gdro.core.belief import Belief
 from gdro.core.errors import OptionError, PlanError, RewardError, StateError
@@ -47,7 +47,7 @@ LEAST_ROOM = 12
 """max_rollouts follows the mean, three times as many, but is at least the paper's 12."""
 
 
-class Controller:
+class Controller(ControllerTraits):
     """plan -> rollouts; observe -> weights; select -> prompts.
 
     Args:
@@ -112,81 +112,6 @@ class Controller:
         self._outstanding = Waiting(self.table)
         self._awaiting_losses = Waiting(self.table)
         self._metrics: dict[str, Metric] = {}
-
-    @property
-    def mean_rollouts(self) -> int:
-        """nbar."""
-        return self.facts.mean_rollouts
-
-    @property
-    def min_rollouts(self) -> int:
-        """Fewest rollouts that a prompt may get."""
-        return self.facts.mean_rollouts if self.plans_equally else self.facts.min_rollouts
-
-    @property
-    def max_rollouts(self) -> int:
-        """Most rollouts that a prompt may get."""
-        return self.facts.mean_rollouts if self.plans_equally else self.facts.max_rollouts
-
-    @property
-    def reward_range(self) -> tuple[float, float]:
-        """(low, high) of the rewards."""
-        return self.facts.reward_range
-
-    @property
-    def seed(self) -> int:
-        """Of every random choice."""
-        return self.facts.seed
-
-    @property
-    def bins(self) -> int:
-        """B."""
-        return self.facts.bins
-
-    @property
-    def edges(self) -> Floats:
-        """(B+1,) bin edges from 0 to 1."""
-        return self.facts.edges
-
-    @property
-    def table(self) -> PromptTable:
-        """The prompts that were planned, and what the parts remember of each."""
-        return self.facts.table
-
-    @property
-    def selects(self) -> bool:
-        """Whether it answers `select`."""
-        return self.parts.selector is not None
-
-    @property
-    def pool_factor(self) -> int:
-        """Candidates that an engine should offer per prompt selected, where the user says
-        nothing."""
-        return (
-            Selector.pool_factor if self.parts.selector is None else self.parts.selector.pool_factor
-        )
-
-    @property
-    def needs_losses(self) -> bool:
-        """Whether the engine must report surrogate losses through `observe_losses` after each
-        update."""
-        return any(part.needs_losses for part in self.parts)
-
-    @property
-    def sets_baselines(self) -> bool:
-        """Whether feedback has `baselines` and `deviations`, which an engine must then use for its
-        advantages."""
-        return self.parts.baseline.own
-
-    @property
-    def reads_texts(self) -> bool:
-        """Whether the engine must tell the prompts' texts (`describe`)."""
-        return self.parts.estimator.reads_texts
-
-    @property
-    def plans_equally(self) -> bool:
-        """Whether every prompt gets `mean_rollouts`."""
-        return self.parts.allocator.equal
 
     def describe(self, prompt_ids: Sequence[str], texts: Sequence[str]) -> None:
         """Tell the texts of prompts, before they are planned or offered; without effect where
@@ -376,18 +301,6 @@ class Controller:
             key: list(value) if isinstance(value, list) else value
             for key, value in self._metrics.items()
         }
-
-    def options(self) -> dict[str, Any]:
-        """All that was chosen, as plain values: the facts and, nested, the parts with theirs."""
-        facts = self.facts
-        return {
-            "mean_rollouts": facts.mean_rollouts,
-            "min_rollouts": facts.min_rollouts,
-            "max_rollouts": facts.max_rollouts,
-            "reward_range": list(facts.reward_range),
-            "correct_threshold": facts.correct_threshold,
-            "seed": facts.seed,
-        } | self.parts.options()
 
     def state_dict(self) -> State:
         """Everything that the future depends on, as arrays, numbers, strings and lists."""
