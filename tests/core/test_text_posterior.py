@@ -193,3 +193,13 @@ def test_options_out_of_range_are_named():
     for options, message in (({"window": 0}, "window=0"), ({"ageing": 0.0}, "ageing=0")):
         with pytest.raises(OptionError, match=message):
             TextPosterior(PromptTable(), TextFeatures(), **options)
+
+
+def test_each_prior_is_to_the_last_bit_that_of_the_prompt_alone():
+    texts = {f"s{i % 3}/{i}": f"add {i} and {7 * i}" for i in range(300)}
+    posterior, ids = model(texts), list(texts)
+    visit(posterior, ids[:20], [0, 4] * 10, 4)
+    a, b = posterior.prior(posterior.own.table.look_up(ids))
+    for place, prompt_id in reversed(list(enumerate(ids))):
+        alone = posterior.prior(posterior.own.table.look_up([prompt_id]))
+        assert (float(alone[0][0]), float(alone[1][0])) == (a[place], b[place])
