@@ -12,7 +12,6 @@ Trained short on purpose: a base that draws some digits wrongly leaves the rewar
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -188,12 +187,6 @@ def load_classifiers(folder: Path) -> dict[str, torch.nn.Module]:
         )
         found[name] = net
     return found
-
-
-def base_facts(folder: Path) -> dict[str, float]:
-    """What base.json says."""
-    facts: dict[str, float] = json.loads((folder / BASE).read_text(encoding="utf-8"))
-    return facts
 
 
 def _fit(
