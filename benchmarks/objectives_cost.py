@@ -6,10 +6,10 @@ verifier and seed.
     python benchmarks/objectives_cost.py --set num_generations=8 --objectives grpo "dppo, prune .5"
 
 The step is the recipe's as `gdro train` makes it (prompts, rollouts, number format), with
-controller `uniform` but for the last three lines and a learning rate of 1e-6, so that all objectives
-see nearly the same completions. The first step of each round is left out. Times are of this
-process's CPU (`process_time`), since a neighbour on the machine slows wall time; the verifier works
-in other processes. `1 micro-batches`: the whole step is one; `4 micro-batches`: it is split, and a
+controller `uniform` but for the last three lines and a learning rate of 1e-6, so that all
+objectives see nearly the same completions. The first step of each round is left out. Times are of
+this process's CPU (`process_time`), since a neighbour slows wall time; the verifier works in other
+processes. `1 micro-batches`: the whole step is one; `4 micro-batches`: it is split, and a
 group loss compares first. Dead: share of rollouts whose group has no advantage; trained: share that
 has a gradient, where the objective counts it. DPPO prunes from the first step to the last here.
 """
