@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
+def write_atomic(path: str | os.PathLike[str], content: str | bytes | memoryview) -> None:
     """Write a file so that a reader, also after a power failure, finds the old content or the new
     one, whole.
 
-    A temporary file beside it, fsync, then a rename over the old one.
+    A temporary file beside it (`.NAME.PID.tmp`), fsync, then a rename over the old one.
 
     Raises:
         OSError: the disk refused (full, read-only); what stood there before is untouched.

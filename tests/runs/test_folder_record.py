@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdro.core.errors import RunError
+from gdro.io import without_nan
 from gdro.runs.folder import RunFolder, held, new_folder, old_folder
 from gdro.runs.machine import code_commit
-from gdro.runs.record import RecordWriter, cut_back, without_nan
+from gdro.runs.record import RecordWriter, cut_back
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
 
 
 def test_a_start_killed_before_it_wrote_its_settings_left_an_empty_folder(tmp_path):
-    RunFolder(tmp_path).config_draft.write_text("steps: 1")
+    (tmp_path / ".config.yaml.123.tmp").write_text("steps: 1")
     assert new_folder(str(tmp_path), "x").path == tmp_path
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdro.core.errors import StateError
+from gdro.io import write_atomic
 
 State = dict[str, Any]
 """Nested dictionaries, by string keys, of arrays, numbers, strings, None and lists of those."""
@@ -29,7 +30,7 @@ SEAL = 64
 
 
 def save_state(path: str | os.PathLike[str], state: State) -> None:
-    """Write a state atomically: a temporary file beside it, fsync, then a rename over the old one.
+    """Write a state, whole or not at all (`gdro.io.write_atomic`).
 
     Equal states give equal bytes.
 
@@ -37,18 +38,9 @@ def save_state(path: str | os.PathLike[str], state: State) -> None:
         StateError: names the key that holds something other than a `State`.
         OSError: the disk refused (full, read-only); what stood at `path` before is untouched.
     """
-    target = Path(path)
-    content = _archive(state)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.getbuffer()[:-SEAL])
-            file.write(sha256(content.getbuffer()[:-SEAL]).hexdigest().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = _archive(state).getbuffer()
+    content[-SEAL:] = sha256(content[:-SEAL]).hexdigest().encode()
+    write_atomic(path, content)
 
 
 def load_state(path: str | os.PathLike[str]) -> State:

@@ -8,10 +8,10 @@ and other white space.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from gdro.core.errors import DataError
 from gdro.data.chat import Shape
 from gdro.data.raw import Row, read_raw
 from gdro.data.rows import Columns, content_hash, to_prompt
+from gdro.io import write_atomic
 
 HUB = "open-r1/DAPO-Math-17k-Processed"
 COLUMNS = Columns(prompt="prompt", answer="solution")
@@ -112,11 +113,10 @@ def write(prepared: Prepared, path: str | Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    content = BytesIO()
+    pq.write_table(pa.Table.from_pylist(prepared.rows), content)
     try:
-        pq.write_table(pa.Table.from_pylist(prepared.rows), temporary)
-        os.replace(temporary, path)
+        write_atomic(path, content.getbuffer())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{path}: its folder does not exist; make it first") from error
 

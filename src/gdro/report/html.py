@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
@@ -11,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from gdro.controllers.registry import controller_label
+from gdro.io import write_atomic
 from gdro.report import figures_budget, figures_choice, figures_training, figures_wave, summary
 from gdro.report.completions import completions_section
 from gdro.report.findings import Finding, findings
@@ -55,12 +55,9 @@ def write_report(run: Path | str) -> Path:
     """
     record = read_record(run)
     path = record.path.parent / "report.html"
-    temporary = path.with_name(f".report.{os.getpid()}.tmp")
     try:
-        temporary.write_text(page(record), encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
+        write_atomic(path, page(record))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RecordError(f"{path}: cannot be written ({error.strerror})") from error
     return path
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from gdro.core.errors import RunError
+from gdro.io import write_atomic
 
 SEAL = "seal.json"
 PREFIX = "checkpoint-"
@@ -38,12 +39,7 @@ reason."""
 def seal(folder: Path) -> None:
     """Flush every file of a finished checkpoint to disk and write its seal, atomically."""
     files = {str(path.relative_to(folder)): _digest(path, flush=True) for path in _files(folder)}
-    temporary = folder / f".{SEAL}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump({"sha256": files}, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / SEAL)
+    write_atomic(folder / SEAL, json.dumps({"sha256": files}, indent=1, sort_keys=True))
     _flush_folder(folder)
     _flush_folder(folder.parent)
 

@@ -19,8 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gdro.core.errors import RunError
+from gdro.io import write_atomic
 
 ROOT = Path("runs")
+DRAFTS = ".*.tmp"
+"""What a process that was killed leaves of a file that it wrote (`gdro.io.write_atomic`)."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system without locks answers."""
 
@@ -36,19 +39,9 @@ class RunFolder:
         """The resolved settings."""
         return self.path / "config.yaml"
 
-    @property
-    def config_draft(self) -> Path:
-        """The settings while they are written."""
-        return self.path / ".config.yaml.tmp"
-
     def write_config(self, text: str) -> None:
         """Write the settings, all or nothing: a resume from half of them would be another run."""
-        temporary = self.config_draft
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.config)
+        write_atomic(self.config, text)
 
     @property
     def record(self) -> Path:
@@ -82,10 +75,9 @@ def check_free(output: str | None) -> None:
     if output is None:
         return
     path = Path(output)
-    draft = RunFolder(path).config_draft
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file; give a folder: --set output_dir=DIR")
-    if path.exists() and any(inside != draft for inside in path.iterdir()):
+    if path.exists() and any(not inside.match(DRAFTS) for inside in path.iterdir()):
         raise RunError(
             f"{path} is not empty; choose another --set output_dir=DIR, or go on with that run: "
             f"gdro train --resume {path}"
@@ -140,7 +132,7 @@ def held(folder: RunFolder) -> Iterator[None]:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-        for leftover in folder.path.glob(".report.*.tmp"):
+        for leftover in folder.path.glob(DRAFTS):
             leftover.unlink()
         yield
     finally:

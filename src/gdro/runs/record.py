@@ -7,11 +7,12 @@ same lines as one that never stopped (but for `resume` events, times and seconds
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from gdro.io import to_json, write_atomic
 
 Event = dict[str, Any]
 
@@ -24,10 +25,7 @@ class RecordWriter:
 
     def write(self, event: str, **fields: Any) -> None:
         """Append one event and hand it to the operating system."""
-        line = json.dumps(
-            {"event": event} | without_nan(fields), allow_nan=False, ensure_ascii=False
-        )
-        self._file.write(line + "\n")
+        self._file.write(to_json({"event": event} | fields) + "\n")
         self._file.flush()
 
     def flush_to_disk(self) -> None:
@@ -38,17 +36,6 @@ class RecordWriter:
         """Flush to disk and close."""
         self.flush_to_disk()
         self._file.close()
-
-
-def without_nan(value: Any) -> Any:
-    """The value with every number that JSON does not know replaced by None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): without_nan(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(part) for part in value]
-    return value
 
 
 def cut_back(path: Path, step: int) -> list[Event]:
@@ -66,12 +53,7 @@ def cut_back(path: Path, step: int) -> list[Event]:
         ):
             kept.append((line, event))
             sealed = sealed or (event["event"] == "checkpoint" and event["step"] == step)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.writelines(line for line, _ in kept)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomic(path, b"".join(line for line, _ in kept))
     return [event for _, event in kept]
 
 
