@@ -53,12 +53,6 @@ def test_budget_share_by_hand():
     np.testing.assert_allclose(d.budget_share([0.5, 0.5, NAN], [2, 6, NAN]), [0.25, 0.75, 0])
 
 
-def test_budget_frontier():
-    np.testing.assert_allclose(d.budget_frontier([[2, NAN], [4, 8]], 4), [[0.5, NAN], [1, 2]])
-    with pytest.raises(OptionError, match="mean_rollouts"):
-        d.budget_frontier([1.0], 0)
-
-
 def test_wse_by_hand():
     # (33): .5 * sqrt(.04/4) + .5 * sqrt(.25/4)
     assert d.weighted_standard_error([0.5, 0.5], [0.04, 0.25], [4, 4]) == pytest.approx(

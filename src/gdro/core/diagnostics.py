@@ -155,21 +155,6 @@ def budget_share(share: ArrayLike, rollouts: ArrayLike) -> Floats:
     return weighted_share(share, rollouts)
 
 
-def budget_frontier(rollouts: ArrayLike, mean_rollouts: float) -> Floats:
-    """Rollouts per prompt relative to the uniform plan, by bin and time: n_b / nbar.
-
-    Args:
-        rollouts: (..., B) mean rollouts of one prompt of each bin; NaN where absent.
-        mean_rollouts: nbar > 0.
-
-    Returns:
-        (..., B); 1 = what plain GRPO gives, NaN where absent.
-    """
-    if not mean_rollouts > 0:
-        raise OptionError(f"mean_rollouts: expected a number above 0, got {mean_rollouts}")
-    return np.asarray(_array(rollouts, "rollouts") / mean_rollouts)
-
-
 def weighted_standard_error(share: ArrayLike, variance: ArrayLike, rollouts: ArrayLike) -> Floats:
     """Weighted standard error (33): WSE = sum_b share_b sigma_b / sqrt(n_b).
 
