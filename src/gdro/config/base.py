@@ -4,11 +4,12 @@ raise."""
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from gdro.core.errors import GDROError
+from gdro.core.errors import GDROError, OptionError
 
 
 class ConfigError(GDROError):
@@ -43,6 +44,19 @@ class Section(BaseModel):
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
     )
+
+
+def faults(
+    section: str, make: Callable[[dict[str, Any]], object], options: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """The options of a section with which alone nothing can be made: key, and why."""
+    found = []
+    for key, value in options.items():
+        try:
+            make({key: value})
+        except OptionError as error:
+            found.append((f"{section}.{key}", str(error)))
+    return found
 
 
 def one_as_tuple(value: Any) -> Any:

@@ -19,14 +19,13 @@ from gdro.config.base import (
     SettingError,
     Text,
     Texts,
+    one_as_tuple,
 )
 from gdro.core.errors import DataError
 from gdro.data.chat import Shape
 
 Scalar = bool | int | float | str | None
-Cells = Annotated[
-    tuple[dict[str, Any], ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
-]
+Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(one_as_tuple)]
 
 
 class _Data(Section):
@@ -155,6 +154,7 @@ DataConfig = Annotated[
 ]
 """Any of the four; `kind` says which."""
 
+DATA_KINDS = ("reasoning_gym", "jsonl", "parquet", "hub")
 SUFFIXES = {"jsonl": (".jsonl", ".jsonl.gz"), "parquet": (".parquet",)}
 
 
@@ -170,11 +170,3 @@ def kind_of(data: Mapping[str, Any]) -> Any:
         kind for kind, ends in SUFFIXES.items() if isinstance(path, str) and path.endswith(ends)
     )
     return data.get("kind") or next(by_name, None)
-
-
-DATA_KINDS = {
-    "reasoning_gym": ReasoningGymData,
-    "jsonl": JsonlData,
-    "parquet": ParquetData,
-    "hub": HubData,
-}

@@ -52,8 +52,8 @@ def keys_of(root: type[BaseModel]) -> tuple[Key, ...]:
 @functools.cache
 def sections(root: type[BaseModel]) -> tuple[str, ...]:
     """Names of the sections of `root`."""
-    schema = root.model_json_schema()
-    return tuple(name for name, field in schema["properties"].items() if _inner(field))
+    nested = (key.path.partition(".")[0] for key in keys_of(root) if "." in key.path)
+    return tuple(dict.fromkeys(nested))
 
 
 def _walk(section: dict[str, Any], above: str, kind: str, defs: dict[str, Any]) -> Iterator[Key]:

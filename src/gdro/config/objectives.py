@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gdro.config.base import faults
 from gdro.core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -46,10 +48,11 @@ def broken_by_objective(config: TrainConfig) -> Iterator[tuple[tuple[str, ...], 
                 "grpo has no options; name an objective that has it",
             )
         return
+    made = partial(objective_of, name)
     try:
-        objective_of(name, options)
+        made(options)
     except OptionError as error:
-        for key, what in _faults(name, options) or [("objective", str(error))]:
+        for key, what in faults("objective", made, options) or [("objective", str(error))]:
             yield (key, "objective"), what
         return
     if name in GROUP_LOSSES and config.beta != 0.0:
@@ -70,14 +73,3 @@ def broken_by_objective(config: TrainConfig) -> Iterator[tuple[tuple[str, ...], 
             " data.metadata_columns"
         )
         yield ("objective.anchors", "data.metadata_columns"), what
-
-
-def _faults(name: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every option that is wrong by itself."""
-    found = []
-    for key, value in options.items():
-        try:
-            objective_of(name, {key: value})
-        except OptionError as error:
-            found.append((f"objective.{key}", str(error)))
-    return found

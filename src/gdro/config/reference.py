@@ -31,22 +31,9 @@ GROUPS = {
 COMMON = (
     *("model", "data.kind", "data.path", "data.chat", "verifier.kind", "verifier.function"),
     *("controller.name", "max_steps", "prompts_per_step", "num_generations", "max_prompt_length"),
-    *(
-        "max_completion_length",
-        "temperature",
-        "learning_rate",
-        "beta",
-        "per_device_train_batch_size",
-    ),
-    *(
-        "generation.backend",
-        "lora.r",
-        "eval_steps",
-        "save_steps",
-        "seed",
-        "output_dir",
-        "report_to",
-    ),
+    *("max_completion_length", "temperature", "learning_rate", "beta"),
+    *("per_device_train_batch_size", "generation.backend", "lora.r", "eval_steps", "save_steps"),
+    *("seed", "output_dir", "report_to"),
 )
 """What most runs set: the settings that `--help` shows."""
 

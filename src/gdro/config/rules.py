@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gdro.config.base import faults
 from gdro.config.explain import Problem
 from gdro.config.objectives import GROUP_LOSSES, broken_by_objective
 from gdro.controllers.controller import Controller
@@ -225,12 +226,9 @@ def _engine(config: TrainConfig) -> EngineTraits:
 
 def _faults(config: TrainConfig) -> list[tuple[str, str]]:
     """Every key of the controller section that is wrong by itself."""
-    name, found = {"name": config.controller.name}, []
-    for key, value in {"name": config.controller.name, **config.controller.options}.items():
-        try:
-            _made(config, {**name, key: value})
-        except OptionError as error:
-            found.append((f"controller.{key}", str(error)))
-            if key == "name":
-                break
-    return found
+    name = {"name": config.controller.name}
+
+    def made(one: dict[str, Any]) -> Controller:
+        return _made(config, name | one)
+
+    return faults("controller", made, name) or faults("controller", made, config.controller.options)
