@@ -3,6 +3,9 @@ it finds, selection without bias, order, state."""
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -15,8 +18,10 @@ from gdro.core.text_posterior import (
     NAME,
     NAMES,
     PRECISION,
+    WIDTH,
     TextFeatures,
     TextPosterior,
+    _tokens,
     name_place,
     text_vector,
 )
@@ -61,6 +66,64 @@ def test_texts_of_one_form_are_alike_and_vectors_have_length_one():
     np.testing.assert_allclose([one @ one, other @ other, third @ third], 1.0)
     assert one @ other > 0.5 > third @ one
     assert np.linalg.norm(text_vector("")) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("设x的值为3。", ["设", "x", "的", "值", "为", "3", "。"]),
+        ("人々はカナ", ["人", "々", "は", "カ", "ナ"]),
+        ("한국어 문장 12개", ["한국어", "문장", "12", "개"]),
+        ("Größe π_1 x²", ["größe", "π", "_", "1", "x²"]),
+        ("", []),
+    ],
+)
+def test_words_of_any_writing(text, words):
+    """Where no spaces part words, each letter is one, and pairs of neighbours stand for words."""
+    tokens = _tokens(text)
+    assert tokens[: len(words)] == words
+    pairs = [f"{one} {other}" for one, other in pairwise(words)]
+    assert tokens[len(words) : len(words) + len(pairs)] == pairs
+
+
+def test_chinese_prompts_are_ranked_by_their_texts():
+    """Without a space in them; the hard ones ask for a proof, and letters stand in both."""
+    rng = np.random.default_rng(6)
+    hard = rng.random(600) < 0.5
+    asked = ["证明x大于{}时不等式成立", "求x加{}的值是多少"]
+    texts = {f"data/{i}": asked[int(not h)].format(rng.integers(99)) for i, h in enumerate(hard)}
+    posterior, ids = model(texts), list(texts)
+    for step in range(20):
+        batch = range(16 * step, 16 * (step + 1))
+        visit(posterior, [ids[i] for i in batch], [0 if hard[i] else 4 for i in batch], 4, step)
+    found = rates(posterior, ids[320:])
+    assert found[hard[320:]].max() < 0.3 < 0.7 < found[~hard[320:]].min()
+
+
+def test_a_long_text_is_read_whole_and_quickly():
+    body = "the sum of 17 and 25 is asked for; " * 3000
+    long, began = body + "prove it", time.process_time()
+    vector = text_vector(long)
+    assert time.process_time() - began < 2.0
+    assert len(long) > 100_000
+    assert not np.array_equal(vector, text_vector(body))
+    assert vector @ text_vector(body) > 0.9
+
+
+def test_prompts_told_a_few_at_a_time_are_those_told_at_once():
+    texts, _ = sums(300)
+    texts |= {"twin/1": texts["data/0"], "data/none": ""}
+    ids = list(texts)
+    at_once, by_steps = TextFeatures(), TextFeatures()
+    at_once.describe(ids, list(texts.values()))
+    for start in range(0, len(ids), 7):
+        told = ids[max(0, start - 3) : start + 7]  # some again, which changes nothing
+        by_steps.describe(told, [texts[i] if i in ids[start:] else "other" for i in told])
+    assert len(by_steps) == len(at_once) == 302
+    prompts = PromptTable().look_up(ids)
+    found = at_once.inputs(at_once.rows_of(prompts))
+    np.testing.assert_array_equal(by_steps.inputs(by_steps.rows_of(prompts)), found)
+    np.testing.assert_array_equal(found[ids.index("twin/1")][:WIDTH], found[0][:WIDTH])
 
 
 @pytest.mark.parametrize(
@@ -185,6 +248,8 @@ def test_the_order_of_a_batch_changes_nothing_and_a_saved_state_goes_on():
     again = model(texts)
     again.load_state_dict(one.state_dict())
     np.testing.assert_array_equal(rates(again, ids), rates(one, ids))
+    with pytest.raises(StateError, match="read into vectors of form 1, here 2"):
+        again.load_state_dict(one.state_dict() | {"form": 1})
     with pytest.raises(StateError, match="weights"):
         again.load_state_dict(one.state_dict() | {"weights": np.zeros(3)})
 

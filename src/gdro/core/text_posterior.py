@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from zlib import crc32
 
@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 
 from gdro.core.belief import OwnEvidence, beta_square
 from gdro.core.difficulty import PRIOR
-from gdro.core.errors import OptionError, PromptIdError
+from gdro.core.errors import OptionError, PromptIdError, StateError
 from gdro.core.prompts import Prompts, PromptTable, check_ids, source_of
 from gdro.core.ragged import Ragged
 from gdro.core.source_posterior import MARGIN, STRENGTH
@@ -164,6 +164,7 @@ class TextPosterior:
         """What was learned of texts; the texts themselves are told anew, own evidence is in the
         table."""
         return {
+            "form": FORM,
             "weights": self.weights.copy(),
             "precision": self.precision.copy(),
             "rho": self.rho,
@@ -172,7 +173,9 @@ class TextPosterior:
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave; raises StateError naming the key that is missing or
-        damaged."""
+        damaged, or where texts were read into vectors of another form."""
+        if (form := read_int(state, "form")) != FORM:
+            raise StateError(f"its texts were read into vectors of form {form}, here {FORM}")
         weights = read_array(state, "weights", self.weights)
         precision = read_array(state, "precision", self.precision)
         rho, visits = read_float(state, "rho"), read_int(state, "visits")
@@ -203,8 +206,12 @@ processor's cache."""
 LONGEST = 15
 """Longer words count as of this length."""
 
-# a letter of Chinese or Japanese is a word
-_WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+|\d+|[^\w\s]|_")
+# Chinese and Japanese put no spaces between words: there each letter is one, and pairs of
+# neighbours stand for words. What they hold of other letters ("x" in a formula) stays a word.
+_LETTER = r"\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_WORDS = re.compile(rf"[{_LETTER}]|[^\W\d_{_LETTER}]+|\d+|[^\w\s]|_")
+FORM = 2
+"""Of the vectors: what was learned of those of another form is of no use."""
 
 
 class TextFeatures:
@@ -233,13 +240,18 @@ class TextFeatures:
             if not isinstance(text, str):
                 raise PromptIdError(f"the text of prompt {prompt_id!r} is {text!r:.60}, no text")
         new = [place for place, prompt_id in enumerate(ids) if prompt_id not in self._row]
-        fresh = np.zeros((len(new), WIDTH), np.float16)
-        for row, place in enumerate(new):
-            fresh[row] = text_vector(texts[place])
-        self._row.update({ids[place]: len(self._row) + row for row, place in enumerate(new)})
-        self._vectors = np.concatenate([self._vectors, fresh])
-        names = np.array([name_place(ids[place]) for place in new], np.int8)
-        self._name = np.concatenate([self._name, names])
+        self._make_room(len(self._row) + len(new))
+        for row, place in enumerate(new, len(self._row)):
+            self._vectors[row] = text_vector(texts[place])
+            self._name[row] = name_place(ids[place])
+            self._row[ids[place]] = row
+
+    def _make_room(self, wanted: int) -> None:
+        """Room for so many prompts, with some to spare: an engine tells a few at every step."""
+        if wanted > len(self._name):
+            more = max(wanted - len(self._name), len(self._name) // 4)
+            self._vectors = np.concatenate([self._vectors, np.zeros((more, WIDTH), np.float16)])
+            self._name = np.concatenate([self._name, np.zeros(more, np.int8)])
 
     def adopt(self, other: TextFeatures) -> None:
         """Know what another was told."""
@@ -294,23 +306,23 @@ def name_place(prompt_id: str) -> int:
 
 def text_vector(text: str) -> Floats:
     """(WIDTH,) of length 1; an empty text has its shape."""
-    vector = np.zeros(WIDTH)
-    for token, count in Counter(_tokens(text)).items():
-        code = crc32(token.encode("utf-8", "surrogatepass"))
-        vector[(code >> 1) % WIDTH] += np.log1p(count) * (1.0 if code & 1 else -1.0)
-    return np.asarray(vector / np.linalg.norm(vector))
+    tokens = Counter(_tokens(text))
+    codes = np.array([crc32(token.encode("utf-8", "surrogatepass")) for token in tokens])
+    sizes = np.log1p(np.array(list(tokens.values()), np.float64))
+    vector = np.bincount((codes >> 1) % WIDTH, np.where(codes & 1, sizes, -sizes), WIDTH)
+    return np.asarray(vector / (np.linalg.norm(vector) or 1.0))
 
 
-def _tokens(text: str) -> Iterator[str]:
+def _tokens(text: str) -> list[str]:
     words = _WORDS.findall(text.lower())
-    yield from words
-    yield from map(" ".join, pairwise(words))
-    digits = 0
-    for word in words:
-        if word.isdigit():
-            digits += len(word)
-            yield f"<number {min(len(word), LONGEST)}>"
-        else:
-            yield f"<word {min(len(word), LONGEST)}>"
-    yield f"<words {len(words) // 2}>"
-    yield f"<digits {digits}>"
+    numbers = [word.isdigit() for word in words]
+    digits = sum(len(word) for word, number in zip(words, numbers, strict=True) if number)
+    shapes = [
+        _SHAPES[number][min(len(word), LONGEST)]
+        for word, number in zip(words, numbers, strict=True)
+    ]
+    pairs = map(" ".join, pairwise(words))
+    return [*words, *pairs, *shapes, f"<words {len(words) // 2}>", f"<digits {digits}>"]
+
+
+_SHAPES = [[f"<{kind} {length}>" for length in range(LONGEST + 1)] for kind in ("word", "number")]
