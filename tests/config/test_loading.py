@@ -193,7 +193,7 @@ def test_another_model_than_the_recipes_has_its_own_lengths(tmp_path: Path) -> N
     assert (config.data.kind, config.verifier.kind, config.controller.name) == (
         "jsonl",
         "math",
-        "live_gdro",
+        "text_gdro",
     )
     assert (config.max_prompt_length, config.max_completion_length) == (None, None)
     (tmp_path / "same.yaml").write_text("recipe: default\nmodel: tiny\n")

@@ -10,6 +10,7 @@ import gdro
 from gdro.config import ConfigError, TrainConfig, controller_of, load_config, recipe_names
 from gdro.config.explain import RENAMED
 from gdro.config.keys import keys_of
+from gdro.engines.compat import DEFAULT_CONTROLLER
 
 
 def settings_file(folder: Path, text: str) -> Path:
@@ -34,7 +35,7 @@ def test_recipes_load_and_are_as_promised() -> None:
         "reasoning_gym",
     )
     options = config.controller.options
-    assert config.controller.name == "live_gdro"
+    assert config.controller.name == DEFAULT_CONTROLLER
     assert (options["size_power"], config.verifier.partial_credit) == (0.25, False)
 
 

@@ -141,9 +141,12 @@ PROMPTS, STEPS, BATCH = 40, 30, 8
 
 
 def _controller(name):
-    return gdro.make_controller(
+    controller = gdro.make_controller(
         name, estimator={"bins": 4}, mean_rollouts=4, min_rollouts=2, max_rollouts=8, seed=3
     )
+    ids = [f"p{number}" for number in range(PROMPTS)]
+    controller.describe(ids, ids)
+    return controller
 
 
 def _rewards(step, plan):

@@ -74,6 +74,14 @@ IDS = [f"source/{i}" for i in range(60)]
 RATES = np.linspace(0.0, 1.0, 60)
 
 
+def make(name: str, **options: Any) -> Controller:
+    """The controller, told the texts of all prompts here."""
+    controller = gdro.make_controller(name, **options)
+    known = [*IDS, "alone", "new/1", "new/2"]
+    controller.describe(known, known)
+    return controller
+
+
 def rewards_of(plan: gdro.Plan, rng: np.random.Generator) -> list[np.ndarray]:
     rates = [RATES[IDS.index(i)] for i in plan.prompt_ids]
     return [(rng.random(n) < p).astype(float) for n, p in zip(plan.rollouts, rates, strict=True)]
@@ -98,7 +106,7 @@ def steps(
 
 
 def trained(name: str, options: dict[str, Any], count: int = 6, **more: Any) -> Controller:
-    controller = gdro.make_controller(name, **(options | more))
+    controller = make(name, **(options | more))
     for _ in steps(controller, count):
         pass
     return controller
@@ -106,7 +114,7 @@ def trained(name: str, options: dict[str, Any], count: int = 6, **more: Any) -> 
 
 @every
 def test_totals_and_bounds_are_exact_and_weights_positive(name, options):
-    controller = gdro.make_controller(name, **options)
+    controller = make(name, **options)
     for plan, feedback in steps(controller, 12):
         assert plan.total == len(plan.prompt_ids) * controller.mean_rollouts
         assert controller.min_rollouts <= plan.rollouts.min()
@@ -159,7 +167,7 @@ EXTREMES = [1e308, -1e308, 0.0, 1.0, 5e-324, -5e-324, 1e150]
 
 @every
 def test_extreme_rewards_and_losses_leave_weights_finite_and_plans_exact(name, options):
-    controller = gdro.make_controller(name, **options)
+    controller = make(name, **options)
     rng = np.random.default_rng(0)
     for _ in range(8):
         plan = controller.plan([IDS[i] for i in rng.permutation(60)[:24]])
@@ -187,9 +195,7 @@ def test_extreme_rewards_and_losses_leave_weights_finite_and_plans_exact(name, o
 def test_what_float32_makes_of_a_reward_is_that_reward(name, options):
     """0.9 is correct at a threshold of 0.9, and 1 + 1e-7 inside a range up to 1, though float32
     holds neither."""
-    exact, rounded = (
-        gdro.make_controller(name, correct_threshold=0.9, **options) for _ in range(2)
-    )
+    exact, rounded = (make(name, correct_threshold=0.9, **options) for _ in range(2))
     plan = exact.plan(IDS[:24])
     rounded.plan(IDS[:24])
     rewards = [np.where(np.arange(n) % 2, 0.9, 1.0) for n in plan.rollouts]
@@ -298,12 +304,12 @@ def test_bad_losses_are_refused_without_a_trace(name, options):
 
 @every
 def test_a_saved_and_loaded_controller_goes_on_byte_for_byte(name, options, tmp_path: Path):
-    whole = gdro.make_controller(name, **options)
+    whole = make(name, **options)
     kept = list(steps(whole, 5, seed=1)) + list(steps(whole, 5, seed=2))
-    broken = gdro.make_controller(name, **options)
+    broken = make(name, **options)
     list(steps(broken, 5, seed=1))
     gdro.save_state(tmp_path / "state.npz", broken.state_dict())
-    resumed = gdro.make_controller(name, **options)
+    resumed = make(name, **options)
     resumed.load_state_dict(gdro.load_state(tmp_path / "state.npz"))
     gdro.save_state(tmp_path / "again.npz", resumed.state_dict())
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "state.npz").read_bytes()
@@ -329,7 +335,7 @@ def test_delayed_feedback_out_of_order_survives_a_restart(name, options):
         controller.observe(batches[1], rewards[1])
         if restart:
             state = controller.state_dict()
-            controller = gdro.make_controller(name, **options)
+            controller = make(name, **options)
             controller.load_state_dict(state)
         weights = [controller.observe(batches[i], rewards[i]).weights for i in (2, 0)]
         if controller.needs_losses:
@@ -418,7 +424,7 @@ def test_the_same_bytes_in_every_process():
 
 @pytest.mark.parametrize("name", OWN)
 def test_unseen_prompts_weigh_one_and_get_the_mean(name):
-    controller = gdro.make_controller(name)
+    controller = make(name)
     plan = controller.plan(IDS[:8])
     assert plan.bins.tolist() == [gdro.UNSEEN] * 8
     assert plan.rollouts.tolist() == [controller.mean_rollouts] * 8
@@ -436,9 +442,7 @@ def test_unseen_prompts_weigh_one_and_get_the_mean(name):
 def test_narrow_and_wide_bounds(name, options, bounds):
     low, mean, high = bounds
     try:
-        controller = gdro.make_controller(
-            name, **options, min_rollouts=low, mean_rollouts=mean, max_rollouts=high
-        )
+        controller = make(name, **options, min_rollouts=low, mean_rollouts=mean, max_rollouts=high)
     except OptionError:
         assert name not in OWN
         return
@@ -450,7 +454,7 @@ def test_narrow_and_wide_bounds(name, options, bounds):
 
 @every
 def test_one_prompt_and_one_bin(name, options):
-    controller = gdro.make_controller(name, **options)
+    controller = make(name, **options)
     for _ in range(5):
         plan = controller.plan(["alone"])
         assert plan.rollouts.tolist() == [4]
@@ -488,7 +492,7 @@ LISTS = {"share", "mass", "reward", "pass_rate", "variance", "rollouts", "weight
 
 @every
 def test_metrics_have_the_documented_keys_and_types(name, options):
-    controller = gdro.make_controller(name, **options)
+    controller = make(name, **options)
     assert controller.metrics() == {}
     list(steps(controller, 5))
     metrics = controller.metrics()
@@ -519,9 +523,7 @@ def test_foreign_and_damaged_states_are_refused_whole(name, options):
         lambda: controller.load_state_dict(gdro.make_controller(other).state_dict()),
     )
     for option, value in (("seed", 9), ("mean_rollouts", 5), ("correct_threshold", 0.7)):
-        foreign = gdro.make_controller(
-            name, **(options | {"max_rollouts": 12, option: value})
-        ).state_dict()
+        foreign = make(name, **(options | {"max_rollouts": 12, option: value})).state_dict()
         before = gdro.state_hash(controller.state_dict())
         with pytest.raises(StateError, match=option):
             controller.load_state_dict(foreign)
@@ -568,7 +570,7 @@ def test_random_lives(variant, seed, size, mean):
     name, options = variant
     low, high = max(1, mean - 3), mean + 5
     try:
-        controller = gdro.make_controller(
+        controller = make(
             name, **options, seed=seed, min_rollouts=low, mean_rollouts=mean, max_rollouts=high
         )
     except OptionError:
@@ -577,7 +579,7 @@ def test_random_lives(variant, seed, size, mean):
     for plan, feedback in steps(controller, 4, seed, size):
         assert plan.total == size * mean
         assert (feedback.weights > 0).all()
-    again = gdro.make_controller(
+    again = make(
         name, **options, seed=seed, min_rollouts=low, mean_rollouts=mean, max_rollouts=high
     )
     again.load_state_dict(controller.state_dict())

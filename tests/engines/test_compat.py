@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import gdro
-from gdro.core.errors import OptionError
-from gdro.engines.candidates import CandidatePool
+from gdro.config import TrainConfig, controller_of, load_config
+from gdro.core.errors import OptionError, PromptIdError, StateError
+from gdro.engines.candidates import CandidatePool, tell, text_of
 from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller, check_engine
 from gdro.engines.interface import MEMBERS, leaves_choice
+from gdro.engines.section import read_section
+from gdro.engines.session import ControllerSession
+from gdro.engines.states import load_session, save_session
 
 ENGINE = EngineTraits(
     name="an engine",
@@ -44,12 +49,6 @@ def test_an_engine_that_can_do_everything_takes_every_controller(name: str) -> N
             "paper",
             {},
             "needs each prompt's loss, and it has none; choose signal=",
-        ),
-        (
-            {"no_texts": "it reads none"},
-            "live_gdro",
-            {"estimator": "text_posterior"},
-            "'live_gdro' reads the prompts' texts, and it reads none; take the estimator source_",
         ),
         (
             {"no_baselines": "it cannot"},
@@ -151,11 +150,37 @@ def test_rounds_go_with_controllers_that_leave_the_choice() -> None:
     assert leave.isdisjoint({"joint", "live_gdro", "paper", "paper_prompt", "mopps", "sqrt_law"})
 
 
+def test_one_default_in_every_engine() -> None:
+    """It is named once; `gdro train` without settings, its default recipe, TRL, verl and slime."""
+    trl = pytest.importorskip("gdro.engines.trl", exc_type=ImportError)
+    makes = gdro.make_controller(DEFAULT_CONTROLLER, mean_rollouts=4)
+    assert trl.GDROConfig.__dataclass_fields__["controller"].default == DEFAULT_CONTROLLER
+    assert read_section(None).controller == DEFAULT_CONTROLLER
+    assert read_section(None).build(ENGINE).options() == makes.options()
+    for config in (TrainConfig(num_generations=4), load_config("default")):
+        assert config.controller.name == DEFAULT_CONTROLLER
+        assert controller_of(config).parts.options() == makes.parts.options()
+
+
+def test_the_default_needs_no_labels() -> None:
+    """Of prompts that carry one name it expects more where texts like theirs were right."""
+    controller = gdro.make_controller(DEFAULT_CONTROLLER, mean_rollouts=4)
+    texts = {f"data/{i}": "what is 1 + 1?" if i % 2 else "prove it" for i in range(80)}
+    controller.describe(list(texts), list(texts.values()))
+    for start in range(0, 64, 8):
+        ids = list(texts)[start : start + 8]
+        controller.plan(ids)
+        controller.observe(ids, [[float(i % 2)] * 4 for i in range(start, start + 8)])
+    rate = controller.belief(list(texts)[64:]).rate
+    assert rate[1::2].min() > rate[0::2].max() + 0.5
+
+
 def test_the_default_acts_before_a_prompt_comes_again() -> None:
     """It selects, and its baselines act, in the first step; the others of the paper's family weigh
     1 then."""
     controller = gdro.make_controller(DEFAULT_CONTROLLER, mean_rollouts=4)
     ids = [f"a/{i}" for i in range(8)]
+    controller.describe(ids, ids)
     assert controller.selects
     controller.plan(ids)
     assert controller.observe(ids, [[0, 0, 0, 1]] * 8).baselines is not None
@@ -172,3 +197,88 @@ def test_a_pool_gives_rows_by_id_and_fetches_only_those_it_lacks() -> None:
     assert pool.rows(["a/3", "a/1", "a/7"], {"a/1": "known"}) == ["row 3", "known", "row 7"]
     assert pool.rows(["a/1"], {"a/1": "known"}) == ["known"]
     assert asked == [[3, 7]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        ([], ""),
+        ([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}], "a\nb"),
+        ([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "c"}]}], "c"),
+        ([{"role": "user", "content": [{"type": "image", "image": object()}]}], ""),
+        ([{"role": "user", "content": {"type": "text", "text": "d"}}], "d"),
+        ([{"role": "assistant", "content": None, "tool_calls": [{}]}], ""),
+        (np.array([{"role": "user", "content": np.array(["e", "f"], object)}]), "e\nf"),
+    ],
+)
+def test_the_text_of_a_prompt(prompt: object, text: str) -> None:
+    assert text_of(prompt) == text
+
+
+@pytest.mark.parametrize("prompt", [None, 3, ["a"], {"role": "user", "content": "a"}, [{"x": 1}]])
+def test_what_is_neither_text_nor_chat_is_named(prompt: object) -> None:
+    reads = gdro.make_controller(DEFAULT_CONTROLLER)
+    with pytest.raises(PromptIdError, match=r"prompt 'x/1' is neither a text nor a chat.*source_p"):
+        tell(reads, {"x/0": "fine", "x/1": prompt})
+    assert len(reads.facts.texts) == 0
+    tell(gdro.make_controller("joint"), {"x/1": prompt})  # which reads none
+
+
+def reading(ids: list[str], asked: list[int]) -> ControllerSession:
+    """The default with a pool that writes down whose texts it reads."""
+
+    def prompts(places):
+        asked.extend(places)
+        return [f"what is {place}?" for place in places]
+
+    controller = gdro.make_controller(DEFAULT_CONTROLLER)
+    pool = CandidatePool(controller, ids, 2, 0, lambda places: list(places), prompts)
+    return ControllerSession(controller, pool=pool)
+
+
+def test_a_resumed_session_tells_texts_again_and_goes_on_as_if_nothing_had_happened() -> None:
+    ids = [f"x/{i}" for i in range(200)]
+
+    def batches(session: ControllerSession, numbers: range) -> list[list[str]]:
+        chosen = []
+        for number in numbers:
+            drawn = {ids[place]: place for place in range(4 * number, 4 * number + 4)}
+            chosen.append(list(session.choose(drawn, number)))
+            session.plan(chosen[-1])
+            session.observe([[float(len(name) % 2), 1.0, 0.0, 1.0] for name in chosen[-1]])
+        return chosen
+
+    asked: list[int] = []
+    whole = reading(ids, asked)
+    first = batches(whole, range(5))
+    assert len(asked) == len(set(asked)) < 200
+    assert len(whole.controller.facts.texts) == len(asked)
+    state = whole.state_dict()
+    again = reading(ids, [])
+    again.load_state_dict(state)
+    assert batches(again, range(5, 9)) == batches(whole, range(5, 9)) != first
+    assert gdro.state_hash(again.state_dict()) == gdro.state_hash(whole.state_dict())
+
+
+def test_a_state_of_before_the_texts_is_refused_by_name(tmp_path) -> None:
+    old = ControllerSession(gdro.make_controller("live_gdro"))
+    save_session(tmp_path / "gdro.npz", old, {"engine": "an engine"}, {})
+    with pytest.raises(
+        StateError,
+        match=r"written by an engine with controller 'live_gdro'.*'text_gdro'",
+    ):
+        load_session(tmp_path / "gdro.npz", reading([], []))
+
+
+def test_a_row_is_asked_for_its_text_only_where_texts_are_read() -> None:
+    def prompt_of(row):
+        raise AssertionError("nobody reads it")
+
+    session = ControllerSession(gdro.make_controller("joint"), prompt_of=prompt_of)
+    assert session.choose({"x/1": 7}, 0) == {"x/1": 7}
+    reads = gdro.make_controller({"estimator": "text_posterior", "allocator": "shadow_price"})
+    session = ControllerSession(reads, prompt_of="what is {}?".format)
+    session.choose({"x/1": 7, "x/2": 8}, 0)
+    assert len(reads.facts.texts) == 2

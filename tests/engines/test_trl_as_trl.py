@@ -16,6 +16,7 @@ from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums,
 
 import gdro
 from gdro.core.errors import OptionError, PlanError, PromptIdError
+from gdro.engines.compat import DEFAULT_CONTROLLER
 from gdro.engines.trl import GDROTrainer, with_ids
 
 logging.getLogger("gdro").propagate = True
@@ -128,7 +129,7 @@ class Guess:
         return 1.0
 
 
-def test_an_environment_may_own_the_data(tmp_path):
+def test_an_environment_may_own_the_data(tmp_path, caplog):
     tokenizer = character_tokenizer()
     tokenizer.chat_template = (
         "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}{% if m['tool_calls'] %}{{"
@@ -137,6 +138,7 @@ def test_an_environment_may_own_the_data(tmp_path):
     trainer = GDROTrainer(
         tiny_model(), args=config(tmp_path), processing_class=tokenizer, environment_factory=Guess
     )
+    assert "an environment says them, after the plan: it is told empty ones" in caplog.text
     trainer.train()
     metrics = trainer.controller.metrics()
     assert (metrics["batch_prompts"], metrics["reward_mean"]) == (4, 1.0)
@@ -311,7 +313,7 @@ def test_the_default_takes_rewards_of_any_size(tmp_path, caplog):
             config(tmp_path),
             reward_funcs=lambda completions, **_: [9.0 * len(c) for c in completions],
         )
-    assert trainer.controller.name == "live_gdro"
+    assert trainer.controller.name == DEFAULT_CONTROLLER
     assert "State reward_range=(lowest, highest)" in caplog.text
     stated = config(tmp_path, controller_options={"reward_range": [0.0, 1.0]})
     with pytest.raises(gdro.RewardError, match="outside reward_range"):

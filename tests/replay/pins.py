@@ -38,7 +38,7 @@ STEPS, PROMPTS, OFFERED, DIGITS, NOISE = 24, 16, 64, 8, 1e-12
 PARTS = ("selected", "rollouts", "bins", "weights", "baselines", "metrics")
 
 DEFAULT_RUN: dict[str, Any] = {"size_power": 0.25, "pace": 0.0005}
-"""The options of the controller of `gdro train`'s default recipe."""
+"""The options that published comparisons give live_gdro; text_gdro has them by itself."""
 GRADED: dict[str, Any] = {"reward_range": (-1.0, 1.0)}
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -98,9 +98,12 @@ def cases() -> dict[str, tuple[str, dict[str, Any]]]:
 def make(case: str) -> gdro.Controller:
     """The controller of a case."""
     name, options = cases()[case]
-    return gdro.make_controller(
+    controller = gdro.make_controller(
         name, **({"mean_rollouts": 4, "max_rollouts": 12, "seed": 7} | options)
     )
+    ids = world.prompt_ids()
+    controller.describe(ids, [world.text(prompt_id) for prompt_id in ids])
+    return controller
 
 
 @dataclass

@@ -34,10 +34,13 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
     "paper": {},
     "posterior_gdro": {"baseline": "posterior"},
     "live_gdro": {"size_power": 0.25, "pace": 0.0005},
+    "text_gdro": {},
     "sec": {},
 }
 MEAN_ROLLOUTS, MAX_ROLLOUTS, DIGITS = 4, 12, 8
 PROMPTS, BATCH, EPOCHS, SEED, FACTOR = 48, 16, 8, 7, 2
+TEXTS = [f"{place % 10}+{place // 10}=" for place in range(PROMPTS)]
+"""What the prompts ask, in their order; every adapter tells them by itself."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def expected(name: str) -> str:
 def bare_core(name: str, steps: list[Step]) -> Replay:
     """The stream through the controller itself."""
     controller, out = make(name), Replay()
+    controller.describe([name_of(place) for place in range(PROMPTS)], TEXTS)
     pool = pool_of(controller)
     for number, step in enumerate(steps):
         ids = step.prompt_ids if pool is None else pool.choose(step.prompt_ids, number)

@@ -20,6 +20,7 @@ from replay_stream import (
     MEAN_ROLLOUTS,
     PROMPTS,
     SEED,
+    TEXTS,
     Replay,
     bare_core,
     expected,
@@ -101,7 +102,6 @@ def through_trainer(
             play.advantages.append(output["advantages"].numpy().copy())
             return output
 
-    prompts = [f"{place % 10}+{place // 10}=" for place in range(PROMPTS)]
     Listening(
         model=tiny_model(),
         reward_funcs=play.rewards,
@@ -118,7 +118,7 @@ def through_trainer(
             drop_dead_rows=not play.controller.needs_losses,
         ),
         train_dataset=Dataset.from_dict(
-            {"prompt": prompts, "id": [name_of(place) for place in range(PROMPTS)]}
+            {"prompt": TEXTS, "id": [name_of(place) for place in range(PROMPTS)]}
         ),
         processing_class=character_tokenizer(),
         controller=play.controller,
@@ -139,7 +139,8 @@ baselines too."""
 
 
 @pytest.mark.parametrize(
-    ("name", "weighting"), [*KINDS.items(), ("joint", "prompt"), ("live_gdro", "prompt")]
+    ("name", "weighting"),
+    [*KINDS.items(), ("joint", "prompt"), ("live_gdro", "prompt"), ("text_gdro", "prompt")],
 )
 def test_the_trainer_decides_as_the_core(
     name: str, weighting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,7 @@ from replay_stream import (
     MEAN_ROLLOUTS,
     PROMPTS,
     SEED,
+    TEXTS,
     Replay,
     Step,
     bare_core,
@@ -33,29 +34,31 @@ from gdro.engines.verl.bridge import VerlBridge, candidates_of
 class Recorded:
     """The stream's prompts as verl's training set holds them; a sample is its id."""
 
-    column_names = ("data_source", "extra_info")
+    column_names = ("data_source", "extra_info", "prompt")
 
     def __init__(self) -> None:
         self.dataframe = self
         self.ids = [name_of(place) for place in range(PROMPTS)]
 
-    def select_columns(self, names: list[str]) -> dict[slice, dict[str, list]]:
-        assert set(names) == set(self.column_names)
+    def select_columns(self, names: list[str]) -> Columns:
         parts = [prompt_id.split("/") for prompt_id in self.ids]
         columns = {
             "data_source": [part[0] for part in parts],
             "extra_info": [{"index": int(p[1])} for p in parts],
+            "prompt": [[{"role": "user", "content": text}] for text in TEXTS],
         }
-        return Everything(columns)
+        return Columns({name: columns[name] for name in names})
 
     def __getitem__(self, place: int) -> str:
         return self.ids[place]
 
 
-class Everything(dict):
-    """`frame[:]` gives all rows."""
+class Columns(dict):
+    """`frame[:]` gives all rows, `frame[[3, 1]]` these."""
 
     def __getitem__(self, key):
+        if isinstance(key, list):
+            return {name: [column[place] for place in key] for name, column in self.items()}
         return self if key == slice(None) else super().__getitem__(key)
 
 

@@ -30,6 +30,12 @@ def prompt_ids() -> tuple[str, ...]:
     return tuple(sorted([*ids, "lonely"], key=lambda prompt_id: number("order", prompt_id)))
 
 
+def text(prompt_id: str) -> str:
+    """What a prompt asks: words that tell in part how hard it is."""
+    first = round(10.0 ** (4.0 * number("ability", prompt_id)))
+    return f"Of {prompt_id.partition('/')[0]}: what is {first} + {len(prompt_id)}?"
+
+
 @cache
 def ability(prompt_id: str, step: int) -> float:
     """Success rate of a prompt after so many steps; "proofs" and the rare source rise, "guess"

@@ -10,6 +10,7 @@ from slime_toy import MEAN, arguments
 
 import gdro
 from gdro.core.errors import OptionError, PlanError
+from gdro.engines.compat import DEFAULT_CONTROLLER
 from gdro.engines.session import ControllerSession
 from gdro.engines.slime.bridge import DDOF, EPSILON, SlimeBridge
 from gdro.engines.slime.settings import REFUSED, flag, read_setup
@@ -79,7 +80,7 @@ def test_settings_are_read_from_the_custom_configuration(tmp_path: Path) -> None
     assert (setup.section.weighting, setup.section.fresh, setup.id_key) == ("row", False, "id")
     args = arguments(tmp_path)
     del args.gdro
-    assert read_setup(args).controller.name == "live_gdro"
+    assert read_setup(args).controller.name == DEFAULT_CONTROLLER
     assert read_setup(arguments(tmp_path, gdro={"id_key": "uid"})).id_key == "uid"
     setup = read_setup(arguments(tmp_path, gdro={"controller": "live_gdro", "candidates": 8}))
     assert (setup.controller.selects, setup.section.candidates) == (True, 8)

@@ -28,6 +28,7 @@ import gdro
 import tinker
 from gdro.core.errors import OptionError, PlanError, PromptIdError, StateError
 from gdro.engines.candidates import CandidatePool
+from gdro.engines.compat import DEFAULT_CONTROLLER
 from gdro.engines.session import ControllerSession
 from gdro.engines.tinker import train as ours
 from gdro.engines.tinker.dataset import PlannedDataset, candidates_of, problem_id, with_rollouts
@@ -104,8 +105,13 @@ def controller(**options):
     return gdro.make_controller("joint", mean_rollouts=MEAN, **options)
 
 
-def live():
-    return gdro.make_controller("live_gdro", mean_rollouts=MEAN, baseline="group")
+def live(told: bool = False):
+    """The default controller; `told`: the bare core's, whom nobody else tells the texts."""
+    one = ours.default_controller(MEAN)
+    if told:
+        numbers = range(PROMPTS)
+        one.describe([toy_id(n) for n in numbers], [f"question {n}" for n in numbers])
+    return one
 
 
 def run(config, monkeypatch, one=None, fails=frozenset(), **options) -> Record:
@@ -164,7 +170,8 @@ def test_the_real_loop_trains_on_the_cores_plans_and_weights(
 
 
 def test_a_controller_that_selects_chooses_the_prompts(config, monkeypatch) -> None:
-    one, bare = live(), live()
+    one, bare = live(), live(told=True)
+    assert one.name == DEFAULT_CONTROLLER
     pool = CandidatePool(bare, [toy_id(number) for number in range(PROMPTS)], 3, seed=5)
     record = run(config, monkeypatch, one, candidates=3, seed=5)
     numbers = {toy_id(number): number for number in range(PROMPTS)}
@@ -212,6 +219,25 @@ def test_a_dataset_that_changes_gives_no_candidates() -> None:
         OptionError, match=r"prompt 'toy/[0-9a-f]+': the dataset Changing gives other prompts"
     ):
         planned.get_batch(0)  # the batch itself has
+
+
+def test_a_builder_that_does_not_say_what_it_asks_is_named() -> None:
+    class Other(EnvGroupBuilder):
+        async def make_envs(self):
+            return []
+
+    class Others(RLDataset):
+        def get_batch(self, index: int):
+            return [Other()]
+
+        def __len__(self) -> int:
+            return 1
+
+    with pytest.raises(OptionError, match=r"a Other does not say what it asks; give prompt_text=<"):
+        candidates_of(live(), Others(), lambda _: "x", None, 0)
+    told = live()
+    candidates_of(told, Others(), lambda _: "x", None, 0, lambda _: "what is 1 + 1?")
+    assert len(told.facts.texts) == 1
 
 
 def test_uniform_is_the_stock_loop(config, monkeypatch, tmp_path: Path) -> None:

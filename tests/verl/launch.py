@@ -99,7 +99,7 @@ def running(
             os.environ
             | SHIM
             | {
-                "PYTHONPATH": str(HERE),
+                "PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
                 REWARD_LOG: str(folder / f"{name}-rewards.jsonl"),
                 "GDRO_TEST_LOSS_LOG": str(folder / f"{name}-losses.jsonl"),
                 "VERL_FILE_LOGGER_PATH": str(folder / f"{name}-metrics.jsonl"),

@@ -9,11 +9,14 @@ import pandas
 import pytest
 import toy_task
 from omegaconf import OmegaConf
-from verl.utils.dataset.rl_dataset import RLHFDataset
+from verl.utils import tensordict_utils as tu
+from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn
 
 import gdro
 from gdro.core.errors import OptionError, PromptIdError
+from gdro.engines.candidates import tell
 from gdro.engines.verl.bridge import candidates_of
+from gdro.engines.verl.trainer import _column, _ids
 
 PROMPTS = 40
 
@@ -21,7 +24,7 @@ PROMPTS = 40
 class Last:
     """Selects the candidates whose ids sort last, and keeps what it was offered."""
 
-    name, selects, pool_factor = "last", True, 4
+    name, selects, pool_factor, reads_texts = "last", True, 4, False
 
     def select(self, candidate_ids, m):
         self.offered = list(candidate_ids)
@@ -60,6 +63,68 @@ def test_offers_depend_on_seed_and_step_alone(dataset: RLHFDataset) -> None:
         offers.append(tuple(controller.offered))
     assert offers[0] == offers[1]
     assert len(set(offers)) == 3
+
+
+CHATS = {
+    "plain": [{"role": "user", "content": "2 + 2?"}],
+    "twin": [{"role": "user", "content": "2 + 2?"}],
+    "chinese": [{"role": "system", "content": "请回答"}, {"role": "user", "content": "设x的值"}],
+    "image": [{"role": "user", "content": "<image> How many?"}],
+    "empty": [{"role": "user", "content": ""}],
+    "long": [{"role": "user", "content": "word 7 " * 15_000}],
+}
+TOLD = ["2 + 2?", "2 + 2?", "请回答\n设x的值", "<image> How many?", "", "word 7 " * 15_000]
+
+
+class Reading(Last):
+    """Writes down the texts that it is told."""
+
+    reads_texts = True
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    def describe(self, prompt_ids, texts):
+        assert self.texts.keys().isdisjoint(prompt_ids), "told twice"
+        self.texts |= dict(zip(prompt_ids, texts, strict=True))
+
+
+def chats(folder: Path) -> RLHFDataset:
+    rows = [
+        {"data_source": "chat", "asked": chat, "extra_info": {"index": name}}
+        for name, chat in CHATS.items()
+    ]
+    pandas.DataFrame(rows).to_parquet(folder / "train.parquet")
+    keys = {"cache_dir": str(folder), "filter_overlong_prompts": False, "prompt_key": "asked"}
+    return RLHFDataset(str(folder / "train.parquet"), None, OmegaConf.create(keys))
+
+
+def test_texts_are_told_when_prompts_are_first_offered_and_once(tmp_path: Path) -> None:
+    reading = Reading()
+    pool = candidates_of(reading, chats(tmp_path), 2, seed=0)
+    assert reading.texts == {}
+    pool.choose(["chat/plain"], 1)
+    assert len(reading.texts) == 2
+    for step in range(8):
+        pool.choose(["chat/twin", "chat/long", "chat/image"], step)
+    assert reading.texts == dict(zip([f"chat/{name}" for name in CHATS], TOLD, strict=True))
+
+
+def test_a_batch_without_candidates_has_the_same_texts(tmp_path: Path) -> None:
+    dataset = chats(tmp_path)
+    batch = tu.get_tensordict(collate_fn([dataset[place] for place in range(len(dataset))]))
+    reading = Reading()
+    tell(reading, dict(zip(_ids(batch), _column(batch, "raw_prompt"), strict=True)))
+    assert reading.texts == dict(zip([f"chat/{name}" for name in CHATS], TOLD, strict=True))
+
+
+def test_a_set_without_the_column_of_prompts_is_refused(tmp_path: Path) -> None:
+    dataset = chats(tmp_path)
+    dataset.prompt_key = "question"
+    with pytest.raises(OptionError, match="reads question of every prompt"):
+        candidates_of(Reading(), dataset, None, seed=0)
+    dataset.prompt_key = "data_source"  # text, and no chat
+    assert candidates_of(Last(), dataset, None, seed=0) is not None
 
 
 def test_a_controller_that_does_not_select_has_no_candidates(dataset: RLHFDataset) -> None:

@@ -1,5 +1,5 @@
-"""Stock verl trains on the prompts that a controller chooses: live_gdro against the bare core, over
-two workers. Its advantages, against its posterior, take the place of verl's."""
+"""Stock verl trains on the prompts that a controller chooses: the default, told the texts, against
+the bare core, over two workers. Its advantages, against its posterior, take the place of verl's."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import toy_task
 
 import gdro
 from gdro.engines.candidates import CandidatePool
+from gdro.engines.compat import DEFAULT_CONTROLLER
 
 STEPS, CANDIDATES, LIMIT = 3, 2, 900
 ROWS = launch.BATCH * launch.MEAN_ROLLOUTS
 IDS = [f"toy/p{place}" for place in range(launch.PROMPTS)]
-CHOSEN = ("++gdro.controller=live_gdro", f"+gdro.candidates={CANDIDATES}", "~gdro.allocator")
+CHOSEN = ("~gdro.controller", f"+gdro.candidates={CANDIDATES}", "~gdro.allocator")
 
 
 def test_the_chosen_prompts_are_generated_and_learned_from(tmp_path: Path) -> None:
@@ -30,7 +31,9 @@ def test_the_chosen_prompts_are_generated_and_learned_from(tmp_path: Path) -> No
         json.loads(line) for line in (tmp_path / "live-rewards.jsonl").read_text().splitlines()
     ]
     assert len(rewards) == ROWS * STEPS
-    core = gdro.make_controller("live_gdro", bins=4, mean_rollouts=launch.MEAN_ROLLOUTS)
+    core = gdro.make_controller(DEFAULT_CONTROLLER, bins=4, mean_rollouts=launch.MEAN_ROLLOUTS)
+    assert core.reads_texts
+    core.describe(IDS, [f"w{place % toy_task.WORDS}" for place in range(launch.PROMPTS)])
     pool = CandidatePool(core, IDS, CANDIDATES, seed=0)
     as_they_came, advantages = 0, []
     for step in range(STEPS):

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from gdro.core.errors import OptionError
+from gdro.engines.compat import DEFAULT_CONTROLLER
 from gdro.engines.verl.settings import build_controller, read_settings
 
 
@@ -39,9 +40,9 @@ def build(config: dict):
     return build_controller(read_settings(config), config)
 
 
-def test_stock_verl_with_no_gdro_keys_is_live_gdro_with_verls_n() -> None:
+def test_stock_verl_with_no_gdro_keys_has_the_default_with_verls_n() -> None:
     controller = build(STOCK)
-    assert (controller.name, controller.mean_rollouts) == ("live_gdro", 4)
+    assert (controller.name, controller.mean_rollouts) == (DEFAULT_CONTROLLER, 4)
     assert read_settings(STOCK).weighting == "prompt"
 
 

@@ -69,7 +69,7 @@ class ControllerConfig(_Named):
 
     name: PathText | None = None
     """Which controller chooses prompts, rollouts and weights (docs/controllers.md): plain GRPO is
-    `uniform`; one of your own is `path/to/file.py:Class`; null is live_gdro, or a composition of
+    `uniform`; one of your own is `path/to/file.py:Class`; null is text_gdro, or a composition of
     the parts that are named."""
 
 

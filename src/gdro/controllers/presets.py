@@ -20,7 +20,12 @@ from gdro.controllers.contrib.mt_grpo import MTGRPO
 from gdro.controllers.parts import Parts
 from gdro.controllers.parts.allocators import RandomRagged, ShadowPrice, SqrtLaw
 from gdro.controllers.parts.baselines import Posterior
-from gdro.controllers.parts.estimators import Classifier, PromptPosterior, SourcePosterior
+from gdro.controllers.parts.estimators import (
+    Classifier,
+    PromptPosterior,
+    SourcePosterior,
+    TextPosterior,
+)
 from gdro.controllers.parts.selectors import Live
 from gdro.controllers.parts.weighers import BinAdversary, Weights
 from gdro.core.adversaries import AdversaryName
@@ -75,6 +80,23 @@ def live_gdro(
         selector=Live(size_power=size_power, explore=explore, repeats=repeats, pace=pace),
         weigher=BinAdversary(eta=eta, by="after", acts="selection"),
         baseline=Posterior(),
+    )
+
+
+def text_gdro(
+    *,
+    bins: Bins = 10,
+    eta: float | None = None,
+    size_power: float = 0.25,
+    explore: float = 0.1,
+    repeats: float | None = 5.0,
+    pace: float | None = 0.0005,
+) -> Parts:
+    """Selects as live_gdro does, and reads the prompts' texts, so that nobody has to name sources:
+    the default of every engine."""
+    selector = Live(size_power=size_power, explore=explore, repeats=repeats, pace=pace)
+    return live_gdro(bins=bins, eta=eta).having(
+        estimator=TextPosterior(bins=bins), selector=selector
     )
 
 
@@ -293,6 +315,7 @@ PRESETS: dict[str, Preset] = {
         prompt_gdro,
         posterior_gdro,
         live_gdro,
+        text_gdro,
         rollout_gdro,
         joint,
         sqrt_law,

@@ -4,21 +4,26 @@ The data loader gives M prompts a step. A controller that selects sees (factor -
 without replacement from the rest of the training set by seed and batch number alone: there is no
 state to save, every process draws the same, and at one seed all selecting methods are offered the
 same prompts.
+
+A controller that reads the prompts' texts is told those of prompts when they are first offered, so
+that a run starts at once and holds of each prompt no more than the controller keeps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from gdro.core.errors import OptionError, PlanError
+from gdro.core.errors import OptionError, PlanError, PromptIdError
 from gdro.engines.interface import Controller
 
 Row = TypeVar("Row")
 Fetch = Callable[[Sequence[int]], Sequence[Row]]
 """The rows at some places of the training set, in their order."""
+ReadPrompts = Callable[[Sequence[int]], Sequence[Any]]
+"""What is asked at some places of the training set: texts or chats, as `text_of` takes them."""
 
 
 class CandidatePool(Generic[Row]):
@@ -30,6 +35,7 @@ class CandidatePool(Generic[Row]):
         factor: candidates per prompt trained on; where the set holds fewer, all of it is offered.
         seed: of the further candidates.
         fetch: reads rows of the training set.
+        prompts: reads what they ask, for a controller that reads texts.
 
     Attributes:
         places: where in the training set each id is.
@@ -42,11 +48,13 @@ class CandidatePool(Generic[Row]):
         factor: int,
         seed: int,
         fetch: Fetch[Row] | None = None,
+        prompts: ReadPrompts | None = None,
     ) -> None:
         self.controller, self.factor, self.seed = controller, factor, seed
         self.ids = list(ids)
         self.places = {prompt_id: place for place, prompt_id in enumerate(self.ids)}
-        self._fetch = fetch
+        self._fetch, self._prompts = fetch, prompts
+        self._told = np.zeros(len(self.ids), dtype=bool)
 
     def choose(self, drawn: Sequence[str], number: int) -> list[str]:
         """The M prompts that the controller chooses among a batch and its further candidates.
@@ -61,8 +69,11 @@ class CandidatePool(Generic[Row]):
         Raises:
             PlanError: the controller answered with other prompts than it was offered, or another
                 number of them.
+            PromptIdError: as `tell`.
         """
         offered = self.offer(drawn, number)
+        if self.controller.reads_texts and self._prompts is not None:
+            self._tell([self.places[prompt_id] for prompt_id in offered], self._prompts)
         chosen = self.controller.select(offered, len(drawn))
         if (
             len(chosen) != len(drawn)
@@ -75,6 +86,14 @@ class CandidatePool(Generic[Row]):
                 f"{len(drawn)} distinct ones of the {len(offered)} candidates"
             )
         return chosen
+
+    def _tell(self, places: Sequence[int], prompts: ReadPrompts) -> None:
+        """Tell the texts of prompts, each once."""
+        new = [place for place in places if not self._told[place]]
+        if new:
+            found = prompts(new)
+            tell(self.controller, dict(zip((self.ids[i] for i in new), found, strict=True)))
+            self._told[new] = True
 
     def rows(self, ids: Sequence[str], known: Mapping[str, Row]) -> list[Row]:
         """The rows of prompts: those known, the others from the training set."""
@@ -115,12 +134,13 @@ def candidate_pool(
     factor: int | None,
     seed: int,
     fetch: Fetch[Row] | None = None,
+    prompts: ReadPrompts | None = None,
 ) -> CandidatePool[Row] | None:
     """The pool of a run; None where the data loader's prompts are trained on as they come.
 
     Args:
         read_ids: gives the ids of the training set; asked only where the controller selects.
-        factor, seed, fetch: as in `candidate_factor` and `CandidatePool`.
+        factor, seed, fetch, prompts: as in `candidate_factor` and `CandidatePool`.
 
     Raises:
         OptionError: as `candidate_factor`.
@@ -128,7 +148,52 @@ def candidate_pool(
     factor = candidate_factor(controller, factor)
     if factor is None:
         return None
-    return CandidatePool(controller, read_ids(), factor, seed, fetch)
+    return CandidatePool(controller, read_ids(), factor, seed, fetch, prompts)
+
+
+def tell(controller: Controller, prompts: Mapping[str, Any]) -> None:
+    """Tell a controller that reads texts those of prompts, before they are offered or planned; no
+    other controller.
+
+    Args:
+        prompts: by id, as `text_of` takes them.
+
+    Raises:
+        PromptIdError: one that is neither a text nor a chat; names it.
+    """
+    if not controller.reads_texts:
+        return
+    texts = []
+    for prompt_id, prompt in prompts.items():
+        try:
+            texts.append(text_of(prompt))
+        except (TypeError, KeyError) as error:
+            raise PromptIdError(
+                f"prompt {prompt_id!r} is neither a text nor a chat (a list of turns with a role"
+                f" and a content): {prompt!r:.80}; controller {controller.name!r} reads texts, the"
+                " estimator source_posterior does not"
+            ) from error
+    controller.describe(list(prompts), texts)
+
+
+def text_of(prompt: Any) -> str:
+    """What a prompt says: itself, or of a chat the text of its turns. Images and other parts say
+    nothing, and a prompt may say nothing at all.
+
+    Raises:
+        KeyError, TypeError: it is none of the two.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, Mapping):
+        raise TypeError("one turn is no chat")
+    parts: list[str] = []
+    for turn in prompt:
+        content = turn["content"]
+        blocks = [content] if content is None or isinstance(content, (str, Mapping)) else content
+        said = [block.get("text") if isinstance(block, Mapping) else block for block in blocks]
+        parts += [text for text in said if isinstance(text, str) and text]
+    return "\n".join(parts)
 
 
 def candidate_factor(controller: Controller, factor: int | None) -> int | None:

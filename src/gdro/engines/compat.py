@@ -15,9 +15,9 @@ from gdro.core.errors import OptionError
 from gdro.engines.candidates import candidate_factor
 from gdro.engines.interface import Controller, require_controller
 
-DEFAULT_CONTROLLER = "live_gdro"
-"""Acts from the first step, where a controller that weighs by difficulty waits for prompts to
-return."""
+DEFAULT_CONTROLLER = "text_gdro"
+"""Of every engine. It needs no labels and acts from the first step, where a controller that weighs
+by difficulty waits for prompts to return."""
 
 WITH_BASELINE = ("grpo", "dr_grpo", "batch")
 """Advantages in which a controller's own baseline can take the place of the group's mean."""
@@ -39,7 +39,6 @@ class EngineTraits:
         no_baselines: why rewards cannot be compared with a controller's own baseline; None where
             they can.
         no_choice: why prompts cannot be chosen; None where they can.
-        no_texts: why the prompts' texts cannot be told; None where they can.
         least_rollouts: fewest rollouts of a prompt that the engine handles.
         least_reason: why not fewer.
     """
@@ -53,7 +52,6 @@ class EngineTraits:
     no_losses: str | None = None
     no_baselines: str | None = None
     no_choice: str | None = None
-    no_texts: str | None = None
     least_rollouts: int = 1
     least_reason: str = ""
 
@@ -111,7 +109,7 @@ def check_engine(
 def refusals(
     controller: Controller, traits: EngineTraits, candidates: int | None = None
 ) -> Iterator[tuple[str, str]]:
-    """All that does not go together: about what (mean_rollouts, min_rollouts, losses, texts,
+    """All that does not go together: about what (mean_rollouts, min_rollouts, losses,
     advantage or candidates), and what to do."""
     who = f"controller {controller.name!r}"
     if controller.mean_rollouts != traits.mean_rollouts:
@@ -136,14 +134,6 @@ def refusals(
             (
                 f"{who} needs each prompt's loss, and {traits.no_losses}; choose signal='failure'"
                 " and utility='variance', or another controller"
-            ),
-        )
-    if controller.reads_texts and traits.no_texts is not None:
-        yield (
-            "texts",
-            (
-                f"{who} reads the prompts' texts, and {traits.no_texts}; take the estimator"
-                " source_posterior"
             ),
         )
     if controller.sets_baselines and traits.no_baselines is not None:

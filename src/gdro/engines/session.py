@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, Literal, TypeVar, get_args
 
@@ -25,7 +25,7 @@ from gdro.core.errors import OptionError, PlanError, StateError
 from gdro.core.state import ANY, read_array, read_int, read_state
 from gdro.core.types import Feedback, Floats, Ints, Metrics, Plan
 from gdro.engines.answer import Answer, to_whole_plan
-from gdro.engines.candidates import CandidatePool
+from gdro.engines.candidates import CandidatePool, tell
 from gdro.engines.choice import ChoiceRecord, what_was_offered, with_rewards
 from gdro.engines.interface import Controller
 
@@ -46,6 +46,7 @@ class ControllerSession(Generic[Row]):
         weighting: `prompt` scales a prompt's advantages by nbar / n_i, so that a plan is no hidden
             weight; `row` leaves them, so that a prompt counts by its rollouts.
         pool: candidates of a controller that selects; None where prompts come as they come.
+        prompt_of: what a row asks, for a controller that reads texts where there is no pool.
         range_stated: whether the user said which rewards to expect. Where not, and the controller
             sets baselines by its `reward_range`, the first reward outside ends these baselines.
 
@@ -64,11 +65,13 @@ class ControllerSession(Generic[Row]):
         weighting: str = "prompt",
         *,
         pool: CandidatePool[Row] | None = None,
+        prompt_of: Callable[[Row], Any] | None = None,
         range_stated: bool = True,
     ) -> None:
         if weighting not in get_args(Weighting):
             raise OptionError(f"weighting={weighting!r} must be prompt or row")
         self.controller, self.weighting, self.pool = controller, weighting, pool
+        self.prompt_of = prompt_of
         self.range_stated = range_stated
         self.skipped = self.missing = 0
         self._skipped_in_a_row = 0
@@ -92,9 +95,11 @@ class ControllerSession(Generic[Row]):
             number: of the batch in the run.
 
         Raises:
-            PlanError: as `CandidatePool.choose`.
+            PlanError, PromptIdError: as `CandidatePool.choose`.
         """
         if self.pool is None:
+            if self.controller.reads_texts and self.prompt_of is not None:
+                tell(self.controller, {key: self.prompt_of(row) for key, row in drawn.items()})
             self.choice = what_was_offered(self.controller, list(drawn), list(drawn))
             return dict(drawn)
         offered = self.pool.offer(list(drawn), number)

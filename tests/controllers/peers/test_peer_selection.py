@@ -19,15 +19,22 @@ RATE = rates(60)
 IDS = list(RATE)
 
 
+def make(name: str, seed: int = 5, **options) -> gdro.Controller:
+    controller = gdro.make_controller(name, seed=seed, **options)
+    controller.describe(IDS, IDS)
+    return controller
+
+
 def trained(name: str, steps: int = 8, **options) -> gdro.Controller:
-    controller, rng = gdro.make_controller(name, seed=5, **options), np.random.default_rng(2)
+    controller, rng = make(name, **options), np.random.default_rng(2)
     for _ in range(steps):
         step(controller, controller.select(IDS[:40], 16), RATE, rng)
     return controller
 
 
-def test_eight_methods_select():
-    assert SELECTING == ["live_gdro", "greso", "mopps", "sec", "dump", "mt_grpo", "dppo", "adarft"]
+def test_these_methods_select():
+    live, peers = ["live_gdro", "text_gdro"], ["greso", "mopps", "sec", "dump"]
+    assert [*live, *peers, "mt_grpo", "dppo", "adarft"] == SELECTING
 
 
 @pytest.mark.parametrize("name", SELECTING)
@@ -47,7 +54,7 @@ def test_select_is_a_function_of_the_set_of_candidates(name):
 def test_select_after_a_round_trip_is_the_same(name, tmp_path):
     controller = trained(name)
     gdro.save_state(tmp_path / "state.npz", controller.state_dict())
-    other = gdro.make_controller(name, seed=5)
+    other = make(name)
     other.load_state_dict(gdro.load_state(tmp_path / "state.npz"))
     rng, twin = np.random.default_rng(9), np.random.default_rng(9)
     for _ in range(4):
@@ -69,9 +76,9 @@ def test_the_order_of_the_rewards_does_not_matter(name):
     assert controller.select(IDS, 30) == other.select(IDS, 30)
 
 
-@pytest.mark.parametrize("name", ["live_gdro", "greso", "mopps", "sec", "dump"])
+@pytest.mark.parametrize("name", ["live_gdro", "text_gdro", "greso", "mopps", "sec", "dump"])
 def test_another_seed_or_step_selects_others(name):
-    fresh, other = gdro.make_controller(name, seed=1), gdro.make_controller(name, seed=2)
+    fresh, other = make(name, seed=1), make(name, seed=2)
     chosen = fresh.select(IDS, 20)
     assert set(chosen) != set(other.select(IDS, 20))
     fresh.cancel(fresh.plan(chosen))

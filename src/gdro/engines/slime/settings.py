@@ -88,7 +88,6 @@ def traits_of(args: Namespace) -> EngineTraits:
         ddof=DDOF,
         advantage_hint="--advantage-estimator=grpo",
         no_losses="slime does not hand it out",
-        no_texts="the adapter does not read them",
     )
 
 

@@ -50,7 +50,10 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         self.setup = read_setup(args)
         section = self.setup.section
         self.session: ControllerSession[Sample] = ControllerSession(
-            self.setup.controller, section.weighting, range_stated=section.range_stated
+            self.setup.controller,
+            section.weighting,
+            prompt_of=lambda sample: sample.prompt,
+            range_stated=section.range_stated,
         )
         self.bridge = SlimeBridge(self.session, advantage_of(args))
         super().__init__(args)
@@ -66,6 +69,7 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
             section.candidates,
             args.rollout_seed,
             lambda places: [rows[place] for place in places],
+            lambda places: [rows[place].prompt for place in places],
         )
         _SOURCES[id(args)] = self
         logger.info(

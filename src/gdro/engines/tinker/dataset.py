@@ -23,13 +23,14 @@ from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-
 )
 
 from gdro.core.errors import OptionError, PlanError, PromptIdError
-from gdro.engines.candidates import CandidatePool, candidate_pool
+from gdro.engines.candidates import CandidatePool, candidate_pool, tell
 from gdro.engines.interface import Controller
 from gdro.engines.session import ControllerSession
 from gdro.engines.tinker.bridge import Batch
 from gdro.engines.tinker.states import States
 
 PromptId = Callable[[EnvGroupBuilder], str]
+PromptText = Callable[[EnvGroupBuilder], str]
 
 SIZE_FIELDS = ("num_envs", "group_size")
 """What tinker-cookbook's builders call the number of rollouts of a group."""
@@ -46,8 +47,24 @@ def problem_id(builder: EnvGroupBuilder) -> str:
             f"a {type(builder).__name__} does not say which problem it holds; give"
             " prompt_id=<function from the builder to a name that is the same in every run>"
         )
-    question = builder.env_thunk().get_question()
-    return f"{builder.dataset_name}/{hashlib.sha256(question.encode()).hexdigest()[:16]}"
+    digest = hashlib.sha256(problem_text(builder).encode()).hexdigest()
+    return f"{builder.dataset_name}/{digest[:16]}"
+
+
+def problem_text(builder: EnvGroupBuilder) -> str:
+    """The question, for `ProblemGroupBuilder`.
+
+    Raises:
+        OptionError: another kind of builder; give your own `prompt_text`.
+    """
+    if not isinstance(builder, ProblemGroupBuilder):
+        raise OptionError(
+            f"the controller reads the prompts' texts, and a {type(builder).__name__} does not say"
+            " what it asks; give prompt_text=<function from the builder to its text>, or take the"
+            " estimator source_posterior"
+        )
+    question: str = builder.env_thunk().get_question()
+    return question
 
 
 def with_rollouts(builder: EnvGroupBuilder, rollouts: int) -> EnvGroupBuilder:
@@ -201,11 +218,17 @@ class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
 
 
 def candidates_of(
-    controller: Controller, dataset: RLDataset, prompt_id: PromptId, factor: int | None, seed: int
+    controller: Controller,
+    dataset: RLDataset,
+    prompt_id: PromptId,
+    factor: int | None,
+    seed: int,
+    prompt_text: PromptText = problem_text,
 ) -> CandidatePool[EnvGroupBuilder] | None:
     """The candidates of a run; None where the dataset's batches are trained on as they come.
 
-    Reads every builder once. The dataset must give the same ones each time that it is asked.
+    Reads every builder once, and tells a controller that reads texts those of all. The dataset must
+    give the same ones each time that it is asked.
 
     Raises:
         OptionError: as `candidate_factor`.
@@ -215,8 +238,11 @@ def candidates_of(
 
     def read_ids() -> list[str]:
         for batch in range(len(dataset)):
-            for place, builder in enumerate(dataset.get_batch(batch)):
-                where.setdefault(prompt_id(builder), (batch, place))
+            builders = [(prompt_id(one), one) for one in dataset.get_batch(batch)]
+            for place, (name, _) in enumerate(builders):
+                where.setdefault(name, (batch, place))
+            if controller.reads_texts:  # later a builder would cost its whole batch again
+                tell(controller, {name: prompt_text(one) for name, one in builders})
         return list(where)
 
     def fetch(places: Sequence[int]) -> list[EnvGroupBuilder]:

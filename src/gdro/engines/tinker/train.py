@@ -14,11 +14,18 @@ from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-
     RLDatasetBuilder,
 )
 
+from gdro.controllers.registry import make_controller
 from gdro.core.errors import OptionError
-from gdro.engines.compat import EngineTraits, check_engine
+from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, check_engine
 from gdro.engines.interface import Controller, require_controller
 from gdro.engines.session import ControllerSession, Weighting
-from gdro.engines.tinker.dataset import PlannedDataset, candidates_of, problem_id, with_rollouts
+from gdro.engines.tinker.dataset import (
+    PlannedDataset,
+    candidates_of,
+    problem_id,
+    problem_text,
+    with_rollouts,
+)
 from gdro.engines.tinker.states import States
 
 
@@ -30,6 +37,7 @@ class Setup:
         session: the controller and its weighting.
         log_path: the run's folder.
         prompt_id: from a builder to a name that is the same in every run.
+        prompt_text: from a builder to what it asks, for a controller that reads texts.
         resize: from a builder and a number of rollouts to a builder.
         fresh: start with an empty controller where a checkpoint has no state of one.
         candidates: prompts offered to a controller that selects per prompt trained on; None for its
@@ -40,6 +48,7 @@ class Setup:
     session: ControllerSession[EnvGroupBuilder]
     log_path: str
     prompt_id: Callable[[EnvGroupBuilder], str]
+    prompt_text: Callable[[EnvGroupBuilder], str]
     resize: Callable[[EnvGroupBuilder, int], EnvGroupBuilder]
     fresh: bool
     candidates: int | None
@@ -70,9 +79,29 @@ class PlannedDatasetBuilder(RLDatasetBuilder):  # type: ignore[misc, unused-igno
         setup, session = self.gdro, self.gdro.session
         states = States(setup.log_path, session, fresh=setup.fresh)
         session.pool = candidates_of(
-            session.controller, train_set, setup.prompt_id, setup.candidates, setup.seed
+            session.controller,
+            train_set,
+            setup.prompt_id,
+            setup.candidates,
+            setup.seed,
+            setup.prompt_text,
         )
         return PlannedDataset(train_set, session, states, setup.prompt_id, setup.resize), test_set
+
+
+def default_controller(mean_rollouts: int, **options: Any) -> Controller:
+    """The default controller of the other engines with the group's baseline, since tinker-cookbook
+    subtracts each group's mean.
+
+    Args:
+        mean_rollouts: of a group.
+        options: as `gdro.make_controller` takes them.
+
+    Raises:
+        OptionError: an option that is unknown or out of range.
+    """
+    options = {"baseline": "group"} | options
+    return make_controller(DEFAULT_CONTROLLER, mean_rollouts=mean_rollouts, **options)
 
 
 async def train(
@@ -80,6 +109,7 @@ async def train(
     controller: Controller,
     *,
     prompt_id: Callable[[EnvGroupBuilder], str] = problem_id,
+    prompt_text: Callable[[EnvGroupBuilder], str] = problem_text,
     resize: Callable[[EnvGroupBuilder, int], EnvGroupBuilder] = with_rollouts,
     weighting: Weighting = "prompt",
     fresh: bool = False,
@@ -91,9 +121,10 @@ async def train(
 
     Args:
         config: as for `main`; nothing in it changes but its dataset builder, which is wrapped.
-        controller: from `gdro.make_controller`; a batch of M groups gets exactly M * mean_rollouts
-            rollouts.
+        controller: from `default_controller` or `gdro.make_controller`; a batch of M groups gets
+            exactly M * mean_rollouts rollouts.
         prompt_id: from a group builder to the prompt's stable id.
+        prompt_text: from a group builder to what it asks; called for a controller that reads texts.
         resize: from a group builder and a number to a builder that makes so many environments.
         weighting: `prompt` or `row`, see `gdro.engines.session.ControllerSession`.
         fresh: start with an empty controller where the last checkpoint has no state of one.
@@ -108,8 +139,10 @@ async def train(
             controller's.
     """
     refuse(config, controller, candidates)
-    session: ControllerSession[EnvGroupBuilder] = ControllerSession(controller, weighting)
-    setup = Setup(session, config.log_path, prompt_id, resize, fresh, candidates, seed)
+    session: ControllerSession[EnvGroupBuilder] = ControllerSession(
+        controller, weighting, prompt_of=prompt_text
+    )
+    setup = Setup(session, config.log_path, prompt_id, prompt_text, resize, fresh, candidates, seed)
     builder = PlannedDatasetBuilder(inner=config.dataset_builder, gdro=setup)
     await cookbook.main(chz.replace(config, dataset_builder=builder))
 
@@ -152,6 +185,5 @@ def traits_of(controller: Controller) -> EngineTraits:
         ddof=0,
         advantage_hint="another loop",
         no_losses="the service does not return it",
-        no_texts="the adapter does not read them",
         no_baselines="tinker-cookbook subtracts each group's mean whatever its rewards are",
     )

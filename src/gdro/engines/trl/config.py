@@ -70,7 +70,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         metadata={
             "help": (
                 "Prompts offered per prompt trained on, for a controller that selects. Default: "
-                "64 for live_gdro, 4 for the others of that kind, no choice for the rest."
+                "64 for text_gdro and live_gdro, 4 for the others of that kind, no choice for the"
+                " rest."
             )
         },
     )
@@ -221,8 +222,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     def _check_controller(self) -> None:
         if not isinstance(self.controller, (str, dict)):
             raise OptionError(
-                f"controller={self.controller!r}: it must be a name, such as 'live_gdro', or a"
-                " dict; an object goes to GDROTrainer(controller=...)"
+                f"controller={self.controller!r}: it must be a name, such as"
+                f" {DEFAULT_CONTROLLER!r}, or a dict; an object goes to GDROTrainer(controller=...)"
             )
         if not isinstance(self.controller_options, (dict, type(None))):
             raise OptionError(

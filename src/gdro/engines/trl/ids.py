@@ -16,6 +16,8 @@ from datasets import Dataset, IterableDataset
 from gdro.core.errors import OptionError, PromptIdError
 from gdro.engines.trl.batch import PromptBatch, Row, blocks
 
+PROMPT = "prompt"
+"""TRL's column of what is asked."""
 CONTENT_SOURCE = "data"
 """Source of the ids of a data set that has none."""
 
@@ -42,6 +44,7 @@ class PromptIds:
 
     def __init__(self, dataset: Any, column: str) -> None:
         self.column = column
+        self._asked: Any = None
         self.kind: Literal["column", "content", "environment"] = "column"
         self.dataset = dataset
         if dataset is None:
@@ -68,9 +71,19 @@ class PromptIds:
         """(N,) ids of a data set that can be indexed."""
         return text_ids(self.dataset[self.column], self.column)
 
-    def texts(self) -> list[str]:
-        """(N,) texts of the prompts of a data set that can be indexed; of a chat, all its turns."""
-        return [text_of(prompt) for prompt in self.dataset["prompt"]]
+    @property
+    def have_texts(self) -> bool:
+        """Whether the rows say what is asked; else an environment says it, after the plan."""
+        return self.kind != "environment" and PROMPT in _columns(self.dataset)
+
+    def prompts(self, places: Sequence[int]) -> list[Any]:
+        """What some rows of a data set that can be indexed ask; empty where an environment says
+        it."""
+        if not self.have_texts:
+            return [""] * len(places)
+        if self._asked is None:
+            self._asked = self.dataset.select_columns(PROMPT).with_format(None)
+        return list(self._asked[list(places)][PROMPT])
 
     def batch(self, rows: Sequence[Row], num_generations: int, number: int) -> PromptBatch:
         """The prompts of a generation batch's rows.
@@ -219,15 +232,3 @@ def _content(value: object) -> object:
 def _repeated(ids: Iterable[str]) -> list[str]:
     """The ids that occur more than once, in the order of their first places."""
     return [value for value, count in Counter(ids).items() if count > 1]
-
-
-def text_of(prompt: Any) -> str:
-    """What a prompt says: itself, or the text of its turns."""
-    if isinstance(prompt, str):
-        return prompt
-    parts = []
-    for turn in prompt:
-        content = turn["content"]
-        blocks = [{"text": content}] if isinstance(content, str) else content or []
-        parts += [block["text"] for block in blocks if block.get("text")]
-    return "\n".join(parts)

@@ -18,7 +18,7 @@ from gdro.engines.session import ControllerSession
 from gdro.engines.trl.batch import Row
 from gdro.engines.trl.config import GDROConfig, default_controller
 from gdro.engines.trl.group_loss import GroupLoss
-from gdro.engines.trl.ids import PromptIds
+from gdro.engines.trl.ids import PROMPT, PromptIds
 from gdro.engines.trl.row_rule import RowRules
 from gdro.objectives.rules import RowRule
 
@@ -42,7 +42,7 @@ def session_of(
         fetch: reads rows of a training set that can be indexed.
 
     Raises:
-        OptionError: as `check_engine`, or candidates or texts of a data set that has none.
+        OptionError: as `check_engine`, or candidates of a data set that has none.
     """
     if controller is None:
         controller, stated = default_controller(args), args.range_stated
@@ -50,18 +50,18 @@ def session_of(
         require_controller(controller)
         check_engine(controller, args.traits, args.candidates)
         stated = True
-    if controller.reads_texts:
-        if not prompts.can_choose:
-            raise OptionError(
-                f"controller {controller.name!r} reads the prompts' texts, and a streamed data set,"
-                " or an environment that owns the data, has none at the start; take the estimator"
-                " source_posterior"
-            )
-        controller.describe(prompts.all(), prompts.texts())
+    if controller.reads_texts and not prompts.have_texts:
+        logger.warning(
+            f"Controller {controller.name!r} reads the prompts' texts, and here an environment says"
+            " them, after the plan: it is told empty ones, and expects the same of every prompt of"
+            " a source before its first visit."
+        )
     pool = None
     seed = args.seed if args.data_seed is None else args.data_seed
     if prompts.can_choose:
-        pool = candidate_pool(controller, prompts.all, args.candidates, seed, fetch)
+        pool = candidate_pool(
+            controller, prompts.all, args.candidates, seed, fetch, prompts.prompts
+        )
     elif args.candidates is not None:
         raise OptionError(
             f"candidates={args.candidates}: a streamed data set, or an environment that owns the"
@@ -73,7 +73,13 @@ def session_of(
             " environment that owns the data, offers none beside a batch's own: they are trained"
             " on as they come."
         )
-    return ControllerSession(controller, args.weighting, pool=pool, range_stated=stated)
+    return ControllerSession(
+        controller,
+        args.weighting,
+        pool=pool,
+        prompt_of=lambda row: row.get(PROMPT, ""),
+        range_stated=stated,
+    )
 
 
 def objective_of(trainer: GDROTrainer) -> tuple[RowRules | None, GroupLoss | None]:

@@ -122,26 +122,36 @@ def candidates_of(
     None where the prompts of the data loader are trained on as they come.
 
     Raises:
-        OptionError: as `candidate_factor`, or a training set whose ids cannot be read without its
-            samples.
+        OptionError: as `candidate_factor`, or a training set whose ids, or the texts that the
+            controller reads, cannot be had without its samples.
         PromptIdError: rows without an id, or two with one id.
     """
 
     def fetch(places: Sequence[int]) -> list[Any]:
         return [dataset[place] for place in places]
 
-    return candidate_pool(controller, lambda: _ids(dataset), factor, seed, fetch)
+    def read_ids() -> list[str]:
+        columns = _columns(dataset, "data_source", "extra_info")[:]
+        return prompt_ids(columns["data_source"], columns["extra_info"], of="training set")
+
+    def prompts(places: Sequence[int]) -> list[Any]:
+        return list(asked[list(places)][key])
+
+    key = getattr(dataset, "prompt_key", "prompt")  # verl's RLHFDataset has its config's
+    pool = candidate_pool(controller, read_ids, factor, seed, fetch, prompts)
+    if pool is not None and controller.reads_texts:
+        asked = _columns(dataset, key)
+    return pool
 
 
-def _ids(dataset: Any) -> list[str]:
-    """(N,) ids of the training set, without its samples."""
+def _columns(dataset: Any, *names: str) -> Any:
+    """Columns of the training set, without its samples."""
     frame: Any = getattr(dataset, "dataframe", None)  # of verl's RLHFDataset; others may lack it
-    if not {"data_source", "extra_info"} <= set(getattr(frame, "column_names", ())):
+    if not set(names) <= set(getattr(frame, "column_names", ())):
         raise OptionError(
-            "a controller that selects reads data_source and extra_info of every prompt, and"
+            f"a controller that selects reads {' and '.join(names)} of every prompt, and"
             f" {type(dataset).__name__} has no `dataframe` with these columns, as verl's"
             " RLHFDataset does: use that, or a controller that does not select, such as"
             " prompt_gdro"
         )
-    columns = frame.select_columns(["data_source", "extra_info"])[:]
-    return prompt_ids(columns["data_source"], columns["extra_info"], of="training set")
+    return frame.select_columns(list(names))

@@ -64,7 +64,6 @@ def traits_of(config: Mapping[str, Any]) -> EngineTraits:
         ddof=1,
         advantage_hint="algorithm.adv_estimator=grpo",
         no_losses=_no_losses(config),
-        no_texts="the plug-in for verl does not read them",
         no_baselines=_no_baselines(config),
         least_rollouts=2,
         least_reason="verl gives a group of one its raw reward as advantage",

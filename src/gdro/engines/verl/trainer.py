@@ -29,7 +29,7 @@ from verl.utils.debug import marked_timer
 from gdro.core.errors import OptionError
 from gdro.core.state import state_hash
 from gdro.core.types import Floats
-from gdro.engines.candidates import CandidatePool
+from gdro.engines.candidates import CandidatePool, tell
 from gdro.engines.session import ControllerSession
 from gdro.engines.states import load_session, save_session
 from gdro.engines.verl.bridge import VerlBridge, candidates_of
@@ -94,6 +94,9 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
         if self.session.pool is not None:
             with marked_timer("gdro_select", self.timing_raw):
                 batch = self._chosen(batch, self.session.pool)
+        elif self.session.controller.reads_texts:
+            prompts = dict(zip(_ids(batch), _column(batch, "raw_prompt"), strict=True))
+            tell(self.session.controller, prompts)
         with marked_timer("gdro_plan", self.timing_raw):
             rollouts = self.bridge.plan(_ids(batch), _column(batch, "uid"))
         batch["__rollout_n__"] = torch.from_numpy(rollouts.copy())
@@ -199,7 +202,7 @@ def _column(batch: TensorDict, name: str) -> list[Any]:
     if name not in batch.keys():  # noqa: SIM118 - a TensorDict
         raise OptionError(
             f"the training data has no column {name!r}; gdro names prompts by data_source and"
-            " extra_info"
+            " extra_info, and a controller that reads texts takes them from raw_prompt"
         )
     return list(batch[name])
 
