@@ -33,7 +33,7 @@ from gdro.report.read import RecordError
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "results", ROOT / "docs" / "results.md"
-PAGES = (PAGE, ROOT / "docs" / "robust.md", ROOT / "docs" / "diffusion.md")
+PAGES = (PAGE, *(ROOT / "docs" / f"{name}.md" for name in ("objectives", "robust", "diffusion")))
 OURS = "paced"
 OF_A_RUN = ("name", "output", "run_name", "output_dir", "data.cells")
 """Settings in which runs that are pooled may differ: they have the same held-out prompts, or are
@@ -172,6 +172,28 @@ def methods_table(
     return table([title, *scores.values(), "tokens", "seconds"], rows)
 
 
+COSTS = {"tokens": "tokens", "trained_tokens": "trained tokens", "seconds": "seconds"}
+
+
+def differences(folder: str, names: Mapping[str, str], title: str) -> str:
+    """One row a method: what it adds to the first one's scores, and its costs beside the first's;
+    trained tokens where all runs say them."""
+    first, *others = names
+    methods = summary_of((folder,), first, tuple(others))["methods"]
+    known = {
+        c: t for c, t in COSTS.items() if not any(methods[m][c] != methods[m][c] for m in names)
+    }
+    scores = {key: SCORES[key] for key in ("mean_at_k", "pass_at_k", "worst_bin")}
+    base = [short(f"{methods[first]['scores'][score]['value']:.3f}") for score in scores]
+    rows = [[names[first], *base, *("" for _ in known)]]
+    for name in others:
+        entry = methods[name]
+        gaps = [short(moved(estimate_of(entry["scores"][score]["difference"]))) for score in scores]
+        spent = [percent(entry[cost] / methods[first][cost] - 1.0) for cost in known]
+        rows.append([names[name], *gaps, *spent])
+    return table([title, *scores.values(), *known.values()], rows)
+
+
 def over_replicates(folders: tuple[str, ...], method: str, against: str, title: str) -> str:
     """A method's differences over the replicates of several comparisons, which may have been
     evaluated at other steps: Student's 95 % interval over all."""
@@ -239,6 +261,17 @@ def quoted(study: str, heading: str = "", first: str = "|") -> str:
     raise RecordError(f"{path}: no table {first!r} below {heading!r}")
 
 
+RIVALS = {
+    "uniform": "GRPO",
+    "balanced": "GRPO, sources drawn evenly by hand",
+    "gdro": "**gdro**",
+    "mt_grpo": "MT-GRPO",
+    "curverl": "CurveRL",
+    "hora": "HORA",
+    "bbg": "BBG",
+    "c_grpo": "C-GRPO",
+}
+DISCO = {"uniform": "GRPO", "dr_grpo": "Dr. GRPO", "disco": "DisCO", "disco_b": "DisCO-b"}
 FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "trained_mean")}
 TABLES: dict[str, Callable[[], str]] = {
     "glance_uniform": lambda: glance("uniform", "gdro - GRPO"),
@@ -257,6 +290,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "texts": lambda: methods_table(
         ("texts_and_names",), TEXTS, FOUR, "seeds 340 to 344, each with data of its own", "balanced"
     ),
+    "rivals": lambda: differences("rivals_2026", RIVALS, "seeds 530 to 534"),
+    "disco": lambda: differences("disco", DISCO, "seeds 510 to 514"),
     "methods": lambda: methods_table(
         ("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"
     ),
@@ -312,6 +347,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(TABLES[chosen.shown](), end="")
         return 0
     files = all_files()
+    if chosen.check:  # figures that no page shows are not kept
+        files = {p: text for p, text in files.items() if p.is_file() or p.name != "figure.svg"}
     old = [
         path
         for path, text in files.items()

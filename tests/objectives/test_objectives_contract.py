@@ -18,7 +18,7 @@ SIZES = [6, 2, 7, 1, 5, 8]
 OTHER = {
     "grpo": {},
     "dppo": {"prune": 0.9, "design": "bernoulli", "unpruned_share": 1.0},
-    "pps": {"prune": 0.8},
+    "pps": {"prune": 0.8, "unit": "prompt"},
     "cppo": {"prune": 0.2},
     "dagrpo": {"d_min": 0.9, "anchors": "solution", "threshold": -1.0},
     "disco": {

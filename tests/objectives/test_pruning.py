@@ -170,6 +170,7 @@ def test_unbiased_designs_have_the_full_gradient_and_the_deterministic_one_has_n
         for design, prune in itertools.product(("systematic", "bernoulli"), (0.5, 0.7))
     }
     rules |= {("pps", prune): PPS(prune=prune) for prune in (None, 0.5, 0.7)}
+    rules |= {("pps of prompts", prune): PPS(prune=prune, unit="prompt") for prune in (None, 0.5)}
     for (design, prune), rule in rules.items():
         draws = np.stack(
             [rule.weigh(advantages, rollouts(batch, step=step)).advantages for step in range(DRAWS)]
@@ -181,7 +182,7 @@ def test_unbiased_designs_have_the_full_gradient_and_the_deterministic_one_has_n
         assert np.sqrt((z**2).mean()) < 1.5, (design, prune)
         assert np.allclose(gradients.mean(0)[~moving], full[~moving])
         spread[design, prune] = gradients.var(0).sum()
-        if design != "bernoulli":
+        if design in ("systematic", "pps"):
             assert np.ptp((draws != 0.0).sum(1)) <= 1
     for design in ("systematic", "bernoulli", "pps"):
         by_rate = [spread[design, prune] for prune in (0.5, 0.7)]
@@ -203,6 +204,22 @@ def test_every_prompt_level_design_of_fixed_size_estimates_the_mean_of_the_pool(
     means = [(weight * value)[draw(keep, keys(24), 0, step)].mean() for step in range(2000)]
     error = np.std(means) / np.sqrt(len(means))
     assert np.mean(means) == pytest.approx(value.mean(), abs=4 * error)
+
+
+def test_pps_of_prompts_keeps_or_leaves_out_all_of_a_prompts_rollouts():
+    batch = Batch(SIZES, seed=4)
+    advantages = flat_advantages(batch.reward.numpy(), batch.group.numpy(), "rloo")
+    advantages[batch.group.numpy() == 1] *= 0.1
+    groups = batch.group.numpy()
+    size = np.sqrt(np.bincount(groups, advantages**2))
+    tau = (size**2).sum() / size.sum()
+    for step in range(20):
+        ruled = PPS(unit="prompt").weigh(advantages, rollouts(batch, step=step)).advantages
+        for number in range(len(SIZES)):
+            mine = groups == number
+            factor = max(tau / size[number], 1.0)
+            whole = np.allclose(ruled[mine], advantages[mine] * factor, rtol=1e-4)
+            assert whole or not ruled[mine].any()
 
 
 def test_dropping_rollouts_without_advantage_is_the_case_of_no_pruning():
@@ -256,8 +273,9 @@ def test_bad_options_and_rollouts_are_named():
             DPPO(**options)
     with pytest.raises(OptionError):
         CPPO(prune=1.0)
-    with pytest.raises(OptionError):
-        PPS(prune=1.0)
+    for options in ({"prune": 1.0}, {"unit": "token"}):
+        with pytest.raises(OptionError):
+            PPS(**options)
     with pytest.raises(OptionError):
         keep_probabilities(np.array([-1.0]), 0.5)
     with pytest.raises(OptionError):

@@ -25,6 +25,7 @@ CPPO keeps each prompt's rollouts of largest |A| without a correction [C]. Biase
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -83,35 +84,47 @@ class DPPO(RowRule):
 
 @dataclass(frozen=True, slots=True)
 class PPS(RowRule):
-    """Keep a rollout with probability proportional to size, its |A|: an update by importance.
+    """Keep a rollout, or all of a prompt's, with probability proportional to size: an update by
+    importance.
 
-    Every rollout kept by chance enters with one and the same |A|, the threshold tau; those above
-    it are always kept and unchanged.
+    The size of a rollout is |A|, that of a prompt the root of the sum of its A^2. All that is kept
+    by chance enters at one and the same size, the threshold tau; what is above it is always kept
+    and unchanged.
 
     Attributes:
-        prune: share of the rollouts with an advantage that is left out on average, in [0, .9];
-            None: as many as adds little noise, by how unequal the advantages are
+        prune: share of the units with an advantage that is left out on average, in [0, .9]; None:
+            as many as adds little noise, by how unequal the sizes are
             (`gdro.core.pruning.proportional_probabilities`), none where all are equal.
+        unit: `prompt` saves reading the prompt too, and keeps what a group compares together;
+            with GRPO's standardised advantages all live prompts are of one size.
 
     Raises:
         OptionError: a value out of range.
     """
 
     prune: float | None = None
+    unit: Literal["rollout", "prompt"] = "rollout"
 
     def __post_init__(self) -> None:
         if self.prune is not None:
             check_prune(self.prune)
+        if self.unit not in ("rollout", "prompt"):
+            raise OptionError(f"unit={self.unit!r}: choose one of rollout, prompt")
 
     def weigh(self, advantages: Floats, rollouts: Rollouts) -> Ruled:
         """Advantages of the kept rollouts divided by their chances, and 0 for the others."""
-        size = np.abs(advantages)
-        live = size > 0.0
-        keep = np.where(live, proportional_probabilities(size, self.prune), 1.0)
-        kept = live & draw(keep, rollouts.keys("gdro/pps"), rollouts.seed, rollouts.step)
+        live, keys = advantages != 0.0, rollouts.keys("gdro/pps")
+        of = first = np.arange(len(advantages))
+        if self.unit == "prompt":
+            _, first, of = np.unique(rollouts.groups, return_index=True, return_inverse=True)
+        size = np.sqrt(np.bincount(of, np.square(advantages), len(first)))
+        chances = np.where(size > 0.0, proportional_probabilities(size, self.prune), 1.0)
+        kept = draw(chances, keys[first], rollouts.seed, rollouts.step)[of] & live
+        keep = chances[of]
         pruned = np.where(kept, advantages / keep, 0.0)
-        total = float(np.square(size).sum())
-        added = float((np.square(size) * (1.0 / keep - 1.0)).sum()) / total if total else 0.0
+        squares = np.square(advantages)
+        total = float(squares.sum())
+        added = float((squares * (1.0 / keep - 1.0)).sum()) / total if total else 0.0
         return Ruled(pruned, _metrics(advantages, pruned) | {"added_noise": added})
 
 
