@@ -72,6 +72,17 @@ def test_j2_tends_to_j1_as_tau_grows():
     assert gaps[3] < 1e-6
 
 
+@pytest.mark.parametrize("tau", [1e-6, 1e-3, 10.0, 1e6, 1e30])
+def test_no_tau_loses_the_scores_in_single_precision(tau):
+    batch = Batch(SIZES, seed=2)
+    objective = DisCO(tau=tau, beta=0.0)
+    values = objective.values(batch.logp(), batch.logp_old, batch.mask).detach()
+    wide = coefficients(objective, values, batch.reward, batch.group)
+    single = coefficients(objective, values.float(), batch.reward, batch.group)
+    assert single.loss == pytest.approx(wide.loss, rel=1e-5)
+    assert torch.allclose(single.each.double(), wide.each, atol=1e-3 if tau < 1.0 else 1e-6)
+
+
 @pytest.mark.parametrize("basic", [False, True])
 def test_a_question_weighs_the_same_whatever_its_pass_rate_and_with_grpo_it_does_not(basic):
     rates, n = (0.1, 0.3, 0.5, 0.9), 10
@@ -188,6 +199,8 @@ def test_bad_input_names_the_prompt():
         disco_loss(batch.logp(), batch.logp_old, batch.mask[:, :2], batch.reward, batch.group)
     with pytest.raises(ObjectiveError, match="different weights"):
         run(batch, weight=torch.arange(len(batch.group)).double())
+    with pytest.raises(OptionError, match="weight of prompt 'p3' is -1"):
+        run(batch, weight=torch.where(batch.group == 3, -1.0, 1.0).double())
     for options in (
         {"score": "mean"},
         {"tau": 0.0},

@@ -21,7 +21,7 @@ from typing import Protocol
 import torch
 
 from gdro.core.errors import OptionError
-from gdro.objectives.rows import Groups, ObjectiveError
+from gdro.objectives.rows import Groups, ObjectiveError, prompt_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +144,20 @@ def mean_by_group(
     """(G,) the weight of each group, from (R,) of its rows.
 
     Raises:
-        ObjectiveError: rows of one group have different weights.
-        OptionError: a weight that is negative or no number.
+        ObjectiveError: rows of one group have different weights; names the prompt.
+        OptionError: a weight that is negative or no number; names the prompt.
     """
     if weight.shape != groups.number.shape:
         raise ObjectiveError(f"weight is {tuple(weight.shape)} for {len(groups.number)} rollouts")
-    if not bool(torch.isfinite(weight).all() & (weight >= 0.0).all()):
-        raise OptionError("a weight is negative, NaN or infinite")
+    group = groups.labels[groups.number]
+    bad = ~(torch.isfinite(weight) & (weight >= 0.0))
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0])
+        name, value = prompt_name(group, row, names), float(weight[row])
+        raise OptionError(f"the weight of {name} is {value:g}; it must be finite and >= 0")
     mean = groups.sum(weight) / groups.size
     far = (weight - mean[groups.number]).abs() > 1e-6 * mean[groups.number].abs()
     if bool(far.any()):
-        number = int(groups.labels[groups.number[far][0]])
-        name = f"group {number}" if names is None else f"prompt {names[number]!r}"
+        name = prompt_name(group, int(far.nonzero()[0]), names)
         raise ObjectiveError(f"rollouts of {name} have different weights; a question has one")
     return mean

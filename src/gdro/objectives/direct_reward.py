@@ -67,7 +67,7 @@ class DirectReward:
     ) -> torch.Tensor:
         """(R, 2) of each completion: s, and the tokens of it."""
         ratio = (masked(logp, mask) - masked(logp_ref, mask)).sum(1)
-        tokens = mask.sum(1).to(ratio)
+        tokens = mask.bool().sum(1).to(ratio)
         if self.length_normalised:
             ratio = ratio / tokens.clamp(min=1.0)
         return torch.stack([self.beta * ratio, tokens], 1)

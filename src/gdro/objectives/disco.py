@@ -41,7 +41,7 @@ class DisCO:
     Attributes:
         score: `logL`, the mean log-probability of a rollout's tokens, or `Lratio`, their mean
             ratio.
-        tau: temperature over the wrong answers, > 0; None: 10 for logL, 1 for Lratio [P].
+        tau: temperature over the wrong answers, >= 1e-6; None: 10 for logL, 1 for Lratio [P].
         basic: DisCO-b, without tau.
         delta: KL in nats a token up to which nothing is charged, >= 0. 1e-4 [P] goes with learning
             rates about 1e-6.
@@ -62,8 +62,8 @@ class DisCO:
     def __post_init__(self) -> None:
         if self.score not in DEFAULT_TAU:
             raise OptionError(f"score={self.score!r}: choose logL or Lratio")
-        if self.tau is not None and not 0.0 < self.tau < float("inf"):
-            raise OptionError(f"tau={self.tau!r}: it must be positive and finite, or None")
+        if self.tau is not None and not 1e-6 <= self.tau < float("inf"):
+            raise OptionError(f"tau={self.tau!r}: it must be at least 1e-6 and finite, or None")
         for name in ("delta", "beta"):
             value = getattr(self, name)
             if not 0.0 <= value < float("inf"):
@@ -91,7 +91,7 @@ class DisCO:
         self, logp: torch.Tensor, logp_old: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
         """(R, 3) of each rollout: its score, the sum of log pi_old - log pi, its tokens."""
-        new, old, kept = masked(logp, mask), masked(logp_old, mask), mask.to(torch.float32)
+        new, old, kept = masked(logp, mask), masked(logp_old, mask), mask.bool().float()
         tokens = kept.sum(1)
         per_token = new if self.score == "logL" else torch.exp(new - old) * kept
         score = per_token.sum(1) / tokens.clamp(min=1.0)
@@ -156,12 +156,15 @@ class DisCO:
         self, groups: Groups, score: torch.Tensor, bad: torch.Tensor, number_bad: torch.Tensor
     ) -> torch.Tensor:
         """(G,) tau log mean exp(s / tau) over a question's wrong answers; 0 without any."""
-        grid = groups.grid(torch.where(bad, score / self.temperature, -torch.inf), -torch.inf)
-        any_bad = number_bad > 0
-        # Zeros stand in where nothing is wrong: a log-sum-exp over -inf alone has a NaN gradient.
-        total = torch.logsumexp(torch.where(any_bad[:, None], grid, 0.0), 1)
-        mean = total - torch.log(number_bad.clamp(min=1.0))
-        return torch.where(any_bad, self.temperature * mean, 0.0)
+        lowest = torch.full_like(number_bad, -torch.inf)
+        held = torch.where(bad, score.detach(), -torch.inf)
+        top = lowest.scatter_reduce(0, groups.number, held, "amax")
+        top = torch.where(number_bad > 0, top, 0.0)
+        # exp and log beside 1: in single precision tau times a plain logarithm would lose what a
+        # large tau leaves of the scores.
+        below = torch.where(bad, score - top[groups.number], 0.0) / self.temperature
+        mean = groups.sum(torch.where(bad, torch.expm1(below), 0.0)) / number_bad.clamp(min=1.0)
+        return top + self.temperature * torch.log1p(mean)
 
 
 def disco_loss(
