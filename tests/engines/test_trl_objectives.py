@@ -219,15 +219,16 @@ def test_what_does_not_go_together_is_named(tmp_path):
         build(objective="dagrpo", objective_options={"anchors": "solution"}, train_dataset=long)
 
 
-def test_a_broken_model_is_a_named_error_and_nothing_is_applied(tmp_path):
-    trainer = Checked(tmp_path, objective="disco", controller=Ragged(), max_steps=1, **SPLIT)
-    original = trainer._get_per_token_logps_and_entropies
+@pytest.mark.parametrize("name", ["disco", "dppo"])
+def test_a_broken_model_is_a_named_error_and_nothing_is_applied(name, tmp_path):
+    trainer = Checked(tmp_path, objective=name, controller=Ragged(), max_steps=1, **SPLIT)
+    original = trainer.update.logps
 
     def broken(*args, **kwargs):
         logps, entropies, rest = original(*args, **kwargs)
         return logps * torch.nan, entropies, rest
 
-    trainer._get_per_token_logps_and_entropies = broken
+    trainer.update.logps = broken
     before = [p.clone() for p in trainer.model.parameters()]
     with pytest.raises(ObjectiveError, match="prompt 'sum/"):
         trainer.train()

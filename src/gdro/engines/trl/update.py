@@ -18,6 +18,7 @@ from gdro.engines.trl.losses import LossLedger, SurrogateTerms, mean_losses, sur
 from gdro.engines.trl.objective import LossTerms
 from gdro.objectives.packing import fill_ratio
 from gdro.objectives.packing import like_length as bins_of
+from gdro.objectives.rows import check_rows
 
 if TYPE_CHECKING:
     from gdro.engines.trl.trainer import GDROTrainer
@@ -63,12 +64,16 @@ class Update:
         """Whether the controller wants each prompt's surrogate loss."""
         return self.trainer.controller.needs_losses
 
+    @property
+    def _keeps_logps(self) -> bool:
+        return self.notes_losses or self.trainer.row_rules is not None
+
     def columns(
         self, groups: Ints, unweighted: Floats, rewards: Floats, weights: Floats
     ) -> dict[str, torch.Tensor]:
         """What the passes need of each rollout beside TRL's columns; nothing where nobody asks."""
         grouped = self.trainer.group_loss is not None
-        if not self.notes_losses and self.trainer.objective is None and not grouped:
+        if not self._keeps_logps and self.trainer.objective is None and not grouped:
             return {}
         device = self.trainer.accelerator.device
         return {
@@ -121,8 +126,8 @@ class Update:
         return packed.unpack(output.log_probs), entropy, None
 
     def keep(self, logps: torch.Tensor) -> None:
-        """Keep the log-probabilities of a training pass for its surrogate losses."""
-        if self.notes_losses and torch.is_grad_enabled():
+        """Keep the log-probabilities of a training pass until its end."""
+        if self._keeps_logps and torch.is_grad_enabled():
             self._logps = logps.detach()
 
     def begin(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -161,17 +166,27 @@ class Update:
         return dropping.drop_rows(inputs, keep, self.trainer.loss_type)
 
     def end(self, inputs: dict[str, Any]) -> None:
-        """Note the surrogate losses of the pass just made."""
+        """Look at the pass just made, and note its surrogate losses.
+
+        Raises:
+            ObjectiveError: a rollout's log-probability is NaN or infinite under an objective that
+                is a row rule; names the prompt.
+        """
         logps, self._logps = self._logps, None
-        if not self.notes_losses or logps is None:
+        if logps is None:
             return
-        trainer = self.trainer
+        trainer, mask = self.trainer, token_mask(inputs)
+        if trainer.row_rules is not None:
+            columns = {"log-probabilities": torch.where(mask.bool(), logps, 0.0)}
+            check_rows(inputs[GROUP], self.ledger.prompt_ids, **columns)
+        if not self.notes_losses:
+            return
         losses = surrogate_losses(
             logps,
             inputs.get("old_per_token_logps"),
             inputs.get("ref_per_token_logps"),
             inputs[UNWEIGHTED],
-            token_mask(inputs),
+            mask,
             SurrogateTerms(trainer.epsilon_low, trainer.epsilon_high, trainer.beta),
             inputs.get("importance_sampling_ratio"),
         )
