@@ -157,6 +157,8 @@ def test_columns_that_are_missing_or_repeated_are_named():
     rows = data(8)
     with pytest.raises(GroupError, match="'domain'"):
         check_data(rows, methods("group_dro"), "domain", None)
+    with pytest.raises(GroupError, match="'domain'"):
+        check_data(rows, CVaR(0.5), "domain", None, by_group=True)
     with pytest.raises(SampleIdError, match="id_column"):
         check_data(rows, methods("gc_dro"), "source", None)
     with pytest.raises(SampleIdError, match="twice"):

@@ -3,6 +3,7 @@ this file as a script."""
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -100,19 +101,20 @@ def test_accumulation_is_one_large_batch(tmp_path, weights_from):
 
 
 def test_two_processes_are_one(tmp_path):
-    """Two processes of 3 samples in 2 passes against one of 12; gloo."""
+    """Two processes of 3 samples in 2 passes against one of 12, and resumed; gloo."""
     for done in on_two(str(tmp_path), script=Path(__file__)):
         assert done.returncode == 0, done.stderr[-3000:]
     alone = run(tmp_path, GroupDRO(2, eta=1.0))
     torch.testing.assert_close(alone.model.head.weight, torch.load(tmp_path / "weight.pt"))
 
 
-def test_a_resumed_run_is_the_same_to_the_bit(tmp_path):
-    """Two steps an epoch; checkpoint 3 lies inside one."""
+@pytest.mark.parametrize("made", [GroupConditionalDRO, GroupDRO])
+def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, made):
+    """Two steps an epoch; checkpoint 3 lies inside one. Group DRO draws groups evenly."""
     changes = {"save_strategy": "steps", "save_steps": 3, "max_steps": 6, "optim": "adamw_torch"}
-    whole = run(tmp_path / "whole", GroupConditionalDRO(2), **changes)
+    whole = run(tmp_path / "whole", made(2), **changes)
     saved = str(tmp_path / "whole" / "checkpoint-3")
-    cut = run(tmp_path / "cut", GroupConditionalDRO(2), resume=saved, **changes)
+    cut = run(tmp_path / "cut", made(2), resume=saved, **changes)
     assert torch.equal(whole.model.head.weight, cut.model.head.weight)
     assert gdro.state_hash(whole.method.state_dict()) == gdro.state_hash(cut.method.state_dict())
 
@@ -164,13 +166,18 @@ def test_a_loss_of_one_s_own(tmp_path):
         run(tmp_path, GroupDRO(2), label_smoothing_factor=0.1)
 
 
-if __name__ == "__main__":  # one of two processes
-    trained = run(
-        sys.argv[1],
-        GroupDRO(2, eta=1.0),
-        per_device_train_batch_size=3,
-        gradient_accumulation_steps=2,
-    )
+def main(folder: Path) -> None:
+    changes = {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2}
+    changes |= {"save_strategy": "steps", "save_steps": 3}
+    for method in (GroupConditionalDRO(2), GroupDRO(2, eta=1.0)):  # of two samplers
+        fresh, weights, out = copy.deepcopy(method), [], folder / method.name
+        for own, resume in ((method, None), (fresh, str(out / "checkpoint-3"))):
+            trained = run(out, own, resume=resume, **changes)
+            weights.append(trained.accelerator.unwrap_model(trained.model).head.weight)
+        assert torch.equal(*weights)
     if trained.is_world_process_zero():
-        head = trained.accelerator.unwrap_model(trained.model).head
-        torch.save(head.weight, Path(sys.argv[1]) / "weight.pt")
+        torch.save(weights[0], folder / "weight.pt")
+
+
+if __name__ == "__main__":  # one of two processes
+    main(Path(sys.argv[1]))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import DataLoaderDispatcher, DataLoaderShard
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -82,7 +83,8 @@ class RobustSteps(Trainer):  # type: ignore[misc]
         weights_from: WeightsFrom,
         even_groups: bool | Mapping[str, float] | None,
     ) -> None:
-        check_data(self.train_dataset, method, group_column, id_column)
+        drawn = method.needs_even_groups if even_groups is None else bool(even_groups)
+        check_data(self.train_dataset, method, group_column, id_column, by_group=drawn)
         if self.args.n_gpu > 1:
             raise RobustError(
                 "several GPUs in one process (nn.DataParallel) are not supported: use torchrun"
@@ -92,7 +94,7 @@ class RobustSteps(Trainer):  # type: ignore[misc]
                 "tensor, context and sequence parallelism are not supported by the robust trainers"
             )
         self.method, self.group_column, self.id_column = method, group_column, id_column
-        self.even_groups = method.needs_even_groups if even_groups is None else bool(even_groups)
+        self.even_groups = drawn
         self.group_weights = even_groups if isinstance(even_groups, Mapping) else None
         self.data_collator = TaggingCollator(
             self.data_collator, method.groups, group_column, id_column
@@ -216,9 +218,12 @@ class RobustSteps(Trainer):  # type: ignore[misc]
             save_state(folder / STATE_FILE, state)
         super()._save_checkpoint(model, trial)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        path = Path(resume_from_checkpoint) / STATE_FILE
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # every resumed run comes by here; with DeepSpeed not by _load_from_checkpoint
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / STATE_FILE
         if not path.is_file():
             raise StateError(
                 f"{path} is missing: the checkpoint was not written by a robust trainer"
@@ -239,12 +244,29 @@ class _EpochEnds(TrainerCallback):  # type: ignore[misc]
     def __init__(self, trainer: RobustSteps) -> None:
         self.trainer = trainer
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.end_epochs(int((state.epoch or 0.0) + 1e-6))
+    def on_epoch_begin(
+        self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any
+    ) -> None:
+        epoch = int((state.epoch or 0.0) + 1e-6)
+        self.trainer.end_epochs(epoch)
+        if isinstance(train_dataloader, DataLoaderShard | DataLoaderDispatcher):
+            # A run resumed within an epoch reads by a loader that skips; where it has several
+            # processes, what the Trainer tells that loader does not come to the sampler.
+            train_dataloader.set_epoch(epoch)
 
 
-def check_data(data: Any, method: RobustMethod, group_column: str, id_column: str | None) -> None:
+def check_data(
+    data: Any,
+    method: RobustMethod,
+    group_column: str,
+    id_column: str | None,
+    *,
+    by_group: bool = False,
+) -> None:
     """Check the training set's group and id columns before anything is trained.
+
+    Args:
+        by_group: samples are drawn by group, so that a method without groups needs the column too.
 
     Raises:
         RobustError: the data set has no length and columns.
@@ -254,12 +276,11 @@ def check_data(data: Any, method: RobustMethod, group_column: str, id_column: st
     columns = getattr(data, "column_names", None)
     if not isinstance(columns, list):
         raise RobustError("the robust trainers need a datasets.Dataset with columns, not a stream")
+    if (method.groups is not None or by_group) and group_column not in columns:
+        raise GroupError(
+            f"the training set has no column {group_column!r} (it has {columns}); set group_column"
+        )
     if method.groups is not None:
-        if group_column not in columns:
-            raise GroupError(
-                f"the training set has no column {group_column!r} (it has {columns}); set"
-                " group_column"
-            )
         group_indices(sorted(set(data[group_column]), key=str), method.groups)
     if method.needs_ids and id_column is None:
         raise SampleIdError(f"{method.name} remembers samples by their ids: set id_column")
