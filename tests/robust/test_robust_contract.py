@@ -309,6 +309,31 @@ def test_a_state_of_another_method_is_refused(make):
             method.load_state_dict({**method.state_dict(), "groups": ["x"]})
 
 
+def keys_of(state, path=()):
+    for key, value in state.items():
+        yield (*path, key)
+        yield from keys_of(value, (*path, key)) if isinstance(value, dict) else ()
+
+
+@every_method
+def test_a_state_that_lacks_something_is_refused_and_changes_nothing(make):
+    method, other = make(), make()
+    run(method, stream(6))
+    run(other, stream(9, seed=1))
+    before, whole = state_of(method), other.state_dict()
+    for *path, key in keys_of(whole):
+        state = copy.deepcopy(whole)
+        part = state
+        for name in path:
+            part = part[name]
+        del part[key]
+        with pytest.raises(gdro.StateError):
+            method.load_state_dict(state)
+        assert state_of(method) == before, key
+    method.load_state_dict(whole)
+    assert (state_of(method), method.metrics().get("loss")) == (state_of(other), None)
+
+
 @every_method
 @settings(max_examples=15)
 @given(st.lists(st.floats(0.0, 1e12), min_size=1, max_size=8))
@@ -357,6 +382,7 @@ def test_groups_for_a_method_made_without_any_are_an_error(made):
         lambda r: r.GroupDRO(2, adjustment=1.0),
         lambda r: r.GroupDRO(2, counts=[1, 0]),
         lambda r: r.GroupDRO(2, loss_range=(0, 1)),
+        lambda r: r.GroupDRO(2, eta=0.1, adversary=TsallisInf(2), loss_range=(0, 1)),
         lambda r: r.DoReMi(2, smoothing=1.0),
         lambda r: r.CVaR(0.0),
         lambda r: r.CVaR(1.5),

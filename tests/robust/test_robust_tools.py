@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from gdro.core.errors import StateError
 from gdro.robust import (
+    Balanced,
+    CVaR,
     EvenGroupSampler,
     GroupConditionalDRO,
     GroupError,
+    LossError,
     QDiversity,
     RobustError,
     VarianceDRO,
@@ -57,6 +61,42 @@ def test_a_million_ids_take_less_than_forty_bytes_each():
     assert (table.nbytes + waiting) / len(table) < 40
 
 
+def test_keys_of_a_state_must_rise():
+    table = SampleTable({"loss": (np.float32, 0.0)})
+    table.rows(np.array([5, 3], np.uint64))
+    state = table.state_dict()
+    with pytest.raises(StateError, match="do not rise"):
+        table.load_state_dict(state | {"keys": state["keys"][::-1].copy()})
+
+
+@pytest.mark.parametrize(
+    ("groups", "ids"),
+    [
+        (np.array([0, 1, 1]), np.array([7, 8, 9])),
+        (list(np.array([0, 1, 1])), list(np.array([7, 8, 9]))),
+        (np.array(["a", "b", "b"]), torch.tensor([7, 8, 9])),
+    ],
+)
+def test_labels_may_be_arrays_and_sizes_whole_numbers(groups, ids):
+    losses, found = torch.tensor([1.0, 2.0, 4.0]), []
+    for labels, own in (([0, 1, 1], [7, 8, 9]), (groups, ids)):
+        method = GroupConditionalDRO(["a", "b"])
+        method(losses, labels, own)
+        method.epoch_end()
+        found.append(method(losses, labels, own, sizes=torch.tensor([3, 1, 2])))
+    assert torch.equal(*found)
+    weights = Balanced(["a", "b"], counts=[3, 1]).weigh(groups, sizes=torch.tensor([2, 1, 1]))
+    assert weights.dtype == torch.float32
+    assert weights.tolist() == pytest.approx([0.5, 1.5, 1.5])
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_sample_s_id():
+    with pytest.raises(LossError, match=r"losses\[1\] \(id 'x/2'\) is nan"):
+        CVaR(0.5)(torch.tensor([1.0, torch.nan]), ids=["x/1", "x/2"])
+    with pytest.raises(LossError, match=r"sizes\[0\] \(id 7\) is -1"):
+        CVaR(0.5)(torch.ones(2), ids=torch.tensor([7, 8]), sizes=torch.tensor([-1, 2]))
+
+
 def row_bytes(table):
     return sum(column.itemsize for column in table._columns.values())
 
@@ -90,6 +130,8 @@ def test_the_sampler_draws_by_domain_weights():
     assert sum(place < 500 for place in sampler) == pytest.approx(800, abs=1)
     with pytest.raises(RobustError, match="only one of them"):
         EvenGroupSampler(["x", "y"], weights={"x": 1, "z": 1})
+    with pytest.raises(RobustError, match="finite"):
+        EvenGroupSampler(["x", "y"], weights={"x": 1, "y": float("inf")})
     with pytest.raises(RobustError, match="one or more"):
         EvenGroupSampler([])
 
@@ -102,6 +144,11 @@ def test_the_report_has_fairlearn_s_names():
     assert (report.difference(), report.ratio()) == (0.5, 0.5)
     loss = group_report([1.0, 3.0], ["a", "b"], sizes=[3, 1], higher_is_better=False)
     assert (loss.overall, loss.worst, loss.worst_group) == (1.5, 3.0, "b")
+    some = group_report([0.0, 1.0, 3.0], ["c", "a", "b"], sizes=[0, 3, 1])
+    assert (some.by_group, some.overall) == ({"a": 1.0, "b": 3.0}, 1.5)
+    for sizes in ([0, 0], [-1, 2], [1, float("nan")], [1]):
+        with pytest.raises(LossError, match="not negative and not all 0"):
+            group_report([1.0, 2.0], ["a", "b"], sizes=sizes)
     with pytest.raises(GroupError, match="'c'"):
         group_report([1.0], ["a"], train_counts={"c": 1})
 

@@ -82,7 +82,7 @@ class RobustMethod(ABC):
             ids: (n,) whole numbers or names. Of an id that comes twice in a step the mean of its
                 losses is remembered, and methods that need ids give both copies the same weight;
                 in means by group each copy is a sample. One id in two groups is an error.
-            sizes: (n,) how much each sample counts; default 1 each.
+            sizes: (n,) how much each sample counts, floats or whole numbers; default 1 each.
 
         Returns:
             (n,) in the type and on the device of `losses`, without gradient: not negative, with
@@ -124,7 +124,8 @@ class RobustMethod(ABC):
 
         Args:
             groups, ids: as in a call.
-            sizes: (n,) float; ones where samples count alike.
+            sizes: (n,) as in a call; ones where samples count alike. The weights take their type,
+                the default one where they are whole numbers.
 
         Raises:
             LossError: the method needs the losses themselves (`needs_losses_first`).
@@ -134,10 +135,12 @@ class RobustMethod(ABC):
             raise LossError(
                 f"{self.name} weighs a step by that step's own losses; use weights_from='this_step'"
             )
-        batch = self._read(torch.zeros_like(sizes), groups, ids, sizes)
+        dtype = sizes.dtype if sizes.is_floating_point() else torch.get_default_dtype()
+        nothing = torch.zeros_like(sizes, dtype=dtype)
+        batch = self._read(nothing, groups, ids, sizes)
         if _blank(batch):
-            return torch.ones_like(sizes)
-        return self._answer(batch, sizes)
+            return torch.ones_like(nothing)
+        return self._answer(batch, nothing)
 
     def epoch_end(self) -> None:  # noqa: B027 - most methods have nothing to do here
         """Call once after every epoch; methods that re-weight by epoch do it here. Every process
@@ -170,7 +173,7 @@ class RobustMethod(ABC):
         """Restore what `state_dict` gave, into a method made with the same arguments.
 
         Raises:
-            StateError: the state is another method's or damaged.
+            StateError: the state is another method's or damaged. The method is then as it was.
         """
         if state.get("method") != self.name or state.get("groups") != list(self.groups or ()):
             raise StateError(
@@ -180,7 +183,7 @@ class RobustMethod(ABC):
             )
         steps = read_int(state, "steps")
         self._load(state)
-        self.steps = steps
+        self.steps, self._shown = steps, {}
 
     @abstractmethod
     def _observe(self, batch: Batch) -> None:
@@ -195,7 +198,7 @@ class RobustMethod(ABC):
         return {}
 
     def _load(self, state: State) -> None:  # noqa: B027 - a method without state
-        """Restore what `_state` gave."""
+        """Restore what `_state` gave; where that raises, nothing may have changed."""
 
     def _read(
         self,

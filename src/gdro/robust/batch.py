@@ -20,8 +20,8 @@ from gdro.core.hashing import prompt_key
 from gdro.core.types import Floats, Ints
 
 Keys: TypeAlias = NDArray[np.uint64]
-Labels: TypeAlias = torch.Tensor | Sequence[int] | Sequence[str]
-"""Groups or sample ids of a batch: an integer tensor, or a list of integers or of names."""
+Labels: TypeAlias = torch.Tensor | NDArray[Any] | Sequence[int] | Sequence[str]
+"""Groups or sample ids of a batch: integers in a tensor, an array or a list, or names."""
 
 NO_GROUP = -1
 
@@ -139,13 +139,11 @@ def sample_keys(ids: Labels) -> Keys:
     Raises:
         SampleIdError: an id is neither a whole number nor a name.
     """
-    values: list[Any] = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
-    if not all(isinstance(value, int | str) and not isinstance(value, bool) for value in values):
-        strange = next(
-            value for value in values if isinstance(value, bool) or not isinstance(value, int | str)
-        )
-        raise SampleIdError(f"sample id {strange!r:.60} is neither a whole number nor a name")
-    words = [prompt_key(value) if isinstance(value, str) else value % 2**64 for value in values]
+    values = _listed(ids)
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer | str):
+            raise SampleIdError(f"sample id {value!r:.60} is neither a whole number nor a name")
+    words = [prompt_key(v) if isinstance(v, str) else int(v) % 2**64 for v in values]
     return np.array(words, np.uint64)
 
 
@@ -155,12 +153,13 @@ def group_indices(groups: Labels, names: Sequence[str]) -> Ints:
     Raises:
         GroupError: a group is unknown.
     """
-    values = groups.tolist() if isinstance(groups, torch.Tensor) else list(groups)
+    values = _listed(groups)
     places = {name: place for place, name in enumerate(names)}
     found = np.empty(len(values), np.int64)
     for row, value in enumerate(values):
         place = places.get(value, NO_GROUP) if isinstance(value, str) else value
-        if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(names):
+        whole = isinstance(place, int | np.integer) and not isinstance(place, bool)
+        if not whole or not 0 <= place < len(names):
             known = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
             raise GroupError(
                 f"sample {row} of the batch has group {value!r}, none of the {len(names)}: {known}"
@@ -177,12 +176,13 @@ def _pack(
     names: Sequence[str] | None,
 ) -> Ints:
     """(n, 4) words: the bits of loss and size, group, key."""
-    values = _numbers("losses", losses)
-    counts = np.ones(len(values)) if sizes is None else _numbers("sizes", sizes)
+    values = _numbers("losses", losses, ids)
+    counts = np.ones(len(values)) if sizes is None else _numbers("sizes", sizes, ids)
     _same_length("sizes", len(counts), len(values))
     if len(counts) and counts.min() < 0.0:
+        row = int(counts.argmin())
         raise LossError(
-            f"sizes must not be negative, but sample {int(counts.argmin())} has {counts.min():g}"
+            f"sizes[{row}]{_told(ids, row)} is {counts[row]:g}; a size must not be negative"
         )
     places = np.full(len(values), NO_GROUP, np.int64)
     if groups is not None:
@@ -216,21 +216,40 @@ def _one_group_an_id(keys: Keys, groups: Ints, names: Sequence[str]) -> None:
         )
 
 
-def _numbers(what: str, tensor: torch.Tensor) -> Floats:
-    if not isinstance(tensor, torch.Tensor) or tensor.dim() != 1 or not tensor.is_floating_point():
+def _numbers(what: str, tensor: torch.Tensor, ids: Labels | None) -> Floats:
+    hint = "; use reduction='none' where the loss is computed" if what == "losses" else ""
+    if not isinstance(tensor, torch.Tensor) or tensor.dim() != 1 or not _is_number(what, tensor):
         raise LossError(
-            f"{what} must be a flat float tensor, one number a sample"
-            f" (got {_shape(tensor)}); use reduction='none' where the loss is computed"
+            f"{what} must be a flat tensor of floats, one a sample (got {_shape(tensor)}){hint}"
         )
     values = tensor.detach().cpu().double().numpy()
     usable = np.abs(values) <= LARGEST  # False for NaN
     if not usable.all():
         row = int(np.flatnonzero(~usable)[0])
         raise LossError(
-            f"{what}[{row}] is {values[row]:g}, no number within +-{LARGEST:g}; no weight was"
-            " computed and no state changed. Look at that sample and at the learning rate"
+            f"{what}[{row}]{_told(ids, row)} is {values[row]:g}, no number within +-{LARGEST:g};"
+            " no weight was computed and no state changed. Look at that sample and at the learning"
+            " rate"
         )
     return np.ascontiguousarray(values)
+
+
+def _is_number(what: str, tensor: torch.Tensor) -> bool:
+    """Losses are floats; sizes, which may count tokens, whole numbers too."""
+    counts = what == "sizes" and not tensor.is_complex() and tensor.dtype != torch.bool
+    return tensor.is_floating_point() or counts
+
+
+def _listed(labels: Labels) -> list[Any]:
+    values: list[Any] = (
+        labels.tolist() if isinstance(labels, torch.Tensor | np.ndarray) else list(labels)
+    )
+    return values
+
+
+def _told(ids: Labels | None, row: int) -> str:
+    """The id of a sample in a message, where there is one."""
+    return "" if ids is None or row >= len(ids) else f" (id {_listed(ids[row : row + 1])[0]!r})"
 
 
 def _shape(thing: object) -> str:

@@ -51,7 +51,9 @@ class GroupConditionalDRO(RobustMethod):
     `max sum w l` with mean weight one and w between a floor and 1 / alpha (groups) or 1 / beta
     (samples), exactly; the release spends the mass alpha first and adds the floor on top, so that
     its weights have a mean above one. Inner weights are renewed by `epoch_end` from the last loss
-    of each sample; until then, and for new samples, they are 1.
+    of each sample; until then, and for new samples, they are 1. The release evaluates all samples
+    anew at the end of an epoch, averages these losses over epochs, and lets those of the groups
+    start afresh; its floor for samples is .1 for images and the group's share for texts.
 
     Args:
         groups: names, or how many.

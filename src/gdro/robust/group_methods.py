@@ -93,12 +93,12 @@ class GroupDRO(GroupWeights):
 
     Args:
         groups: names, or how many.
-        eta: step of the adversary; losses of about 1 and eta .01 take some hundred steps to tell
-            groups apart.
+        eta: step of the adversary, .01 by default; losses of about 1 then take some hundred steps
+            to tell groups apart.
         adjustment: C of the generalisation adjustment; needs `counts`.
         counts: training samples of each group.
-        adversary: one of `gdro.core.adversaries` over the groups, in the place of Hedge; `eta` is
-            then its own.
+        adversary: one of `gdro.core.adversaries` over the groups, in the place of Hedge, with a
+            step of its own.
         loss_range: (low, high) of the losses, needed with `adversary`: no-regret learners take
             gains in [0, 1]. What lies outside is clipped and counted in the metric `clipped`.
     """
@@ -110,14 +110,17 @@ class GroupDRO(GroupWeights):
         self,
         groups: Sequence[str] | int,
         *,
-        eta: float = 0.01,
+        eta: float | None = None,
         adjustment: float = 0.0,
         counts: Counts = None,
         adversary: Adversary | None = None,
         loss_range: tuple[float, float] | None = None,
     ) -> None:
         super().__init__(groups)
-        check_positive("eta", eta)
+        if adversary is not None and eta is not None:
+            raise RobustError(f"eta={eta:g} has no effect beside adversary, which has its own")
+        self._eta = 0.01 if eta is None else eta
+        check_positive("eta", self._eta)
         sizes = group_counts(counts, self.names)
         if adjustment < 0.0 or (adjustment > 0.0 and sizes is None):
             raise RobustError(
@@ -132,8 +135,9 @@ class GroupDRO(GroupWeights):
         if loss_range is not None and not loss_range[0] < loss_range[1]:
             raise RobustError(f"loss_range={loss_range} must rise")
         self._add = np.zeros(len(self.names)) if sizes is None else adjustment / np.sqrt(sizes)
-        self._eta, self._range, self._clipped = eta, loss_range, 0
-        self._adversary = Hedge(len(self.names), eta=eta) if adversary is None else adversary
+        self._range, self._clipped = loss_range, 0
+        own = Hedge(len(self.names), eta=self._eta)
+        self._adversary = own if adversary is None else adversary
         if len(self._adversary.probabilities()) != len(self.names):
             raise RobustError(f"the adversary must have one bin a group, {len(self.names)} in all")
 
@@ -172,7 +176,8 @@ class DoReMi(GroupWeights):
     or the trainers' `reference_model`. The result is the average of alpha over the steps,
     `average()`, with which the next model's data are drawn (`write_domain_weights`). At the paper's
     eta of 1 the weights often collapse to one domain (the known complaint; tests/robust shows it),
-    so the default is .1.
+    so the default is .1. Ours: a domain that is not in a step keeps its alpha but for the
+    smoothing; the release gives it its last score again.
 
     Args:
         groups: names, or how many.

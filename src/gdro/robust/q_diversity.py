@@ -185,10 +185,10 @@ class QDiversity(RobustMethod):
 
     def _load(self, state: State) -> None:
         epochs = read_int(state, "epochs")
-        hedge, samples = read_state(state, "hedge"), read_state(state, "samples")
-        self._hedge.load_state_dict(hedge)
-        self._samples.load_state_dict(samples)
-        self._epochs = epochs
+        hedge = Hedge(self._hedge.bins, eta=self._eta)
+        hedge.load_state_dict(read_state(state, "hedge"))
+        self._samples.load_state_dict(read_state(state, "samples"))
+        self._epochs, self._hedge = epochs, hedge
 
 
 def hash_split(keys: Keys) -> Bools:
@@ -223,9 +223,10 @@ def group_mixup(
     """Group mix-up: every sample of the smaller pseudo-group of its label is mixed with one of the
     larger.
 
-    x = lam x_small + (1 - lam) x_large with lam ~ Beta(beta, beta), not clamped; both have the same
-    label, so it stays. The smaller group is smaller by size in this batch, not by its number. The
-    paper adds the loss on these with weight .5.
+    x = lam x_small + (1 - lam) x_large with lam ~ Beta(beta, beta) of the release, where half of
+    the loss is that of these samples. Ours: both have the same label, so it stays (there labels are
+    mixed too); the smaller group is smaller by size in this batch, not by its number; x is not
+    clamped to [0, 1].
 
     Args:
         inputs: (n, ...) float.

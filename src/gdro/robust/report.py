@@ -87,26 +87,26 @@ def group_report(
         groups: (n,) name of each sample's group.
         train_counts: samples of each group in training, for `adjusted`; names without a sample here
             are an error.
-        sizes: (n,) how much each sample counts; default 1.
+        sizes: (n,) how much each sample counts, not negative; default 1. Samples of size 0 are left
+            out.
 
     Raises:
-        LossError: no samples, or a score that is not finite.
+        LossError: no samples, or a score or a size that is no such number.
         GroupError: lengths that differ, or a training group without a sample.
     """
     values = np.asarray(scores, np.float64)
     mass = np.ones(len(values)) if sizes is None else np.asarray(sizes, np.float64)
-    if (
-        values.ndim != 1
-        or not len(values)
-        or not np.isfinite(values).all()
-        or len(mass) != len(values)
-    ):
+    sound = values.ndim == 1 and values.shape == mass.shape and np.isfinite([values, mass]).all()
+    if not sound or (mass < 0.0).any() or not mass.any():
         raise LossError(
-            "scores must be a flat list of one or more finite numbers, with one size each"
+            "scores must be a flat list of one or more finite numbers, with one size each: finite,"
+            " not negative and not all 0"
         )
     if len(groups) != len(values):
         raise GroupError(f"there are {len(groups)} groups for {len(values)} scores")
-    names, place = np.unique(np.asarray(list(groups), dtype=str), return_inverse=True)
+    kept = mass > 0.0
+    values, mass, labels = values[kept], mass[kept], np.asarray(list(groups), dtype=str)[kept]
+    names, place = np.unique(labels, return_inverse=True)
     means = np.bincount(place, weights=values * mass) / np.bincount(place, weights=mass)
     by_group = dict(zip(names.tolist(), means.tolist(), strict=True))
     adjusted = float("nan")

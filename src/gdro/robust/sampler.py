@@ -50,8 +50,10 @@ class EvenGroupSampler(Sampler[int]):
                     f" {strange!r}"
                 )
             self._shares = np.array([weights[name] for name in wanted], np.float64)
-            if not (self._shares > 0.0).all():
-                raise RobustError("weights must be positive")
+            if not ((self._shares > 0.0) & np.isfinite(self._shares)).all():
+                raise RobustError(
+                    f"weights must be positive and finite, got {dict(weights)!r:.100}"
+                )
             self._shares /= self._shares.sum()
         self._count, self.seed, self.epoch = len(labels), seed, 0
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from gdro.core.errors import StateError
 from gdro.core.state import ANY, State, read_array
 from gdro.core.types import Ints
 from gdro.robust.batch import Keys
@@ -99,9 +100,11 @@ class SampleTable:
         """Restore what `state_dict` gave.
 
         Raises:
-            StateError: a column is missing or does not fit the keys.
+            StateError: a column is missing or does not fit the keys, or these are in no order.
         """
         keys = read_array(state, "keys", self._keys, ANY)
+        if not (keys[1:] > keys[:-1]).all():
+            raise StateError("the state is damaged: the keys of the samples do not rise")
         columns = {
             name: read_array(state, name, np.zeros(0, kind), len(keys))
             for name, (kind, _) in self._first.items()
