@@ -12,7 +12,8 @@ a fine-grained score; for hard questions, off-policy anchors restore a training 
 - `anchor_loss: likelihood` takes log pi for the ratio, so that an anchor is a step of supervised
   fine-tuning on the same solution at the same moment: the control for what the shape adds;
 - `anchor_stats`: `on_policy` takes mean and deviation from the policy's own rollouts: all are
-  wrong, so they have advantage exactly 0 and the anchor has 1. `all` counts the anchor in.
+  wrong, so they have advantage exactly 0 and the anchor, distinct or not, has 1. `all` counts the
+  anchor in, where a rollout is distinct from it.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ MARGIN, LEAST_DELTA, MOST_DELTA = 0.05, 0.05, 0.95
 
 
 def budgets(mean: int) -> tuple[int, ...]:
-    """Rollouts after which a prompt may stop: 2, 4, 8, .. up to 4 * mean, 32 at most (ours).
+    """Rollouts after which a prompt may stop: 2, 4, 8, .. up to 4 * mean, at most 32 or the mean
+    itself where that is more (ours).
 
     Raises:
         OptionError: a mean below 2.

@@ -144,9 +144,10 @@ class CurveRL(Centred):
     last 10 batches, this one not among them; while there are none, from this batch. A bin that the
     window lacks weighs 0, as in the release, which uses no standard deviation.
 
-    Ours: the bins are max_rollouts + 1, the same for every batch, so that ragged batches share
-    them. Rates of n <= max_rollouts rollouts fall into bins of their own, as the release's do; two
-    different n may share a bin.
+    Ours: p is the mean reward, so that graded rewards have a rate too (there a reward is right or
+    wrong). The bins are max_rollouts + 1, the same for every batch, so that ragged batches share
+    them. Rates of n <= max_rollouts right or wrong rollouts fall into bins of their own, as the
+    release's do; two different n may share a bin.
 
     Attributes:
         window: batches that the reference looks back on.

@@ -10,9 +10,10 @@ score is the running mean (.5) of the mean |A| of its visits; a prompt without a
 pruned. The draw over the candidates is `gdro.core.pruning`'s. The batch is filled up with further
 prompts that were let through, at random, where the paper trains on fewer: so a batch of M stands
 for about M / mean(1 - P) prompts, and its mean gradient is that of all times 1 / mean(1 - P), at
-most 1 / (1 - prune). Ten candidates a prompt are enough to fill the batch whatever `prune` is; with
-fewer (`candidates`) pruned ones may have to. The schedule of the completion level (nothing is
-pruned in the last eighth of a run) is not applied: a controller does not know how long a run is.
+most 1 / (1 - prune). Of ten candidates a prompt enough are let through to fill the batch, at
+prune = .9 on average; with fewer (`candidates`) pruned ones may have to. The schedule of the
+completion level (nothing is pruned in the last eighth of a run) is not applied: a controller does
+not know how long a run is.
 """
 
 from __future__ import annotations

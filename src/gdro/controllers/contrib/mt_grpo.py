@@ -13,14 +13,15 @@ z_k.
 
 From the release: the step is Adam's with rate beta (and decay 1e-5), so the size of g hardly
 counts; `step_rule: gradient` is the formula as it stands, far slower. I_k there is the fall of the
-surrogate loss on the same rollouts, clipped at .1, at the cost of one more forward pass
-(`improvement: surrogate`, summed over a task's prompts); a variant takes the change of the
-accuracy, clipped at .2. M is 5.
+surrogate loss on the same rollouts, clipped at .1 (times the learning rate over 1e-6), at the cost
+of one more forward pass (`improvement: surrogate`, summed over a task's prompts); a variant takes
+the change of the accuracy, clipped at .2. M is 5.
 
 Ours: `improvement: accuracy`, the change of the smoothed accuracy, is the default, as it costs
-nothing. A step generates once, where the paper samples on, up to 10 rounds, until each task has its
-share of prompts with a gradient. A task is a source (`algebra` of `algebra/17`) or a bin, as for
-SEC; one not met yet has xi = 0, and only tasks that were met are in the softmax of the update.
+nothing. xi moves once a step, where the release moves it after every update of the policy. A step
+generates once, where the paper samples on, up to 10 rounds, until each task has its share of
+prompts with a gradient. A task is a source (`algebra` of `algebra/17`) or a bin, as for SEC; one
+not met yet has xi = 0, and only tasks that were met are in the softmax of the update.
 """
 
 from __future__ import annotations
