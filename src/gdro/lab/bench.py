@@ -11,7 +11,6 @@ can: by colder caches alone. Writing and reading a checkpoint is by the clock.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import sys
@@ -28,6 +27,7 @@ from gdro.controllers.controller import Controller
 from gdro.controllers.registry import controller_names, make_controller
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.core.types import Floats
+from gdro.io import to_json
 from gdro.lab.text import at_least_one
 
 LIMITS_MS = {(256, 4): 2.0, (1024, 16): 10.0}
@@ -386,7 +386,7 @@ def main(argv: Sequence[str]) -> int:
         ]
         print(cost_table(figures))
     if chosen.json is not None:
-        chosen.json.write_text(json.dumps([asdict(entry) for entry in figures], indent=1) + "\n")
+        chosen.json.write_text(to_json([asdict(entry) for entry in figures], indent=1) + "\n")
     late = [
         cost
         for cost in figures

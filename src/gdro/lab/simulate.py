@@ -14,7 +14,6 @@ docs/performance.md.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import time
@@ -121,7 +120,7 @@ def write(
         ],
     }
     (output / "results.json").write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
-    (output / "timing.json").write_text(json.dumps(timing, indent=1) + "\n", encoding="utf-8")
+    (output / "timing.json").write_text(to_json(timing, indent=1) + "\n", encoding="utf-8")
     (output / "table.md").write_text(markdown(summary), encoding="utf-8")
     draw_figure(
         [trace for trace in traces if draw is None or trace.method in draw], output / "figure.svg"

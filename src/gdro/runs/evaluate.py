@@ -3,7 +3,6 @@ section."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from gdro.config import TrainConfig, load_config
 from gdro.core.errors import RunError
+from gdro.io import to_json
 from gdro.runs import evaluation, vllm
 from gdro.runs.folder import RunFolder
 from gdro.runs.prepare import prepare
@@ -54,7 +54,7 @@ def evaluate_model(
     fields = evaluation.event(result, result) | {"model": config.model, "verifier": counts}
     Console().print(table(fields))
     if output is not None:
-        Path(output).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+        Path(output).write_text(to_json(fields, indent=1) + "\n", encoding="utf-8")
     return fields
 
 

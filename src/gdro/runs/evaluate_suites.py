@@ -3,7 +3,6 @@ from local copies or the hub, for each suite and averaged over suites."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from gdro.core.passk import Interval, bootstrap, mean_at_k, pass_at_k
 from gdro.core.types import Floats
 from gdro.data.chat import opens_thinking
 from gdro.data.prompts import Prompt
+from gdro.io import to_json
 from gdro.runs.folder import RunFolder
 from gdro.runs.progress import Progress
 from gdro.runs.suite_sampling import Sampler, Sampling, make_sampler
@@ -117,7 +117,7 @@ def evaluate_suites(
     Console(width=None if sys.stdout.isatty() else 120).print(table(fields))
     print(f"the nearest lighteval command:\n{fields['lighteval']}")
     if output is not None:
-        Path(output).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+        Path(output).write_text(to_json(fields, indent=1) + "\n", encoding="utf-8")
     return fields
 
 
