@@ -46,6 +46,9 @@ _PLAIN = {
     "words": r"\text{The answer is }%s",
     "new lines": "\n%s\n",
     "bold": "**%s**",
+    "marks of direction": "\u200e%s\u200f",
+    "isolated": "\u2066%s\u2069",
+    "comment": "%s<!-- checked -->",
 }
 _SUPERSCRIPTS = str.maketrans("0123456789-+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺")
 _FULLWIDTH = str.maketrans("0123456789+-=(),.%/", "０１２３４５６７８９＋－＝（），．％／")
@@ -131,6 +134,33 @@ OUTER = (
     "The answer is: \\(%s\\). I hope it is correct.",
     "First 7 and 9.\n\n%s",
     "Thus the correct answer is $%s$",
+    "[THINK]\\boxed{77}[/THINK]The answer is $%s$.",
+    "\u25c1think\u25b7\\boxed{77}\u25c1/think\u25b7The answer is $%s$.",
+    "<|begin_of_thought|>\\boxed{77}<|end_of_thought|>\n<|begin_of_solution|>The answer is $%s$."
+    "<|end_of_solution|>",
+    "<|channel|>analysis<|message|>\\boxed{77}<|end|><|start|>assistant<|channel|>final<|message|>"
+    "The answer is $%s$.<|return|>",
+    "analysisWe get \\boxed{77}.assistantfinalThe answer is $%s$.",
+    "<seed:think>\\boxed{77}</seed:think>The answer is $%s$.",
+    "<|START_THINKING|>\\boxed{77}<|END_THINKING|><|START_RESPONSE|>$%s$<|END_RESPONSE|>",
+    "<unused94>thought\n\\boxed{77}<unused95>The answer is $%s$.",
+    "The answer is $%s$.<|im_end|>",
+    "%s</s>",
+    "%s <end_of_turn>",
+    "\\boxed{%s}<|eot_id|>",
+    '<answer type="final">%s</answer>',
+    "<SOLUTION>%s</SOLUTION>",
+    "[ANSWER]%s[/ANSWER]",
+    "<|begin_of_box|>%s<|end_of_box|>",
+    "The answer is:\n```\n%s\n```",
+    "Answer \u2192 %s",
+    "| x | Answer |\n|---|---|\n| 7 | %s |",
+    "Hence\n\\begin{equation}\n%s\n\\end{equation}",
+    "答えは%sです。",
+    "정답은 %s입니다.",
+    "The result is %s.",
+    "Therefore, %s",
+    "\\boxed{\\boxed{%s}}",
 )
 HIDDEN = (
     "<think>%s",
@@ -151,6 +181,17 @@ HIDDEN = (
     "\\boxed{%s \\text{ (or 77)}}",
     "\\boxed{%s \\approx 77}",
     "\\boxed{77 \\approx %s}",
+    "\\boxed{\\not= %s}",
+    "\\boxed{x \\not= %s}",
+    "\\boxed{77 \\boxed{%s}}",
+    "[THINK]\\boxed{%s}[/THINK]",
+    "[THINK]So \\boxed{%s}",
+    "\u25c1think\u25b7\\boxed{%s}",
+    "<|begin_of_thought|>\\boxed{%s}<|end_of_thought|>77",
+    "<|channel|>analysis<|message|>\\boxed{%s}<|end|>",
+    "analysisWe get \\boxed{%s}",
+    "<unused94>thought\n\\boxed{%s}",
+    "The answer is \\ne %s",
 )
 """Where a value stands and is not the answer, or not all of it. 77 equals no gold of the ordinary
 corpus."""

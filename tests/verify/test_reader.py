@@ -193,7 +193,7 @@ def test_no_text_makes_the_reader_raise(text: str, rule: str | None) -> None:
     ids=range(8),
 )
 def test_megabytes_cost_milliseconds(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for rule in (None, *RULES):
         read(text, rule)
-    assert time.perf_counter() - started < 5.0
+    assert time.process_time() - started < 5.0

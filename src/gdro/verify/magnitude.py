@@ -181,11 +181,19 @@ class _Reader:
                 self._at += 1
             return value
         if token in ("\\frac", "\\dfrac", "\\tfrac"):
-            top, bottom = self._atom(depth + 1), self._atom(depth + 1)
+            top, bottom = self._argument(depth + 1), self._argument(depth + 1)
             return clamp(top / bottom) if bottom else CEILING
         if token.lstrip(".")[:1] in _DIGITS:
             return clamp(float(token.replace(",", "")[:32]))
         return 2.0 if token else 0.0
+
+    def _argument(self, depth: int) -> float:
+        r"""An argument of `\frac`; without braces it is one digit, `\frac12`."""
+        token = self._peek()
+        if len(token) > 1 and token.isdigit():
+            self._tokens[self._at] = token[1:]
+            return float(token[0])
+        return self._atom(depth)
 
     def _peek(self) -> str:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""

@@ -42,7 +42,8 @@ def score(answer: Answer, gold: str) -> Outcome:
 
 def judge_text(text: str, gold: str) -> Outcome:
     """The verdict on free text."""
-    piece = find_answer(text, words=isinstance(_gold_forms(gold)[0], Words))
+    form = _gold_forms(gold)[0]
+    piece = find_answer(text, words=isinstance(form, Words) and len(form.text) > 1)
     return (
         Outcome(0.0, causes.UNPARSABLE) if piece is None else judge(piece.text, piece.prose, gold)
     )
@@ -126,16 +127,16 @@ def _inside(text: str) -> Piece | None:
 
 @lru_cache(maxsize=8_192)
 def _gold_forms(gold: str) -> tuple[Form, ...]:
-    return _forms(gold, False)
+    return _forms(gold, False, is_gold=True)
 
 
-def _forms(text: str, prose: bool) -> tuple[Form, ...]:
-    """How a text may be read: `1,234` is a number and a list, `3,5` a list and a decimal with a
-    comma."""
+def _forms(text: str, prose: bool, *, is_gold: bool = False) -> tuple[Form, ...]:
+    """How a text may be read: `1,234` is a number and a list, `3,5` a list and, of an answer, a
+    decimal with a comma."""
     forms = [read_form(text, prose=prose)]
     if _COMPACT_LIST.search(text):
         forms.append(read_form(re.sub(r",(?=\d{3}(?!\d))", ", ", text), prose=prose))
-    elif (comma := _DECIMAL_COMMA.fullmatch(text.strip())) is not None:
+    elif not is_gold and (comma := _DECIMAL_COMMA.fullmatch(text.strip())) is not None:
         forms.append(read_form(f"{comma[1]}.{comma[2]}"))
     return tuple(forms)
 

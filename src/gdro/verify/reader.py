@@ -15,7 +15,7 @@ milliseconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 TAIL_CHARS = 2_000
@@ -24,8 +24,29 @@ line."""
 Rule = Literal["whole", "last_number", "last_box", "last_answer_tag"]
 RULES: tuple[str, ...] = get_args(Rule)
 
-_THINKING = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_TAG = re.compile(r"<(/?)(?:final_?)?answer>", re.IGNORECASE)
+_THOUGHT = "(?:[a-z]{1,12}[:_])?(?:think(?:ing)?|thoughts?|reasoning|analysis|scratchpad)"
+_OPENS = rf"""(?i:<{_THOUGHT}\s?>|\[think\])
+    |(?i:<\|(?:begin_of_thought|(?:start_)?think(?:ing)?)\|>)|\u25c1think\u25b7
+    |<\|channel\|>(?:analysis|commentary)|<\|channel>thought|<unused94>thought|<\|im_start\|>think"""
+_CLOSES = rf"""(?i:</{_THOUGHT}\s?>|\[/think\])
+    |(?i:<\|(?:end_of_thought|(?:end_|/)think(?:ing)?)\|>)|\u25c1/think\u25b7
+    |<\|channel\|>final(?:<\|message\|>)?|<channel\|>|<unused95>|<\|im_start\|>answer"""
+_THINKING = re.compile(rf"(?P<opens>{_OPENS})|{_CLOSES}", re.VERBOSE)
+"""The marks of Qwen, DeepSeek, Magistral, Kimi, Seed, Sky-T1, Command, gpt-oss, Gemma and s1."""
+_MARK_STARTS = re.compile("[<\\[\u25c1]")
+_HARMONY = re.compile(r"(?:assistant)?analysis(?=[^\s\w:.,]|[A-Z\d])")
+"""The start of a gpt-oss completion that was decoded without its special tokens."""
+_FINAL = "assistantfinal"
+_TOKEN = (
+    r"<[|\uff5c][^|\uff5c<>\s]{1,40}[|\uff5c]>|</?s>|<(?:[be]os|pad|end_of_turn|turn\||0x\w\w)>"
+    r"|\[(?:/INST|EOS|end of text)\]"
+)
+_FIRST_TOKENS = re.compile(rf"(?:\s*(?:{_TOKEN}))+")
+_LAST_TOKEN = re.compile(rf"(?:{_TOKEN})\s*\Z")
+_TAG = re.compile(
+    r"(?i:<(/?)(?:final[_ ]?)?(?:answer|solution)(?:\s[^<>]{0,200})?>|\[(/?)answer\])"
+    r"|<\|(?:begin|(end))_of_box\|>"
+)
 _BOX = re.compile(r"(?:\\(?:boxed|fbox)|\x08oxed|(?<![a-zA-Z\\])boxed(?=\{))(?![a-zA-Z])[ \t\n]*")
 """`\x08oxed` is what a string without escapes makes of `\boxed`."""
 _SHORT_BOX = re.compile(r"-?\d+(?:\.\d+)?")
@@ -85,12 +106,34 @@ def after_thinking(completion: str) -> str:
     (' It is 4.', '4', '')
     """
     start, stop = 0, len(completion)
-    for mark in _THINKING.finditer(completion):
-        if mark[1]:
-            start, stop = mark.end(), len(completion)
-        else:
+    if completion.startswith(("analysis", "assistantanalysis")):
+        final = completion.rfind(_FINAL)
+        if final >= 0:
+            start = final + len(_FINAL)
+        elif _HARMONY.match(completion):
+            stop = 0
+    for mark in _marks(_THINKING, completion, start):
+        if mark["opens"]:
             stop = min(stop, mark.start())
+        else:
+            start, stop = mark.end(), len(completion)
     return completion[start:stop]
+
+
+def _marks(pattern: re.Pattern[str], text: str, start: int = 0) -> Iterator[re.Match[str]]:
+    """The matches of a pattern of marks; looks at nothing but where a mark can start."""
+    for place in _MARK_STARTS.finditer(text, start):
+        if (mark := pattern.match(text, place.start())) is not None:
+            yield mark
+
+
+def _without_tokens(text: str) -> str:
+    """Without a chat template's special tokens around the text, which some decoders leave in it."""
+    first = _FIRST_TOKENS.match(text)
+    start, stop = first.end() if first else 0, len(text)
+    while (last := _LAST_TOKEN.search(text, max(start, stop - 60), stop)) is not None:
+        stop = last.start()
+    return text[start:stop]
 
 
 def read(completion: str, rule: str | None = None) -> Answer | None:
@@ -110,6 +153,7 @@ def read(completion: str, rule: str | None = None) -> Answer | None:
     """
     text = after_thinking(completion)
     if rule == "whole":
+        text = _without_tokens(text)
         return Answer(text, "") if text.strip() else None
     if rule == "last_number":
         numbers = _NUMBER.findall(tail(text))
@@ -121,7 +165,7 @@ def read(completion: str, rule: str | None = None) -> Answer | None:
         return Answer(tag[0], "tag") if inner is None else Answer(inner[0], "box")
     if box is not None:
         return Answer(box[0], "box")
-    return Answer(text, "") if rule is None and text.strip() else None
+    return read(text, "whole") if rule is None else None
 
 
 def read_for(kind: str, completion: str, rule: str = "") -> Answer | None:
@@ -154,8 +198,8 @@ def tail(text: str) -> str:
 def _last_tag(text: str) -> tuple[str, int] | None:
     """Content and end of the last closed `<answer>`."""
     opened = found = None
-    for mark in _TAG.finditer(text):
-        if not mark[1]:
+    for mark in _marks(_TAG, text):
+        if not any(mark.groups()):
             opened = mark.end()
         elif opened is not None:
             found, opened = (text[opened : mark.start()].strip(), mark.end()), None
@@ -202,14 +246,19 @@ def _box_at(text: str, start: int, end: int) -> tuple[str, int] | None:
 def _outermost(
     text: str, starts: list[int], box: tuple[str, int, int], end: int
 ) -> tuple[str, int, int]:
-    r"""Of `\boxed{\boxed{3}}` the inner box is found first; its content is the answer, its outer
-    box the extent."""
+    r"""The box around it, if it stands in one: the last start is that of the innermost box, and
+    `\boxed{-\boxed{3}}` says -3."""
     content, start, stop = box
-    while starts and start - starts[-1] <= len("\\boxed{ "):
-        outer = _box_at(text, starts[-1], end)
-        if outer is None or outer[1] <= stop:
+    for place in starts[-_MAX_BOXES:]:
+        outer = _box_at(text, place, end)
+        if outer is not None and outer[1] > stop:
+            content, start, stop = outer[0], place, outer[1]
             break
-        start, stop = starts.pop(), outer[1]
+    while (head := _BOX.match(content)) is not None:
+        inner = _box_at(content, 0, len(content))
+        if inner is None or inner[1] < len(content) or content[head.end()] != "{":
+            break
+        content = inner[0]
     return content, start, stop
 
 

@@ -108,7 +108,7 @@ def _same_modulo(gold: Form, answer: Form) -> bool:
         return any(same(value, answer) for value in _residues(gold))
     values = _residues(answer)
     if not isinstance(gold, Modulo):
-        return len(values) == 1 and same(gold, values[0])
+        return len(values) == 1 and _is_residue(values[0], answer.modulus) and same(gold, values[0])
     if not same(gold.modulus, answer.modulus):
         return False
     wanted = _residues(gold)
@@ -138,6 +138,12 @@ def _residues(form: Modulo) -> list[Form]:
             part = right
         values.append(part)
     return values
+
+
+def _is_residue(value: Form, modulus: Form) -> bool:
+    """Whether a value is less than its modulus: `5 mod 3` does not say 5."""
+    number, divisor = _whole(value), _whole(modulus)
+    return number is None or divisor is None or abs(number) < abs(divisor)
 
 
 def _congruent(left: Form, right: Form, modulus: Form) -> bool:
@@ -213,6 +219,11 @@ def _is_ordered(form: Form) -> bool:
 def _same_brackets(gold: Group, answer: Group) -> bool:
     """Brackets tell intervals apart where there are two parts; around more they are only a
     habit."""
+    if (answer.opening, answer.closing) in (
+        ("(", "]"),
+        ("[", ")"),
+    ) and gold.closing != answer.closing:
+        return False
     both = gold.opening in ("(", "[") and answer.opening in ("(", "[")
     if both and len(gold.parts) == 2:
         return (gold.opening, gold.closing) == (answer.opening, answer.closing)

@@ -22,7 +22,7 @@ _TEXT_FONTS = (
 )
 _MATH_FONTS = (
     "mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm|pmb|boxed|fbox|framebox|underline|underbrace|ensuremath|num"
-    "|mathop|mathord|mathclose|mathopen|mathstrut|smash|mathinner"
+    "|mathop|mathord|mathclose|mathopen|mathstrut|smash|mathinner|mathbin|mathrel|mathpunct"
 )
 _COLOURS = "textcolor|color|colorbox|fcolorbox|definecolor"
 _DISCARDED = (
@@ -43,21 +43,32 @@ _SPACING = re.compile(
 )
 _SIZED = re.compile(r"\\(?:left|right|middle|m?[bB]igg?[lrm]?)(?![a-zA-Z])\s*(\.(?=\s|$|[^\d]))?")
 _THOUSANDS = re.compile(
-    r"(?<=\d)(?:,?\\!|\{,\}(?:\\!)?|\\[,;: ]|~|\{\\,\}|\u2009|\u202f|')(?=\d{3}(?!\d))"
+    r"(?<=\d)(?:,?\\!|\{,\}(?:\\!)?|\\[,;: ]|~|\{\\,\}|\u2009|\u202f|'"
+    r"|\\(?:text|mathrm|mbox|mathord|mathpunct)\{,\})(?=\d{3}(?!\d))"
 )
+_DOTTED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d.,])")
+_GROUPED_DECIMALS = re.compile(r"\.\d{3}(?:(?:\\,|~|\u2009|\u202f)\d{1,3})+")
 _DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")
 _E_NOTATION = re.compile(
-    r"(?<=[\d.])\s*\\(?:text|mathrm|operatorname|mathbf|mathit)\s*\{\s*[eE]\s*(?P<in>[-+]?\d*)\s*\}\s*"
-    r"\{?(?P<out>[-+]?\d+)?\}?"
+    r"(?<=[\d.])(?:\s|\\[,;! ])*\\(?:text|mathrm|operatorname|mathbf|mathit)\s*"
+    r"\{\s*[eE]\s*(?P<in>[-+]?\d*)\s*\}\s*\{?(?P<out>[-+]?\d+)?\}?"
 )
-_TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
+_TIMES_TEN = re.compile(r"(?<=\d)\s*(?:[xX]|\\(?:text|mathrm)\s*\{\s*[xX]\s*\})\s*(?=10\s*\^)")
 _E_BRACES = re.compile(r"(?<=\d)([eE])\s*\{\s*([-+]?\d+)\s*\}")
 _MATH_ON_OFF = re.compile(r"\$\$|(?<!\\)\\[\[\]()]")
 _MARKUP = re.compile(
-    r"(?<![\w)\]}])\*\*|\*\*(?![\w(\\{])|(?<!\w)__|__(?!\w)|`+|==(?=\S[^=]*==)|</?(?:b|i|u|em|strong|code|span|p|div|br|mark|tt|sub|sup|center|font|answer)"
+    r"(?<![\w)\]}])\*\*|\*\*(?![\w(\\{]|-[\d(\\])|(?<!\w)__|__(?!\w)|`+|==(?=\S[^=]*==)|</?(?:b|i|u|em|strong|code|span|p|div|br|mark|tt|sub|sup|center|font|answer|final"
+    r"|result|output|response|solution|ans|h[1-6]|td|li|math)"
     r"(?:\s[^<>]{0,200})?/?>",
     re.IGNORECASE,
 )
+_UNESCAPED = (
+    (re.compile("\x0c(?=rac\\s*[{\\d])"), r"\\f"),
+    (re.compile("\t(?=(?:imes|ext|frac)\\b)"), r"\\t"),
+)
+"""`\\frac` and `\\times` that a string without escapes made of."""
+_STRUCK = re.compile(r"(?<![\w}~])~~(?=[^\s~])([^~\n]{1,200})(?<!\s)~~(?![\w\\{~])")
+_COMMENT = re.compile(r"<!--.{0,500}?-->", re.DOTALL)
 _SUP_TAG = re.compile(r"<(sup|sub)>([^<>]{1,40})</\1>", re.IGNORECASE)
 _ESCAPED_COMMAND = re.compile(
     r"\\\\(?=(?:frac|dfrac|tfrac|sqrt|pi|text|cdot|times|left|right|boxed|mathrm)(?![a-zA-Z]))"
@@ -73,7 +84,42 @@ _ALIASES = (
         ),
         r"\\text{\1}",
     ),
-    (re.compile(r"\{\s*([:;,])\s*\}"), r"\1"),
+    (re.compile(r"\{\s*([:;,.+-])\s*\}"), r"\1"),
+    (re.compile(r"\{\s*\\\$\s*\}|\\mathdollar(?![a-zA-Z])"), r"\\$"),
+    (re.compile(r"\\texteuro(?![a-zA-Z])"), "€"),
+    (re.compile(r"\\not\s*="), r"\\ne "),
+    (re.compile(r"\\not\s*\\in(?![a-zA-Z])"), r"\\notin "),
+    (re.compile(r"\+\s*/\s*-"), r"\\pm "),
+    (re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|ex|em|mm|cm|in)\s*\]"), r"\\\\"),
+    (re.compile(r"\\ang\s*\{([^{}]*)\}"), r"\1^{\\circ}"),
+    (
+        re.compile(
+            r"(?<=[\d)}])\s*\^\s*(?:o|\{\s*o\s*\}|\\(?:text|mathrm)\{o\}|\{\\(?:text|mathrm)\{o\}\})"
+            r"(?![a-zA-Z])"
+        ),
+        r"^{\\circ}",
+    ),
+    (re.compile(r"(\^\s*(?:\\circ|\{\s*\\circ\s*\}))\s*([CF])(?![\w^({'])"), r"\1\\text{\2}"),
+    (re.compile(r"\\mu\s*\\(?:text|mathrm)\s*\{\s*(?=[mgsFALlVC]\s*\})"), r"\\text{μ"),
+    (re.compile(r"(?<=[\d ])([aApP])\.\s?[mM]\.?(?![a-zA-Z.])"), r"\\text{ \1m}"),
+    (
+        re.compile(
+            r"(?<![a-zA-Z)}\]])(?:\{\s*\}\s*)?\^\s*(?:\{(\d{1,4})\}|(\d))\s*(?:\\!)?\s*/\s*(?:\\!)?\s*"
+            r"_\s*(?:\{(\d{1,4})\}|(\d))"
+        ),
+        r"\\frac{\1\2}{\3\4}",
+    ),
+    (
+        re.compile(r"(?<=[)\]}])\s*(?:U|\\(?:text|mathrm)\s*\{\s*U\s*\})\s*(?=[(\[{\\])"),
+        r"\\cup ",
+    ),
+    (
+        re.compile(
+            r"(?:\\math(?:bf|rm)\s*\{R\}|(?<![a-zA-Z\\{])R)(?=\s*(?:\\setminus|\\backslash|-\s*\\\{))"
+        ),
+        r"\\mathbb{R}",
+    ),
+    (re.compile(r"(?<=\\mathbb\{R\})\s*-\s*(?=\\\{)"), r"\\setminus "),
     (re.compile(r"\\(?:percent|textpercent)(?![a-zA-Z])"), r"\\%"),
     (re.compile(r"\\(?:degree|degrees|textdegree|deg(?=\s*(?:$|[CF])))(?![a-zA-Z])"), r"^{\\circ}"),
     (re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1\\text{\2}"),
@@ -94,6 +140,7 @@ _ALIASES = (
 _PAIR = re.compile(r"(?<![\\])\$([^$]*?)(?<!\\)\$")
 _CURRENCY = re.compile(r"(?<!\\)\$(?=\s*-?[\d.])")
 _MATH_IN_TEXT = re.compile(r"[-+0-9.,:/\s()^_{}=]+|\\[a-zA-Z]+")
+_OUTWARD = re.compile(r"([\[\]])([^\[\]()]{1,80}[,;][^\[\]()]{1,80})([\[\]])")
 _MAX_COMMANDS = 200
 _HELD = "\ue000"
 _UPRIGHT = (
@@ -111,11 +158,13 @@ def undress(text: str) -> str:
     >>> undress("**½**"), undress(r"12{,}345\ "), undress("['1,234']")
     ('\\frac{1}{2}', '12,345', '1,234')
     """
+    for pattern, plain in _UNESCAPED:
+        text = pattern.sub(plain, text)
     text = _listed(text.strip() + " ")
     if "&" in text and ";" in text and "begin{" not in text:
         text = html.unescape(text)
     text = _SUP_TAG.sub(lambda tag: f"{'^' if tag[1].lower() == 'sup' else '_'}{{{tag[2]}}}", text)
-    text = _MARKUP.sub(" ", text)
+    text = _MARKUP.sub(" ", _STRUCK.sub(r"\\cancel{\1}", _COMMENT.sub(" ", text)))
     text = _ESCAPED_COMMAND.sub(r"\\", to_latex(text))
     text = _numbers(text)
     text = _MATH_ON_OFF.sub(" ", text)
@@ -125,7 +174,20 @@ def undress(text: str) -> str:
         text = pattern.sub(plain, text)
     text = _fonts(_colours(text))
     text = _SIZED.sub("", _SPACING.sub(" ", text))
-    return " ".join(_ends(text).split())
+    return " ".join(_ends(_inward(text)).split())
+
+
+def _inward(text: str) -> str:
+    """`]1, 2[` as `(1, 2)`: brackets that open outwards, as France writes intervals."""
+    depth = 0
+    for char in text:
+        depth += (char in "([") - (char in ")]")
+        if depth < 0:
+            break
+    if depth == 0:
+        return text
+    ends = {"[": ("[", ")"), "]": ("(", "]")}
+    return _OUTWARD.sub(lambda one: f"{ends[one[1]][0]}{one[2]}{ends[one[3]][1]}", text)
 
 
 def _listed(text: str) -> str:
@@ -145,6 +207,8 @@ def _listed(text: str) -> str:
 
 def _numbers(text: str) -> str:
     """Thousands separators as commas, e-notation without fonts and braces."""
+    text = _GROUPED_DECIMALS.sub(lambda one: "." + re.sub(r"\D", "", one[0]), text)
+    text = _DOTTED_THOUSANDS.sub(lambda one: one[0].replace(".", ""), text)
     text = _DECIMAL_COMMA.sub(".", _THOUSANDS.sub(",", text))
     text = _TIMES_TEN.sub(r"\\times ", text)
     text = _E_NOTATION.sub(
@@ -207,9 +271,7 @@ def _words(content: str, font: str) -> str:
         return f"\\{inner} "
     if font in ("si", "unit"):
         return f"\\text{{{inner}}}"
-    if inner in ("e", "i") or (
-        inner and _MATH_IN_TEXT.sub("", inner) == "" and any(map(str.isalnum, inner))
-    ):
+    if inner in ("e", "i") or (inner and _MATH_IN_TEXT.sub("", inner) == ""):
         return f" {inner} " if len(inner) == 1 or not _needs_braces(inner) else f"{{{inner}}}"
     if "\\" in inner:
         inner = _SPACING.sub(" ", _fonts_inside(inner))

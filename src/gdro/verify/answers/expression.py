@@ -314,11 +314,10 @@ class Parser(Cursor):
 
     def _accented(self, accent: str) -> str:
         inner = self._subscript()
-        return (
-            inner
-            if accent in ("\\overline", "\\vec", "\\overrightarrow") and inner.isalpha()
-            else f"{accent} {inner}"
-        )
+        segment = accent == "\\overline" and len(inner) > 1  # a bar over one letter is a complement
+        if (segment or accent in ("\\vec", "\\overrightarrow")) and inner.isalpha():
+            return inner
+        return f"{accent} {inner}"
 
     def _root(self) -> Node:
         if self._is("["):
@@ -443,7 +442,8 @@ def parse(tokens: Sequence[Token]) -> tuple[Node, int]:
     """
     parser = Parser(list(tokens))
     node = parser.expression()
-    if parser.at < len(parser.tokens) and parser.tokens[parser.at].text == "\\over":
+    if parser.at < len(parser.tokens) and parser.tokens[parser.at].text in ("\\over", "\\choose"):
+        op = "divide" if parser.tokens[parser.at].text == "\\over" else "binomial"
         parser.at += 1
-        node = Node("divide", (node, parser.expression()))
+        node = Node(op, (node, parser.expression()))
     return node, len(tokens) - (len(parser.tokens) - parser.at)

@@ -60,6 +60,8 @@ time^-1: Hz hertz = 1; kHz = 1000; MHz = 1000000; GHz = 1000000000; rpm = 1/60
 length time^-1: mph = 1609344/3600000; kmh kph kmph = 1000/3600; fps = 3048/10000
 money: $ dollar dollars USD usd = 1; cent cents ¢ = 1/100
 euro: € euro euros EUR = 1
+won: ₩ won KRW = 1
+ruble: ₽ ruble rubles rouble roubles RUB = 1
 rupee: ₹ rupee rupees Rs INR = 1; paise = 1/100
 yuan: 元 ¥ yuan RMB CNY = 1; 角 = 1/10
 angle: ° deg degree degrees 度 = 1
@@ -115,6 +117,15 @@ SCALES = {
     "trillion": Fraction(10**12),
     "dozen": Fraction(12),
     "dozens": Fraction(12),
+    "halves": Fraction(1, 2),
+    "thirds": Fraction(1, 3),
+    "fourths": Fraction(1, 4),
+    "fifths": Fraction(1, 5),
+    "sixths": Fraction(1, 6),
+    "eighths": Fraction(1, 8),
+    "tenths": Fraction(1, 10),
+    "hundredths": Fraction(1, 100),
+    "thousandths": Fraction(1, 1000),
     "万": Fraction(10**4),
     "亿": Fraction(10**8),
 }
@@ -122,12 +133,13 @@ SCALES = {
 both are right."""
 
 
-def _words(text: str, separator: str | None = None) -> frozenset[str]:
+def words_of(text: str, separator: str | None = None) -> frozenset[str]:
+    """The words of a text, or its parts between a separator."""
     return frozenset(text.split(separator))
 
 
-UNITS = frozenset(MEASURES) | frozenset(SCALES) | _words("am pm AM PM sq cu pts pt units unit th")
-BARE_UNITS = _words(
+UNITS = frozenset(MEASURES) | frozenset(SCALES) | words_of("am pm AM PM sq cu pts pt units unit th")
+BARE_UNITS = words_of(
     "cm km kg mm ft mL ml lb lbs oz hr hrs min mins sec secs mph kmh kph kmph mg kWh kJ kW kN kPa"
     " Hz mol cms kgs yrs gal rpm cal kcal USD EUR GBP AM PM pts sq cu percent pct °C °F"
 )
@@ -141,41 +153,41 @@ _TENS = "ten twenty thirty forty fifty sixty seventy eighty ninety hundred"
 NUMBER_WORDS = {name: value for value, name in enumerate(_COUNTING.split())} | {
     name: 10 * place for place, name in enumerate(_TENS.split(), start=1)
 }
-DANGEROUS = _words(
+DANGEROUS = words_of(
     "or either else maybe perhaps possibly probably alternatively otherwise instead rather versus"
     " vs not no never none neither nor cannot isn aren wasn doesn don is are was were be been has"
     " have does did could might must should would but however though although unless except plus"
-    " minus than half 不 非 没 或"
+    " factorial choose divided minus than half 不 非 没 或"
 )
 """Words that make a statement or another value of what stands beside them; a unit or a thing
 counted needs none."""
-VERDICTS = _words("wrong false incorrect untrue invalid impossible")
+VERDICTS = words_of("wrong false incorrect untrue invalid impossible")
 """As the last word they judge the value; before another one ("wrong answers") they belong to what
 is counted."""
-LEADING_DANGERS = _words(
+LEADING_DANGERS = words_of(
     "less fewer more most least over under above below between before after twice double triple"
     " negative opposite every each no until 至少 至多 大于 小于 超过 不到 不是 负"
 )
 """Words that change the value behind them."""
-NEGATIONS = _words("not never cannot neither nor isn aren wasn doesn don won can't 不 非 没")
-COPULAS = _words("is|are|be|was|were|equals|equal|is equal to|equal to|为|是|等于|就是", "|")
+NEGATIONS = words_of("not never cannot neither nor isn aren wasn doesn don won can't 不 非 没")
+COPULAS = words_of("is|are|be|was|were|equals|equal|is equal to|equal to|为|是|等于|就是", "|")
 """Words that say `=`."""
-AND = _words("and 和 与 以及 及 且 &")
-OR = _words("or 或 或者")
-SHORT_WORDS = _words(
+AND = words_of("and 和 与 以及 及 且 &")
+OR = words_of("or 或 或者")
+SHORT_WORDS = words_of(
     "or and if is no not yes of the to in on at by for per sq cu nd rd st th up down east west left"
     " right men day days all any odd even none true false least most only where when with such that"
     " real pts dne dogs cats eggs boys girl cup cups box cars mean area avg"
 ) | frozenset(NUMBER_WORDS)
 """Words of two to four letters that are words even among variables."""
-PROSE_WORDS = _words("we it he as so an do my go us am me be its let thus hence")
+PROSE_WORDS = words_of("we it he as so an do my go us am me be its let thus hence")
 """Words of one or two letters outside of mathematics."""
-EMPTY = _words(
+EMPTY = words_of(
     "no solution|no solutions|no real solution|no real solutions|empty set|the empty set|null"
     " set|无解|空集|there is no solution|there are no solutions|none exist|no such number",
     "|",
 )
-REALS = _words(
+REALS = words_of(
     "all real numbers|all reals|the real numbers|real numbers|reals|the set of all real numbers|any"
     " real number|every real number|全体实数|实数",
     "|",

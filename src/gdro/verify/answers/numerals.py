@@ -29,6 +29,9 @@ def spoken_number(text: str) -> Fraction | None:
     (None, None)
     """
     words = [word for word in re.split(r"[\s-]+", text.casefold().strip()) if word != "and"]
+    if words[:1] in (["negative"], ["minus"]):
+        value = spoken_number(" ".join(words[1:]))
+        return None if value is None or value < 0 else -value
     if not words:
         return None
     part = _PARTS.get(words[-1].rstrip("s") if words[-1] != "halves" else "half")
@@ -64,10 +67,8 @@ def _whole(words: list[str]) -> int | None:
     return total + group
 
 
-_BASE = re.compile(r"\(?([0-9A-Fa-f]+)\)?_(?:\{?\(?(\d{1,2})\)?\}?|\{?(?:\\text\{)?([a-z]+)\}?\}?)")
-_SPOKEN_BASE = re.compile(
-    r"([0-9A-Fa-f]+)\s*(?:\\text\{)?\s*[(,]?\s*(?:in )?base[- ]?(\d{1,2}|[a-z]+)\)?\}?"
-)
+_BASE = re.compile(r"([0-9A-Fa-f]+)_(?:base-?)?(\d{1,2}|[a-z]+)")
+_SPOKEN_BASE = re.compile(r"([0-9A-Fa-f]+),?(?:in)?base-?(\d{1,2}|[a-z]+)")
 _PROGRAM_BASE = re.compile(r"0([bxo])([0-9A-Fa-f]+)")
 _BASE_WORDS = {
     "two": 2,
@@ -87,13 +88,14 @@ def read_based(plain: str) -> Based | None:
     """The number with its base; None for any other text (undressed)."""
     while plain.startswith("{") and plain.endswith("}"):
         plain = plain[1:-1]
-    compact = plain.replace(" ", "")
+    plain = re.sub(r"\\(?:text|overline)\s*\{([^{}\\]*)\}", r"\1", plain)
+    compact = re.sub(r"[\s{}()]", "", plain)
     if (program := _PROGRAM_BASE.fullmatch(compact)) is not None:
         return _in_base(program[2], _BASE_WORDS[program[1]])
-    found = _BASE.fullmatch(compact) or _SPOKEN_BASE.fullmatch(plain)
+    found = _BASE.fullmatch(compact) or _SPOKEN_BASE.fullmatch(compact)
     if found is None:
         return None
-    base = next(group for group in found.groups()[1:] if group)
+    base = found[2]
     number = int(base) if base.isdigit() else _BASE_WORDS.get(base, 0)
     named = found[1].isalpha() and (len(found[1]) < 2 or not found[1].isupper())
     return None if named else _in_base(found[1], number)

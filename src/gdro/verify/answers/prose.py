@@ -14,18 +14,35 @@ from typing import NamedTuple
 
 from gdro.verify.answers.dress import undress
 from gdro.verify.answers.forms import Choice, Form, Group, Named, Opaque, Relation, Words
-from gdro.verify.answers.lexicon import COPULAS
+from gdro.verify.answers.lexicon import COPULAS, words_of
 from gdro.verify.answers.nodes import Unreadable
 from gdro.verify.answers.read import read_form
 from gdro.verify.answers.units import check_lead, check_name
 
 _ANNOUNCED = re.compile(
-    r"""(?:\b(?:final|correct|right)?\s*(?:answer|option|choice)\b[^.\n:=\uff1a]{0,60}?
-            (?:\b(?:is|are|be|was|equals)\b|[:=\uff1a])|\#\#\#\#|答案(?:是|为|[:：])?)[\s:*：]*""",
+    r"""(?:(?<![^\W_])(?:final|correct|right)?\s*(?:answer|ans|option|choice)\b[^.\n:=\uff1a]{0,60}?
+            (?:\b(?:is|are|be|was|equals)\b|[:=\uff1a]|->|\u2192|\u27a1)|\bAns\.|\#\#\#\#
+        |答案(?:是|为|[:：])?|故选|答え(?:は|[:：])|정답(?:은|:))[\s:*：\ufe0f]*""",
     re.IGNORECASE | re.VERBOSE,
 )
+_REVERSED = re.compile(
+    r"(?<!and )(?<![\w'])\(?([A-J])\)?\*{0,2}\s+is\s+(?:the\s+)?"
+    r"(?:correct|right|best|answer)(?![\w-])"
+)
+"""`B is the correct answer`."""
+_POLITE = re.compile(r"(?:です|である|입니다|이다)$")
+_TAG = re.compile(
+    r"</?(?!strong|mark)[a-zA-Z][a-zA-Z_]{2,20}>|<[|\uff5c][^|\uff5c<>\s]{1,40}[|\uff5c]>"
+)
+"""Tags that say nothing of the answer, and special tokens in the text."""
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)[\w+-]*[ \t]*$", re.MULTILINE)
+_EQUATION = re.compile(
+    r"\\begin\{(equation|align|gather|eqnarray)(\*?)\}(.{1,600}?)\\end\{\1\2\}", re.DOTALL
+)
+_ROW = re.compile(r"\|\s+(?:.*\s\|\s+)?([^\s|].*?)\s+\|")
+"""A row of a table; the last cell is what it says."""
 _EMPHASIS = re.compile(
-    r"\*\*(.{1,200}?)\*\*|__(.{1,200}?)__|<(?:b|strong|em|u|mark)>(.{1,200}?)</|`([^`\n]{1,200})`|\*([^*\n]{1,100})\*"
+    r"\*\*\*?(.{1,200}?)\*\*|__(.{1,200}?)__|<(?:b|strong|em|u|mark)>(.{1,200}?)</|`([^`\n]{1,200})`|\*([^*\n]{1,100})\*"
 )
 _MATHEMATICS = re.compile(
     r"\$\$(.{1,600}?)\$\$|\\\[(.{1,600}?)\\\]|\\\((.{1,600}?)\\\)|(?<!\\)\$(?!\s*\d+(?:[.,]\d+)*\s+[a-z])([^$\n]{1,300})(?<!\\)\$",
@@ -33,7 +50,7 @@ _MATHEMATICS = re.compile(
 )
 _JOINED = re.compile(r"\s*(?:,|;|and|or|,\s*and|,\s*or|和|或|、)\s*")
 _NUMBER = re.compile(
-    r"""(?:(?<![\w)\]}.,])[-\u2212\u2013])?(?:\\?[$€£¥]\s*)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?
+    r"""(?:(?<![\w)\]}.,])[-\u2010-\u2014\u2212\ufe63\uff0d])?(?:\\?[$€£¥]\s*)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?
         (?:\s+\d+\s*/\s*\d+|\s*/\s*\d+)?(?:\s*\\?%|\s*°|[\u00bc-\u00be\u2150-\u215e])?
         |[\u00bc-\u00be\u2150-\u215e]|\\[dt]?frac\s*\{[^{}]*\}\s*\{[^{}]*\}""",
     re.VERBOSE,
@@ -45,10 +62,30 @@ _CUTS = re.compile(
 _SENTENCE_END = re.compile(
     r"(?<![A-Z.])\.(?:\s+(?=[A-Z\\$])|\s*$)|(?<![\d)}\]])[!?](?:\s|$)|[。！？]"
 )
-_BULLET = re.compile(r"^\s*(?:[-*+\u2022>]|\#{1,6}|\d{1,2}[.)])\s+(?=\S)")
-_WORD_AT_START = re.compile(r"(?:\\text\s*\{)?\s*[^\W\d_]{2,}")
+_EXPLAINED = re.compile(r"[,;]?\s(?:because|since|as|so|which)\s")
+_COLON = re.compile(r"(?<=\S)(?:[:;\uff1a]|,?\s(?:which|so|hence|thus|giving)\b,?)\s+(?=\S)")
+_QUOTE = re.compile(r"(?<=\n)[ \t]*>[ \t]+(?=\S)")
+_LEAD_WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}[\s,:\uff1a]+(?=\S)")
+_TURNED = re.compile(
+    r"(?:<|(?<![-=\w/\"'])>|[<>!]=|[\u2264\u2265\u2260\u00b1\u2213\u207b\u2796]|\\(?:[lgn]eq?|pm|mp|not|[lg]t)(?![a-zA-Z]))\s*$"
+)
+"""A sign before a value that makes another one of it, `> 5`; an arrow or the end of a tag does
+not."""
+_NUMBER_BEFORE = re.compile(r"\d[ \t]+$")
+_PLACES = words_of(
+    "step steps equation eq fig figure section example theorem lemma page problem question exercise"
+    " see ref"
+)
+"""Words that make the number behind them one of a place, not of an answer."""
+_REFERS = re.compile(
+    rf"\b(?:in|see|from|by|as|at)\s+(?:{'|'.join(sorted(_PLACES))})\b", re.IGNORECASE
+)
+_BULLET = re.compile(r"^\s*(?:[-*+\u2022]|>(?!\s*[-\d.$\\])|\#{1,6}|\d{1,2}[.)])\s+(?=\S)")
+_WORD_AT_START = re.compile(r"(?:\\text\s*\{)?\s*(?:[^\W\d_]{2,}|I\s+[^\W\d_]{2,})")
 _LINE = 120
 _HEDGE_WORDS = 4
+_LEADS = 6
+"""At how many words of the last sentence a value may begin."""
 
 
 class Piece(NamedTuple):
@@ -74,7 +111,12 @@ class _Finder:
         self.words = words
 
     def find(self, text: str) -> Piece | None:
-        announced = _last(_ANNOUNCED, text)
+        text = _QUOTE.sub("", text)
+        text = _EQUATION.sub(_displayed, _FENCE.sub("", _TAG.sub("\n", text))).strip()
+        announced, letter = _last(_ANNOUNCED, text), _last(_REVERSED, text)
+        after = announced.start() if announced is not None else -1
+        if letter and letter.start() > after and not _hedged(text[: letter.start()]):
+            return Piece(letter[1])
         if announced is not None and (found := self._behind(text[announced.end() :])) is not None:
             return found
         lines = [
@@ -82,6 +124,8 @@ class _Finder:
         ]
         if not lines:
             return None
+        if (row := _ROW.fullmatch(lines[-1])) is not None:
+            lines[-1] = row[1]
         emphasised = [
             next(group for group in found.groups() if group)
             for found in _EMPHASIS.finditer(lines[-1])
@@ -91,7 +135,23 @@ class _Finder:
                 return Piece(part)
         if len(lines[-1]) <= _LINE and self._is_value_alone(lines[-1]):
             return Piece(lines[-1])
-        return self._last_piece("\n".join(lines))
+        return self._at_end(lines[-1]) or self._last_piece("\n".join(lines))
+
+    def _at_end(self, line: str) -> Piece | None:
+        """The longest value that the last sentence ends with, behind one of its last words: `we get
+        x + 1`."""
+        starts = [0, *(found.end() for found in _SENTENCE_END.finditer(line)), len(line)]
+        sentence = next(
+            (line[start:] for start in reversed(starts) if line[start:].strip()), ""
+        ).strip()
+        sentence = _COLON.split(sentence)[-1].rstrip("!")
+        if self._is_value_alone(sentence) and len(sentence) <= _LINE:
+            return Piece(sentence)
+        for lead in list(_LEAD_WORD.finditer(sentence))[-_LEADS:]:
+            candidate = sentence[lead.end() :]
+            if len(candidate) <= _LINE and self._is_value_alone(candidate):
+                return None if _hedged(sentence[: lead.end()]) else Piece(candidate)
+        return None
 
     def _behind(self, rest: str) -> Piece | None:
         """The value at the start of what follows an announcement, in that sentence or the next line
@@ -99,9 +159,11 @@ class _Finder:
         rest = rest.lstrip("\n \t:*")
         line = rest.split("\n\n")[0] if rest.startswith(("$$", "\\[")) else rest.split("\n")[0]
         end = _SENTENCE_END.search(line)
-        sentence = line if end is None else line[: end.start()]
+        sentence = _POLITE.sub("", (line if end is None else line[: end.start()]).strip())
+        if (explained := _EXPLAINED.search(sentence)) is not None and explained.start():
+            sentence = sentence[: explained.start()]
         for candidate in _shorter(sentence.strip()):
-            if self._says(candidate):
+            if self._says(candidate) and _REFERS.match(candidate) is None:
                 return Piece(candidate)
         return self._last_piece(sentence) or (Piece(sentence) if sentence else None)
 
@@ -111,6 +173,8 @@ class _Finder:
         form = read_form(text, prose=True)
         if not self._is_value(form):
             return False
+        if isinstance(form, Relation) and form.signs[0] not in ("=", "~"):
+            return _WORD_AT_START.match(undress(text)) is None
         return _WORD_AT_START.match(undress(text)) is None or isinstance(
             form, Relation | Words | Choice | Named
         )
@@ -140,6 +204,8 @@ class _Finder:
             return None if _hedged(text[:start]) else Piece(text[start : last.end()], prose=False)
         if number is None or _hedged(text[: number.start()]):
             return None
+        if _NUMBER_BEFORE.search(text[: number.start()]):  # `1 2 3` is no answer
+            return None
         behind = _WORDS_BEHIND.match(text, number.end())
         with_unit = text[number.start() : behind.end()] if behind else ""
         return Piece(with_unit if with_unit and self._says(with_unit) else number.group())
@@ -148,7 +214,11 @@ class _Finder:
 def _hedged(before: str) -> bool:
     """Whether the last words before a value make another value of it: `not`, `at least`, `either 3
     or`."""
+    if _TURNED.search(before):
+        return True
     words = re.split(r"[.!?\n]\s", before)[-1].split()[-_HEDGE_WORDS:]
+    if words and words[-1].strip("([.:*").casefold() in _PLACES:
+        return True
     copula = max(
         (place for place, word in enumerate(words) if word.casefold() in COPULAS), default=-1
     )
@@ -158,6 +228,14 @@ def _hedged(before: str) -> bool:
     except Unreadable:
         return True
     return False
+
+
+def _displayed(found: re.Match[str]) -> str:
+    """An equation's environment as a display: of lines that go on with `=` the last one."""
+    rows = [row for row in found[3].split("\\\\") if row.strip()] or [""]
+    if len(rows) == 1 or rows[-1].lstrip(" &\n\t").startswith("="):
+        return "\\[" + rows[-1].replace("&", " ") + "\\]"
+    return rf"\[\begin{{aligned}}{found[3]}\end{{aligned}}\]"
 
 
 def _shorter(sentence: str) -> Iterator[str]:

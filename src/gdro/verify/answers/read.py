@@ -37,6 +37,7 @@ from gdro.verify.answers.split import (
     bare,
     closes,
     condition,
+    label_apart,
     label_size,
     relation,
     separator,
@@ -65,11 +66,15 @@ _HIGHER = frozenset(
 )
 _MOD_WORDS = re.compile(r"\(?\s*mod(?:ulo)?\.?\s+\d+\s*\)?")
 _LETTERS_LISTED = re.compile(r"[A-Za-z](?:\s*(?:,|and|or|&)\s*(?:and\s+)?[A-Za-z])+")
-_ARTICLES = re.compile(r"^(?:the|an?|on|in|at|option|choice|answer|选项)\s+(?=\S)")
+_ARTICLES = re.compile(
+    r"^(?:(?:the )?(?:(?:correct|right|final) )?(?:answer|option|choice)(?: is|:)|the|an?|on|in|at"
+    r"|option|choice|answer|选项)\s+(?=\S)"
+)
 _LINES = frozenset(
     {"aligned", "align", "alignedat", "cases", "gathered", "gather", "split", "dcases"}
 )
 _BRACKETS = {"(": ")]", "[": ")]", "\\{": ("\\}",), "\\langle": ("\\rangle",)}
+_WITHIN = (Words, Relation, Group, SetOperation, Table)
 _MAX_DEPTH = 16
 
 
@@ -117,6 +122,7 @@ class _Reader:
 
     def _choice(self, tokens: Tokens, depth: int) -> Form | None:
         r"""`\text{(B)} 12`, `(B) 12`, `B. 12`: a letter and its text; the letter alone is words."""
+        tokens = label_apart(tokens)
         size = label_size(tokens)
         if size == 0:
             return None
@@ -278,7 +284,7 @@ class _Reader:
             return Group(tuple(self.form(piece, depth + 1) for piece in pieces), opening, closing)
         if (opening, closing) in (("(", ")"), ("[", "]")):
             inside = self.form(inner, depth + 1)
-            return inside if isinstance(inside, Words | Relation | Group | SetOperation) else None
+            return inside if isinstance(inside, _WITHIN) else None
         return None
 
     def _set_builder(self, head: Tokens, stated: Tokens, depth: int) -> Form:

@@ -19,6 +19,7 @@ from gdro.verify.answers.evaluate import Evaluator
 from gdro.verify.answers.forms import Form, Group, Opaque, Quantity, Relation, Words
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.quantity import as_quantity, is_number, same_node
+from gdro.verify.answers.units import NONE
 
 Same = Callable[[Form, Form], bool]
 _ARITHMETIC = frozenset(
@@ -52,6 +53,8 @@ def stated(answer: Relation, gold: Form, same: Same) -> bool:
         )
     if any(sign not in ("=", "~") for sign in answer.signs):
         return False
+    if _is_turned(answer):
+        return same(gold, answer.sides[0])
     first, others = answer.sides[0], list(zip(answer.signs, answer.sides[1:], strict=True))
     if is_number(first):
         return _numbers_agree(first, others, gold, same)
@@ -65,6 +68,13 @@ def stated(answer: Relation, gold: Form, same: Same) -> bool:
             return False
         (_, second), *rest = rest
     return _numbers_agree(second, rest, gold, same)
+
+
+def _is_turned(answer: Relation) -> bool:
+    """Whether the value stands on the left, `3 = x`."""
+    left, right = answer.sides[0], answer.sides[1]
+    bare = isinstance(left, Quantity) and left.unit == NONE and is_number(left)
+    return bare and answer.signs == ("=",) and isinstance(right, Words) and len(right.text) == 1
 
 
 def _numbers_agree(first: Form, others: list[tuple[str, Form]], gold: Form, same: Same) -> bool:

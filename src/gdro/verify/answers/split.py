@@ -22,6 +22,9 @@ RELATIONS = {
     "\\leq": "<=",
     "\\leqslant": "<=",
     "<=": "<=",
+    "=<": "<=",
+    "\\leqq": "<=",
+    "\\geqq": ">=",
     "\\ge": ">=",
     "\\geq": ">=",
     "\\geqslant": ">=",
@@ -48,7 +51,7 @@ RELATIONS = {
 }
 """Signs that part a relation, under one name; all others below are kept by their own."""
 _OTHERS = (
-    "mapsto iff Leftrightarrow cong sim propto parallel perp subset subseteq supset supseteq"
+    "not mapsto iff Leftrightarrow cong sim propto parallel perp subset subseteq supset supseteq"
     " coloneqq ll gg ni leadsto because stackrel overset underset gets leftarrow Leftarrow"
 )
 RELATIONS |= {f"\\{name}": name for name in _OTHERS.split()}
@@ -99,11 +102,12 @@ _CONDITIONS = frozenset(
     | {"for any integer", "for some integer", "with integer", "where integer", "as", "其中", "当"}
 )
 _LABEL = re.compile(r"\(\s*[A-J]\s*\)|[A-J]\s*[).:]")
+_LABELLED = re.compile(rf"({_LABEL.pattern})\s+(\S.*)", re.DOTALL)
 _GOES_ON = re.compile(r"[\s(]*(?:or|and|not|but|either|nor)\b|[\s(]*[或和与不]", re.IGNORECASE)
 """Words behind a letter that make it part of a sentence, `(B) or (C)`, and no label."""
 _NEGATIVE = frozenset({"negative", "minus", "负"})
 _CURRENCY = re.compile(
-    r"(?:(?:US|U\.S\.|CA|AU|HK)\s*)?(?:\\\$|\$|[€£¥₹])|USD|EUR|GBP|Rs\.?|INR|RMB"
+    r"(?:(?:US|U\.S\.|CA|AU|HK)\s*)?(?:\\\$|\$|[€£¥₹₩₽])|USD|EUR|GBP|Rs\.?|INR|RMB"
 )
 
 
@@ -139,28 +143,13 @@ def closes(tokens: Tokens) -> int:
 def bare(tokens: Tokens) -> Tokens:
     """Without braces, blanks' remains and full stops around all of it."""
     while tokens:
-        if tokens[0].text == "{" and tokens[-1].text == "}" and closes(tokens) == len(tokens) - 1:
+        first, last = tokens[0].text, tokens[-1].text
+        quoted = len(tokens) > 2 and first in ("'", "`") and last in ("'", "`")
+        if quoted or (first == "{" and last == "}" and closes(tokens) == len(tokens) - 1):
             tokens = tokens[1:-1]
-        elif tokens[-1].kind == "sign" and tokens[-1].text in (
-            ".",
-            "\\",
-            "\\\\",
-            "'",
-            "`",
-            ";",
-            ",",
-        ):
+        elif tokens[-1].kind == "sign" and last in (".", "\\", "\\\\", ";", ","):
             tokens = tokens[:-1]
-        elif tokens[0].kind == "sign" and tokens[0].text in (
-            ".",
-            "'",
-            "`",
-            ",",
-            ";",
-            ":",
-            "&",
-            "#",
-        ):
+        elif tokens[0].kind == "sign" and first in (".", ",", ";", ":", "&", "#"):
             tokens = tokens[1:]
         else:
             break
@@ -172,9 +161,15 @@ def separator(token: Token) -> str | None:
     if token.kind == "text":
         word = token.text.strip(" ,;.").casefold()
         return "," if word in AND else "or" if word in OR else None
-    return {",": ",", ";": ",", "\\land": ",", "\\wedge": ",", "\\lor": "or", "\\vee": "or"}.get(
-        token.text
-    )
+    return {
+        ",": ",",
+        ";": ",",
+        "\\&": ",",
+        "\\land": ",",
+        "\\wedge": ",",
+        "\\lor": "or",
+        "\\vee": "or",
+    }.get(token.text)
 
 
 def relation(token: Token) -> str | None:
@@ -243,6 +238,15 @@ def currency(tokens: Tokens) -> tuple[str, list[Token]]:
     return "", rest
 
 
+def label_apart(tokens: Tokens) -> Tokens:
+    r"""With the letter of a choice as a token of its own: `\text{(B) Paris}`."""
+    first = tokens[0]
+    found = _LABELLED.fullmatch(first.text.strip()) if first.kind == "text" else None
+    if found is None:
+        return tokens
+    return [first._replace(text=found[1]), Token("text", found[2], True), *tokens[1:]]
+
+
 def label_size(tokens: Tokens) -> int:
     r"""How many tokens at the start are the letter of a choice before its text: `(B) 12`, `B. 12`;
     0 if none are."""
@@ -272,7 +276,10 @@ def _label_size(tokens: Tokens) -> int:
         len(texts) > 2
         and is_letter[0]
         and texts[1] in (")", ".", ":")
-        and tokens[2].kind in ("number", "text", "command")
+        and (
+            tokens[2].kind in ("number", "text", "command")
+            or (tokens[2].spaced and len(tokens) > 3 and tokens[3].kind == "text")
+        )
     ):
         return 2
     return 0

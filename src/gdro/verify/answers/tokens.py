@@ -66,17 +66,18 @@ _DIGITS = (
     r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:["
     r" ]\d{3})+(?![\d/.,])"
     r"|\d*\.\d*\\(?:overline|bar)\s*\{\d+\}|\d*\.(?:\d*\\dot\s*\{\d\})(?:\d*\\dot\s*\{\d\})?|\d*\.\(\d+\)"
-    r"|\d+(?:\.\d+)?|\.\d+"
+    r"|\d*\.\d+(?:\.\.\.|\s*\\[lc]?dots(?![a-zA-Z]))|\d+(?:\.\d+)?|\.\d+"
 )
 _TOKEN = re.compile(
     rf"""(?P<blank>\s+)
     |(?P<text>\\text(?=\s*\{{))
-    |(?P<number>(?:{_DIGITS})(?:[eE][-+]?\d+(?![\d.]))?(?:(?<=\d)(?:\.\.\.|\s*\\[lc]?dots(?![a-zA-Z])))?)
+    |(?P<number>(?:{_DIGITS})(?:[eE][-+]?\d+(?![\d.]))?)
+    |(?P<goes_on>\.\.\.)
     |(?P<command>\\[a-zA-Z]+)
     |(?P<control>\\.)
     |(?P<letters>[a-zA-Z]+)
     |(?P<foreign>[^\W\d_a-zA-Z]+)
-    |(?P<sign>\*\*|<=|>=|!=|:=|==|~=|->|=>|.)""",
+    |(?P<sign>\*\*|<=|=<|>=|!=|:=|==|~=|->|=>|.)""",
     re.VERBOSE | re.DOTALL,
 )
 _STATES = re.compile(r"(\S.*\S)\s+(is|are|equals)[\s:]*$", re.DOTALL)

@@ -79,7 +79,10 @@ _SIGNS = {
     "Ω": r"\Omega ",
     "µ": r"\mu ",
     "Å": r"\AA ",
-    "\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062\u2063": "",
+    "\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062\u2063\u180e\ufe0e\ufe0f": "",
+    "\u200e\u200f\u061c\u202a\u202b\u202c\u2066\u2067\u2068\u2069": "",  # the overrides stay
+    "℃": r"^{\circ}\text{C}",
+    "℉": r"^{\circ}\text{F}",
 }
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho"
@@ -96,6 +99,8 @@ _SUB = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₒₓ�
 _SUPER_RUN = re.compile("[" + "".join(map(chr, _SUPER)) + "]+")
 _SUB_RUN = re.compile("[" + "".join(map(chr, _SUB)) + "]+")
 _ROOT = re.compile(r"([√∛∜])\s*(\([^()]*\)|\{[^{}]*\}|\d+(?:\.\d+)?|\\[a-zA-Z]+|[a-zA-Z])?")
+_OVERLINED = re.compile("((?:\\d[\u0304\u0305])+)")
+_DOTTED = re.compile("(\\d)\u0307")
 _DEGREE_OF = {"√": "", "∛": "[3]", "∜": "[4]"}
 
 
@@ -104,15 +109,20 @@ def to_latex(text: str) -> str:
     returned as it is."""
     if text.isascii():
         return text
+    text = _OVERLINED.sub(lambda run: rf"\overline{{{re.sub('[^0-9]', '', run[0])}}}", text)
+    text = _DOTTED.sub(r"\\dot{\1}", text)
     text = _SUPER_RUN.sub(lambda run: "^{" + run[0].translate(_SUPER) + "}", text)
     text = _SUB_RUN.sub(lambda run: "_{" + run[0].translate(_SUB) + "}", text)
-    text = "".join(_fraction(char) for char in text)
+    text = "".join(map(_plain, text))
     text = _ROOT.sub(_root, text).translate(_TABLE)
     return unicodedata.normalize("NFKC", text)
 
 
-def _fraction(char: str) -> str:
-    r"""A vulgar fraction as `\frac`, another character as it is."""
+def _plain(char: str) -> str:
+    r"""A vulgar fraction as `\frac`, a letter or digit in a mathematical font without it, another
+    character as it is."""
+    if "\U0001d400" <= char <= "\U0001d7ff" or char == "\u213c":
+        return unicodedata.normalize("NFKC", char)
     if char < "\xbc" or not unicodedata.name(char, "").startswith("VULGAR FRACTION"):
         return char
     top, _, bottom = unicodedata.normalize("NFKC", char).partition("\u2044")

@@ -32,7 +32,7 @@ _PIECE = re.compile(
     |(?P<word>(?:[^\W\d_]\.){2,}|[^\W\d_]+(?:['\u2019-][^\W\d_]+)*)
     |(?P<index>(?<=[a-zA-Z])-?[1-4](?!\d))
     |(?P<over>/)
-    |(?P<sign>%|\\%|\$|\\\$|[€£¥₹¢])
+    |(?P<sign>%|\\%|\$|\\\$|[€£¥₹¢₩₽₺₫฿])
     |(?P<degree>\u00b0)
     |(?P<silent>[\s.,()*'{}\u2019-]|\\cdot|\\times|\\,)
     """,
@@ -40,6 +40,11 @@ _PIECE = re.compile(
 )
 _LABEL = re.compile(r"\(\s*[A-J]\s*\)\s*$")
 """The letter of a choice behind the value."""
+_APPLIED = re.compile(
+    r"\b(?:square|cube|root|sqrt|log|logarithm|ln|reciprocal|inverse|factorial|opposite|half|third"
+    r"|quarter|fifth|tenth|multiple|power)s?(?: of(?: the)?)?\s*$"
+)
+"""Words directly before a value that make another one of it, `the square root of 3`."""
 _CIRCLE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
 _COMMAND = re.compile(r"\\(?!cdot|times)([a-zA-Z]{2,})")
 """A unit of siunitx, `\\meter\\per\\second`."""
@@ -60,6 +65,8 @@ _ALLOWED = frozenset(
         "£",
         "¥",
         "₹",
+        "₩",
+        "₽",
         "¢",
         "^",
         "{",
@@ -200,6 +207,8 @@ def read_phrase(phrase: str) -> Unit:
 def check_lead(words: str) -> None:
     """Raise Unreadable for words before a value that make another value of it ("not", "at least",
     "between")."""
+    if _APPLIED.search(words.lower()):
+        raise Unreadable(f"words that are applied to the value: {words}")
     found = {word.lower() for word in re.findall(r"[^\W\d_]+", words)}
     dangers = (DANGEROUS | LEADING_DANGERS) - COPULAS
     if found & dangers or any(danger in words for danger in dangers if not danger.isascii()):
@@ -232,6 +241,8 @@ class _Builder:
         elif small in _PREFIXES:
             self._next = _PREFIXES[small]
         elif small in _SUFFIXES:
+            if not self._parts and not self._unknown:
+                raise Unreadable(f"a power of the value: {word}")
             self.power(_SUFFIXES[small])
         elif small in QUALIFIERS:
             self._qualifiers.add(QUALIFIERS[small])
