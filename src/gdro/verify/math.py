@@ -43,7 +43,10 @@ def score(answer: Answer, gold: str) -> Outcome:
 def judge_text(text: str, gold: str) -> Outcome:
     """The verdict on free text."""
     form = _gold_forms(gold)[0]
-    piece = find_answer(text, words=isinstance(form, Words) and len(form.text) > 1)
+    try:
+        piece = find_answer(text, words=isinstance(form, Words) and len(form.text) > 1)
+    except RecursionError:
+        return Outcome(0.0, causes.UNPARSABLE, "nested too deeply")
     return (
         Outcome(0.0, causes.UNPARSABLE) if piece is None else judge(piece.text, piece.prose, gold)
     )
