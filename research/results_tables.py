@@ -272,6 +272,14 @@ RIVALS = {
     "c_grpo": "C-GRPO",
 }
 DISCO = {"uniform": "GRPO", "dr_grpo": "Dr. GRPO", "disco": "DisCO", "disco_b": "DisCO-b"}
+DAGRPO = {
+    "uniform": "GRPO",
+    "mask": "the mask",
+    "anchors": "anchors",
+    "both": "both",
+    "grpo_sft": "GRPO, fine-tuned on the same solutions",
+}
+
 FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "trained_mean")}
 TABLES: dict[str, Callable[[], str]] = {
     "glance_uniform": lambda: glance("uniform", "gdro - GRPO"),
@@ -292,6 +300,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "rivals": lambda: differences("rivals_2026", RIVALS, "seeds 530 to 534"),
     "disco": lambda: differences("disco", DISCO, "seeds 510 to 514"),
+    "dagrpo": lambda: differences("dagrpo", DAGRPO, "seeds 520 to 524"),
     "methods": lambda: methods_table(
         ("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"
     ),
