@@ -279,6 +279,11 @@ DAGRPO = {
     "both": "both",
     "grpo_sft": "GRPO, fine-tuned on the same solutions",
 }
+PRUNED = {
+    "balanced": "GRPO, sources drawn evenly by hand",
+    "gdro": "**gdro**",
+    "pruned": "**gdro**, PPS of prompts",
+}
 
 FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "trained_mean")}
 TABLES: dict[str, Callable[[], str]] = {
@@ -301,6 +306,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "rivals": lambda: differences("rivals_2026", RIVALS, "seeds 530 to 534"),
     "disco": lambda: differences("disco", DISCO, "seeds 510 to 514"),
     "dagrpo": lambda: differences("dagrpo", DAGRPO, "seeds 520 to 524"),
+    "pruned": lambda: differences("pruned_update", PRUNED, "seeds 350 to 354"),
     "methods": lambda: methods_table(
         ("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"
     ),
