@@ -62,7 +62,7 @@ def test_a_name_alone_and_a_section_mean_the_same_and_options_are_written_out() 
         (["objective=ppo"], r"objective\.name = 'ppo'"),
         (["objective.tau=1"], r"objective\.tau.*grpo has no options"),
         (["objective=disco", "objective.clip=1"], r"objective\.clip.*has no option 'clip'"),
-        (["objective=disco", "objective.tau=-1"], r"objective\.tau.*must be positive"),
+        (["objective=disco", "objective.tau=-1"], r"objective\.tau.*at least 1e-6"),
         (["objective=disco", "beta=0.1"], r"beta.*must be 0 with objective disco"),
         (["objective=disco", "controller=paper"], r"controller.*surrogate losses"),
         (["objective=dagrpo", "objective.fine=other"], r"objective\.fine.*reward stands for f"),

@@ -183,7 +183,6 @@ HIDDEN = (
     "\\boxed{77 \\approx %s}",
     "\\boxed{\\not= %s}",
     "\\boxed{x \\not= %s}",
-    "\\boxed{77 \\boxed{%s}}",
     "[THINK]\\boxed{%s}[/THINK]",
     "[THINK]So \\boxed{%s}",
     "\u25c1think\u25b7\\boxed{%s}",

@@ -62,6 +62,7 @@ _CUTS = re.compile(
 _SENTENCE_END = re.compile(
     r"(?<![A-Z.])\.(?:\s+(?=[A-Z\\$])|\s*$)|(?<![\d)}\]])[!?](?:\s|$)|[。！？]"
 )
+_DENIED = re.compile(r"(?:\\n(?:eq?|ot\s*=)(?![a-zA-Z])|!=|\u2260)")
 _EXPLAINED = re.compile(r"[,;]?\s(?:because|since|as|so|which)\s")
 _COLON = re.compile(r"(?<=\S)(?:[:;\uff1a]|,?\s(?:which|so|hence|thus|giving)\b,?)\s+(?=\S)")
 _QUOTE = re.compile(r"(?<=\n)[ \t]*>[ \t]+(?=\S)")
@@ -111,6 +112,8 @@ class _Finder:
         self.words = words
 
     def find(self, text: str) -> Piece | None:
+        if _DENIED.match(text):  # whatever it is not, it is no part of it
+            return None
         text = _QUOTE.sub("", text)
         text = _EQUATION.sub(_displayed, _FENCE.sub("", _TAG.sub("\n", text))).strip()
         announced, letter = _last(_ANNOUNCED, text), _last(_REVERSED, text)
@@ -160,6 +163,8 @@ class _Finder:
         line = rest.split("\n\n")[0] if rest.startswith(("$$", "\\[")) else rest.split("\n")[0]
         end = _SENTENCE_END.search(line)
         sentence = _POLITE.sub("", (line if end is None else line[: end.start()]).strip())
+        if _DENIED.match(sentence):
+            return Piece(sentence)
         if (explained := _EXPLAINED.search(sentence)) is not None and explained.start():
             sentence = sentence[: explained.start()]
         for candidate in _shorter(sentence.strip()):
@@ -232,6 +237,8 @@ def _hedged(before: str) -> bool:
 
 def _displayed(found: re.Match[str]) -> str:
     """An equation's environment as a display: of lines that go on with `=` the last one."""
+    if "\\begin" in found[3]:  # rows of a matrix are not its own
+        return "\\[" + found[3] + "\\]"
     rows = [row for row in found[3].split("\\\\") if row.strip()] or [""]
     if len(rows) == 1 or rows[-1].lstrip(" &\n\t").startswith("="):
         return "\\[" + rows[-1].replace("&", " ") + "\\]"
