@@ -67,6 +67,7 @@ _EXPLAINED = re.compile(r"[,;]?\s(?:because|since|as|so|which)\s")
 _COLON = re.compile(r"(?<=\S)(?:[:;\uff1a]|,?\s(?:which|so|hence|thus|giving)\b,?)\s+(?=\S)")
 _QUOTE = re.compile(r"(?<=\n)[ \t]*>[ \t]+(?=\S)")
 _LEAD_WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}[\s,:\uff1a]+(?=\S)")
+_PLAIN_WORD = re.compile(r"[^\W\d_]{2,}[^=\u2248~<>\\]*$")
 _TURNED = re.compile(
     r"(?:<|(?<![-=\w/\"'])>|[<>!]=|[\u2264\u2265\u2260\u00b1\u2213\u207b\u2796]|\\(?:[lgn]eq?|pm|mp|not|[lg]t)(?![a-zA-Z]))\s*$"
 )
@@ -148,10 +149,13 @@ class _Finder:
             (line[start:] for start in reversed(starts) if line[start:].strip()), ""
         ).strip()
         sentence = _COLON.split(sentence)[-1].rstrip("!")
-        if self._is_value_alone(sentence) and len(sentence) <= _LINE:
+        if len(sentence) <= _LINE and self._is_value_alone(sentence):
             return Piece(sentence)
+        sentence = sentence[-2 * _LINE :]  # more is not looked at, and may be a megabyte
         for lead in list(_LEAD_WORD.finditer(sentence))[-_LEADS:]:
             candidate = sentence[lead.end() :]
+            if _PLAIN_WORD.match(candidate) and not self.words:  # a lead itself
+                continue
             if len(candidate) <= _LINE and self._is_value_alone(candidate):
                 return None if _hedged(sentence[: lead.end()]) else Piece(candidate)
         return None
