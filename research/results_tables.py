@@ -27,6 +27,7 @@ from gdro.lab.compare_page import published_files
 from gdro.lab.compare_record import Comparison, comparison_of
 from gdro.lab.compare_scores import Judge
 from gdro.lab.compare_summary import summarize
+from gdro.lab.compare_table import COSTS, cost_known
 from gdro.lab.stats import seed_interval
 from gdro.lab.text import estimate_of, moved, table
 from gdro.report.read import RecordError
@@ -172,16 +173,16 @@ def methods_table(
     return table([title, *scores.values(), "tokens", "seconds"], rows)
 
 
-COSTS = {"tokens": "tokens", "trained_tokens": "trained tokens", "seconds": "seconds"}
-
-
 def differences(folder: str, names: Mapping[str, str], title: str) -> str:
     """One row a method: what it adds to the first one's scores, and its costs beside the first's;
     trained tokens where all runs say them."""
     first, *others = names
-    methods = summary_of((folder,), first, tuple(others))["methods"]
+    summary = summary_of((folder,), first, tuple(others))
+    methods = summary["methods"]
     known = {
-        c: t for c, t in COSTS.items() if not any(methods[m][c] != methods[m][c] for m in names)
+        cost: words
+        for cost, words in COSTS.items()
+        if cost != "rollouts" and cost_known(summary, cost)
     }
     scores = {key: SCORES[key] for key in ("mean_at_k", "pass_at_k", "worst_bin")}
     base = [short(f"{methods[first]['scores'][score]['value']:.3f}") for score in scores]

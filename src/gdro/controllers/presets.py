@@ -94,10 +94,10 @@ def text_gdro(
 ) -> Parts:
     """Selects as live_gdro does, and reads the prompts' texts, so that nobody has to name sources:
     the default of every engine."""
-    selector = Live(size_power=size_power, explore=explore, repeats=repeats, pace=pace)
-    return live_gdro(bins=bins, eta=eta).having(
-        estimator=TextPosterior(bins=bins), selector=selector
+    live = live_gdro(
+        bins=bins, eta=eta, size_power=size_power, explore=explore, repeats=repeats, pace=pace
     )
+    return live.having(estimator=TextPosterior(bins=bins))
 
 
 def rollout_gdro(

@@ -168,7 +168,7 @@ def cost_heads(summary: Mapping[str, Any]) -> list[str]:
     """The columns of `cost_cells`."""
     reach = [f"rollouts to the baseline's {score}@{summary['k']}" for score in ("mean", "pass")]
     reward = ["training reward at the end"] if _reward_known(summary) else []
-    costs = [title for cost, title in COSTS.items() if _known(summary, cost)]
+    costs = [title for cost, title in COSTS.items() if cost_known(summary, cost)]
     return [*reach, "groups without gradient", *reward, *costs]
 
 
@@ -184,7 +184,7 @@ def cost_cells(entry: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str
         ),
         "–" if math.isnan(dead) else f"{100 * dead:.1f} %",
         *(["–" if math.isnan(reward) else f"{reward:.2f}"] if _reward_known(summary) else []),
-        *(_beside(entry[cost], other[cost]) for cost in COSTS if _known(summary, cost)),
+        *(_beside(entry[cost], other[cost]) for cost in COSTS if cost_known(summary, cost)),
     ]
 
 
@@ -194,8 +194,8 @@ def _reward_known(summary: Mapping[str, Any]) -> bool:
     )
 
 
-def _known(summary: Mapping[str, Any], cost: str) -> bool:
-    """All but trained tokens always were."""
+def cost_known(summary: Mapping[str, Any], cost: str) -> bool:
+    """Whether all methods' runs say it: all but trained tokens always were."""
     return cost != "trained_tokens" or all(
         not math.isnan(entry[cost]) for entry in summary["methods"].values()
     )
