@@ -58,7 +58,12 @@ def test_a_run_compares_plain_training_with_the_method_and_is_not_run_twice(
     assert "| before |" in table
     assert "| erm |" in table
     assert "| doremi |" in table
-    assert table in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert table in said
+    lines = [line for line in said.splitlines() if line.startswith("doremi, seed 0: step 4 of 4")]
+    assert any("validation loss" in line and "worst" in line for line in lines)
+    assert any("weights sums" in line for line in lines)
+    assert "{'" not in said, "the trainer's own dictionaries are not printed"
     record = json.loads((out / "outcomes.json").read_text())
     assert record["sources"] == ["sums", "words"]
     assert any("robust/weight/sums" in entry for entry in record["runs"][1]["history"])

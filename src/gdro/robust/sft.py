@@ -16,6 +16,8 @@ import argparse
 import json
 import shutil
 import sys
+import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from gdro.robust.group_methods import DoReMi
 from gdro.robust.registry import ERM, make_method
 from gdro.robust.sft_config import MethodSettings, SFTSettings, load_settings, recipe_names
 from gdro.robust.sft_data import Sources, load_sources
-from gdro.robust.sft_report import draw_figure, markdown
+from gdro.robust.sft_report import draw_figure, log_line, markdown
 
 DONE = "outcome.json"
 
@@ -68,6 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def compare(settings: SFTSettings) -> dict[str, Any]:
     """Train `erm` and every method for every seed; the settings and each run's losses by source
     over time."""
+    _quiet()
     data = load_sources(settings)
     plain = MethodSettings(name=ERM)
     methods = [plain, *(method for method in settings.methods if method.name != ERM)]
@@ -99,8 +102,8 @@ def _run(settings: SFTSettings, data: Sources, method: MethodSettings, seed: int
             )
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"{method.name}, seed {seed}", flush=True)
     trainer = _trainer(settings, data, method, seed, folder)
+    _say_progress(trainer, f"{method.name}, seed {seed}")
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     trainer.save_model(str(folder / "model"))
     outcome = {
@@ -120,6 +123,7 @@ def _run(settings: SFTSettings, data: Sources, method: MethodSettings, seed: int
 def _trainer(
     settings: SFTSettings, data: Sources, method: MethodSettings, seed: int, folder: Path
 ) -> Any:
+    import torch
     from trl import SFTConfig
 
     from gdro.models.loading import load_model
@@ -130,6 +134,7 @@ def _trainer(
     reference = None
     if method.reference == ERM:
         reference, _, _ = load_model(str(Path(settings.output_dir) / f"{ERM}-{seed}" / "model"))
+    on_gpu = torch.cuda.is_available()
     arguments = SFTConfig(
         output_dir=str(folder),
         max_steps=settings.max_steps,
@@ -147,6 +152,8 @@ def _trainer(
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         max_length=settings.max_length,
         bf16=settings.bf16,
+        use_cpu=not on_gpu,
+        dataloader_pin_memory=on_gpu,
         gradient_checkpointing=False,
         dataset_text_field=settings.text_column,
         seed=seed,
@@ -168,6 +175,34 @@ def _trainer(
         weights_from="this_step" if method.name == ERM else settings.weights_from,
         reference_model=reference,
     )
+
+
+def _quiet() -> None:
+    """Of what libraries print, errors alone: `_say_progress` tells how far a run is."""
+    import datasets
+    from transformers import logging
+
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def _say_progress(trainer: Any, run: str) -> None:
+    """In the place of transformers' printer: a line for each of the trainer's logs."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    class Lines(TrainerCallback):  # type: ignore[misc]
+        began = time.monotonic()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **kwargs: Any) -> None:
+            if line := log_line(logs):
+                seconds = time.monotonic() - self.began
+                step = f"step {state.global_step} of {state.max_steps}"
+                print(f"{run}: {step}, {seconds:.0f} s: {line}", flush=True)
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Lines())
 
 
 if __name__ == "__main__":

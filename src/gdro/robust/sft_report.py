@@ -3,7 +3,7 @@ over time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 from gdro.core.types import Floats
 
 SCORES = ("worst", "average", "adjusted")
+WEIGHT = "robust/weight/"
+"""Before the name of a source in the trainer's logs."""
 
 
 def markdown(record: dict[str, Any]) -> str:
@@ -55,13 +57,30 @@ def draw_figure(record: dict[str, Any], path: Path) -> None:
                 line = "--" if method == "erm" else "-"
                 losses.plot(*series(history, f"eval_loss_{source}"), line, color=f"C{place}", lw=1)
             losses.plot([], [], color=f"C{place}", label=source)
-            weights.plot(*series(runs[last], f"robust/weight/{source}"), color=f"C{place}", lw=1)
+            weights.plot(*series(runs[last], f"{WEIGHT}{source}"), color=f"C{place}", lw=1)
         losses.set_title(f"validation loss ({last}; erm dashed)")
         weights.set_title(f"mean weight of a token ({last})")
         for panel in (losses, weights):
             panel.set_xlabel("step")
         figure.legend(loc="outside lower center", ncols=len(record["sources"]), frameon=False)
         figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def log_line(logs: Mapping[str, Any]) -> str:
+    """One of the trainer's logs in words; empty where there is nothing to say of training."""
+    sources = [name.removeprefix("eval_loss_") for name in logs if name.startswith("eval_loss_")]
+    if sources:
+        worst = max(sources, key=lambda source: float(logs[f"eval_loss_{source}"]))
+        average, worst_loss = float(logs["eval_average_loss"]), float(logs["eval_worst_loss"])
+        return f"validation loss {average:.3f}, worst {worst_loss:.3f} ({worst})"
+    if "loss" not in logs:
+        return ""
+    weights = ", ".join(
+        f"{name.removeprefix(WEIGHT)} {float(value):.2f}"
+        for name, value in logs.items()
+        if name.startswith(WEIGHT)
+    )
+    return f"loss {float(logs['loss']):.3f}, weights {weights}"
 
 
 def series(history: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
