@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gdro.lab.compare_plan import Plan, plan_text
+from gdro.lab.compare_plan import ComparisonPlan, plan_text
 from gdro.tiny.mixture import DEFAULT_MIXTURE
 
 SIZE, COMMON, TAIL, SHARE = 16_384, 5, 8, 1 / 20
@@ -71,10 +71,10 @@ def cells_of(number: int) -> list[dict[str, Any]]:
     ]
 
 
-def plan_of(first: int, last: int) -> Plan:
+def plan_of(first: int, last: int) -> ComparisonPlan:
     """The comparison on mixtures `first` to `last`."""
     numbers = range(first, last + 1)
-    return Plan(
+    return ComparisonPlan(
         name="drawn_mixtures",
         about=(
             f"GRPO, the default run and three peers on mixtures {first} to {last} of those drawn at"

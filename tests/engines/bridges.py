@@ -16,7 +16,7 @@ import pytest
 import gdro
 from gdro.engines.session import ControllerSession
 from gdro.engines.slime.bridge import SlimeBridge
-from gdro.engines.tinker.bridge import Batch
+from gdro.engines.tinker.bridge import PlannedBatch
 from gdro.engines.verl.bridge import VerlBridge
 
 Reward = float | None
@@ -88,7 +88,7 @@ def tinker(
     mean."""
 
     async def play() -> list[np.ndarray]:
-        batch = Batch(session, ids, lambda: None)
+        batch = PlannedBatch(session, ids, lambda: None)
         groups = [
             [r for j in range(n) if (r := reward(prompt, j)) is not None]
             for prompt, n in zip(ids, batch.plan.rollouts.tolist(), strict=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gdro.lab.compare_plan import Plan
+from gdro.lab.compare_plan import ComparisonPlan
 
 STEPS = (0, 50, 100)
 PER_STEP = 256
@@ -16,11 +16,11 @@ SAMPLES = 8
 PROMPTS = 120
 
 
-def make(root: Path, lift: dict[str, float], seeds: tuple[int, ...] = (0, 1, 2)) -> Plan:
+def make(root: Path, lift: dict[str, float], seeds: tuple[int, ...] = (0, 1, 2)) -> ComparisonPlan:
     """Runs of the methods in `lift`, the first of them the baseline; each adds so much to every
     success rate."""
     methods = {name: {"controller": "uniform"} for name in lift}
-    plan = Plan(
+    plan = ComparisonPlan(
         name="fake",
         seeds=list(seeds),
         methods=methods,

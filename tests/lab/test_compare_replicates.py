@@ -11,7 +11,7 @@ from fake_comparison import PROMPTS, make
 
 from gdro.config.base import ConfigError
 from gdro.lab.compare_page import write_page
-from gdro.lab.compare_plan import Plan, jobs_of, narrowed, plan_text, read_plan
+from gdro.lab.compare_plan import ComparisonPlan, jobs_of, narrowed, plan_text, read_plan
 from gdro.lab.compare_record import comparison_of, read_comparison
 from gdro.lab.compare_scores import Judge
 from gdro.lab.compare_summary import summarize
@@ -85,7 +85,7 @@ def families(tmp_path_factory):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     said = {"win": "up {gap} ({relative})", "open": "open", "loss": "loss"}
     claim = {"method": "better", "against": "plain", "score": "worst_family", **said}
-    plan = Plan.model_validate(plan.model_dump() | {"claims": [claim]})
+    plan = ComparisonPlan.model_validate(plan.model_dump() | {"claims": [claim]})
     return root, read_comparison(root, plan)
 
 

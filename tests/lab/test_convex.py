@@ -7,12 +7,12 @@ import pytest
 
 from gdro.cli import main
 from gdro.core.adversaries import Exp3P, Hedge, TsallisInf
-from gdro.lab.convex import DIMENSION, METHODS, Problem, Rows, run, slope
+from gdro.lab.convex import DIMENSION, METHODS, ConvexProblem, Learners, run, slope
 
 
 @pytest.mark.parametrize("groups", [2, 10, 11])
 def test_no_theta_of_the_ball_is_better_than_the_optimum(groups):
-    problem, rng = Problem(groups, seed=1), np.random.default_rng(0)
+    problem, rng = ConvexProblem(groups, seed=1), np.random.default_rng(0)
     assert problem.losses(-problem.start) == pytest.approx([problem.value] * groups)
     for _ in range(500):
         theta = rng.normal(size=DIMENSION)
@@ -23,7 +23,7 @@ def test_no_theta_of_the_ball_is_better_than_the_optimum(groups):
 
 
 def test_even_weights_lead_away_from_the_optimum():
-    problem = Problem(10, seed=0)
+    problem = ConvexProblem(10, seed=0)
     greedy = -problem.centres.mean(axis=0)
     assert problem.gap(greedy / np.linalg.norm(greedy)) > 0.1
 
@@ -36,7 +36,7 @@ def test_several_runs_at_once_are_the_core_s_learner_in_each(name):
 
     learners, rows, rng = (
         [make(seed) for seed in range(3)],
-        Rows(make(0), 3),
+        Learners(make(0), 3),
         np.random.default_rng(0),
     )
     for _ in range(150):
@@ -53,7 +53,7 @@ def test_several_runs_at_once_are_the_core_s_learner_in_each(name):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_gap_stays_below_its_bound_and_a_run_is_its_own(method):
-    problems = [Problem(6, seed) for seed in range(3)]
+    problems = [ConvexProblem(6, seed) for seed in range(3)]
     for rounds in (200, 2000):
         gaps, bound = run(problems, method, rounds, range(3))
         assert (gaps >= 0).all()
@@ -64,7 +64,7 @@ def test_the_gap_stays_below_its_bound_and_a_run_is_its_own(method):
 def test_hedge_and_tsallis_inf_come_down_as_the_square_root():
     """0.3 is the start's; the errors are those of twelve seeds."""
     rounds, seeds = (100, 400, 1600, 6400), range(12)
-    problems = [Problem(4, seed) for seed in seeds]
+    problems = [ConvexProblem(4, seed) for seed in seeds]
     for method in ("hedge", "tsallis_inf"):
         gaps = np.stack([run(problems, method, t, seeds)[0] for t in rounds], axis=1)
         found, error = slope(rounds, gaps, start=0.3)

@@ -10,7 +10,7 @@ from fake_record import FakeRun, write
 
 from gdro.cli import main
 from gdro.report import RecordError, write_side_by_side
-from gdro.report.side_by_side import Run, notes, read_record, result_rows, setting_rows
+from gdro.report.side_by_side import NamedRun, notes, read_record, result_rows, setting_rows
 
 
 def evaluated(folder, run, correct):
@@ -33,7 +33,7 @@ def pair(tmp_path_factory):
 
 
 def runs_of(pair):
-    return [Run(folder.name, read_record(folder)) for folder in pair]
+    return [NamedRun(folder.name, read_record(folder)) for folder in pair]
 
 
 def test_the_paired_change_is_over_the_prompts_of_both(pair):

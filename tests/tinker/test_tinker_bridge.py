@@ -10,7 +10,7 @@ import pytest
 import gdro
 from gdro.core.errors import PlanError, RewardError
 from gdro.engines.session import ControllerSession
-from gdro.engines.tinker.bridge import Batch
+from gdro.engines.tinker.bridge import PlannedBatch
 
 IDS = [f"toy/{place}" for place in range(5)]
 
@@ -19,18 +19,18 @@ def session(weighting: str = "prompt") -> ControllerSession:
     return ControllerSession(gdro.make_controller("joint", mean_rollouts=4), weighting)
 
 
-def opened(one: ControllerSession, answered=lambda: None) -> Batch:
-    return Batch(one, IDS, answered)
+def opened(one: ControllerSession, answered=lambda: None) -> PlannedBatch:
+    return PlannedBatch(one, IDS, answered)
 
 
-def rewards_of(batch: Batch) -> list[list[float]]:
+def rewards_of(batch: PlannedBatch) -> list[list[float]]:
     return [
         [float(turn % 4 < place) for turn in range(n)]
         for place, n in enumerate(batch.plan.rollouts)
     ]
 
 
-def gather(batch: Batch, rewards: list[list[float]]) -> list[float]:
+def gather(batch: PlannedBatch, rewards: list[list[float]]) -> list[float]:
     async def run() -> list[float]:
         tasks = [batch.factor(place, rewards[place]) for place in (3, 0, 4, 1, 2)]
         done = await asyncio.gather(*tasks)

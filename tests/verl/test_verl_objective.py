@@ -13,7 +13,7 @@ import gdro
 from gdro.core.errors import OptionError
 from gdro.engines.session import ControllerSession
 from gdro.engines.verl.bridge import VerlBridge
-from gdro.engines.verl.objective import Progress, row_rule
+from gdro.engines.verl.objective import TrainingPosition, row_rule
 from gdro.engines.verl.settings import read_settings
 from gdro.objectives import make_objective
 from gdro.objectives.rules import Rollouts, ruled_advantages
@@ -27,10 +27,10 @@ def bridge(objective: object, name: str = "prompt_gdro", kind: str = "grpo") -> 
     return VerlBridge(ControllerSession(controller), kind, row_rule(objective, kind, controller))
 
 
-HERE = Progress(3, 5, 0.1)
+HERE = TrainingPosition(3, 5, 0.1)
 
 
-def answered(one: VerlBridge, progress: Progress = HERE):
+def answered(one: VerlBridge, progress: TrainingPosition = HERE):
     """Two outputs a session, rows shuffled, one row of verl's padding."""
     rollouts = one.plan(IDS, UIDS)
     keys = [
@@ -103,7 +103,7 @@ def test_the_controllers_weights_enter_before_the_rule():
 
 def test_the_same_step_draws_the_same_rollouts_and_another_step_others():
     draws = [
-        answered(bridge("dppo"), Progress(1, step, 0.1))[2].advantages_R.tobytes()
+        answered(bridge("dppo"), TrainingPosition(1, step, 0.1))[2].advantages_R.tobytes()
         for step in (1, 1, 2)
     ]
     assert draws[0] == draws[1] != draws[2]

@@ -14,7 +14,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 import gdro
 from gdro.core.errors import StateError
-from gdro.engines.section import Section
+from gdro.engines.section import EngineSection
 from gdro.engines.session import ControllerSession
 from gdro.engines.verl.bridge import VerlBridge
 from gdro.engines.verl.trainer import GDROTrainer, _scaled
@@ -28,7 +28,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def make(step: int = 7, fresh: bool = False, **trainer_config: object) -> GDROTrainer:
         one = object.__new__(GDROTrainer)
-        one.settings = Section(fresh=fresh)
+        one.settings = EngineSection(fresh=fresh)
         one.session = ControllerSession(gdro.make_controller("joint", mean_rollouts=4))
         one.bridge = VerlBridge(one.session)
         keys = {"default_local_dir": str(tmp_path), "resume_mode": "auto", "resume_from_path": None}

@@ -12,7 +12,7 @@ from gdro.data.prompts import Prompt
 
 
 @dataclass(frozen=True)
-class Lengths:
+class Fitting:
     """Prompts that fit, and what was left out.
 
     Attributes:
@@ -34,7 +34,7 @@ def check_lengths(
     max_prompt_tokens: int,
     overlong: Literal["error", "drop"] = "error",
     values: TemplateValues | None = None,
-) -> Lengths:
+) -> Fitting:
     """The prompts of at most `max_prompt_tokens` tokens, chat template included.
 
     Args:
@@ -65,7 +65,7 @@ def check_lengths(
             f" first is {first!r}, the longest has {longest}; raise max_prompt_length or set"
             " data.overlong to drop"
         )
-    return Lengths(
+    return Fitting(
         fits, dropped, longest, sum(count for count in counts if count <= max_prompt_tokens)
     )
 

@@ -31,7 +31,7 @@ _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]")
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRows:
     """Rows in verl's schema, and what was left out.
 
     Attributes:
@@ -57,7 +57,7 @@ class Prepared:
         )
 
 
-def prepare(rows: Iterable[Row], template: str = TEMPLATE) -> Prepared:
+def prepare(rows: Iterable[Row], template: str = TEMPLATE) -> PreparedRows:
     """Clean rows: English, one of each problem.
 
     Args:
@@ -91,12 +91,12 @@ def prepare(rows: Iterable[Row], template: str = TEMPLATE) -> Prepared:
         kept[key] = _verl_row(key, template.replace("{prompt}", text), prompt.answer.strip())
     if not kept:
         raise DataError(f"no English problem in {read} rows; nothing is written")
-    return Prepared(list(kept.values()), read, duplicates, contradictions, not_english)
+    return PreparedRows(list(kept.values()), read, duplicates, contradictions, not_english)
 
 
 def prepare_dapo(
     source: str = HUB, output: str | Path = "dapo-math-en.parquet", template: str = TEMPLATE
-) -> Prepared:
+) -> PreparedRows:
     """Read, clean and write. Raises DataError: what stands in the way; an existing file is then as
     it was."""
     prepared = prepare(read_raw(source, "en", "train"), template)
@@ -104,7 +104,7 @@ def prepare_dapo(
     return prepared
 
 
-def write(prepared: Prepared, path: str | Path) -> None:
+def write(prepared: PreparedRows, path: str | Path) -> None:
     """Write the rows as parquet, whole or not at all; same rows, same bytes.
 
     Raises:

@@ -17,7 +17,7 @@ OWN_KEYS = ("controller", "weighting", "fresh", "candidates", "objective")
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class EngineSection:
     """What stands under `gdro`.
 
     Attributes:
@@ -64,7 +64,7 @@ class Section:
         return build_controller(self.controller, self.options, traits, self.candidates)
 
 
-def read_section(section: Any) -> Section:
+def read_section(section: Any) -> EngineSection:
     """The section, from plain nested dictionaries; None for one that is not there.
 
     Raises:
@@ -75,7 +75,7 @@ def read_section(section: Any) -> Section:
         raise OptionError(
             f"gdro={section!r} must hold keys, such as controller: {DEFAULT_CONTROLLER}"
         )
-    controller = section.get("controller", Section().controller)
+    controller = section.get("controller", EngineSection().controller)
     weighting, fresh = section.get("weighting", "prompt"), section.get("fresh", False)
     if not isinstance(controller, (str, Mapping)):
         raise OptionError(
@@ -95,4 +95,6 @@ def read_section(section: Any) -> Section:
         for key, value in section.items()
         if key not in OWN_KEYS
     }
-    return Section(controller, weighting, fresh, section.get("candidates"), objective, options)
+    return EngineSection(
+        controller, weighting, fresh, section.get("candidates"), objective, options
+    )

@@ -131,7 +131,7 @@ def controller_cost(
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChoiceCost:
     """Cost of choosing a batch.
 
     Attributes:
@@ -153,7 +153,7 @@ class Choice:
 
 def selection_cost(
     name: str, prompts: int, steps: int = 50, seed: int = 0, visited: int = 20
-) -> Choice:
+) -> ChoiceCost:
     """Time `select` among `pool_factor` candidates a prompt, from a pool of four times as many
     prompts in 50 sources, each of which was offered before.
 
@@ -178,7 +178,7 @@ def selection_cost(
         seconds.append(time.process_time() - start)
         _step(controller, workload, prompts)
     quiet, median = np.quantile(seconds, [0.1, 0.5]) * 1e3
-    return Choice(
+    return ChoiceCost(
         name,
         prompts,
         offered,
@@ -195,7 +195,7 @@ def selecting_names() -> list[str]:
     return [name for name in controller_names() if make_controller(name).selects]
 
 
-def choice_table(costs: Sequence[Choice]) -> str:
+def choice_table(costs: Sequence[ChoiceCost]) -> str:
     """The costs as lines of text."""
     lines = [
         f"{'controller':<15}{'prompts':>9}{'candidates':>12}{'quiet ms':>10}"
@@ -342,7 +342,7 @@ def cost_table(costs: Sequence[Cost]) -> str:
     return "\n".join(lines)
 
 
-def _limit(cost: Cost | Choice) -> str:
+def _limit(cost: Cost | ChoiceCost) -> str:
     return "" if cost.limit_ms is None else f"{cost.limit_ms:g}"
 
 
@@ -390,7 +390,7 @@ def main(argv: Sequence[str]) -> int:
     late = [
         cost
         for cost in figures
-        if isinstance(cost, Cost | Choice) and cost.limit_ms and cost.median_ms > cost.limit_ms
+        if isinstance(cost, Cost | ChoiceCost) and cost.limit_ms and cost.median_ms > cost.limit_ms
     ]
     for cost in late:
         print(

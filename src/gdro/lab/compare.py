@@ -35,8 +35,8 @@ from gdro.lab.compare_jobs import JobFolder, Pool, cores
 from gdro.lab.compare_page import write_page, write_published
 from gdro.lab.compare_plan import (
     PLAN,
+    ComparisonPlan,
     Job,
-    Plan,
     jobs_of,
     locate_plan,
     narrowed,
@@ -180,7 +180,7 @@ def _ran(root: Path, comparison: Comparison, folder: Path) -> str:
     return "; ".join([older.plan.ran, *([when_and_where(root, new)] if new else [])])
 
 
-def _run(root: Path, plan: Plan, jobs: Sequence[Job], at_once: int, retry: bool) -> int:
+def _run(root: Path, plan: ComparisonPlan, jobs: Sequence[Job], at_once: int, retry: bool) -> int:
     folders = [JobFolder(root, job) for job in jobs]
     for folder in folders:
         folder.check()
@@ -241,7 +241,7 @@ def from_baseline(comparison: Comparison, method: str) -> Comparison:
     return comparison_of(plan, comparison.runs, comparison.training_sizes, Path(plan.name))
 
 
-def comparison_in(root: Path, plan: Plan, jobs: Sequence[Job]) -> Comparison:
+def comparison_in(root: Path, plan: ComparisonPlan, jobs: Sequence[Job]) -> Comparison:
     """What the folder of a comparison has of its runs.
 
     Raises:
@@ -253,7 +253,7 @@ def comparison_in(root: Path, plan: Plan, jobs: Sequence[Job]) -> Comparison:
     )
 
 
-def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
+def _new_root(output: str | None, plan: ComparisonPlan, beside: Path) -> Path:
     """The folder of a new comparison, with the plan in it and the recipe when that is a file."""
     root = Path(output or f"runs/compare-{plan.name}")
     if root.exists() and not root.is_dir():
@@ -271,7 +271,7 @@ def _new_root(output: str | None, plan: Plan, beside: Path) -> Path:
     return root
 
 
-def _overview(plan: Plan, jobs: Sequence[Job]) -> str:
+def _overview(plan: ComparisonPlan, jobs: Sequence[Job]) -> str:
     lines = [
         f"{plan.name}: {len(plan.methods)} methods x {len(plan.seeds)} seeds = {len(jobs)} runs"
     ]

@@ -94,7 +94,7 @@ class Claim(Section):
         return self
 
 
-class Plan(Section):
+class ComparisonPlan(Section):
     """A comparison's plan, see the module's text."""
 
     name: Name = Field(description="Name of the comparison (letters, digits, _ -).")
@@ -134,7 +134,7 @@ class Plan(Section):
         return self.baseline or next(iter(self.methods))
 
     @model_validator(mode="after")
-    def _parts_agree(self) -> Plan:
+    def _parts_agree(self) -> ComparisonPlan:
         if not self.methods:
             raise SettingError("methods", "name at least one method")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -250,16 +250,18 @@ def locate_plan(name: str) -> Path:
     return path
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> ComparisonPlan:
     """The checked plan of a YAML file.
 
     Raises:
         ConfigError: a line per problem, each naming key, value, line and remedy.
     """
-    return validated(Plan, read_settings(path))
+    return validated(ComparisonPlan, read_settings(path))
 
 
-def narrowed(plan: Plan, methods: Sequence[str], seeds: Sequence[int], sets: Sequence[str]) -> Plan:
+def narrowed(
+    plan: ComparisonPlan, methods: Sequence[str], seeds: Sequence[int], sets: Sequence[str]
+) -> ComparisonPlan:
     """The plan with only these methods and seeds (none given: all of them) and `key=value` laid
     over all methods.
 
@@ -287,18 +289,18 @@ def narrowed(plan: Plan, methods: Sequence[str], seeds: Sequence[int], sets: Seq
         "overrides": plan.overrides | dict(map(_parsed, sets)),
     }
     try:
-        return Plan.model_validate(values)
+        return ComparisonPlan.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"--{first['loc'][0]} {first['input']}: {first['msg']}") from None
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: ComparisonPlan) -> str:
     """The plan as YAML, without what is not set; reading it gives an equal plan."""
     return dump_yaml(plan.model_dump(mode="json", exclude_defaults=True))
 
 
-def self_contained(plan: Plan, folder: Path) -> Plan:
+def self_contained(plan: ComparisonPlan, folder: Path) -> ComparisonPlan:
     """The plan with its recipe written out under `overrides`: it trains the same whatever becomes
     of the recipe.
 
@@ -313,7 +315,7 @@ def self_contained(plan: Plan, folder: Path) -> Plan:
     return plan.model_copy(update={"recipe": None, "overrides": overrides})
 
 
-def jobs_of(plan: Plan, folder: Path) -> list[Job]:
+def jobs_of(plan: ComparisonPlan, folder: Path) -> list[Job]:
     """Every run, checked; seed by seed, so that an unfinished comparison is still a paired one.
 
     Args:
@@ -353,7 +355,7 @@ def recipe_path(recipe: str, folder: Path) -> Path:
     return inside if recipe in recipe_names() else folder / recipe
 
 
-def _settings(plan: Plan, recipe: Path | None, method: str, seed: int) -> TrainConfig:
+def _settings(plan: ComparisonPlan, recipe: Path | None, method: str, seed: int) -> TrainConfig:
     own = plan.methods[method] or {}
     for key in (text.partition("=")[0] for text in _flat(own)):
         section = key.partition(".")[0]

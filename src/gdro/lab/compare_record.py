@@ -20,7 +20,7 @@ import numpy as np
 
 from gdro.core.types import Floats, Ints
 from gdro.io import to_json, write_atomic
-from gdro.lab.compare_plan import Plan
+from gdro.lab.compare_plan import ComparisonPlan
 from gdro.report.read import Record, RecordError, read_record
 from gdro.runs.folder import RunFolder
 from gdro.runs.record import Event, machine_words, start_of
@@ -78,7 +78,7 @@ class Comparison:
             prompts have other shares than its training prompts.
     """
 
-    plan: Plan
+    plan: ComparisonPlan
     runs: dict[str, dict[int, RunResult]]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
@@ -94,7 +94,7 @@ class Comparison:
 
 
 def read_comparison(
-    root: Path, plan: Plan, training_sizes: Mapping[int, Mapping[str, int]] | None = None
+    root: Path, plan: ComparisonPlan, training_sizes: Mapping[int, Mapping[str, int]] | None = None
 ) -> Comparison:
     """Read every finished run of a comparison's folder, or the outcome that it left; leave those
     not left yet.
@@ -113,7 +113,7 @@ def read_comparison(
 
 
 def comparison_of(
-    plan: Plan,
+    plan: ComparisonPlan,
     runs: dict[str, dict[int, RunResult]],
     training_sizes: Mapping[int, Mapping[str, int]],
     root: Path,
@@ -307,7 +307,9 @@ def _hash(ids: tuple[str, ...]) -> str:
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
-def _same_evaluations(root: Path, plan: Plan, runs: dict[str, dict[int, RunResult]]) -> None:
+def _same_evaluations(
+    root: Path, plan: ComparisonPlan, runs: dict[str, dict[int, RunResult]]
+) -> None:
     """Raises RecordError unless all runs were tested alike: on the same prompts, but for seeds with
     data of their own (`by_seed` in the plan), where the runs of a seed were."""
     first: RunResult | None = None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gdro.lab.compare_claims import verdicts
-from gdro.lab.compare_plan import Plan
+from gdro.lab.compare_plan import ComparisonPlan
 from gdro.lab.compare_record import Comparison
 from gdro.lab.compare_scores import Judge
 from gdro.lab.stats import first_reach, seed_interval
@@ -59,7 +59,7 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
     return {key: rounded(value) for key, value in summary.items()}
 
 
-def at_equal_cost(plan: Plan, names: Sequence[str]) -> tuple[str, ...]:
+def at_equal_cost(plan: ComparisonPlan, names: Sequence[str]) -> tuple[str, ...]:
     """The scores that are read at equal cost: some always, and those of the plan's claims."""
     claimed = (claim.score for claim in plan.claims if claim.score in names)
     return tuple(dict.fromkeys((*AT_EQUAL_COST, *claimed)))

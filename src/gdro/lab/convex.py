@@ -37,7 +37,7 @@ SHARED, NOISE = 0.6, 0.5
 METHODS = ("exp3p", "tsallis_inf", "hedge", "sagawa")
 
 
-class Problem:
+class ConvexProblem:
     """m groups, one of them in a direction of its own, so that what is good for most is bad for it.
 
     l(theta; z) = (1 + <z, theta>) / 2 in [0, 1], theta in the unit ball, z = a_i + noise with |a_i|
@@ -82,7 +82,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Samples:
+class Draws:
     """What is random in S runs of T rounds: (T, S) axis and shift of the sample's noise, and the
     uniform number that draws its group. Each run's own, whichever others there are."""
 
@@ -91,10 +91,10 @@ class Samples:
     point: Floats
 
 
-def draw_samples(rounds: int, groups: int, seeds: Sequence[int]) -> Samples:
+def draw_samples(rounds: int, groups: int, seeds: Sequence[int]) -> Draws:
     """One column a seed."""
     rngs = [np.random.default_rng((seed, rounds, groups)) for seed in seeds]
-    return Samples(
+    return Draws(
         np.stack([rng.integers(DIMENSION, size=rounds) for rng in rngs], axis=1),
         np.stack([NOISE * rng.choice((-1.0, 1.0), rounds) for rng in rngs], axis=1),
         np.stack([rng.random(rounds) for rng in rngs], axis=1),
@@ -107,7 +107,7 @@ def to_ball(theta: Floats) -> Floats:
     return np.asarray(theta / np.maximum(lengths, 1.0))
 
 
-class Rows:
+class Learners:
     """A learner of the core in S runs at once: (S, m) sums of what it has been told. A round costs
     little more for sixteen runs than for one; tests/lab/test_convex.py holds each to the core's.
 
@@ -164,7 +164,7 @@ class Rows:
 
 
 def run(
-    problems: Sequence[Problem], method: str, rounds: int, seeds: Sequence[int]
+    problems: Sequence[ConvexProblem], method: str, rounds: int, seeds: Sequence[int]
 ) -> tuple[Floats, float]:
     """(S,) gaps of the averaged theta, one run for each problem and seed, and the theory's bound:
     with probability .9 for `exp3p`, in expectation for the others (`tsallis_inf`: with the
@@ -181,7 +181,9 @@ def run(
     return np.array([p.gap(mean) for p, mean in zip(problems, means, strict=True)]), bound
 
 
-def run_learner(problems: Sequence[Problem], method: str, samples: Samples) -> tuple[Floats, float]:
+def run_learner(
+    problems: Sequence[ConvexProblem], method: str, samples: Draws
+) -> tuple[Floats, float]:
     """(S, DIMENSION) average theta against a learner of the core, and the bound (regret of theta +
     regret of q) / T (27)."""
     (rounds, runs), groups = samples.axis.shape, problems[0].groups
@@ -192,7 +194,7 @@ def run_learner(problems: Sequence[Problem], method: str, samples: Samples) -> t
         learner = TsallisInf(groups)
     else:
         learner = Hedge(groups, eta=math.sqrt(8.0 * math.log(groups) / rounds))
-    players, rows, step = Rows(learner, runs), np.arange(runs), 4.0 / math.sqrt(rounds)
+    players, rows, step = Learners(learner, runs), np.arange(runs), 4.0 / math.sqrt(rounds)
     centres = np.stack([problem.centres for problem in problems])
     theta = np.stack([problem.start for problem in problems])
     total = np.zeros_like(theta)
@@ -212,13 +214,15 @@ def run_learner(problems: Sequence[Problem], method: str, samples: Samples) -> t
     return total / rounds, 1.0 / math.sqrt(rounds) + learner.regret_bound(rounds) / rounds
 
 
-def run_sagawa(problems: Sequence[Problem], method: str, samples: Samples) -> tuple[Floats, float]:
+def run_sagawa(
+    problems: Sequence[ConvexProblem], method: str, samples: Draws
+) -> tuple[Floats, float]:
     """The average theta of group DRO's own update: a group drawn evenly, q_g <- q_g exp(eta l),
     theta moved by q_g times the gradient; with its authors' bound, 2 m sqrt(10 (D^2 G^2 + M^2 log
     m) / T)."""
     (rounds, runs), groups = samples.axis.shape, problems[0].groups
     learner = Hedge(groups, eta=math.sqrt(2.0 * math.log(groups) / rounds) / groups)
-    players, rows, step = Rows(learner, runs), np.arange(runs), 4.0 / math.sqrt(rounds)
+    players, rows, step = Learners(learner, runs), np.arange(runs), 4.0 / math.sqrt(rounds)
     centres = np.stack([problem.centres for problem in problems])
     theta = np.stack([problem.start for problem in problems])
     total = np.zeros_like(theta)
@@ -280,7 +284,7 @@ def simulate_convex(settings: Settings) -> dict[str, Any]:
     record: dict[str, Any] = {"settings": asdict(settings), "curves": []}
     for groups in settings.groups:
         seeds = range(settings.seeds)
-        problems = [Problem(groups, seed) for seed in seeds]
+        problems = [ConvexProblem(groups, seed) for seed in seeds]
         for method in settings.methods:
             found = [run(problems, method, rounds, seeds) for rounds in settings.rounds]
             gaps = np.stack([gaps for gaps, _ in found], axis=1)

@@ -41,7 +41,7 @@ CURVES = {
 
 
 @dataclass(frozen=True)
-class Run:
+class NamedRun:
     """A run under its name on the page."""
 
     name: str
@@ -83,7 +83,7 @@ def write_side_by_side(folders: Sequence[Path | str], output: Path | str | None 
     if len(set(names)) < len(names):
         names = ["/".join(place.parts[-2:]) for place in places]
     rows = zip(names, records, "ABCD", strict=False)
-    runs = [Run(name, record, letter) for name, record, letter in rows]
+    runs = [NamedRun(name, record, letter) for name, record, letter in rows]
     path = places[0].parent / f"{'-'.join(p.name for p in places)}.html"
     path = path if output is None else Path(output)
     try:
@@ -93,7 +93,7 @@ def write_side_by_side(folders: Sequence[Path | str], output: Path | str | None 
     return path
 
 
-def side_by_side(runs: Sequence[Run]) -> str:
+def side_by_side(runs: Sequence[NamedRun]) -> str:
     """The page as one string: no link or request leaves it."""
     folder = files("gdro.report")
     template = Template((folder / "side_by_side.html").read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def side_by_side(runs: Sequence[Run]) -> str:
     )
 
 
-def notes(runs: Sequence[Run]) -> list[str]:
+def notes(runs: Sequence[NamedRun]) -> list[str]:
     """What to know before the figures are compared."""
     said = [
         "One run each: a difference may be that of the seeds. gdro compare trains several seeds of"
@@ -129,7 +129,7 @@ def notes(runs: Sequence[Run]) -> list[str]:
     return said
 
 
-def result_rows(runs: Sequence[Run]) -> list[list[str]]:
+def result_rows(runs: Sequence[NamedRun]) -> list[list[str]]:
     """Scores and costs, one row a quantity, one cell a run."""
     rows = []
     for key, name in (("mean_at_k", "mean"), ("pass_at_k", "pass")):
@@ -147,7 +147,7 @@ def result_rows(runs: Sequence[Run]) -> list[list[str]]:
     return rows
 
 
-def _change(run: Run, key: str) -> str:
+def _change(run: NamedRun, key: str) -> str:
     found = run.record.evaluations
     if len(found) < 2:
         return plain(interval(run.last.get(key))[0])
@@ -159,7 +159,7 @@ def _count(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else "–"
 
 
-def _against(runs: Sequence[Run], key: str) -> list[str]:
+def _against(runs: Sequence[NamedRun], key: str) -> list[str]:
     """Paired change from the first run, over the prompts that both evaluated last."""
     first = last_scores(runs[0], key)
     cells = ["–"]
@@ -177,7 +177,7 @@ def _against(runs: Sequence[Run], key: str) -> list[str]:
     return cells
 
 
-def last_scores(run: Run, key: str) -> dict[str, float]:
+def last_scores(run: NamedRun, key: str) -> dict[str, float]:
     """By prompt, the score of the last evaluation; empty where the run kept none."""
     if not run.last:
         return {}
@@ -193,7 +193,7 @@ def last_scores(run: Run, key: str) -> dict[str, float]:
     }
 
 
-def setting_rows(runs: Sequence[Run]) -> list[list[str]]:
+def setting_rows(runs: Sequence[NamedRun]) -> list[list[str]]:
     """The settings in which the runs differ, and machine and version where they do."""
     flat = [
         _flat(run.record.config)
@@ -217,7 +217,7 @@ def _flat(settings: Mapping[str, object], path: str = "") -> dict[str, str]:
     return found
 
 
-def _sources(runs: Sequence[Run]) -> str:
+def _sources(runs: Sequence[NamedRun]) -> str:
     groups = [source_groups(dict(run.last)) for run in runs]
     names = dict.fromkeys(name for found in groups for name in found)
     rows = [
@@ -230,7 +230,7 @@ def _sources(runs: Sequence[Run]) -> str:
     return _table(["mean after, by source", *(run.head for run in runs)], rows)
 
 
-def _look(run: Run) -> str:
+def _look(run: NamedRun) -> str:
     found = [finding for finding in findings(run.record) if finding.warns]
     body = finding_list(found) if found else "<p>No warning from any check that could be made.</p>"
     return f"<h3>{escape(run.head)}</h3>{body}"
@@ -256,7 +256,7 @@ def _soft(text: str) -> str:
     return escape(text).replace("_", "_<wbr>").replace("/", "/<wbr>").replace(".", ".<wbr>")
 
 
-def _charts(runs: Sequence[Run]) -> str:
+def _charts(runs: Sequence[NamedRun]) -> str:
     """Scores by checkpoint and curves by step, one line a run."""
     charts = {}
     for key, name in (("mean_at_k", "mean@k"), ("pass_at_k", "pass@k")):

@@ -10,7 +10,7 @@ from gdro.core.advantages import AdvantageKind
 from gdro.core.errors import OptionError
 from gdro.engines.compat import EngineTraits
 from gdro.engines.interface import Controller
-from gdro.engines.section import Section, read_section
+from gdro.engines.section import EngineSection, read_section
 from gdro.engines.slime.bridge import DDOF
 
 ROLLOUT_FUNCTION = "slime.rollout.sglang_rollout.generate_rollout"
@@ -47,7 +47,7 @@ class Setup:
     """
 
     controller: Controller
-    section: Section
+    section: EngineSection
     id_key: str
 
 

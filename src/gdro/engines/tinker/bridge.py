@@ -16,7 +16,7 @@ from gdro.core.types import Floats, Plan
 from gdro.engines.session import ControllerSession
 
 
-class Batch:
+class PlannedBatch:
     """One planned batch.
 
     Args:

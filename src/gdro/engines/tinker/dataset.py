@@ -26,7 +26,7 @@ from gdro.core.errors import OptionError, PlanError, PromptIdError
 from gdro.engines.candidates import CandidatePool, candidate_pool, tell
 from gdro.engines.interface import Controller
 from gdro.engines.session import ControllerSession
-from gdro.engines.tinker.bridge import Batch
+from gdro.engines.tinker.bridge import PlannedBatch
 from gdro.engines.tinker.states import States
 
 PromptId = Callable[[EnvGroupBuilder], str]
@@ -97,7 +97,7 @@ class PlannedGroup(EnvGroupBuilder):  # type: ignore[misc, unused-ignore]
         place: its place there.
     """
 
-    def __init__(self, inner: EnvGroupBuilder, batch: Batch, place: int) -> None:
+    def __init__(self, inner: EnvGroupBuilder, batch: PlannedBatch, place: int) -> None:
         self.inner = inner
         self.batch = batch
         self.place = place
@@ -191,7 +191,7 @@ class PlannedDataset(RLDataset):  # type: ignore[misc, unused-ignore]
                 f"batch {index} is asked for at step {self.states.step}; gdro needs them one by one"
             )
         builders = self.session.choose(self._by_id(self.inner.get_batch(index)), self.states.step)
-        batch = Batch(self.session, list(builders), self.states.save)
+        batch = PlannedBatch(self.session, list(builders), self.states.save)
         rollouts = batch.plan.rollouts.tolist()
         return [
             PlannedGroup(self._resize(builder, count), batch, place)

@@ -13,7 +13,7 @@ from gdro.core.types import Floats, Ints
 from gdro.engines.candidates import CandidatePool, candidate_pool
 from gdro.engines.interface import Controller
 from gdro.engines.session import ControllerSession
-from gdro.engines.verl.objective import START, Progress, ruled_rows
+from gdro.engines.verl.objective import START, TrainingPosition, ruled_rows
 from gdro.engines.verl.rows import PADDING, Rows, prompt_ids, read_rows
 from gdro.objectives.rules import RowRule
 
@@ -74,7 +74,7 @@ class VerlBridge:
         keys: Sequence[str],
         is_padding: Sequence[bool],
         scores_R: Floats,
-        progress: Progress = START,
+        progress: TrainingPosition = START,
     ) -> Factors:
         """Answer the plan with the rows' scores; the factors of their advantages come back.
 

@@ -30,7 +30,7 @@ EPSILON = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingPosition:
     """Where a run stands: its seed, its step, and the share of it that is done."""
 
     seed: int = 0
@@ -38,7 +38,7 @@ class Progress:
     done: float = 0.0
 
 
-START = Progress()
+START = TrainingPosition()
 
 
 def row_rule(
@@ -84,7 +84,12 @@ def row_rule(
 
 
 def ruled_rows(
-    rule: RowRule, answer: Answer, rows: Rows, scores_R: Floats, kind: str, progress: Progress
+    rule: RowRule,
+    answer: Answer,
+    rows: Rows,
+    scores_R: Floats,
+    kind: str,
+    progress: TrainingPosition,
 ) -> tuple[Floats, dict[str, float]]:
     """(R,) advantages of the rows, the controller's weights in them, and the rule's metrics.
 

@@ -8,7 +8,7 @@ from typing import Any
 from gdro.core.errors import OptionError
 from gdro.engines.compat import EngineTraits
 from gdro.engines.interface import Controller
-from gdro.engines.section import Section, read_section
+from gdro.engines.section import EngineSection, read_section
 
 _MISSING = object()
 
@@ -24,7 +24,7 @@ REFUSED = {
 """verl settings that must be off, and why."""
 
 
-def read_settings(config: Mapping[str, Any]) -> Section:
+def read_settings(config: Mapping[str, Any]) -> EngineSection:
     """The `gdro` section of a whole verl configuration, as plain nested dictionaries.
 
     Raises:
@@ -33,7 +33,7 @@ def read_settings(config: Mapping[str, Any]) -> Section:
     return read_section(config.get("gdro"))
 
 
-def build_controller(section: Section, config: Mapping[str, Any]) -> Controller:
+def build_controller(section: EngineSection, config: Mapping[str, Any]) -> Controller:
     """The controller of a run.
 
     Raises:

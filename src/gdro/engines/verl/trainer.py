@@ -34,7 +34,7 @@ from gdro.engines.session import ControllerSession
 from gdro.engines.states import load_session, save_session
 from gdro.engines.verl.bridge import VerlBridge, candidates_of
 from gdro.engines.verl.losses import FACTOR, GROUP, ppo_loss_with_sums, take_sums
-from gdro.engines.verl.objective import Progress, row_rule
+from gdro.engines.verl.objective import TrainingPosition, row_rule
 from gdro.engines.verl.rows import prompt_ids
 from gdro.engines.verl.settings import advantage_of, build_controller, read_settings
 
@@ -135,10 +135,10 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
                 fields=TensorDict(fields_out, batch_size=len(batch)),
             )
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> TrainingPosition:
         done = (self.global_steps - 1) / max(self.total_training_steps, 1)
         seed = self.config.data.get("seed") or 0
-        return Progress(seed, self.global_steps, min(max(done, 0.0), 1.0))
+        return TrainingPosition(seed, self.global_steps, min(max(done, 0.0), 1.0))
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._update_actor(batch, metrics)
