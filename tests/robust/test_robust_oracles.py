@@ -24,6 +24,7 @@ from gdro.robust import (
     group_mixup,
     waterfill,
 )
+from gdro.robust.cvar import fill_largest
 from gdro.robust.q_diversity import adversarial_split, eiil_split
 
 
@@ -58,6 +59,17 @@ def test_waterfilling_solves_the_linear_programme(case):
     assert float((sizes * losses) @ weights) == pytest.approx(
         programme(losses, low, high, sizes), abs=1e-6
     )
+
+
+@given(
+    st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, 3.25]), min_size=1, max_size=12),
+    st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    st.sampled_from([1.0, 1.5, 2.0, 10.0]),
+)
+def test_the_short_way_for_samples_of_one_size_is_waterfilling(losses, low, high):
+    values = np.array(losses, np.float32)
+    expected = waterfill(values.astype(np.float64), low, high, np.ones(len(values)))
+    np.testing.assert_allclose(fill_largest(values, low, high), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_group_dro_is_sagawa_s_update_by_hand():

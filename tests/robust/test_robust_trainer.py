@@ -15,7 +15,14 @@ from transformers import TrainingArguments
 
 import gdro
 from forked import on_two
-from gdro.robust import CVaR, GroupConditionalDRO, GroupDRO, RobustError, RobustTrainer
+from gdro.robust import (
+    CVaR,
+    GroupConditionalDRO,
+    GroupDRO,
+    LossError,
+    RobustError,
+    RobustTrainer,
+)
 
 
 class Linear(nn.Module):
@@ -39,7 +46,7 @@ def rows(count=24):
     )
 
 
-def run(folder, method, model=None, resume=None, **changes):
+def run(folder, method, model=None, resume=None, data=None, **changes):
     options = {
         key: changes.pop(key)
         for key in ("sample_losses", "even_groups", "weights_from")
@@ -62,7 +69,7 @@ def run(folder, method, model=None, resume=None, **changes):
     trainer = RobustTrainer(
         model=model or Linear(),
         args=arguments,
-        train_dataset=rows(),
+        train_dataset=rows() if data is None else data,
         method=method,
         id_column="id",
         **options,
@@ -155,6 +162,15 @@ def test_token_losses_are_means_over_the_labels_that_count(tmp_path):
     shifted = nn.functional.cross_entropy(logits[0, :3], labels[0, 1:], reduction="sum") / 2
     torch.testing.assert_close(trainer._losses({"logits": logits}, labels)[0], shifted)
     assert trainer._sizes({"labels": labels}).tolist() == [2, 0]
+
+
+def test_a_loss_that_is_none_names_the_sample_as_the_data_set_does(tmp_path):
+    def broken(outputs, labels):
+        return nn.functional.cross_entropy(outputs["logits"], labels, reduction="none") / 0.0
+
+    named = rows().map(lambda row: {"id": f"text/{row['id']}"})
+    with pytest.raises(LossError, match=r"\(id 'text/\d+'\)"):
+        run(tmp_path, GroupConditionalDRO(2), data=named, sample_losses=broken)
 
 
 def test_a_loss_of_one_s_own(tmp_path):

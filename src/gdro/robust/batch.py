@@ -34,7 +34,14 @@ class RobustError(GDROError, ValueError):
 
 
 class LossError(RobustError):
-    """Losses that are not a flat tensor of finite numbers, or sizes that do not fit them."""
+    """Losses that are not a flat tensor of finite numbers, or sizes that do not fit them.
+
+    Attributes:
+        sample: id of the sample at fault as it was given, which stands in the message; None where
+            there is none.
+    """
+
+    sample: int | str | None = None
 
 
 class GroupError(RobustError):
@@ -226,11 +233,13 @@ def _numbers(what: str, tensor: torch.Tensor, ids: Labels | None) -> Floats:
     usable = np.abs(values) <= LARGEST  # False for NaN
     if not usable.all():
         row = int(np.flatnonzero(~usable)[0])
-        raise LossError(
+        error = LossError(
             f"{what}[{row}]{_told(ids, row)} is {values[row]:g}, no number within +-{LARGEST:g};"
             " no weight was computed and no state changed. Look at that sample and at the learning"
             " rate"
         )
+        error.sample = None if ids is None or row >= len(ids) else _listed(ids[row : row + 1])[0]
+        raise error
     return np.ascontiguousarray(values)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gdro.core.state import State, read_array, read_state
 from gdro.core.types import Bools, Floats
@@ -108,9 +108,7 @@ class GroupConditionalDRO(RobustMethod):
         loss, group, weight = (self._samples[name] for name in ("loss", "group", "weight"))
         for g in np.unique(group):
             own = group == g
-            weight[own] = waterfill(
-                loss[own].astype(np.float64), self.floor, 1.0 / self.beta, np.ones(own.sum())
-            )
+            weight[own] = fill_largest(loss[own], self.floor, 1.0 / self.beta)
 
     def _observe(self, batch: Batch) -> None:
         keys, first, place, losses = batch.by_id()
@@ -192,3 +190,28 @@ def waterfill(losses: Floats, low: ArrayLike, high: ArrayLike, sizes: Floats) ->
     before = np.concatenate([[0.0], np.cumsum(capacity)[:-1]])
     share = np.clip((budget - before) / np.where(capacity > 0.0, capacity, 1.0), 0.0, 1.0)
     return np.asarray(floor + share[place] * room)
+
+
+def fill_largest(losses: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+    """`waterfill` of many samples of one size between two numbers, in 12 bytes a sample: what is
+    above the loss at which the mass runs out gets `high`, what is below it `low`, what equals it
+    the rest.
+
+    Args:
+        losses: (N,) finite, N >= 1.
+        low, high: 0 <= low <= 1 <= high.
+
+    Returns:
+        (N,) weights of mean one.
+    """
+    if high == low:  # both are 1
+        return np.full(len(losses), low, np.float32)
+    full = len(losses) * (1.0 - low) / (high - low)
+    place = len(losses) - min(int(full) + 1, len(losses))
+    level = np.partition(losses, place)[place]
+    above, equal = losses > level, losses == level
+    share = min((full - int(above.sum())) / int(equal.sum()), 1.0)
+    weights = np.full(len(losses), low, np.float32)
+    weights[above] = high
+    weights[equal] = low + share * (high - low)
+    return weights

@@ -17,7 +17,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from gdro.core.errors import StateError
 from gdro.core.state import load_state, read_int, read_state, save_state
 from gdro.robust.base import RobustMethod
-from gdro.robust.batch import GroupError, RobustError, SampleIdError, group_indices, sample_keys
+from gdro.robust.batch import (
+    GroupError,
+    LossError,
+    RobustError,
+    SampleIdError,
+    group_indices,
+    sample_keys,
+)
 from gdro.robust.report import group_report
 from gdro.robust.sampler import EvenGroupSampler
 from gdro.robust.steps import StepWeights, Tags, WeightsFrom
@@ -148,11 +155,24 @@ class RobustSteps(Trainer):  # type: ignore[misc]
 
     def _weights(self, losses: torch.Tensor) -> torch.Tensor:
         """(n,) weights of the running pass."""
-        weights = self._step_weights.next(losses.detach(), self._ahead)
+        try:
+            weights = self._step_weights.next(losses.detach(), self._ahead)
+        except LossError as error:
+            raise self._with_its_id(error) from None
         if self._step_weights.done:
             for name, value in flat_metrics(self.method).items():
                 self._seen[name].append(value)
         return weights
+
+    def _with_its_id(self, error: LossError) -> LossError:
+        """The error with the id of the data set in the place of the key that the collator made of
+        it."""
+        if error.sample is None:
+            return error
+        for sample in self.train_dataset[self.id_column]:
+            if int(sample_keys([sample]).view(np.int64)[0]) == error.sample:
+                return LossError(str(error).replace(f"(id {error.sample})", f"(id {sample!r})"))
+        return error
 
     def _ahead(self) -> list[torch.Tensor]:
         with torch.no_grad(), self.compute_loss_context_manager():
