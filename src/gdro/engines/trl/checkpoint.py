@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gdro.core.errors import StateError
 from gdro.engines.states import load_session, read_session, save_session, written_by
 from gdro.engines.trl.losses import LossLedger
+from gdro.io import write_atomic
 
 if TYPE_CHECKING:
     from gdro.engines.trl.trainer import GDROTrainer
@@ -131,14 +132,16 @@ class Checkpoints:
     def _in_phase(self, place: Place, state: Mapping[str, Any], path: Path) -> int:
         """Passes done, as this run counts them: where its data loader will stand."""
         trainer = self.trainer
-        if trainer.steps_an_epoch is None and place.epoch > 0:
+        if trainer.order.steps_an_epoch is None and place.epoch > 0:
             raise StateError(
                 f"{path} lies in a later pass over a stream and was written by {written_by(state)};"
                 f" go on with {' and '.join(_changed(state['writer'], units(trainer)))}"
             )
         every, accumulation = trainer.generate_every, int(trainer.args.gradient_accumulation_steps)
         steps = (
-            place.step if trainer.steps_an_epoch is None else place.step % trainer.steps_an_epoch
+            place.step
+            if trainer.order.steps_an_epoch is None
+            else place.step % trainer.order.steps_an_epoch
         )
         if steps * accumulation % every:
             raise StateError(
@@ -191,7 +194,7 @@ def buffer_file(folder: Path, process: int) -> Path:
 
 
 def save_buffer(path: Path, batches: list[dict[str, Any]], ledger: LossLedger) -> None:
-    """Write the buffered micro-batches and the losses seen so far, through a temporary file."""
+    """Write the buffered micro-batches and the losses seen so far, whole or not at all."""
     tensors: dict[str, torch.Tensor] = {}
     for index, batch in enumerate(batches):
         for key, value in batch.items():
@@ -207,9 +210,7 @@ def save_buffer(path: Path, batches: list[dict[str, Any]], ledger: LossLedger) -
     tensors["ledger/rows"] = torch.from_numpy(ledger.rows.copy())
     # One entry: the file holds several in no fixed order, and equal states should be equal bytes.
     content = {"batches": len(batches), "prompt_ids": list(ledger.prompt_ids)}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"buffer": json.dumps(content)})
-    partial.replace(path)
+    write_atomic(path, save(tensors, metadata={"buffer": json.dumps(content)}))
 
 
 def load_buffer(path: Path, ledger: LossLedger, device: torch.device) -> list[dict[str, Any]]:

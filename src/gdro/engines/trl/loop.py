@@ -1,15 +1,18 @@
-"""What the trainer adds to transformers' loop: the epoch as an input of the order of prompts, its
+"""What the trainer adds to transformers' loop: the order of prompts with the epoch as an input, its
 callback, and which of the logs are printed."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from trl.trainer.utils import RepeatSampler
+
+from gdro.engines.trl.batch import Row
 
 if TYPE_CHECKING:
     from gdro.engines.trl.trainer import GDROTrainer
@@ -27,7 +30,8 @@ class Loop(TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the epoch's data loader is iterated."""
-        self.trainer.start_epoch()
+        self.trainer.checkpoints.start_epoch()
+        self.trainer.order.start_epoch()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the first pass of a step."""
@@ -59,6 +63,59 @@ class EpochSampler(RepeatSampler):  # type: ignore[misc]
             for _ in range(self.epoch):
                 torch.randperm(self.num_samples, generator=self.generator)
         yield from super().__iter__()
+
+
+class Order:
+    """The trainer's rows, and in which order they come."""
+
+    def __init__(self, trainer: GDROTrainer) -> None:
+        self.trainer = trainer
+        self._sampler: EpochSampler | None = None
+        self._indexed: Any = None
+
+    @property
+    def prompts_a_batch(self) -> int:
+        """Distinct prompts in a generation batch."""
+        return int(self.trainer.args.generation_batch_size // self.trainer.num_generations)
+
+    @property
+    def steps_an_epoch(self) -> int | None:
+        """Optimizer steps in a pass over the training set; None for a stream."""
+        trainer = self.trainer
+        if not trainer.prompts.can_choose:
+            return None
+        batches = len(trainer.train_dataset) // self.prompts_a_batch
+        passes: int = batches * trainer.generate_every
+        return max(1, math.ceil(passes / int(trainer.args.gradient_accumulation_steps)))
+
+    def rows(self, places: Sequence[int]) -> list[Row]:
+        """Rows of a training set that can be indexed, with the columns that the loader gives."""
+        trainer = self.trainer
+        if self._indexed is None:
+            self._indexed = trainer.train_dataset
+            if trainer.args.remove_unused_columns:
+                self._indexed = trainer._remove_unused_columns(
+                    trainer.train_dataset, description="training"
+                )
+        return [self._indexed[place] for place in places]
+
+    def sampler(self, dataset: Any) -> EpochSampler:
+        """TRL's, in the order of this trainer's epochs."""
+        trainer = self.trainer
+        self._sampler = EpochSampler(
+            data_source=dataset,
+            mini_repeat_count=trainer.num_generations,
+            batch_size=self.prompts_a_batch,
+            repeat_count=trainer.generate_every,
+            shuffle=trainer.shuffle_dataset,
+            seed=trainer.args.seed,
+        )
+        return self._sampler
+
+    def start_epoch(self) -> None:
+        """Tell the sampler which epoch the run stands in; at the start of each."""
+        if self._sampler is not None and self.steps_an_epoch is not None:
+            self._sampler.set_epoch(self.trainer.state.global_step // self.steps_an_epoch)
 
 
 PREFIX = "gdro/"

@@ -99,7 +99,7 @@ class _Asking:
         collector, trainer = self.collector, self.collector.trainer
         for prompt in ids:
             if prompt not in self.known:
-                self.known[prompt] = trainer.training_rows([collector.places[prompt]])[0]
+                self.known[prompt] = trainer.order.rows([collector.places[prompt]])[0]
         start = sum(len(made.rewards) for made in self.rounds)
         rows = [dict(self.known[prompt]) for prompt in ids for _ in range(n)]
         self.rounds.append(made := collector.generate(rows))
@@ -279,7 +279,7 @@ def _refuse(trainer: GDROTrainer, name: str) -> None:
         )
     if name == "c_grpo":
         budgets(trainer.num_generations)
-        batch = trainer._prompts_a_batch
+        batch = trainer.order.prompts_a_batch
         if len(trainer.prompts.all()) < batch + to_calibrate(batch):
             raise OptionError(
                 f"rounds='c_grpo' takes its thresholds from {to_calibrate(batch)} prompts beside a"

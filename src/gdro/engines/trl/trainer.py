@@ -4,8 +4,7 @@ Everything goes through `super()`; nothing of TRL is copied or patched. What is 
 
 - `_generate_and_score_completions`: the controller may choose the prompts among candidates; its
   plan spreads the same total of rollouts unevenly over them, and the advantages are taken by prompt
-  id
-  and weighted. Here and not in the sampler: accelerate reads a batch ahead, so a ragged sampler
+  id and weighted. Here and not in the sampler: accelerate reads a batch ahead, so a ragged sampler
   would plan one step late and break a resume;
 - `_calculate_rewards`, `_generate`, `_generate_single_turn`: rewards are kept for the controller,
   rounds replay what was collected, and the fast sampler may take the place of `generate`;
@@ -14,14 +13,14 @@ Everything goes through `super()`; nothing of TRL is copied or patched. What is 
   them;
 - `_get_train_sampler`, `_save_checkpoint`, `_load_optimizer_and_scheduler`: exact resume.
 
-The trainer owns its helpers: a session (`gdro.engines.session`), prompt ids, checkpoints, the fast
-sampler, the fast update and, where asked for, rounds.
+The trainer owns its helpers: a session (`gdro.engines.session`), prompt ids, the order of its data,
+checkpoints, the fast sampler, the fast update and, where asked for, rounds. What becomes of a
+generation batch is in `planned.py`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -35,15 +34,16 @@ from gdro.core.types import Plan
 from gdro.engines.answer import Answer
 from gdro.engines.interface import Controller
 from gdro.engines.trl import records, vllm
-from gdro.engines.trl.advantages import Scored, combined_rewards, weigh
+from gdro.engines.trl.advantages import Scored, weigh
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.checkpoint import Checkpoints, Place
 from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.fast_path import FastSampler
 from gdro.engines.trl.ids import PromptIds
 from gdro.engines.trl.like_length import of_like_length
-from gdro.engines.trl.loop import EpochSampler, Loop, print_few
+from gdro.engines.trl.loop import EpochSampler, Loop, Order, print_few
 from gdro.engines.trl.objective import LossTerms, Objective
+from gdro.engines.trl.planned import planned
 from gdro.engines.trl.rounds_collector import RoundsCollector
 from gdro.engines.trl.setup import check_batch, objective_of, session_of
 from gdro.engines.trl.update import Update
@@ -97,14 +97,13 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
                 " more)"
             )
         self.prompts = PromptIds(train_dataset, args.id_column)
-        self.session = session_of(args, controller, self.prompts, self.training_rows)
+        self.order = Order(self)
+        self.session = session_of(args, controller, self.prompts, self.order.rows)
         self.objective, self.on_step = objective, on_step
         self.checkpoints, self.update = Checkpoints(self), Update(self)
         self.stopwatch = records.Stopwatch()
         self.rounds: RoundsCollector | None = None
-        self._sampler: EpochSampler | None = None
         self._rewards_RK: torch.Tensor | None = None
-        self._indexed: Any = None
         data = (self.prompts.dataset, eval_dataset)
         model = own_model(model)
         super().__init__(model, reward_funcs, args, *data, *trl_arguments, **trl_keywords)
@@ -146,15 +145,6 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         return int(self.args.steps_per_generation * self.num_iterations)
 
     @property
-    def steps_an_epoch(self) -> int | None:
-        """Optimizer steps in a pass over the training set; None for a stream."""
-        if not self.prompts.can_choose:
-            return None
-        batches = len(self.train_dataset) // self._prompts_a_batch
-        passes: int = batches * self.generate_every
-        return max(1, math.ceil(passes / int(self.args.gradient_accumulation_steps)))
-
-    @property
     def steps_spent(self) -> int:
         """Steps done; with `rounds_within_budget`, steps of one round that the rollouts so far
         would be."""
@@ -181,47 +171,16 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             drawn = self.prompts.batch(rows, self.num_generations, number)
             chosen = self.session.choose(dict(zip(drawn.ids, drawn.rows, strict=True)), number)
             batch = PromptBatch(tuple(chosen), tuple(chosen.values()))
-            return self._planned(batch, len(inputs))
+            return planned(self, batch, len(inputs), super()._generate_and_score_completions)
         except BaseException as error:
             self.session.abandon()
             point_at(error)
             raise
 
-    def _planned(self, batch: PromptBatch, local: int) -> dict[str, Any]:
-        """The batch's rollouts, generated, scored and weighed; `local` of them on this process."""
-        kept = None
-        if self.rounds is not None:
-            batch, kept = self.rounds.collect(batch)
-        plan = self.session.plan(batch.ids)
-        groups = batch.ragged(plan, even=kept is not None)
-        if kept is not None and kept.uneven:
-            plan = self.session.share_out(kept.counts)
-            groups = batch.ragged(plan)
-        first = self.accelerator.process_index * local
-        mine = slice(first, first + local)
-        rows = [dict(batch.rows[group]) for group in groups[mine]]
-        output: dict[str, Any] = super()._generate_and_score_completions(rows)
-        rewards_RK, self._rewards_RK = self._rewards_RK, None
-        assert rewards_RK is not None, "TRL asks for rewards once a generation batch"
-        rewards = combined_rewards(rewards_RK, self.reward_weights)
-        with self._timed("score"):
-            answer = self.session.observe(batch.scored(rewards, plan))
-        if kept is not None:
-            answer = kept.against(answer, plan)
-        scored = Scored(rewards_RK.double().cpu().numpy(), rewards, groups, mine)
-        self._weigh(output, batch, scored, answer, plan)
-        self.update.ledger.start(batch.ids)
-        self.place.batches += 1
-        if kept is None:
-            self.count(len(groups))
-        for name, value in self.session.metrics().items():
-            self._metrics["train"][name].append(value)
-        return output
-
     def _weigh(
         self, output: dict[str, Any], batch: PromptBatch, scored: Scored, answer: Answer, plan: Plan
     ) -> None:
-        """Replace TRL's advantages, which assume equal groups; see `weighing.py`."""
+        """Replace TRL's advantages, which assume equal groups; see `advantages.py`."""
         weigh(self, output, batch, scored, answer, plan)
 
     def count(self, rollouts: int) -> None:
@@ -237,9 +196,15 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         """(R, functions) over all processes: TRL's, kept for the controller, or a replay's."""
         rewards = None if self.rounds is None else self.rounds.rewards()
         if rewards is None:
-            with self._timed("score"):
+            with self.timed("score"):
                 rewards = super()._calculate_rewards(*args, **kwargs)
         self._rewards_RK = rewards
+        return rewards
+
+    def take_rewards(self) -> torch.Tensor:
+        """(R, functions) of the generation batch that was just scored, once."""
+        rewards, self._rewards_RK = self._rewards_RK, None
+        assert rewards is not None, "TRL asks for rewards once a generation batch"
         return rewards
 
     def _generate(self, prompts: list[Any]) -> Any:
@@ -247,7 +212,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         replayed = None if self.rounds is None else self.rounds.generation()
         if replayed is not None:
             return replayed
-        with self._timed("generate"):
+        with self.timed("generate"):
             return super()._generate(prompts)
 
     def _generate_single_turn(
@@ -320,23 +285,13 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """TRL's, or the same from less padding."""
-        whole = batch_size is None or batch_size >= len(input_ids)
         base = super()._get_per_token_logps_and_entropies
-
-        def forward(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> Any:
-            return base(model, ids, mask, columns, **kwargs)
-
-        if (
-            (self.update.shares_prefix or self.update.packs)
-            and whole
-            and kwargs.get("pixel_values") is None
-        ):
-            entropy = bool(kwargs.get("compute_entropy"))
-            result: Any = self.update.logps(
-                model, input_ids, attention_mask, logits_to_keep, forward, entropy
-            )
+        whole = batch_size is None or batch_size >= len(input_ids)
+        read = (model, input_ids, attention_mask, logits_to_keep)
+        if self.update.pads_less and whole and kwargs.get("pixel_values") is None:
+            result: Any = self.update.logps(*read, base, kwargs)
         else:
-            result = base(model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs)
+            result = base(*read, batch_size, **kwargs)
         self.update.keep(result[0])
         return result
 
@@ -350,21 +305,6 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
     # --- the loop
     # ----------------------------------------------------------------------------------
 
-    @property
-    def _prompts_a_batch(self) -> int:
-        """Distinct prompts in a generation batch."""
-        return int(self.args.generation_batch_size // self.num_generations)
-
-    def training_rows(self, places: Sequence[int]) -> list[Row]:
-        """Rows of a training set that can be indexed, with the columns that the loader gives."""
-        if self._indexed is None:
-            self._indexed = self.train_dataset
-            if self.args.remove_unused_columns:
-                self._indexed = self._remove_unused_columns(
-                    self.train_dataset, description="training"
-                )
-        return [self._indexed[place] for place in places]
-
     def _set_signature_columns_if_needed(self) -> None:
         """TRL's, and the id column, so that `remove_unused_columns=True` leaves it."""
         super()._set_signature_columns_if_needed()
@@ -374,21 +314,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         """TRL's order of prompts, epoch by epoch."""
-        self._sampler = EpochSampler(
-            data_source=self.train_dataset if dataset is None else dataset,
-            mini_repeat_count=self.num_generations,
-            batch_size=self._prompts_a_batch,
-            repeat_count=self.generate_every,
-            shuffle=self.shuffle_dataset,
-            seed=self.args.seed,
-        )
-        return self._sampler
-
-    def start_epoch(self) -> None:
-        """Tell the sampler which epoch the run stands in. Called at the start of each."""
-        self.checkpoints.start_epoch()
-        if self._sampler is not None and self.steps_an_epoch is not None:
-            self._sampler.set_epoch(self.state.global_step // self.steps_an_epoch)
+        return self.order.sampler(self.train_dataset if dataset is None else dataset)
 
     def _init_training_state(
         self,
@@ -444,6 +370,6 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
             )
             self.on_step(record)
 
-    def _timed(self, phase: str) -> AbstractContextManager[None]:
+    def timed(self, phase: str) -> AbstractContextManager[None]:
         """Add the seconds of a block of training to a phase."""
         return self.stopwatch.timed(phase) if self.model.training else nullcontext()

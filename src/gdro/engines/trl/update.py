@@ -6,6 +6,7 @@ Prompts are read once (`shared_prefix.py`) and rollouts without a gradient not a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,21 +83,34 @@ class Update:
             REWARD: torch.from_numpy(rewards).float().to(device),
         } | ({WEIGHT: torch.from_numpy(weights).to(device)} if grouped else {})
 
+    @property
+    def pads_less(self) -> bool:
+        """Whether `logps` takes the place of TRL's own forward pass."""
+        return self.shares_prefix or self.packs
+
     def logps(
         self,
         model: Any,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         completion_columns: int,
-        forward: like_length.Forward,
-        compute_entropy: bool,
+        base: Callable[..., Any],
+        options: Mapping[str, Any],
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         """(R, T) log-probabilities and entropies as TRL computes them, from less padding: prompts
-        read once, or several forward passes of like length."""
+        read once, or several forward passes of like length.
+
+        Args:
+            base: TRL's own pass.
+            options: its keyword arguments.
+        """
         if self.shares_prefix:
-            return self._sharing(
-                model, input_ids, attention_mask, completion_columns, compute_entropy
-            )
+            entropy = bool(options.get("compute_entropy"))
+            return self._sharing(model, input_ids, attention_mask, completion_columns, entropy)
+
+        def forward(ids: torch.Tensor, mask: torch.Tensor, columns: int) -> Any:
+            return base(model, ids, mask, columns, **options)
+
         lengths = attention_mask.sum(1).cpu().numpy()
         # As many passes as the process that wants most: a forward pass is a collective.
         wanted = torch.tensor([like_length.passes(lengths, attention_mask.device.type)])
