@@ -18,7 +18,7 @@ def test_every_key_is_explained() -> None:
     text, page = full_text(), tables()
     for key in keys_of(TrainConfig):
         assert len(key.meaning) > 10, key.path
-        assert f"  {key.path}  " in text
+        assert f"\n- {key.path}" in text
         assert f"\n- `{key.path}`" in page
 
 

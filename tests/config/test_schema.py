@@ -210,8 +210,8 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     (
         {"controller": "joint", "generation": {"rounds": "dynamic_sampling"}},
         (
-            "generation.rounds = 'dynamic_sampling': takes the place of a controller's choice; set"
-            " controller: uniform"
+            "generation.rounds = 'dynamic_sampling': rounds dynamic_sampling takes the place of a"
+            " controller's choice, and controller 'joint' makes one; take controller uniform"
         ),
     ),
     (
@@ -221,15 +221,15 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
             "advantage": "dr_grpo",
         },
         (
-            "advantage = 'dr_grpo': must be grpo with generation.rounds reinforce_ada, which has a"
-            " mean and a spread of all its rounds"
+            "advantage = 'dr_grpo': rounds reinforce_ada has a mean and a spread of all its rounds"
+            " to compare rewards with; set advantage: grpo"
         ),
     ),
     (
         {"controller": "uniform", "generation": {"rounds_within_budget": True}},
         (
-            "generation.rounds_within_budget = True: needs generation.rounds; one round never"
-            " exceeds it"
+            "generation.rounds_within_budget = True: needs rounds; one round never exceeds the"
+            " budget"
         ),
     ),
     (
@@ -238,7 +238,7 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
             "generation": {"rounds": "dynamic_sampling", "rounds_within_budget": True},
             "num_iterations": 2,
         },
-        "num_iterations = 2: must be 1 with generation.rounds_within_budget",
+        "num_iterations = 2: must be 1 with rounds_within_budget",
     ),
     ({"controller": "uniform", "candidates": 4}, "candidates = 4: candidates=4: controller "),
 ]
@@ -258,6 +258,33 @@ def test_a_name_that_a_setting_had_before_is_an_error_that_says_the_new_one(old:
     with pytest.raises(ConfigError) as caught:
         TrainConfig(**({section: {key: 1}} if section else {key: 1}))
     assert str(caught.value) == f"{old}: is called {RENAMED[old]} now"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("optimisation.learning_rate", "learning_rate"),
+        ("optimisation.advantage_clip", "advantage_clip"),
+        ("generation.temperature", "temperature"),
+        ("vllm_mode", "generation.vllm_mode"),
+        ("vllm_server_base_url", "generation.vllm_server_base_url"),
+    ],
+)
+def test_a_setting_that_stood_in_another_section_is_found_by_its_name(old: str, new: str) -> None:
+    section, _, key = old.rpartition(".")
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**({section: {key: 1}} if section else {key: 1}))
+    assert str(caught.value) == f"{old}: unknown key; did you mean {new}?"
+
+
+def test_a_wrong_option_does_not_hide_the_rules_of_its_section() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(verifier={"kind": "python", "timeout": -1.0}, data=3)
+    assert sorted(str(caught.value).splitlines()) == [
+        "data = 3: must be a section of `key: value` lines",
+        "verifier.function (not given): kind python needs one: path/to/file.py:name",
+        "verifier.timeout = -1.0: must be number > 0",
+    ]
 
 
 def test_every_name_that_errors_give_is_a_setting() -> None:

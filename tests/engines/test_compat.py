@@ -12,7 +12,13 @@ import gdro
 from gdro.config import TrainConfig, controller_of, load_config
 from gdro.core.errors import OptionError, PromptIdError, StateError
 from gdro.engines.candidates import CandidatePool, tell, text_of
-from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller, check_engine
+from gdro.engines.compat import (
+    DEFAULT_CONTROLLER,
+    EngineTraits,
+    build_controller,
+    check_engine,
+    check_settings,
+)
 from gdro.engines.interface import MEMBERS, leaves_choice
 from gdro.engines.section import read_section
 from gdro.engines.session import ControllerSession
@@ -48,7 +54,7 @@ def test_an_engine_that_can_do_everything_takes_every_controller(name: str) -> N
             {"no_losses": "it has none"},
             "paper",
             {},
-            "needs each prompt's loss, and it has none; choose signal=",
+            "needs each prompt's surrogate loss, and it has none; choose signal=",
         ),
         (
             {"no_baselines": "it cannot"},
@@ -61,6 +67,18 @@ def test_an_engine_that_can_do_everything_takes_every_controller(name: str) -> N
             "live_gdro",
             {},
             "does not go with the advantage 'rloo'; set estimator=grpo, or",
+        ),
+        (
+            {"objective": "disco"},
+            "paper",
+            {},
+            "needs each prompt's surrogate loss, and objective 'disco' is a loss on whole groups",
+        ),
+        (
+            {"rounds": "hora"},
+            "joint",
+            {},
+            "rounds hora takes the place of a controller's choice, and controller 'joint'",
         ),
         (
             {"advantage": "gae"},
@@ -89,6 +107,30 @@ def test_what_does_not_go_together_is_refused(
     controller = gdro.make_controller(name, **options)
     with pytest.raises(OptionError, match=message):
         check_engine(controller, replace(ENGINE, **traits))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objective": "disco", "beta": 0.1}, r"^beta=0\.1: must be 0 with objective disco"),
+        ({"rounds": "twice"}, r"^rounds='twice': choose one of dynamic_sampling, reinforce_ada"),
+        ({"rounds_within_budget": True}, r"^rounds_within_budget=True: needs rounds"),
+        (
+            {"rounds": "hora", "rounds_within_budget": True, "num_iterations": 2},
+            r"^num_iterations=2: must be 1 with rounds_within_budget",
+        ),
+        (
+            {"rounds": "reinforce_ada", "advantage": "rloo"},
+            r"^advantage='rloo': rounds reinforce_ada has a mean .*; set estimator=grpo",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_whatever_the_controller(
+    settings: dict, message: str
+) -> None:
+    check_settings(ENGINE)
+    with pytest.raises(OptionError, match=message):
+        check_settings(replace(ENGINE, **settings))
 
 
 @pytest.mark.parametrize("advantage", ["grpo", "dr_grpo", "batch"])

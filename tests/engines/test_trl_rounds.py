@@ -270,9 +270,9 @@ def test_a_run_within_its_budget_ends_when_its_rollouts_are_spent(rounds, tmp_pa
 
 
 def test_a_budget_that_cannot_be_followed_is_an_error(tmp_path):
-    with pytest.raises(OptionError, match="rounds_within_budget needs rounds"):
+    with pytest.raises(OptionError, match="rounds_within_budget=True: needs rounds"):
         make(tmp_path, None, rounds_within_budget=True)
-    with pytest.raises(OptionError, match="needs one update a generation: num_iterations=1"):
+    with pytest.raises(OptionError, match="num_iterations=2: must be 1 with rounds_within"):
         make(tmp_path, "dynamic_sampling", rounds_within_budget=True, num_iterations=2)
     plateau = make(tmp_path, "dynamic_sampling", rounds_within_budget=True)
     plateau.args.lr_scheduler_type = "reduce_lr_on_plateau"
@@ -289,7 +289,7 @@ def test_options_that_do_not_go_together(tmp_path):
         make(tmp_path, "dynamic_sampling", controller=gdro.make_controller("mopps"))
     with pytest.raises(OptionError, match="takes the place of a controller's choice"):
         make(tmp_path, "dynamic_sampling", controller=gdro.make_controller("joint"))
-    with pytest.raises(OptionError, match="'dr_grpo' does not go with rounds='reinforce_ada'"):
+    with pytest.raises(OptionError, match="'dr_grpo': rounds reinforce_ada has a mean"):
         make(tmp_path, "reinforce_ada", scale_rewards="none")
 
 

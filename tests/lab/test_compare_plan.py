@@ -108,6 +108,14 @@ def test_the_plans_of_the_package_are_usable_and_fair(name):
     assert plan.against == "uniform"
 
 
+def test_all_that_is_wrong_with_a_plan_is_told_at_once(tmp_path):
+    text = PLAN.replace("name: small", "name: small\nbaseline: plane\nran: 3")
+    with pytest.raises(ConfigError) as caught:
+        _plan(tmp_path, text.replace("[0, 7]", "[0, 0]"))
+    told = sorted(line.partition(" (")[0] for line in str(caught.value).splitlines())
+    assert told == ["baseline = 'plane'", "ran = 3", "seeds = [0, 0]"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

@@ -10,8 +10,8 @@ import pytest
 
 from forked import TWO_STEPS, gdro
 from gdro.config import ConfigError, load_config
-from gdro.config.objectives import GROUP_LOSSES
 from gdro.config.schema import ObjectiveConfig
+from gdro.engines.compat import GROUP_LOSSES
 from gdro.objectives import OBJECTIVES
 from gdro.objectives.rules import RowRule
 
@@ -60,11 +60,11 @@ def test_a_name_alone_and_a_section_mean_the_same_and_options_are_written_out() 
     ("settings", "message"),
     [
         (["objective=ppo"], r"objective\.name = 'ppo'"),
-        (["objective.tau=1"], r"objective\.tau.*grpo has no options"),
+        (["objective.tau=1"], r"objective\.tau.*'grpo' has no option"),
         (["objective=disco", "objective.clip=1"], r"objective\.clip.*has no option 'clip'"),
         (["objective=disco", "objective.tau=-1"], r"objective\.tau.*at least 1e-6"),
         (["objective=disco", "beta=0.1"], r"beta.*must be 0 with objective disco"),
-        (["objective=disco", "controller=paper"], r"controller.*surrogate losses"),
+        (["objective=disco", "controller=paper"], r"controller.*prompt's surrogate loss"),
         (["objective=dagrpo", "objective.fine=other"], r"objective\.fine.*reward stands for f"),
         (["objective=dagrpo", "objective.anchors=proof"], r"objective\.anchors.*none of answer"),
         (["objective=dppo", "objective.prune=0.95"], r"objective\.prune.*\[0, 0\.9\]"),

@@ -92,7 +92,10 @@ def test_settings_are_read_from_the_custom_configuration(tmp_path: Path) -> None
         ({"etaa": 3}, "did you mean 'eta'"),
         ({"controller": "jiont"}, "did you mean 'joint'"),
         ({"mean_rollouts": 4}, "--n-samples-per-prompt"),
-        ({"controller": "paper"}, "needs each prompt's loss, and slime does not hand it out"),
+        (
+            {"controller": "paper"},
+            "needs each prompt's surrogate loss, and slime does",
+        ),
         ({"controller": "mopps", "candidates": 1}, "at least 2 candidates"),
         ({"controller": "joint", "candidates": 4}, "does not select prompts"),
         ({"id_key": 3}, "id_key"),

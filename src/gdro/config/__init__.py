@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from gdro.config.base import ConfigError
 from gdro.config.loading import load_config, recipe_names
-from gdro.config.rules import controller_of
-from gdro.config.schema import TrainConfig
+from gdro.config.rules import TrainConfig, controller_of
 
 __all__ = ["ConfigError", "TrainConfig", "controller_of", "load_config", "recipe_names"]

@@ -4,12 +4,11 @@ raise."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from gdro.core.errors import GDROError, OptionError
+from gdro.core.errors import GDROError
 
 
 class ConfigError(GDROError):
@@ -18,15 +17,6 @@ class ConfigError(GDROError):
 
     Not a ValueError, because pydantic would wrap one and bury the message.
     """
-
-
-class SettingError(GDROError, ValueError):
-    """One setting that does not fit the others, raised while they are checked; ends up in a
-    ConfigError."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(message)
-        self.path = path
 
 
 class Section(BaseModel):
@@ -44,19 +34,6 @@ class Section(BaseModel):
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
     )
-
-
-def faults(
-    section: str, make: Callable[[dict[str, Any]], object], options: Mapping[str, Any]
-) -> list[tuple[str, str]]:
-    """The options of a section with which alone nothing can be made: key, and why."""
-    found = []
-    for key, value in options.items():
-        try:
-            make({key: value})
-        except OptionError as error:
-            found.append((f"{section}.{key}", str(error)))
-    return found
 
 
 def one_as_tuple(value: Any) -> Any:

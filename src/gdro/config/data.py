@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Tag
 
 from gdro.config.base import (
     Count,
@@ -16,16 +16,29 @@ from gdro.config.base import (
     PathText,
     Section,
     Seed,
-    SettingError,
     Text,
     Texts,
     one_as_tuple,
 )
-from gdro.core.errors import DataError
 from gdro.data.chat import Shape
 
 Scalar = bool | int | float | str | None
-Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(one_as_tuple)]
+
+
+def _takes_a_prompt(template: str) -> str:
+    Shape(template)
+    return template
+
+
+def _named(cells: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    from gdro.data.reasoning_gym import named_cells
+
+    named_cells(cells)
+    return cells
+
+
+Template = Annotated[Text, AfterValidator(_takes_a_prompt)]
+Cells = Annotated[tuple[dict[str, Any], ...], BeforeValidator(one_as_tuple), AfterValidator(_named)]
 
 
 class _Data(Section):
@@ -34,7 +47,7 @@ class _Data(Section):
     source_labels: bool = True
     """false: ids of training prompts carry no source, as where all prompts have one name; held-out
     prompts keep theirs."""
-    template: Text | None = None
+    template: Template | None = None
     """Text put round every plain-text prompt; holds {prompt} exactly once."""
     chat: bool = False
     """Send a plain-text prompt as one user message, for the model's chat template."""
@@ -47,15 +60,6 @@ class _Data(Section):
     def shape(self) -> Shape:
         """How a plain-text prompt is put to the model."""
         return Shape(self.template, self.chat, self.system_prompt)
-
-    @field_validator("template")
-    @classmethod
-    def _template_takes_a_prompt(cls, template: Text | None) -> Text | None:
-        try:
-            Shape(template)
-        except DataError as error:
-            raise SettingError("data.template", str(error)) from error
-        return template
 
 
 class ReasoningGymData(_Data):
@@ -74,14 +78,6 @@ class ReasoningGymData(_Data):
     """Seed of the tasks; apart from the run's own seed, so that prompts stay the same."""
     cells: Cells | None = None
     """The mixture: a list of {family, level, config, weight}; null is the default."""
-
-    @field_validator("cells")
-    @classmethod
-    def _cells_are_named(cls, cells: Cells | None) -> Cells | None:
-        from gdro.data.reasoning_gym import named_cells
-
-        named_cells(cells or ())
-        return cells
 
 
 class _RowData(_Data):
@@ -117,14 +113,14 @@ class _FileData(_RowData):
 class JsonlData(_FileData):
     """Files of one JSON object a line."""
 
-    kind: Literal["jsonl"]
+    kind: Literal["jsonl"] = "jsonl"
     """Which kind of source this is; when not given, by the ending of data.path."""
 
 
 class ParquetData(_FileData):
     """verl-style parquet files."""
 
-    kind: Literal["parquet"]
+    kind: Literal["parquet"] = "parquet"
     """Which kind of source this is; when not given, by the ending of data.path."""
     answer_column: Text = "reward_model.ground_truth"
     """Column of the gold answer; dots enter a struct."""
@@ -149,24 +145,29 @@ class HubData(_RowData):
     """A separate held-out split."""
 
 
-DataConfig = Annotated[
-    ReasoningGymData | JsonlData | ParquetData | HubData, Field(discriminator="kind")
-]
-"""Any of the four; `kind` says which."""
-
 DATA_KINDS = ("reasoning_gym", "jsonl", "parquet", "hub")
-SUFFIXES = {"jsonl": (".jsonl", ".jsonl.gz"), "parquet": (".parquet",)}
+BY_ENDING = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".parquet": "parquet"}
 
 
-def kind_of(data: Mapping[str, Any]) -> Any:
+def kind_of(data: Any) -> str | None:
     """The kind that a data section has: as given, else by the ending of its path; None where
     neither says."""
-    if "path" not in data:
-        return data.get("kind", "reasoning_gym")
-    path = (
-        data["path"][0] if isinstance(data["path"], list | tuple) and data["path"] else data["path"]
-    )
-    by_name = (
-        kind for kind, ends in SUFFIXES.items() if isinstance(path, str) and path.endswith(ends)
-    )
-    return data.get("kind") or next(by_name, None)
+    if isinstance(data, ReasoningGymData | JsonlData | ParquetData | HubData):
+        return data.kind
+    if not isinstance(data, Mapping):
+        return None
+    kind, path = data.get("kind"), data.get("path")
+    if kind is None and "path" in data:
+        first = str(path[0] if isinstance(path, list | tuple) and path else path)
+        return next((found for end, found in BY_ENDING.items() if first.endswith(end)), None)
+    return kind if isinstance(kind, str) else None if kind else "reasoning_gym"
+
+
+DataConfig = Annotated[
+    Annotated[ReasoningGymData, Tag("reasoning_gym")]
+    | Annotated[JsonlData, Tag("jsonl")]
+    | Annotated[ParquetData, Tag("parquet")]
+    | Annotated[HubData, Tag("hub")],
+    Discriminator(kind_of),
+]
+"""Any of the four; `kind`, or the ending of the path, says which."""

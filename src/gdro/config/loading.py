@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from gdro.config.base import ConfigError
-from gdro.config.schema import TrainConfig
+from gdro.config.rules import TrainConfig
 from gdro.config.source import Source
 from gdro.config.yaml_text import parse_yaml
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from gdro.config.data import DATA_KINDS
 from gdro.config.keys import Key, keys_of, sections
 from gdro.config.loading import recipe_names
-from gdro.config.rules import OF_RUN
-from gdro.config.schema import TrainConfig
+from gdro.config.rules import TrainConfig
+from gdro.config.schema import OF_RUN
 from gdro.controllers.registry import controller_meaning, controller_names, controller_options
 
 WIDTH = 100
@@ -36,44 +36,57 @@ COMMON = (
     *("seed", "output_dir", "report_to"),
 )
 """What most runs set: the settings that `--help` shows."""
+HOW = "settings, as YAML or --set KEY=VALUE"
 
 
 def help_text() -> str:
     """The settings that most runs set, on about one screen."""
     keys = {key.path: key for key in reversed(keys_of(TrainConfig))}
     width = max(map(len, COMMON)) + 4
-    lines = [f"settings, as YAML or --set KEY=VALUE (recipes: {', '.join(recipe_names())}):"]
+    lines = [f"{HOW} (recipes: {', '.join(recipe_names())}):"]
     for path in COMMON:
-        text = (
-            f"{path:{width - 2}}{re.split(r'[;:] |[.] ', keys[path].meaning)[0].rstrip('.')}"
-            f" {_default(keys[path])}"
-        )
+        meaning = re.split(r"[;:] |[.] ", keys[path].meaning)[0].rstrip(".")
+        default = f"[{keys[path].default}]" if keys[path].default != "required" else "(required)"
+        text = f"{path:{width - 2}}{meaning} {default}"
         lines.append(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent=" " * width))
     return "\n".join(lines)
 
 
 def full_text() -> str:
-    """Every key with what it may be, its default and its meaning; plain text."""
-    parts = ["settings, as YAML or --set KEY=VALUE:"]
+    """Every key with its default, what it may be and its meaning, and every controller; plain
+    text."""
+    lines = [f"{HOW}:", *_lists(), "", "controller.OPTION: those of the controller named"]
+    lines += [f"- {name}: {controller_meaning(name)}; {', '.join(own)}" for name, own in _options()]
+    plain = (line.replace("`", "").removeprefix("## ") for line in lines)
+    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="    ") for line in plain)
+
+
+def tables() -> str:
+    """All keys as lists in Markdown: docs/configuration.md below its introduction."""
+    options = dict(_options())
+    shared = [one for one in options["uniform"] if all(one in own for own in options.values())]
+    lines = [
+        *_lists(),
+        "## Options of the controllers\n",
+        "What each controller is: [controllers](controllers.md); the objectives with their options:"
+        f" [objectives](objectives.md). All controllers take {', '.join(shared)}.\n",
+    ]
+    for name, own in options.items():
+        lines.append(f"- `{name}`: {', '.join(one for one in own if one not in shared) or 'none'}")
+    return "\n".join(lines) + "\n"
+
+
+def _lists() -> Iterator[str]:
+    """Lines of Markdown, a heading and a list for each group of keys."""
+    yield ""
     for title, keys in groups():
-        parts.append(f"\n{title}")
+        yield f"## {title}\n"
         for key in keys:
-            parts.append(f"  {key.path}  {_default(key)}  {key.allowed}")
-            parts.append(
-                textwrap.fill(
-                    key.meaning, WIDTH, initial_indent="      ", subsequent_indent="      "
-                )
-            )
-    parts.append("\ncontroller.OPTION: the options of the controller named, with their defaults")
-    for name, meaning, options in controllers():
-        parts.append(
-            textwrap.fill(f"  {name}: {meaning}; {options}", WIDTH, subsequent_indent="      ")
-        )
-    return "\n".join(parts)
-
-
-def _default(key: Key) -> str:
-    return f"[{key.default}]" if key.default != "required" else "(required)"
+            default = ", required" if key.default == "required" else f" = {key.default}"
+            allowed = key.allowed.removesuffix(" or null") if key.default == "null" else key.allowed
+            said = "" if key.default in ("true", "false") else f" ({allowed})"
+            yield f"- `{key.path}`{default}{said}: {key.meaning}"
+        yield ""
 
 
 def groups() -> list[tuple[str, list[Key]]]:
@@ -86,12 +99,8 @@ def groups() -> list[tuple[str, list[Key]]]:
     title = ""
     for key, kinds in shared.items():
         section = key.path.partition(".")[0]
-        if section == "data":
-            title = (
-                f"data, kind {', '.join(kinds)}"
-                if len(kinds) < len(DATA_KINDS)
-                else "data: The prompts."
-            )
+        if section == "data" and len(kinds) < len(DATA_KINDS):
+            title = f"data, kind {', '.join(kinds)}"
         elif section in sections(TrainConfig):
             title = f"{section}: {TrainConfig.model_fields[section].description}"
         else:
@@ -100,47 +109,14 @@ def groups() -> list[tuple[str, list[Key]]]:
     return list(found.items())
 
 
-def controllers() -> Iterator[tuple[str, str, str]]:
-    """Each controller's name, its meaning, and its own options with their defaults as text."""
+def _options() -> Iterator[tuple[str, list[str]]]:
+    """Each controller's name, and its own options as `option=default`."""
     for name in controller_names():
-        options = {
-            key: option.default
-            for key, option in controller_options(name).items()
-            if key not in OF_RUN
-        }
-        yield (
-            name,
-            controller_meaning(name),
-            ", ".join(f"{key}={value}" for key, value in options.items()),
-        )
-
-
-def tables() -> str:
-    """All keys as lists in Markdown: docs/configuration.md below its introduction."""
-    lines = [""]
-    for title, keys in groups():
-        lines += [f"## {title}\n", *map(_item, keys), ""]
-    options = {name: text.split(", ") for name, _, text in controllers()}
-    shared = [one for one in options["uniform"] if all(one in own for own in options.values())]
-    lines += [
-        "## Options of the controllers\n",
-        "What each controller is: [controllers](controllers.md); the objectives with their options:"
-        f" [objectives](objectives.md). All controllers take {', '.join(shared)}.\n",
-    ]
-    for name, own in options.items():
-        lines.append(f"- `{name}`: {', '.join(one for one in own if one not in shared) or 'none'}")
-    return "\n".join(lines) + "\n"
-
-
-def _item(key: Key) -> str:
-    default = ", required" if key.default == "required" else f" = {key.default}"
-    allowed = key.allowed.removesuffix(" or null") if key.default == "null" else key.allowed
-    said = "" if key.default in ("true", "false") else f" ({allowed})"
-    return f"- `{key.path}`{default}{said}: {key.meaning}"
+        options = controller_options(name).items()
+        yield name, [f"{key}={option.default}" for key, option in options if key not in OF_RUN]
 
 
 if __name__ == "__main__":
     page = Path("docs/configuration.md")
-    page.write_text(
-        page.read_text(encoding="utf-8").partition(MARK)[0] + MARK + tables(), encoding="utf-8"
-    )
+    above = page.read_text(encoding="utf-8").partition(MARK)[0]
+    page.write_text(above + MARK + tables(), encoding="utf-8")

@@ -8,18 +8,11 @@ tiny model has its own in `gdro/recipes/default.yaml`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from os.path import expanduser
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic_core import to_jsonable_python
 
 from gdro.config.base import (
     Count,
@@ -37,18 +30,28 @@ from gdro.config.base import (
     Texts,
     one_as_tuple,
 )
-from gdro.config.data import DataConfig, ReasoningGymData, kind_of
-from gdro.config.explain import config_error, problems_of
-from gdro.config.objectives import objective_defaults
-from gdro.config.rules import controller_defaults, problems_between, without
-from gdro.config.source import Source
+from gdro.config.data import DataConfig, ReasoningGymData
+from gdro.config.explain import Checked
 from gdro.config.yaml_text import dump_yaml
+from gdro.controllers.registry import SLOTS, controller_options
+from gdro.core.advantages import AdvantageKind
+from gdro.core.errors import OptionError
+from gdro.engines.compat import DEFAULT_CONTROLLER, Rounds
+from gdro.engines.session import Weighting
 
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 LENGTH = 1024
 """Tokens of a prompt and of a completion where nothing says their limit."""
 VLLM_SERVER = "http://localhost:8000"
 """Where `vllm serve` listens unless told otherwise."""
+OF_RUN = {
+    "mean_rollouts": "num_generations",
+    "min_rollouts": "min_rollouts",
+    "max_rollouts": "max_rollouts",
+    "correct_threshold": "correct_threshold",
+    "seed": "seed",
+}
+"""What every controller must know of its run, and the setting that says it."""
 
 
 class _Named(Section):
@@ -72,6 +75,22 @@ class ControllerConfig(_Named):
     `uniform`; one of your own is `path/to/file.py:Class`; null is text_gdro, or a composition of
     the parts that are named."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, given: Any) -> Any:
+        """Every option of the preset that is named, so that a stored run is complete."""
+        if not isinstance(given, dict) or (
+            given.get("name") is None and SLOTS.keys() & given.keys()
+        ):
+            return given
+        name = given.get("name") or DEFAULT_CONTROLLER
+        try:
+            known = controller_options(expanduser(name) if isinstance(name, str) else name)
+        except OptionError:  # told by the rules, with its place
+            known = {}
+        defaults = {key: option.default for key, option in known.items() if key not in OF_RUN}
+        return {**to_jsonable_python(defaults), **given, "name": name}
+
 
 class ObjectiveConfig(_Named):
     """What an update maximises, its own options beside its name; `objective: disco` is short for
@@ -81,6 +100,17 @@ class ObjectiveConfig(_Named):
     """The clipped loss on the controller's advantages; the same with rollouts pruned (dppo, pps,
     cppo) or masked and solutions learned from (dagrpo); or a loss of its own: see
     docs/objectives.md."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, given: Any) -> Any:
+        """Every option of the objective that is named; one other than grpo imports torch."""
+        name = given.get("name", "grpo") if isinstance(given, dict) else "grpo"
+        if name == "grpo" or not isinstance(name, str):
+            return given
+        from gdro.objectives.registry import objective_defaults
+
+        return {**objective_defaults(name), **given}
 
 
 class VerifierConfig(Section):
@@ -124,7 +154,7 @@ class GenerationConfig(Section):
     rows: Count | None = None
     """Most completions a process samples together with backend fast, which bounds its memory; null
     is all of a step. vllm has a memory of its own, and no use for it."""
-    rounds: Literal["dynamic_sampling", "reinforce_ada", "hora", "c_grpo"] | None = None
+    rounds: Rounds | None = None
     """Generate in rounds before each update, with controller uniform: DAPO's dynamic sampling,
     Reinforce-Ada, HORA or C-GRPO. All rollouts are counted, so a step of the first two spends more
     than its budget, as one in 50 of C-GRPO does, which calibrates; null is one round."""
@@ -178,12 +208,8 @@ class Lengths:
     completion: int
 
 
-class TrainConfig(Section):
-    """All settings of `gdro train`. Wrong ones raise ConfigError, however they come in.
-
-    In Python, sections are mappings: `TrainConfig(max_steps=4, data={"kind": "jsonl", "path":
-    "a.jsonl"})`.
-    """
+class TrainFields(Checked):
+    """All settings of `gdro train`; `TrainConfig` has the rules between them."""
 
     run_name: Name = "run"
     """Name of the run (letters, digits, . _ -); it names the folder if output_dir is null."""
@@ -256,7 +282,7 @@ class TrainConfig(Section):
     """Lower clip of the likelihood ratio: 1 - epsilon."""
     epsilon_high: Positive = 0.28
     """Upper clip of the likelihood ratio: 1 + epsilon_high."""
-    advantage: Literal["grpo", "dr_grpo", "rloo"] = "grpo"
+    advantage: AdvantageKind = "grpo"
     """Group advantage: divided by the standard deviation, mean only, or leave-one-out. A controller
     with a baseline of its own (controller.baseline: posterior) takes the place of grpo."""
     advantage_ddof: Literal[0, 1] = 0
@@ -264,7 +290,7 @@ class TrainConfig(Section):
     verl)."""
     advantage_clip: Positive | None = 5.0
     """Advantages are clipped to +- this, before weighting."""
-    weighting: Literal["prompt", "row"] = "prompt"
+    weighting: Weighting = "prompt"
     """A prompt's share of the loss: equal (scaled by num_generations over its own rollouts), or
     growing with its rollouts."""
     num_iterations: Count = 1
@@ -299,7 +325,7 @@ class TrainConfig(Section):
         """Most tokens of a prompt and of a completion, where the model does not matter."""
         return Lengths(self.max_prompt_length or LENGTH, self.max_completion_length or LENGTH)
 
-    def for_model(self, positions: int | None) -> TrainConfig:
+    def for_model(self, positions: int | None) -> Self:
         """The same with both lengths set: what is not given is LENGTH, or what the model's
         positions leave.
 
@@ -320,50 +346,12 @@ class TrainConfig(Section):
         """Every setting as YAML; loading it gives an equal TrainConfig."""
         return dump_yaml(self.model_dump(mode="json"))
 
-    @model_validator(mode="before")
-    @classmethod
-    def _data_has_a_kind(cls, values: Any) -> Any:
-        data = values.get("data") if isinstance(values, dict) else None
-        if isinstance(data, dict) and "kind" not in data and (kind := kind_of(data)) is not None:
-            return values | {"data": {**data, "kind": kind}}
-        return values
-
-    @model_validator(mode="after")
-    def _what_follows(self) -> TrainConfig:
-        """Writes out what follows from other settings, so that a stored run is complete."""
-        kind = "reasoning_gym" if self.data.kind == "reasoning_gym" else "math"
-        follows: dict[str, Any] = {}
+    def write_out(self) -> None:
+        """The verifier follows from the data."""
         if self.verifier.kind == "auto":
-            follows["verifier"] = self.verifier.model_copy(update={"kind": kind})
-        follows["objective"] = ObjectiveConfig(**objective_defaults(self.objective.model_dump()))
-        follows["controller"] = ControllerConfig(
-            **controller_defaults(self.controller.model_dump())
-        )
-        self.__dict__.update(follows)  # it is frozen only for those who use it
-        return self
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _told_at_once(
-        cls, values: Any, handler: ModelWrapValidatorHandler[TrainConfig], info: ValidationInfo
-    ) -> TrainConfig:
-        """Turns all that is wrong, with single settings and between those that are right, into one
-        ConfigError."""
-        if not isinstance(values, dict):
-            return handler(values)
-        source = info.context if isinstance(info.context, Source) else Source(values)
-        try:
-            config, wrong = handler(source.values), []
-        except ValidationError as error:
-            wrong = problems_of(error, cls, source)
-            try:
-                config = handler(without(source.values, wrong))
-            except ValidationError:
-                raise config_error(wrong, source) from None
-        wrong += problems_between(config, {problem.path for problem in wrong})
-        if wrong:
-            raise config_error(wrong, source)
-        return config
+            kind = "reasoning_gym" if self.data.kind == "reasoning_gym" else "math"
+            verifier = self.verifier.model_copy(update={"kind": kind})
+            self.__dict__["verifier"] = verifier  # it is frozen only for those who use it
 
 
 def _up_to(length: int, room: int) -> int:

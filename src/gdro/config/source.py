@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from gdro.overrides import key_and_value
 
 ABSENT = object()
 NAMED = ("controller", "objective")
-"""Sections that a name alone is short for."""
+"""Sections that a name alone is short for, and that a name starts over: it has its own defaults."""
 TAGS = (("data", "kind"), *((section, "name") for section in NAMED))
 """Keys on which the others of their section depend."""
 
@@ -44,14 +44,23 @@ class Source:
     def place(self, path: KeyPath) -> str:
         """Where the value at `path` came from: its own place, else its section's; empty where not
         given."""
-        return next(
-            (
-                self.places[path[:end]]
-                for end in range(len(path), 0, -1)
-                if path[:end] in self.places
-            ),
-            "",
-        )
+        above = [path[:end] for end in range(len(path), 0, -1)]
+        return next((self.places[key] for key in above if key in self.places), "")
+
+    def without(self, paths: Iterable[str]) -> dict[str, Any]:
+        """The values but for those at `paths`, so that the rest can be looked at; nor sections in
+        which a key is missing, or nothing is left."""
+        kept = {
+            key: dict(value) if isinstance(value, dict) else value
+            for key, value in self.values.items()
+        }
+        for name, _, inner in (path.partition(".") for path in paths):
+            section = kept.get(name)
+            if isinstance(section, dict) and inner in section and len(section) > 1:
+                del section[inner]
+            else:
+                kept.pop(name, None)
+        return kept
 
     def lay(self, above: Source) -> None:
         """Lay other settings over these: sections key by key, but for one that starts over."""
@@ -77,20 +86,25 @@ class Source:
                 wrong.append(str(error))
         if wrong:
             raise ConfigError("\n".join(wrong))
-        for path, value, text in sorted(parsed, key=lambda one: (len(one[0]), one[0] not in TAGS)):
+        for path, value, places in sorted(
+            parsed, key=lambda one: (len(one[0]), one[0] not in TAGS)
+        ):
             for key in reversed(path):
                 value = {key: value}
-            self.lay(Source(value, dict.fromkeys(_paths(value, ()), f"--set {text}")))
+            self.lay(Source(value, places))
 
 
-def parse_override(text: str) -> tuple[KeyPath, Any, str]:
-    """The key path and the value of one `a.b=value`, and the text itself.
+def parse_override(text: str) -> tuple[KeyPath, Any, dict[KeyPath, str]]:
+    """The key path and the value of one `a.b=value`, and the place of every key in it.
 
     Raises:
         ConfigError: it is not of that form.
     """
     path, value = key_and_value(text, ConfigError)
-    return path, parse_yaml(value, f"--set {text}")[0], text
+    place = f"--set {text}"
+    parsed, lines = parse_yaml(value, place)
+    keys = [path[:end] for end in range(1, len(path))] + [(*path, *inner) for inner in ((), *lines)]
+    return path, parsed, dict.fromkeys(keys, place)
 
 
 def _merged(old: Any, new: Any, path: KeyPath) -> Any:
@@ -101,18 +115,6 @@ def _merged(old: Any, new: Any, path: KeyPath) -> Any:
 
 def _starts_over(path: KeyPath, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a section replaces the one below it as a whole."""
-    # named, it has its own defaults: a method means the same over every recipe
-    if len(path) == 1 and path[0] in NAMED:
-        return "name" in new
-    return (
-        path == ("data",)
-        and ("kind" in new or "path" in new)
-        and kind_of(new) not in (None, kind_of(old))
-    )
-
-
-def _paths(value: Any, above: KeyPath) -> Iterator[KeyPath]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield (*above, key)
-            yield from _paths(inner, (*above, key))
+    if path == ("data",):
+        return bool({"kind", "path"} & new.keys()) and kind_of(new) not in (None, kind_of(old))
+    return len(path) == 1 and path[0] in NAMED and "name" in new

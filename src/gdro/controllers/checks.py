@@ -20,6 +20,21 @@ from gdro.core.outcome import Pending
 from gdro.core.ragged import Ragged
 from gdro.core.types import Bools, Floats, Ints
 
+LEAST_ROOM = 12
+"""Least default of max_rollouts, which follows the mean, three times as many (the paper has 12)."""
+
+
+def rollout_bounds(mean: int, low: int | None, high: int | None) -> tuple[int, int, str | None]:
+    """The bounds of a prompt's rollouts with what is not given filled in, and what is wrong with
+    their mean, if anything."""
+    low = min(2, mean) if low is None else low
+    high = max(3 * mean, LEAST_ROOM) if high is None else high
+    wrong = None
+    if not low <= mean <= high:
+        bound = f"min_rollouts ({low}) or more" if mean < low else f"max_rollouts ({high}) or less"
+        wrong = f"must be {bound}; change one of the two"
+    return low, high, wrong
+
 
 def check_count(m: object, candidates: int) -> None:
     """Raises PlanError unless m is a whole number from 1 to the number of candidates."""

@@ -24,6 +24,7 @@ from gdro.controllers.checks import (
     check_terms,
     check_weights,
     report_outside,
+    rollout_bounds,
 )
 from gdro.controllers.metrics import batch_metrics
 from gdro.controllers.option_types import check_same, plain
@@ -43,8 +44,6 @@ from gdro.core.state import State, read_int, read_state, read_states
 from gdro.core.types import Feedback, Floats, Metric, Plan, Rewards
 
 STATE_FORMAT = 2
-LEAST_ROOM = 12
-"""max_rollouts follows the mean, three times as many, but is at least the paper's 12."""
 
 
 class Controller(ControllerTraits):
@@ -81,15 +80,15 @@ class Controller(ControllerTraits):
         self.parts = (Parts() if parts is None else parts).fresh()
         self.parts.check()
         mean = plain("mean_rollouts", mean_rollouts, int)
-        low = plain("min_rollouts", min(2, mean) if min_rollouts is None else min_rollouts, int)
-        high = plain(
-            "max_rollouts", max(3 * mean, LEAST_ROOM) if max_rollouts is None else max_rollouts, int
+        low, high, wrong = rollout_bounds(
+            mean,
+            plain("min_rollouts", min_rollouts, int | None),
+            plain("max_rollouts", max_rollouts, int | None),
         )
-        if not 1 <= low <= mean <= high:
-            raise OptionError(
-                "rollouts must satisfy 1 <= min_rollouts <= mean_rollouts <= max_rollouts, "
-                f"not {low} <= {mean} <= {high}"
-            )
+        if min(low, mean) < 1:
+            raise OptionError(f"mean_rollouts={mean}, min_rollouts={low}: both must be at least 1")
+        if wrong is not None:
+            raise OptionError(f"mean_rollouts={mean} {wrong}")
         scale = plain("reward_range", reward_range, tuple[float, float])
         if len(scale) != 2 or not 1e-100 <= scale[1] - scale[0] <= 1e100:
             raise OptionError(

@@ -126,9 +126,8 @@ def _numbered(prompt_ids: Sequence[Hashable] | np.ndarray) -> tuple[list[str], I
     return [str(prompt_id) for prompt_id in places], group
 
 
-def _advantages(
-    groups: Ragged, kind: AdvantageKind, epsilon: float, ddof: int, clip: float | None
-) -> Floats:
+def check_options(kind: str, ddof: int, clip: float | None, epsilon: float = 0.0) -> None:
+    """Raises OptionError for an unknown kind, or an epsilon, ddof or clip out of range."""
     if kind not in ADVANTAGES:
         raise OptionError(f"advantage={kind!r} is none of {', '.join(ADVANTAGES)}")
     if clip is not None and not clip > 0.0:
@@ -137,6 +136,12 @@ def _advantages(
         raise OptionError(
             f"advantage epsilon={epsilon} must be finite and >= 0, ddof={ddof} 0 or 1"
         )
+
+
+def _advantages(
+    groups: Ragged, kind: AdvantageKind, epsilon: float, ddof: int, clip: float | None
+) -> Floats:
+    check_options(kind, ddof, clip, epsilon)
     centred = np.where(
         groups.spread(groups.constant()) > 0, 0.0, groups.values - groups.spread(groups.mean())
     )

@@ -1,19 +1,21 @@
-"""Which controllers an engine can run: every refusal, once, in one wording, before anything starts.
+"""What an engine refuses: every rule once, in one wording, before anything starts.
 
-An adapter describes its engine, as this run sets it up, by `EngineTraits`. What follows from the
-engine's own settings alone (verl's filters, slime's sampling flags ...) stays with the adapter.
+An adapter describes its engine, as this run sets it up, by `EngineTraits`. `disagreements` are
+between its own settings, `refusals` between those and a controller; `gdro train` asks for both and
+names the keys of its settings. What one engine alone knows of (verl's filters, slime's sampling
+flags ...) stays with its adapter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from gdro.controllers.registry import check_run, make_controller
 from gdro.core.errors import OptionError
 from gdro.engines.candidates import candidate_factor
-from gdro.engines.interface import Controller, require_controller
+from gdro.engines.interface import Controller, leaves_choice, require_controller
 
 DEFAULT_CONTROLLER = "text_gdro"
 """Of every engine. It needs no labels and acts from the first step, where a controller that weighs
@@ -21,6 +23,12 @@ by difficulty waits for prompts to return."""
 
 WITH_BASELINE = ("grpo", "dr_grpo", "batch")
 """Advantages in which a controller's own baseline can take the place of the group's mean."""
+
+GROUP_LOSSES = ("disco", "direct_reward")
+"""Objectives that are losses of their own, in the place of the clipped one."""
+
+Rounds = Literal["dynamic_sampling", "reinforce_ada", "hora", "c_grpo"]
+"""What may generate several times before an update (`gdro.engines.trl.rounds`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +49,11 @@ class EngineTraits:
         no_choice: why prompts cannot be chosen; None where they can.
         least_rollouts: fewest rollouts of a prompt that the engine handles.
         least_reason: why not fewer.
+        objective: what an update maximises, a name of `gdro.objectives`.
+        beta: weight of the KL term to the base.
+        num_iterations: updates on the same rollouts.
+        rounds: how rollouts are generated; None for one round.
+        rounds_within_budget: whether the run as a whole spends what one round a step would.
     """
 
     name: str
@@ -54,6 +67,11 @@ class EngineTraits:
     no_choice: str | None = None
     least_rollouts: int = 1
     least_reason: str = ""
+    objective: str = "grpo"
+    beta: float = 0.0
+    num_iterations: int = 1
+    rounds: str | None = None
+    rounds_within_budget: bool = False
 
     @property
     def corrected(self) -> str:
@@ -89,6 +107,34 @@ def build_controller(
     return made
 
 
+def check_settings(engine: EngineTraits) -> None:
+    """Refuse settings of an engine that do not go together.
+
+    Raises:
+        OptionError: names the setting and what to do.
+    """
+    for setting, message in disagreements(engine):
+        raise OptionError(f"{setting}={getattr(engine, setting)!r}: {message}")
+
+
+def disagreements(engine: EngineTraits) -> Iterator[tuple[str, str]]:
+    """What of an engine's settings does not go together, whatever the controller: the setting (a
+    name of `EngineTraits`), and why."""
+    rounds = engine.rounds
+    if rounds not in (None, *get_args(Rounds)):
+        yield "rounds", f"choose one of {', '.join(get_args(Rounds))}, or none"
+    if rounds is None and engine.rounds_within_budget:
+        yield "rounds_within_budget", "needs rounds; one round never exceeds the budget"
+    if engine.num_iterations > 1 and engine.rounds_within_budget:
+        yield "num_iterations", "must be 1 with rounds_within_budget"
+    if rounds == "reinforce_ada" and engine.advantage != "grpo":
+        what = "has a mean and a spread of all its rounds to compare rewards with"
+        yield "advantage", f"rounds {rounds} {what}; set {engine.advantage_hint}"
+    if engine.objective in GROUP_LOSSES and engine.beta != 0.0:
+        what = f"must be 0 with objective {engine.objective}, which has no KL term to the base"
+        yield "beta", what
+
+
 def check_engine(
     controller: Controller, traits: EngineTraits, candidates: int | None = None
 ) -> None:
@@ -109,8 +155,8 @@ def check_engine(
 def refusals(
     controller: Controller, traits: EngineTraits, candidates: int | None = None
 ) -> Iterator[tuple[str, str]]:
-    """All that does not go together: about what (mean_rollouts, min_rollouts, losses,
-    advantage or candidates), and what to do."""
+    """What of a controller does not go with the engine: about what (mean_rollouts, min_rollouts,
+    losses, rounds, advantage or candidates), and what to do."""
     who = f"controller {controller.name!r}"
     if controller.mean_rollouts != traits.mean_rollouts:
         yield (
@@ -128,12 +174,23 @@ def refusals(
                 f"{traits.least_rollouts} in {traits.name}: {traits.least_reason}"
             ),
         )
-    if controller.needs_losses and traits.no_losses is not None:
+    no_losses = traits.no_losses
+    if traits.objective in GROUP_LOSSES:
+        no_losses = f"objective {traits.objective!r} is a loss on whole groups"
+    if controller.needs_losses and no_losses is not None:
         yield (
             "losses",
             (
-                f"{who} needs each prompt's loss, and {traits.no_losses}; choose signal='failure'"
-                " and utility='variance', or another controller"
+                f"{who} needs each prompt's surrogate loss, and {no_losses}; choose"
+                " signal='failure' and utility='variance', or another controller"
+            ),
+        )
+    if traits.rounds is not None and not leaves_choice(controller):
+        yield (
+            "rounds",
+            (
+                f"rounds {traits.rounds} takes the place of a controller's choice, and {who} makes"
+                " one; take controller uniform"
             ),
         )
     if controller.sets_baselines and traits.no_baselines is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from gdro.controllers.registry import SLOTS, controller_options
 from gdro.core.errors import OptionError
 from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller
 from gdro.engines.interface import Controller
-from gdro.engines.session import Weighting
+from gdro.engines.session import Weighting, check_weighting
 
 OWN_KEYS = ("controller", "weighting", "fresh", "candidates", "objective")
 
@@ -81,8 +81,7 @@ def read_section(section: Any) -> EngineSection:
         raise OptionError(
             f"gdro.controller={controller!r} must be the name of a controller, or a composition"
         )
-    if weighting not in get_args(Weighting):
-        raise OptionError(f"gdro.weighting={weighting!r} must be prompt or row")
+    check_weighting(weighting)
     if not isinstance(fresh, bool):
         raise OptionError(f"gdro.fresh={fresh!r} must be true or false")
     objective = section.get("objective", "grpo")

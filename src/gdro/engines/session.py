@@ -38,6 +38,12 @@ MAX_SKIPS = 10
 logger = logging.getLogger(__name__)
 
 
+def check_weighting(weighting: object) -> None:
+    """Raises OptionError unless it is one that a session knows."""
+    if weighting not in get_args(Weighting):
+        raise OptionError(f"weighting={weighting!r} must be {' or '.join(get_args(Weighting))}")
+
+
 class ControllerSession(Generic[Row]):
     """The traffic between an engine and a controller, one batch at a time.
 
@@ -68,8 +74,7 @@ class ControllerSession(Generic[Row]):
         prompt_of: Callable[[Row], Any] | None = None,
         range_stated: bool = True,
     ) -> None:
-        if weighting not in get_args(Weighting):
-            raise OptionError(f"weighting={weighting!r} must be prompt or row")
+        check_weighting(weighting)
         self.controller, self.weighting, self.pool = controller, weighting, pool
         self.prompt_of = prompt_of
         self.range_stated = range_stated

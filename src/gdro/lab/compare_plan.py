@@ -34,11 +34,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gdro.config import TrainConfig, recipe_names
-from gdro.config.base import ConfigError, Section, Seed, SettingError, Text, one_as_tuple
-from gdro.config.explain import validated
+from gdro.config.base import ConfigError, Section, Seed, Text, one_as_tuple
+from gdro.config.explain import Broken, Checked
 from gdro.config.keys import nearest
 from gdro.config.loading import read_recipe, read_settings
 from gdro.config.source import Source, parse_override
@@ -87,14 +87,13 @@ class Claim(Section):
     @model_validator(mode="after")
     def _excludes_something(self) -> Claim:
         if (self.excluded is not None) != (self.least > 0):
-            raise SettingError(
-                "claims",
-                f"{self.method}: give `excluded` and a `least` above 0 together, or neither",
+            raise ValueError(
+                f"{self.method}: give `excluded` and a `least` above 0 together, or neither"
             )
         return self
 
 
-class ComparisonPlan(Section):
+class ComparisonPlan(Checked):
     """A comparison's plan, see the module's text."""
 
     name: Name = Field(description="Name of the comparison (letters, digits, _ -).")
@@ -133,37 +132,32 @@ class ComparisonPlan(Section):
         """The baseline's name."""
         return self.baseline or next(iter(self.methods))
 
-    @model_validator(mode="after")
-    def _parts_agree(self) -> ComparisonPlan:
+    def broken(self) -> Iterator[Broken]:
+        """What does not go together."""
+        methods = ", ".join(self.methods)
         if not self.methods:
-            raise SettingError("methods", "name at least one method")
+            yield ("methods",), "name at least one method"
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise SettingError("seeds", "give at least one seed, each once")
+            yield ("seeds",), "give at least one seed, each once"
         if self.baseline is not None and self.baseline not in self.methods:
             near = nearest(self.baseline, list(self.methods))
-            hint = f"; did you mean {near}?" if near else f"; they are {', '.join(self.methods)}"
-            raise SettingError("baseline", f"is no method of this plan{hint}")
-        for where, settings in (
-            ("overrides", self.overrides),
-            *(("by_seed", self.of_seed(s)) for s in self.seeds),
-        ):
-            for key in settings:
+            hint = f"did you mean {near}?" if near else f"they are {methods}"
+            yield ("baseline", "methods"), f"is no method of this plan; {hint}"
+        settings = [("overrides", self.overrides)]
+        for where, given in settings + [("by_seed", self.of_seed(seed)) for seed in self.seeds]:
+            for key in given:
                 if key.partition(".")[0] in OURS:
-                    raise SettingError(
-                        where, f"{key} is given to each run by the comparison; leave it out"
-                    )
-        if self.by_seed and sorted(entry.get("seed", -1) for entry in self.by_seed) != sorted(
-            self.seeds
-        ):
-            raise SettingError("by_seed", "name every seed of the plan once: {seed: S, key: value}")
+                    what = f"{key} is given to each run by the comparison; leave it out"
+                    yield (where, "seeds"), what
+        said = sorted(entry.get("seed", -1) for entry in self.by_seed)
+        if said and said != sorted(self.seeds):
+            what = "name every seed of the plan once: {seed: S, key: value}"
+            yield ("by_seed", "seeds"), what
         for claim in self.claims:
             for name in (claim.method, claim.against):
                 if name not in self.methods:
-                    raise SettingError(
-                        "claims",
-                        f"{name} is no method of this plan; they are {', '.join(self.methods)}",
-                    )
-        return self
+                    what = f"{name} is no method of this plan; they are {methods}"
+                    yield ("claims", "methods"), what
 
     def of_seed(self, seed: int) -> dict[str, Any]:
         """What `by_seed` says of a seed."""
@@ -256,7 +250,8 @@ def read_plan(path: Path) -> ComparisonPlan:
     Raises:
         ConfigError: a line per problem, each naming key, value, line and remedy.
     """
-    return validated(ComparisonPlan, read_settings(path))
+    source = read_settings(path)
+    return ComparisonPlan.model_validate(source.values, context=source)
 
 
 def narrowed(
@@ -288,11 +283,7 @@ def narrowed(
         "baseline": plan.against if plan.against in kept else None,
         "overrides": plan.overrides | dict(map(_parsed, sets)),
     }
-    try:
-        return ComparisonPlan.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"--{first['loc'][0]} {first['input']}: {first['msg']}") from None
+    return ComparisonPlan.model_validate(values)
 
 
 def plan_text(plan: ComparisonPlan) -> str:

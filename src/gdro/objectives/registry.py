@@ -7,7 +7,7 @@ loss of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from gdro.core.errors import OptionError
@@ -34,6 +34,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "disco": DisCO,
     "direct_reward": DirectReward,
 }
+
+
+def objective_defaults(name: str) -> dict[str, Any]:
+    """Every option of an objective that has a default, and that; none of a name that is none."""
+    options = fields(OBJECTIVES[name]) if name in OBJECTIVES else ()
+    return {option.name: option.default for option in options if option.default is not MISSING}
 
 
 def make_objective(name: str, options: Mapping[str, Any] | None = None) -> Objective:

@@ -15,8 +15,8 @@ from urllib.request import urlopen
 from accelerate import PartialState
 
 from gdro.config import TrainConfig
-from gdro.config.objectives import GROUP_LOSSES
 from gdro.core.errors import RunError
+from gdro.engines.compat import GROUP_LOSSES
 from gdro.engines.trl.vllm import LocalEngine, telling
 from gdro.models.loading import plain_folder
 

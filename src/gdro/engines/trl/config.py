@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, cast
 
 from trl import GRPOConfig
 
-from gdro.core.advantages import ADVANTAGES
+from gdro.core.advantages import check_options
 from gdro.core.errors import OptionError
-from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller
+from gdro.engines.compat import (
+    DEFAULT_CONTROLLER,
+    EngineTraits,
+    build_controller,
+    check_settings,
+)
 from gdro.engines.interface import Controller
-from gdro.engines.session import Weighting
-from gdro.engines.trl.group_loss import check_settings
+from gdro.engines.session import check_weighting
+from gdro.engines.trl.group_loss import check_group_loss
 from gdro.objectives.registry import Objective as NamedObjective
 from gdro.objectives.registry import make_objective
 from gdro.objectives.rules import RowRule
 
 NORMALIZE_THEN_SUM = "normalize_then_sum"
-ROUNDS = ("dynamic_sampling", "reinforce_ada", "hora", "c_grpo")
 BY_SCALE_REWARDS = {"group": "grpo", "none": "dr_grpo", "batch": "batch"}
 """The advantage that each value of TRL's `scale_rewards` stands for."""
 
@@ -179,44 +183,26 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         super().__post_init__()
         self._check_controller()
         self._check_vllm()
+        self._check_advantage()
         self.make_objective()
-        if self.advantage is not None and self.advantage not in ADVANTAGES:
-            raise OptionError(
-                f"advantage={self.advantage!r}: choose one of {', '.join(ADVANTAGES)}"
-            )
-        if self.rounds is not None and self.rounds not in ROUNDS:
-            raise OptionError(f"rounds={self.rounds!r}: choose one of {', '.join(ROUNDS)}, or None")
-        if self.rounds_within_budget and self.rounds is None:
-            raise OptionError(
-                "rounds_within_budget needs rounds; one round a step never exceeds the budget"
-            )
-        if self.weighting not in get_args(Weighting):
-            raise OptionError(
-                f"weighting={self.weighting!r}: choose one of {', '.join(get_args(Weighting))}"
-            )
-        if self.advantage_ddof not in (0, 1):
-            raise OptionError(f"advantage_ddof={self.advantage_ddof}: it must be 0 or 1")
-        if self.advantage_clip is not None and not self.advantage_clip > 0:
-            raise OptionError(f"advantage_clip={self.advantage_clip}: it must be positive")
+        check_weighting(self.weighting)
+        for name in ("candidates", "generation_rows"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise OptionError(f"{name}={value!r}: it must be a whole number, at least 1")
+        check_settings(self.traits)
+
+    def _check_advantage(self) -> None:
+        check_options(self.advantage or "grpo", self.advantage_ddof, self.advantage_clip)
         if self.advantage is not None and self.multi_objective_aggregation == NORMALIZE_THEN_SUM:
             raise OptionError(
                 f"advantage={self.advantage!r} does not go with"
                 " multi_objective_aggregation='normalize_then_sum', which is an advantage of its"
                 " own; leave one of them out"
             )
-        for name in ("candidates", "generation_rows"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise OptionError(f"{name}={value!r}: it must be a whole number, at least 1")
         if self.scale_rewards not in BY_SCALE_REWARDS:
             raise OptionError(
                 f"scale_rewards={self.scale_rewards!r}: choose one of {', '.join(BY_SCALE_REWARDS)}"
-            )
-        if self.rounds == "reinforce_ada" and self.advantage_kind != "grpo":
-            raise OptionError(
-                f"advantage={self.advantage_kind!r} does not go with rounds='reinforce_ada', which"
-                " compares rewards with the mean and spread of all rounds; use advantage='grpo'"
-                " (scale_rewards='group')"
             )
 
     def _check_controller(self) -> None:
@@ -254,7 +240,7 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             )
         named = make_objective(self.objective, self.objective_options)
         if not isinstance(named, RowRule):
-            check_settings(self)
+            check_group_loss(self)
         return named
 
     @property
@@ -274,6 +260,11 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
             advantage=self.advantage_kind,
             ddof=self.advantage_ddof,
             advantage_hint="advantage='grpo' (scale_rewards='group', and 'sum_then_normalize')",
+            objective=self.objective,
+            beta=self.beta,
+            num_iterations=self.num_iterations,
+            rounds=self.rounds,
+            rounds_within_budget=self.rounds_within_budget,
         )
 
     @property

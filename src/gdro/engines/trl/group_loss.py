@@ -40,7 +40,10 @@ class GroupLoss:
 
     def __init__(self, trainer: GDROTrainer, objective: GroupObjective) -> None:
         self.trainer, self.objective = trainer, objective
-        _check_model(trainer)
+        if trainer.aux_loss_enabled:
+            raise OptionError(
+                f"objective={trainer.args.objective!r} does not go with a router's auxiliary loss"
+            )
 
     def loss(self, model: Any, inputs: Inputs) -> torch.Tensor:
         """The loss of a micro-batch. Its gradients add up, over the window and the mean over
@@ -200,15 +203,13 @@ def _scored_mask(inputs: Inputs) -> torch.Tensor:
     return token_mask(inputs) * (~torch.isnan(inputs[REWARD]))[:, None]
 
 
-def check_settings(args: GDROConfig) -> None:
-    """Refuse settings that such a loss has no place for.
+def check_group_loss(args: GDROConfig) -> None:
+    """Refuse settings of TRL's that such a loss has no place for.
 
     Raises:
         OptionError: names the setting and what to do.
     """
     name = f"objective={args.objective!r}"
-    if args.beta != 0.0:
-        raise OptionError(f"beta={args.beta}: {name} has no KL term to the reference; set beta=0")
     if args.entropy_coef != 0.0 or args.use_adaptive_entropy or args.top_entropy_quantile < 1.0:
         raise OptionError(
             f"{name} has no entropy bonus and uses every token; leave these options out"
@@ -225,16 +226,3 @@ def check_settings(args: GDROConfig) -> None:
             f"{name} compares all rollouts of an update: steps_per_generation={whole} must be a "
             f"multiple of gradient_accumulation_steps={size}"
         )
-
-
-def _check_model(trainer: GDROTrainer) -> None:
-    """Refuse a controller or a model whose own losses would be lost."""
-    name = f"objective={trainer.args.objective!r}"
-    if trainer.controller.needs_losses:
-        raise OptionError(
-            f"controller {trainer.controller.name!r} needs each prompt's surrogate loss, which"
-            f" {name} does not have; choose signal='failure' and utility='variance', or another"
-            " controller"
-        )
-    if trainer.aux_loss_enabled:
-        raise OptionError(f"{name} does not go with a router's auxiliary loss")

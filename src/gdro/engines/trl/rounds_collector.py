@@ -19,7 +19,6 @@ from gdro.controllers.contrib.c_grpo import budgets
 from gdro.core.errors import OptionError, StateError
 from gdro.core.types import Floats
 from gdro.engines.candidates import further_places
-from gdro.engines.interface import leaves_choice
 from gdro.engines.trl.advantages import combined_rewards
 from gdro.engines.trl.batch import PromptBatch, Row
 from gdro.engines.trl.rounds import (
@@ -260,17 +259,14 @@ def _refuse(trainer: GDROTrainer, name: str) -> None:
     args = trainer.args
     if args.rounds_within_budget and trainer.generate_every != args.gradient_accumulation_steps:
         raise OptionError(
-            "rounds_within_budget needs one update a generation: num_iterations=1 and "
-            "steps_per_generation equal to gradient_accumulation_steps"
+            f"steps_per_generation={args.steps_per_generation}: rounds_within_budget needs one"
+            f" update a generation; set it to {args.gradient_accumulation_steps}, the"
+            " gradient_accumulation_steps"
         )
     if trainer.accelerator.num_processes > 1:
         raise OptionError(
             f"rounds={name!r} generates in one process only; {trainer.accelerator.num_processes}"
             " are here"
-        )
-    if not leaves_choice(trainer.controller):
-        raise OptionError(
-            f"rounds={name!r} takes the place of a controller's choice; use controller='uniform'"
         )
     if not trainer.text_alone or not trainer.prompts.can_choose:
         raise OptionError(
