@@ -6,7 +6,7 @@ verifier and seed.
     python benchmarks/objectives_cost.py --set num_generations=8 --objectives grpo "dppo, prune .5"
 
 The step is the recipe's as `gdro train` makes it (prompts, rollouts, number format), with
-controller `uniform` but for the last four lines and a learning rate of 1e-6, so that all
+controller `uniform` but for the lines of `live_gdro` and a learning rate of 1e-6, so that all
 objectives see nearly the same completions. The first step of each round is left out. Times are of
 this process's CPU (`process_time`), since a neighbour slows wall time; the verifier works in other
 processes. `1 micro-batches`: the whole step is one; `4 micro-batches`: it is split, and a
@@ -49,6 +49,11 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     "live_gdro, dppo .5": (OWN_BASELINE, PRUNED),
     "live_gdro, pps .5": (OWN_BASELINE, "objective={name: pps, prune: 0.5}"),
     "live_gdro, pps .7": (OWN_BASELINE, "objective={name: pps, prune: 0.7}"),
+    "live_gdro, pps of prompts": (OWN_BASELINE, "objective={name: pps, unit: prompt}"),
+    "live_gdro, pps of prompts, .7": (
+        OWN_BASELINE,
+        "objective={name: pps, unit: prompt, prune: 0.7}",
+    ),
 }
 """Settings of each line. `live_gdro` chooses its prompts, and its baseline gives a gradient to
 every rollout: the update that pruning has most to save of."""

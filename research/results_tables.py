@@ -285,6 +285,18 @@ PRUNED = {
     "gdro": "**gdro**",
     "pruned": "**gdro**, PPS of prompts",
 }
+PRUNING = {
+    "uniform": "GRPO",
+    "dppo_30": "DPPO, both levels, r .3",
+    "dppo_50": ".5",
+    "dppo_70": ".7",
+    "rows_50": "its rollout level, .5",
+    "prompts_50": "its prompt level, .5",
+    "pps_50": "PPS, .5",
+    "cppo_30": "CPPO, .3",
+    "cppo_50": ".5",
+    "cppo_70": ".7",
+}
 
 FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "trained_mean")}
 TABLES: dict[str, Callable[[], str]] = {
@@ -308,6 +320,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "disco": lambda: differences("disco", DISCO, "seeds 510 to 514"),
     "dagrpo": lambda: differences("dagrpo", DAGRPO, "seeds 520 to 524"),
     "pruned": lambda: differences("pruned_update", PRUNED, "seeds 350 to 354"),
+    "pruning": lambda: differences("pruning", PRUNING, "seeds 500 to 504"),
     "methods": lambda: methods_table(
         ("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"
     ),
@@ -317,7 +330,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "robust_label": lambda: quoted("robust_groups", "setting chosen by the label rule"),
     "robust_sft": lambda: quoted("robust_sft"),
     "robust_convex": lambda: quoted("robust_convex"),
-    "diffusion_differences": lambda: quoted("diffusion_digits", first="| difference"),
     "diffusion_drift": lambda: quoted("diffusion_digits", first="| at drift"),
 }
 """The tables of the pages by name."""
