@@ -3,6 +3,8 @@ exact resume."""
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums,
 
 import gdro
 from gdro.core.errors import OptionError, PlanError, StateError
+from gdro.engines.compat import Rounds
 from gdro.engines.trl import GDROTrainer
-from gdro.engines.trl.rounds import CGRPO, dynamic_sampling, hora, reinforce_ada
+from gdro.engines.trl.rounds import CGRPO, METHODS, dynamic_sampling, hora, reinforce_ada
 
 
 class World:
@@ -278,6 +281,10 @@ def test_a_budget_that_cannot_be_followed_is_an_error(tmp_path):
     plateau.args.lr_scheduler_type = "reduce_lr_on_plateau"
     with pytest.raises(OptionError, match="cannot follow the rollouts spent"):
         plateau.create_optimizer_and_scheduler(4)
+
+
+def test_the_names_are_those_of_the_methods():
+    assert sorted(get_args(Rounds)) == sorted([*METHODS, "c_grpo"])
 
 
 def test_options_that_do_not_go_together(tmp_path):

@@ -30,7 +30,7 @@ def load_config(
     Raises:
         ConfigError: a line per problem, each naming the key, the value, its place and the remedy.
     """
-    source = read_recipe(_locate(str(recipe_or_path or DEFAULT_RECIPE), Path()))
+    source = read_recipe(str(recipe_or_path or DEFAULT_RECIPE))
     source.lay_texts(overrides)
     return TrainConfig.model_validate(source.values, context=source)
 
@@ -70,28 +70,30 @@ def read_settings(path: Path) -> Source:
     return Source(values or {}, {key: f"{path.name}, line {line}" for key, line in lines.items()})
 
 
-def read_recipe(path: Path, above: tuple[Path, ...] = ()) -> Source:
-    """The file's settings over those of the recipe it names, if it names one.
+def read_recipe(name: str, folder: Path = Path(), above: tuple[Path, ...] = ()) -> Source:
+    """What a recipe of the package, or a YAML file, says, laid over the recipe that it names, if it
+    names one.
 
     Args:
+        name: the recipe's name, or the file's path from `folder`.
         above: the files that name this one as their recipe.
 
     Raises:
-        ConfigError: as `read_settings`, of any of the files.
+        ConfigError: there is none, or as `read_settings`, of any of the files.
     """
+    path = _locate(name, folder)
+    if path.resolve() in above:
+        raise ConfigError(f"{path} is a recipe of itself")
     own = read_settings(path)
-    name, place = own.values.pop("recipe", None), own.place(("recipe",))
-    if name is None:
+    base, place = own.values.pop("recipe", None), own.place(("recipe",))
+    if base is None:
         return own
-    if not isinstance(name, str) or not name:
-        raise ConfigError(f"recipe = {name!r} ({place}): must be a recipe's name or a YAML file")
+    if not isinstance(base, str) or not base:
+        raise ConfigError(f"recipe = {base!r} ({place}): must be a recipe's name or a YAML file")
     try:
-        below = _locate(name, path.parent)
-        if below.resolve() in (*above, path.resolve()):
-            raise ConfigError(f"{below} is a recipe of itself")
-        found = read_recipe(below, (*above, path.resolve()))
+        found = read_recipe(base, path.parent, (*above, path.resolve()))
     except ConfigError as error:
-        raise ConfigError(f"recipe = {name!r} ({place}): {error}") from None
+        raise ConfigError(f"recipe = {base!r} ({place}): {error}") from None
     if own.values.get("model", found.values.get("model")) != found.values.get("model"):
         found.values = {key: value for key, value in found.values.items() if key not in OF_MODEL}
     found.lay(own)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
+from gdro.config.data import ReasoningGymData
 from gdro.config.explain import Broken
 from gdro.config.schema import OF_RUN, GenerationConfig, TrainFields
 from gdro.controllers.checks import rollout_bounds
@@ -91,7 +93,7 @@ def _broken_by_verifier(config: TrainFields) -> Iterator[Broken]:
     if kind != "python" and function is not None:
         what = f"only for verifier.kind python, which is {kind} here"
         yield ("verifier.function", "verifier.kind", "data.kind"), what
-    if kind == "reasoning_gym" != data:
+    if kind == "reasoning_gym" and data != kind:
         what = f"scores its own tasks only, and data.kind is {data}; use math, exact or python"
         yield ("verifier.kind", "data.kind"), what
 
@@ -121,18 +123,17 @@ def _broken_by_objective(config: TrainFields) -> Iterator[Broken]:
         return
     from gdro.objectives.registry import make_objective
 
-    def made(given: Mapping[str, Any]) -> object:
-        return make_objective(name, given)
-
-    for key, what in _refused("objective", made, options):
-        yield (key, "objective"), what
+    if refused := _refused("objective", partial(make_objective, name), options):
+        yield from (((key, "objective"), what) for key, what in refused)
+        return
     if options.get("fine") is not None:
         what = (
             "takes several reward functions, as GDROTrainer has them; here the reward stands for f"
         )
         yield ("objective.fine", "objective"), what
-    column = options.get("anchors")
-    known = ("answer", *getattr(config.data, "metadata_columns", ()))
+    column, data = options.get("anchors"), config.data
+    more = () if isinstance(data, ReasoningGymData) else data.metadata_columns
+    known = ("answer", *more)
     if column is not None and column not in known:
         what = f"is none of {', '.join(known)}; list its column in data.metadata_columns"
         yield ("objective.anchors", "data.metadata_columns"), what

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
+
 from gdro.config.base import ConfigError
 from gdro.config.data import kind_of
 from gdro.config.yaml_text import KeyPath, parse_yaml
@@ -36,9 +38,9 @@ class Source:
         """The value of a full key; ABSENT where none was given."""
         value: Any = self.values
         for key in path.split("."):
-            if not isinstance(value, Mapping):  # a section that was built in Python, or no section
-                value = getattr(value, "__dict__", {})
-            value = value.get(key, ABSENT)
+            if isinstance(value, BaseModel):  # a section that was built in Python
+                value = vars(value)
+            value = value.get(key, ABSENT) if isinstance(value, Mapping) else ABSENT
         return value
 
     def place(self, path: KeyPath) -> str:

@@ -265,7 +265,7 @@ def _new_root(output: str | None, plan: ComparisonPlan, beside: Path) -> Path:
         )
     root.mkdir(parents=True, exist_ok=True)
     if plan.recipe is not None and plan.recipe not in recipe_names():
-        write_atomic(root / RECIPE, dump_yaml(read_recipe(beside / plan.recipe).values))
+        write_atomic(root / RECIPE, dump_yaml(read_recipe(plan.recipe, beside).values))
         plan = plan.model_copy(update={"recipe": RECIPE})
     write_atomic(root / PLAN, plan_text(plan))
     return root

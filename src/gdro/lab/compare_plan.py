@@ -36,7 +36,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gdro.config import TrainConfig, recipe_names
+from gdro.config import TrainConfig
 from gdro.config.base import ConfigError, Section, Seed, Text, one_as_tuple
 from gdro.config.explain import Broken, Checked
 from gdro.config.keys import nearest
@@ -300,7 +300,7 @@ def self_contained(plan: ComparisonPlan, folder: Path) -> ComparisonPlan:
     """
     if plan.recipe is None:
         return plan
-    settings = read_recipe(recipe_path(plan.recipe, folder))
+    settings = read_recipe(plan.recipe, folder)
     settings.lay_texts(list(_flat(plan.overrides)))
     overrides = {key: value for key, value in settings.values.items() if key not in OURS}
     return plan.model_copy(update={"recipe": None, "overrides": overrides})
@@ -316,9 +316,8 @@ def jobs_of(plan: ComparisonPlan, folder: Path) -> list[Job]:
         ConfigError: the first method whose settings cannot be used, with all that is wrong with
             them, or that would spend other rollouts than the rest.
     """
-    recipe = None if plan.recipe is None else recipe_path(plan.recipe, folder)
     jobs = [
-        Job(method, seed, _settings(plan, recipe, method, seed))
+        Job(method, seed, _settings(plan, folder, method, seed))
         for seed in plan.seeds
         for method in plan.methods
     ]
@@ -340,13 +339,7 @@ def jobs_of(plan: ComparisonPlan, folder: Path) -> list[Job]:
     return jobs
 
 
-def recipe_path(recipe: str, folder: Path) -> Path:
-    """The file of a recipe: one of the package by its name, else a file in `folder`."""
-    inside = Path(str(resources.files("gdro") / "recipes" / f"{recipe}.yaml"))
-    return inside if recipe in recipe_names() else folder / recipe
-
-
-def _settings(plan: ComparisonPlan, recipe: Path | None, method: str, seed: int) -> TrainConfig:
+def _settings(plan: ComparisonPlan, folder: Path, method: str, seed: int) -> TrainConfig:
     own = plan.methods[method] or {}
     for key in (text.partition("=")[0] for text in _flat(own)):
         section = key.partition(".")[0]
@@ -357,7 +350,7 @@ def _settings(plan: ComparisonPlan, recipe: Path | None, method: str, seed: int)
                 else "the comparison gives it to each run"
             )
             raise ConfigError(f"method {method}: {key} must be the same for all methods; {where}")
-    settings = Source() if recipe is None else read_recipe(recipe)
+    settings = Source() if plan.recipe is None else read_recipe(plan.recipe, folder)
     # one layer after the other: a controller that a method names starts from that controller's own
     # defaults
     try:
