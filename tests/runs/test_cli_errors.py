@@ -230,6 +230,5 @@ def test_what_is_no_plan_of_a_comparison(capsys, tmp_path):
     empty = tmp_path / "empty.yaml"
     empty.touch()
     assert "seeds: missing" in _refused(capsys, "compare", str(empty))
-    assert "--seeds -1: " in _refused(
-        capsys, "compare", "first_mixture", "--check", "--seeds", "-1"
-    )
+    said = _refused(capsys, "compare", "first_mixture", "--check", "--seeds", "-1")
+    assert "seeds = [-1] (--seeds): must be" in said

@@ -261,7 +261,7 @@ def narrowed(
     over all methods.
 
     Raises:
-        ConfigError: an unknown method, or a text that is not `key=value`.
+        ConfigError: an unknown method, a seed that is none, or a text that is not `key=value`.
     """
     for method in methods:
         if method not in plan.methods:
@@ -283,7 +283,8 @@ def narrowed(
         "baseline": plan.against if plan.against in kept else None,
         "overrides": plan.overrides | dict(map(_parsed, sets)),
     }
-    return ComparisonPlan.model_validate(values)
+    given = Source(values, {("seeds",): "--seeds", ("overrides",): "--set"})
+    return ComparisonPlan.model_validate(values, context=given)
 
 
 def plan_text(plan: ComparisonPlan) -> str:
