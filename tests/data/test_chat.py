@@ -67,6 +67,30 @@ def test_a_chat_is_rendered_by_the_template_with_its_variables() -> None:
     assert encode("1+1?", made) == made("1+1?")["input_ids"]
 
 
+@pytest.mark.parametrize(
+    ("ends", "opens"),
+    [
+        ("<think>\n", True),
+        ("<think>\n\n</think>\n\n", False),
+        ("<think>\nOkay,", True),
+        ("<mm:think>", True),
+        ("<longcat_think>\n", True),
+        ("<|channel>thought\n", True),
+        ("<|channel|>analysis<|message|>", True),
+        ("<|START_THINKING|>", True),
+        ("[THINK]", True),
+        ("", False),
+    ],
+)
+def test_the_marks_of_the_verifier_tell_whether_a_prompt_opens_the_thinking(
+    ends: str, opens: bool
+) -> None:
+    """One that the question merely speaks of does not."""
+    asked = "Think in <think> tags, or in [THINK]. 1+1?"
+    assert opens_thinking(f"{asked}\nAssistant: {ends}", tokenizer()) is opens
+    assert opens_thinking(f"{asked}\n{ends}", tokenizer()) is opens
+
+
 def test_templates_that_refuse_are_one_line() -> None:
     chat = [{"role": "system", "content": "x"}, *ASKED]
     with pytest.raises(

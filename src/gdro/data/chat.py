@@ -13,11 +13,11 @@ from typing import Any
 
 from gdro.core.errors import DataError
 from gdro.data.prompts import Message, Prompt, shown
+from gdro.data.thinking import is_open
 
 Messages = str | Sequence[Message]
 TemplateValues = Mapping[str, Any]
 """Variables of the chat template, JSON values (`{"enable_thinking": False}`)."""
-OPEN, CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ def opens_thinking(
 ) -> bool:
     """Whether the rendered prompt ends inside a thinking part, which the completion then has to
     close."""
-    text = render(messages, tokenizer, values)
-    return text.rfind(OPEN) > text.rfind(CLOSE)
+    return is_open(render(messages, tokenizer, values))
 
 
 def check_chats(

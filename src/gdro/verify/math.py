@@ -24,7 +24,9 @@ from gdro.verify.reader import Answer, read, tail
 from gdro.verify.types import GoldError, Outcome
 
 _COMPACT_LIST = re.compile(r"\d,\d{3}(?!\d)")
-_DECIMAL_COMMA = re.compile(r"(-?\d+),(\d{1,2})")
+_EXCLAIMED = re.compile(r"(.*(?<![\d.])(?:1[3-9]|[2-9]\d|\d{3,}))!\W*", re.DOTALL)
+"""Prose that ends in a factorial so large that it may as well be an exclamation mark."""
+_DECIMAL_COMMA = re.compile(r"(-?\d+),(\d{1,2})|(-?\d{1,3}(?:[. '\u00a0]\d{3})+),(\d{1,6})")
 
 
 def score(answer: Answer, gold: str) -> Outcome:
@@ -110,7 +112,7 @@ def check_gold(gold: str) -> str:
     if isinstance(form, Opaque) and not form.text:
         raise GoldError(f"the gold answer {_short(gold)} cannot be read")
     if isinstance(form, Words):
-        return "words" if len(form.text) > 1 else ""
+        return "words" if len(form.text) > 1 and form.count is None else ""
     return form.reason if isinstance(form, Opaque) and not fallback.reads(text) else ""
 
 
@@ -135,12 +137,15 @@ def _gold_forms(gold: str) -> tuple[Form, ...]:
 
 def _forms(text: str, prose: bool, *, is_gold: bool = False) -> tuple[Form, ...]:
     """How a text may be read: `1,234` is a number and a list, `3,5` a list and, of an answer, a
-    decimal with a comma."""
+    decimal with a comma; `42!` in prose is 42 called out, too."""
     forms = [read_form(text, prose=prose)]
     if _COMPACT_LIST.search(text):
         forms.append(read_form(re.sub(r",(?=\d{3}(?!\d))", ", ", text), prose=prose))
     elif not is_gold and (comma := _DECIMAL_COMMA.fullmatch(text.strip())) is not None:
-        forms.append(read_form(f"{comma[1]}.{comma[2]}"))
+        whole = re.sub(r"[^\d-]", "", comma[1] or comma[3])
+        forms.append(read_form(f"{whole}.{comma[2] or comma[4]}"))
+    elif prose and (called := _EXCLAIMED.fullmatch(text)) is not None:
+        forms.append(read_form(called[1], prose=True))
     return tuple(forms)
 
 

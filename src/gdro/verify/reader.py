@@ -15,8 +15,10 @@ milliseconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
+
+from gdro.data.thinking import CLOSE, OPEN, after_thinking, marks
 
 TAIL_CHARS = 2_000
 """Without a mark, the answer is looked for in this many characters at the end, from the start of a
@@ -24,22 +26,9 @@ line."""
 Rule = Literal["whole", "last_number", "last_box", "last_answer_tag"]
 RULES: tuple[str, ...] = get_args(Rule)
 
-_THOUGHT = "(?:[a-z]{1,12}[:_])?(?:think(?:ing)?|thoughts?|reasoning|analysis|scratchpad)"
-_OPENS = rf"""(?i:<{_THOUGHT}\s?>|\[think\])
-    |(?i:<\|(?:begin_of_thought|(?:start_)?think(?:ing)?)\|>)|\u25c1think\u25b7
-    |<\|channel\|>(?:analysis|commentary)|<\|channel>thought|<unused94>thought|<\|im_start\|>think"""
-_CLOSES = rf"""(?i:</{_THOUGHT}\s?>|\[/think\])
-    |(?i:<\|(?:end_of_thought|(?:end_|/)think(?:ing)?)\|>)|\u25c1/think\u25b7
-    |<\|channel\|>final(?:<\|message\|>)?|<channel\|>|<unused95>|<\|im_start\|>answer"""
-_THINKING = re.compile(rf"(?P<opens>{_OPENS})|{_CLOSES}", re.VERBOSE)
-"""The marks of Qwen, DeepSeek, Magistral, Kimi, Seed, Sky-T1, Command, gpt-oss, Gemma and s1."""
-_MARK_STARTS = re.compile("[<\\[\u25c1]")
-_HARMONY = re.compile(r"(?:assistant)?analysis(?=[^\s\w:.,]|[A-Z\d])")
-"""The start of a gpt-oss completion that was decoded without its special tokens."""
-_FINAL = "assistantfinal"
 _TOKEN = (
-    r"<[|\uff5c][^|\uff5c<>\s]{1,40}[|\uff5c]>|</?s>|<(?:[be]os|pad|end_of_turn|turn\||0x\w\w)>"
-    r"|\[(?:/INST|EOS|end of text)\]"
+    r"<\|(?:open|close)\|>\w{1,20}<\|sep\|>|<[|\uff5c][^|\uff5c<>\s]{1,40}[|\uff5c]>|</?s>|<(?:[be]os|pad|end_of_turn|turn\||0x\w\w)>"
+    r"|\[(?:/INST|EOS|end of text|END FINAL RESPONSE)\]"
 )
 _FIRST_TOKENS = re.compile(rf"(?:\s*(?:{_TOKEN}))+")
 _LAST_TOKEN = re.compile(rf"(?:{_TOKEN})\s*\Z")
@@ -47,7 +36,11 @@ _TAG = re.compile(
     r"(?i:<(/?)(?:final[_ ]?)?(?:answer|solution)(?:\s[^<>]{0,200})?>|\[(/?)answer\])"
     r"|<\|(?:begin|(end))_of_box\|>"
 )
-_BOX = re.compile(r"(?:\\(?:boxed|fbox)|\x08oxed|(?<![a-zA-Z\\])boxed(?=\{))(?![a-zA-Z])[ \t\n]*")
+_TAG_STARTS = re.compile(r"<(?=[/|aAfFsS])|\[(?=[/aA])")
+_BOX = re.compile(
+    r"(?:\\(?:[bB]oxed|(?:[fb]box|framebox|tcbox|(?:oval|shadow|double|math)box)"
+    r"(?:[ \t]*\[[^\[\]{}]{0,80}\]){0,2})|\x08oxed|(?<![a-zA-Z\\])boxed(?=\{))(?![a-zA-Z])[ \t\n]*"
+)
 """`\x08oxed` is what a string without escapes makes of `\boxed`."""
 _SHORT_BOX = re.compile(r"-?\d+(?:\.\d+)?")
 _NUMBER = re.compile(
@@ -94,37 +87,7 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
     if not isinstance(content, str):  # parts of a multi-modal message
         content = "".join(part.get("text") or "" for part in content)
     thinking = message.get("reasoning_content") or message.get("thinking") or ""
-    return f"<think>{thinking}</think>{content}" if thinking else content
-
-
-def after_thinking(completion: str) -> str:
-    """What stands after the last closed thinking part and before one that is open; "" if all is
-    cut-off thinking.
-
-    >>> (after_thinking("<think>3?</think> It is 4."), after_thinking("3? </think>4"),
-    ... after_thinking("<think>3"))
-    (' It is 4.', '4', '')
-    """
-    start, stop = 0, len(completion)
-    if completion.startswith(("analysis", "assistantanalysis")):
-        final = completion.rfind(_FINAL)
-        if final >= 0:
-            start = final + len(_FINAL)
-        elif _HARMONY.match(completion):
-            stop = 0
-    for mark in _marks(_THINKING, completion, start):
-        if mark["opens"]:
-            stop = min(stop, mark.start())
-        else:
-            start, stop = mark.end(), len(completion)
-    return completion[start:stop]
-
-
-def _marks(pattern: re.Pattern[str], text: str, start: int = 0) -> Iterator[re.Match[str]]:
-    """The matches of a pattern of marks; looks at nothing but where a mark can start."""
-    for place in _MARK_STARTS.finditer(text, start):
-        if (mark := pattern.match(text, place.start())) is not None:
-            yield mark
+    return f"{OPEN}{thinking}{CLOSE}{content}" if thinking else content
 
 
 def _without_tokens(text: str) -> str:
@@ -198,7 +161,7 @@ def tail(text: str) -> str:
 def _last_tag(text: str) -> tuple[str, int] | None:
     """Content and end of the last closed `<answer>`."""
     opened = found = None
-    for mark in _marks(_TAG, text):
+    for mark in marks(_TAG, text, _TAG_STARTS):
         if not any(mark.groups()):
             opened = mark.end()
         elif opened is not None:

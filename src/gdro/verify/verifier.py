@@ -15,6 +15,7 @@ from typing import Self
 from gdro.core.errors import DataError
 from gdro.data.prompts import Prompt
 from gdro.data.rows import answer_text
+from gdro.data.thinking import OPEN
 from gdro.verify import causes
 from gdro.verify.pool import WorkerPool
 from gdro.verify.reader import RULES, Answer, read_for
@@ -126,7 +127,7 @@ class PoolVerifier:
         """What the prompt has opened before the completion begins, where that counts."""
         spec = self.pool.spec
         counts = spec.kind != "function" or spec.answer
-        return "<think>" if self.opens_thinking and counts else ""
+        return OPEN if self.opens_thinking and counts else ""
 
     def outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Score, cause and detail of every task, in their order; counted."""

@@ -26,7 +26,7 @@ from gdro.verify.answers.forms import (
     Words,
 )
 from gdro.verify.answers.nodes import Node, Unreadable
-from gdro.verify.answers.quantity import as_quantity, same_node, same_quantity
+from gdro.verify.answers.quantity import as_quantity, mixed, same_node, same_quantity
 from gdro.verify.answers.relations import same_relations, stated, states_of
 from gdro.verify.answers.units import factors
 
@@ -62,12 +62,34 @@ def same(gold: Form, answer: Form) -> bool:
         )
     if isinstance(gold, Relation):
         return any(same(value, answer) for value in states_of(gold))
-    if isinstance(gold, Words) and isinstance(answer, Group) and _CHOICES.fullmatch(gold.text):
-        letters = [part.text for part in answer.parts if isinstance(part, Words)]
-        return len(letters) == len(answer.parts) and "".join(sorted(letters)) == gold.text
     if isinstance(gold, Group | Table) or isinstance(answer, Group | Table):
-        return _same_groups(gold, answer)
+        gold, answer = _unfolded(gold, answer), _unfolded(_summed(answer, gold), gold)
+        if isinstance(gold, Group | Table) or isinstance(answer, Group | Table):
+            return _same_groups(gold, answer)
     return _same_single(gold, answer)
+
+
+def _summed(answer: Form, gold: Form) -> Form:
+    """`1 and 1/2` beside a value as the mixed number."""
+    both = isinstance(gold, Quantity) and isinstance(answer, Group) and answer.joint == "and"
+    return (mixed(answer.parts) or answer) if both and isinstance(answer, Group) else answer
+
+
+def _unfolded(form: Form, other: Form) -> Form:
+    """`P(3,4)` beside a point as the point, `[[1,2],[3,4]]` beside a matrix as the matrix, `ABD`
+    beside a list as the choices."""
+    if isinstance(form, Words) and isinstance(other, Group) and _CHOICES.fullmatch(form.text):
+        return Group(tuple(map(Words, form.text)))
+    if isinstance(form, Quantity) and isinstance(other, Group) and other.opening == "(":
+        node = form.node
+        point = node.op == "call" and len(node.name) == 1 and node.name.isupper()
+        if point or node.op == "binomial":  # `C(4,3)`, and a column
+            return Group(tuple(map(Quantity, node.parts)), "(", ")")
+    if isinstance(form, Group) and isinstance(other, Table) and form.opening == "[":
+        rows = [row.parts for row in form.parts if isinstance(row, Group) and row.opening == "["]
+        if len(rows) == len(form.parts):
+            return Table(tuple(rows))
+    return form
 
 
 def _same_single(gold: Form, answer: Form) -> bool:
@@ -79,6 +101,8 @@ def _same_single(gold: Form, answer: Form) -> bool:
         return gold.op == answer.op and all(map(same, gold.parts, answer.parts))
     if isinstance(gold, SetBuilder) and isinstance(answer, SetBuilder):
         return gold.name == answer.name and same(gold.condition, answer.condition)
+    if isinstance(gold, Words) and isinstance(answer, Words):
+        return False
     one, other = as_quantity(gold), as_quantity(answer)
     return one is not None and other is not None and same_quantity(one, other)
 
@@ -170,8 +194,11 @@ def _same_reals(gold: Form, answer: Form) -> bool | None:
         and _subject(gold) != _subject(answer)
     ):
         return None
-    wanted, found = reals.reals(gold), reals.reals(answer)
-    return None if wanted is None or found is None else reals.same(wanted, found)
+    found = reals.reals(answer, strictly=True)
+    wanted = [reals.reals(gold, strictly=strictly) for strictly in (False, True)]
+    if found is None or wanted[0] is None:
+        return None
+    return any(one is not None and reals.same(one, found) for one in wanted)
 
 
 def _subject(relation: Relation) -> set[str]:
@@ -266,9 +293,10 @@ def _by_name(parts: Sequence[Form]) -> Sequence[Form]:
 
 
 def _same_based(gold: Form, answer: Form) -> bool:
-    """By value where both say their base, by digits where one does not."""
+    """In one base, or by value where one of the two is decimal; by digits where one says none."""
     if isinstance(gold, Based) and isinstance(answer, Based):
-        return int(gold.digits, gold.base) == int(answer.digits, answer.base)
+        asked = gold.base == answer.base or 10 in (gold.base, answer.base)
+        return asked and int(gold.digits, gold.base) == int(answer.digits, answer.base)
     if isinstance(answer, Based):
         value = Quantity(Node("number", value=Fraction(int(answer.digits, answer.base))))
         digits = _digits(gold)
@@ -287,9 +315,9 @@ def _digits(form: Form) -> str:
 
 
 def _leaves(node: Node) -> str:
-    """The factors of a product as they were written: `2A` is 2 times A."""
-    if node.op == "multiply":
-        return "".join(map(_leaves, node.parts))
+    """The factors of a product as they were written: `2A` is 2 times A, `5C1` a binomial."""
+    if node.op in ("multiply", "binomial"):
+        return ("c" if node.op == "binomial" else "").join(map(_leaves, node.parts))
     whole = node.op == "number" and node.value.denominator == 1
     return str(node.value) if whole else node.name.casefold()
 
@@ -303,7 +331,9 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
         ]
         halves = bool(factors(gold.unit, answer.unit))
         if all(clocks):
-            return halves and _in_order(gold.parts, answer.parts)
+            if halves and _in_order(gold.parts, answer.parts):
+                return True
+            return _minutes(gold) == _minutes(answer) is not None
         return (
             len(gold.parts) == len(answer.parts)
             and halves
@@ -320,6 +350,16 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
     return same_node(
         _product(ratio.parts[0]), Node("multiply", (value.node, _product(ratio.parts[1])))
     )
+
+
+def _minutes(clock: Ratio) -> int | None:
+    """Minutes of the day, `5:30 PM` as 17:30; None for what is no hour and minutes."""
+    parts = [_whole(part) for part in clock.parts]
+    if len(parts) != 2 or parts[0] is None or parts[1] is None:
+        return None
+    half = dict(clock.unit.qualifiers).get("half of the day")
+    hour = parts[0] if half is None else parts[0] % 12 + 12 * (half == "pm")
+    return 60 * hour + parts[1]
 
 
 def _product(*forms: Form) -> Node:

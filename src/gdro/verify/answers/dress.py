@@ -21,15 +21,16 @@ _TEXT_FONTS = (
     "|operatorname|emph|rm|unit|si"
 )
 _MATH_FONTS = (
-    "mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm|pmb|boxed|fbox|framebox|underline|underbrace|ensuremath|num"
+    "mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm|pmb|[bB]oxed|underline|underbrace|ensuremath|num"
     "|mathop|mathord|mathclose|mathopen|mathstrut|smash|mathinner|mathbin|mathrel|mathpunct"
 )
+_BOXES = r"(?:[fb]box|framebox|tcbox|(?:oval|shadow|double|math)box)(?:\s*\[[^\[\]{}]{0,80}\]){0,2}"
 _COLOURS = "textcolor|color|colorbox|fcolorbox|definecolor"
 _DISCARDED = (
     "hspace|vspace|hskip|vskip|phantom|hphantom|vphantom|label|tag|mspace|kern|mkern|rule|ref"
 )
 _FONT = re.compile(
-    rf"\\(?:(?P<text>{_TEXT_FONTS})|(?P<math>{_MATH_FONTS})|(?P<drop>{_DISCARDED}))\*?(?![a-zA-Z])\s*"
+    rf"\\(?:(?P<text>{_TEXT_FONTS})|(?P<math>{_MATH_FONTS}|{_BOXES})|(?P<drop>{_DISCARDED}))\*?(?![a-zA-Z])\s*"
 )
 _COLOUR = re.compile(rf"\\(?P<colour>{_COLOURS})(?![a-zA-Z])\s*")
 _COLOUR_ARGUMENTS = {"fcolorbox": 2, "definecolor": 3}
@@ -43,7 +44,7 @@ _SPACING = re.compile(
 )
 _SIZED = re.compile(r"\\(?:left|right|middle|m?[bB]igg?[lrm]?)(?![a-zA-Z])\s*(\.(?=\s|$|[^\d]))?")
 _THOUSANDS = re.compile(
-    r"(?<=\d)(?:,?\\!|\{,\}(?:\\!)?|\\[,;: ]|~|\{\\,\}|\u2009|\u202f|'"
+    r"(?<=\d)(?:,?\\!|\{,\}(?:\\!)?|\\[,;: ]|~|\{\\,\}|\u2009|\u202f|'|\\?_"
     r"|\\(?:text|mathrm|mbox|mathord|mathpunct)\{,\})(?=\d{3}(?!\d))"
 )
 _DOTTED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d.,])")
@@ -53,7 +54,9 @@ _E_NOTATION = re.compile(
     r"(?<=[\d.])(?:\s|\\[,;! ])*\\(?:text|mathrm|operatorname|mathbf|mathit)\s*"
     r"\{\s*[eE]\s*(?P<in>[-+]?\d*)\s*\}\s*\{?(?P<out>[-+]?\d+)?\}?"
 )
-_TIMES_TEN = re.compile(r"(?<=\d)\s*(?:[xX]|\\(?:text|mathrm)\s*\{\s*[xX]\s*\})\s*(?=10\s*\^)")
+_TIMES_TEN = re.compile(
+    r"(?<=\d)(?:\s*(?:[xX]|\\(?:text|mathrm)\s*\{\s*[xX]\s*\})\s*|(?:\s|\\[,;: ])+)(?=10\s*\^)"
+)
 _E_BRACES = re.compile(r"(?<=\d)([eE])\s*\{\s*([-+]?\d+)\s*\}")
 _MATH_ON_OFF = re.compile(r"\$\$|(?<!\\)\\[\[\]()]")
 _MARKUP = re.compile(
@@ -75,7 +78,7 @@ _ESCAPED_COMMAND = re.compile(
 )
 _ALIASES = (
     (re.compile(r"\\(?:dollar|textdollar)(?![a-zA-Z])"), r"\\$"),
-    (re.compile(r"\b(?:US|CA|AU|HK|NZ)\s*\\\$"), r"\\$"),
+    (re.compile(r"(?<![a-zA-Z\\])(?:US|CA?|AU?|HK|NZ|NT|MX|[RS])\s*\\\$"), r"\\$"),
     (re.compile(r"\\pounds(?![a-zA-Z])"), "£"),
     (re.compile(r"\\euro(?![a-zA-Z])"), "€"),
     (
@@ -122,7 +125,20 @@ _ALIASES = (
     (re.compile(r"(?<=\\mathbb\{R\})\s*-\s*(?=\\\{)"), r"\\setminus "),
     (re.compile(r"\\(?:percent|textpercent)(?![a-zA-Z])"), r"\\%"),
     (re.compile(r"\\(?:degree|degrees|textdegree|deg(?=\s*(?:$|[CF])))(?![a-zA-Z])"), r"^{\\circ}"),
-    (re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1\\text{\2}"),
+    (re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1\\unit{\2}"),
+    (re.compile(r"\^\s*(?:\\prime(?![a-zA-Z])|\{\s*\\prime\s*\})"), "'"),
+    (re.compile(r"\^\s*\{\s*(?:\\prime\s*){2}\}"), "''"),
+    (re.compile(r"(?<=\d)\s*\{\s*(\\[dt]?frac\s*\{\d+\}\s*\{\d+\})\s*\}"), r"\1"),
+    (re.compile(r"(?<![a-zA-Z\\])cbrt\s*\(([^()]{1,80})\)"), r"\\sqrt[3]{\1}"),
+    (
+        re.compile(
+            r"([(\[][^()\[\]]{1,200},[^()\[\]]{1,200}[)\]])\s*\^\s*(?:T(?![\w'(])|\\(?:top|intercal)"
+            r"(?![a-zA-Z])|\{\s*(?:T|\\top|\\intercal|\\(?:mathsf|mathrm|text)\s*\{?\s*T\s*\}?)\s*\})"
+        ),
+        r"\1",
+    ),
+    (re.compile(r"\\(?:colon|ratio)(?![a-zA-Z])"), ":"),
+    (re.compile(r"\bo'clock\b"), r"\\text{o'clock}"),
     (
         re.compile(
             r"\\(?:eqref|nonumber|notag|hline|checkmark|blacksquare|square|Box|qed|QED)(?![a-zA-Z])|[✓✔✅□■∎]"
@@ -137,6 +153,24 @@ _ALIASES = (
     (re.compile(r"\\(?:rparen)(?![a-zA-Z])"), ")"),
     (re.compile(r"\\(?:lvert|rvert|vert|lVert|rVert|Vert|mid|vline)(?![a-zA-Z])|\\\|"), "|"),
 )
+_MINUTES = re.compile(
+    r"(?<![\d.])(\d{1,6})\s*\^\s*\{?\s*\\circ\s*\}?\s*(\d{1,2}(?:\.\d{1,6})?)\s*'(?!')"
+    r"(?:\s*(\d{1,2}(?:\.\d{1,6})?)\s*(?:''|\"))?"
+)
+"""Degrees, minutes and seconds."""
+_CHOSEN = re.compile(
+    r"(?<![\w)}\]])(?:\{\s*\}\s*)?[_^]\s*(?:\{\s*(?P<top>\w{1,6})\s*\}|(?P<n>\d))\s*"
+    r"(?:\\(?:text|mathrm|mathbf|mathit|operatorname)\s*\{\s*)?(?P<sign>[CP])\s*\}?\s*"
+    r"_\s*(?:\{\s*(?P<bottom>\w{1,6})\s*\}|(?P<k>\w))"
+)
+r"""`{}_{10}C_3` and `^{10}C_3`: a binomial; with P the arrangements."""
+_CHOSEN_BELOW = re.compile(
+    r"(?<![\w\\}])(?:\\(?:text|mathrm|mathbf)\s*\{\s*)?(?P<sign>[CPA])\s*\}?\s*(?:"
+    r"_\s*(?:\{\s*(?P<n>\d{1,6})\s*\}|(?P<n1>\d))\s*\^\s*(?:\{\s*(?P<k>\d{1,6})\s*\}|(?P<k1>\d))"
+    r"|\^\s*(?:\{\s*(?P<k2>\d{1,6})\s*\}|(?P<k3>\d))\s*_\s*(?:\{\s*(?P<n2>\d{1,6})\s*\}|(?P<n3>\d)))"
+    r"|(?<![\w\\.,])(?P<n4>\d{1,6})\s*(?P<sign4>[CP])\s*(?P<k4>\d{1,6})(?![\w_{(.])"
+)
+r"""`C_{10}^{3}` and `10C3`, of numbers only."""
 _PAIR = re.compile(r"(?<![\\])\$([^$]*?)(?<!\\)\$")
 _CURRENCY = re.compile(r"(?<!\\)\$(?=\s*-?[\d.])")
 _MATH_IN_TEXT = re.compile(r"[-+0-9.,:/\s()^_{}=]+|\\[a-zA-Z]+")
@@ -172,6 +206,9 @@ def undress(text: str) -> str:
     text = _CURRENCY.sub(r"\\$", text).replace("\\$", _HELD).replace("$", " ").replace(_HELD, "\\$")
     for pattern, plain in _ALIASES:
         text = pattern.sub(plain, text)
+    text = _MINUTES.sub(_degrees, text)
+    if "C" in text or "P" in text or "A" in text:
+        text = _CHOSEN_BELOW.sub(_chosen_below, _CHOSEN.sub(_chosen, text))
     text = _fonts(_colours(text))
     text = _SIZED.sub("", _SPACING.sub(" ", text))
     return " ".join(_ends(_inward(text)).split())
@@ -215,6 +252,31 @@ def _numbers(text: str) -> str:
         lambda e: f"e{e['in'] or e['out']}" if (e["in"] or e["out"]) else e[0], text
     )
     return _E_BRACES.sub(r"\1\2", text)
+
+
+def _degrees(found: re.Match[str]) -> str:
+    minutes, seconds = rf"\frac{{{found[2]}}}{{60}}", rf"\frac{{{found[3] or 0}}}{{3600}}"
+    return rf"({found[1]}+{minutes}+{seconds})^{{\circ}}"
+
+
+def _chosen(found: re.Match[str]) -> str:
+    return _ways(found["sign"], found["top"] or found["n"], found["bottom"] or found["k"])
+
+
+def _chosen_below(found: re.Match[str]) -> str:
+    """Numbers that allow it; other ones are a name's index and power."""
+    top, bottom = (
+        next(found[name] for name in names if found[name])
+        for names in (("n", "n1", "n2", "n3", "n4"), ("k", "k1", "k2", "k3", "k4"))
+    )
+    if not 1 < int(top) >= int(bottom):
+        return found[0]
+    return _ways(found["sign"] or found["sign4"], top, bottom)
+
+
+def _ways(sign: str, top: str, bottom: str) -> str:
+    binomial = rf"\binom{{{top}}}{{{bottom}}}"
+    return binomial if sign == "C" else rf"({binomial}\cdot {{{bottom}}}!)"
 
 
 def _colours(text: str) -> str:
@@ -267,6 +329,8 @@ def _needs_braces(content: str) -> bool:
 def _words(content: str, font: str) -> str:
     r"""What a text font holds: mathematics as it is, everything else as `\text{...}`."""
     inner = content.strip()
+    if inner == "pi":
+        return "\\pi "
     if inner in FUNCTIONS and (font == "operatorname" or inner not in _ALSO_UNITS):
         return f"\\{inner} "
     if font in ("si", "unit"):

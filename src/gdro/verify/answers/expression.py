@@ -6,25 +6,17 @@ Not read here, so that math-verify may try: integrals, limits, derivatives, matr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+from gdro.verify.answers.names import ACCENTS, GREEK, Names
 from gdro.verify.answers.nodes import ELEMENTARY, TRIGONOMETRIC, Node, Unreadable, read_number
-from gdro.verify.answers.tokens import Cursor, Token
+from gdro.verify.answers.tokens import Token
 
 _SIGNS = {"\\pm": "plus_minus", "\\mp": "minus_plus"}
 _CONSTANTS = {"\\pi": "pi", "\\infty": "infinity", "e": "e", "i": "i", "\\imath": "i"}
-_GREEK = re.compile(
-    r"\\(?:var)?(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|rho|sigma|tau|upsilon|phi"
-    r"|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Upsilon|Phi|Psi|Omega|ell|hbar|aleph)"
-)
 _FUNCTIONS = frozenset(f"\\{name}" for name in (*TRIGONOMETRIC, *ELEMENTARY, "ln", "lg"))
 _CALLED = frozenset({"\\gcd", "\\lcm", "\\max", "\\min"})
-_UNKNOWN_FUNCTIONS = frozenset({"f", "g", "h", "\\phi", "\\varphi", "\\psi"})
-_ACCENTS = frozenset(
-    {"\\overline", "\\vec", "\\hat", "\\bar", "\\tilde", "\\overrightarrow", "\\widehat", "\\dot"}
-)
 _FRACTIONS = frozenset(
     {"\\frac", "\\dfrac", "\\tfrac", "\\cfrac", "\\nicefrac", "\\sfrac", "\\flatfrac"}
 )
@@ -43,7 +35,7 @@ _STARTS_ATOM = frozenset({"(", "[", "{", "|", "\\lfloor", "\\lceil"})
 _MAX_NODES = 4_000
 
 
-class Parser(Cursor):
+class Parser(Names):
     """Recursive descent over tokens. `expression()` reads as far as it can; `at` is the first token
     left over."""
 
@@ -131,8 +123,8 @@ class Parser(Cursor):
     def _starts_command(self, name: str) -> bool:
         return (
             name in _CONSTANTS
-            or _GREEK.fullmatch(name) is not None
-            or name in _FUNCTIONS | _CALLED | _ACCENTS | _FRACTIONS | _BINOMIALS
+            or GREEK.fullmatch(name) is not None
+            or name in _FUNCTIONS | _CALLED | ACCENTS | _FRACTIONS | _BINOMIALS
             or name in ("\\sqrt", "\\log", "\\sum", "\\prod", "\\operatorname")
         )
 
@@ -232,46 +224,9 @@ class Parser(Cursor):
         name = token.text + self._marks()
         if name in _CONSTANTS:
             return Node("constant", name=_CONSTANTS[name])
-        follows = self._peek()
-        called = name.rstrip("'") in _UNKNOWN_FUNCTIONS or name.endswith("'")
-        if follows is not None and follows.text == "(" and (called or self._has_comma()):
+        if self._is_applied(name):
             return self._call(name)
         return Node("name", name=name)
-
-    def _marks(self) -> str:
-        """Subscript and primes behind a letter."""
-        marks = ""
-        while self._is("_", "'"):
-            if self._take().text == "'":
-                marks += "'"
-                continue
-            marks += "_" + self._subscript()
-        return marks
-
-    def _subscript(self) -> str:
-        if not self._is("{"):
-            token = self._take()
-            if token.kind == "number" and len(token.text) > 1:
-                raise Unreadable("a number of several digits as a subscript without braces")
-            return token.text
-        self.at += 1
-        parts = []
-        while not self._is("}"):
-            parts.append(self._take().text)
-        self.at += 1
-        return "".join(parts)
-
-    def _has_comma(self) -> bool:
-        """Whether the bracket that opens here holds a comma at its own level: arguments of a
-        function."""
-        depth = 0
-        for token in self.tokens[self.at :]:
-            depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
-            if depth == 1 and token.text == ",":
-                return True
-            if depth == 0:
-                return False
-        return False
 
     def _call(self, name: str) -> Node:
         self._expect("(")
@@ -306,18 +261,11 @@ class Parser(Cursor):
             node = self.expression()
             self._expect(_CLOSING[name])
             return self._node("floor" if name == "\\lfloor" else "ceiling", node)
-        if name in _ACCENTS:
+        if name in ACCENTS:
             return Node("name", name=self._accented(name) + self._marks())
-        if _GREEK.fullmatch(name):
+        if GREEK.fullmatch(name):
             return self._letter(Token("letter", name.replace("\\var", "\\")))
         raise Unreadable(f"{name} is not read here")
-
-    def _accented(self, accent: str) -> str:
-        inner = self._subscript()
-        segment = accent == "\\overline" and len(inner) > 1  # a bar over one letter is a complement
-        if (segment or accent in ("\\vec", "\\overrightarrow")) and inner.isalpha():
-            return inner
-        return f"{accent} {inner}"
 
     def _root(self) -> Node:
         if self._is("["):
@@ -404,7 +352,7 @@ class Parser(Cursor):
             return self._group(token.text)
         if signed and token.text == "-":
             self.at += 1
-            return self._node("negative", self._argument())
+            return self._node("negative", self._argument(signed=True))
         if signed and token.text == "(":
             return self._atom()
         if token.kind == "number" and len(token.text) > 1 and token.text.isdigit() and not signed:

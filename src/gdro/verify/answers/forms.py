@@ -10,17 +10,28 @@ from gdro.verify.answers.units import NONE, Unit
 
 @dataclass(frozen=True)
 class Quantity:
-    """An expression, with the unit behind it."""
+    """An expression, with the unit behind it.
+
+    Attributes:
+        measured: another reading, with its letters as a unit: `5 m`.
+    """
 
     node: Node
     unit: Unit = NONE
+    measured: Quantity | None = None
 
 
 @dataclass(frozen=True)
 class Words:
-    """A word, a name or a letter: only the same text equals it. `text` is normalised."""
+    """A word, a name or a letter: only the same text equals it. `text` is normalised.
+
+    Attributes:
+        count: the number that the words begin with and what it counts, `three apples`; what is
+            written in digits may equal it.
+    """
 
     text: str
+    count: Quantity | None = None
 
 
 @dataclass(frozen=True)
@@ -40,8 +51,8 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Group:
-    """Several parts: `1, 2` (no brackets), `(1, 2)`, `[1, 2)`, `{1, 2}`; `joint` is "," or "or"
-    between them."""
+    """Several parts: `1, 2` (no brackets), `(1, 2)`, `[1, 2)`, `{1, 2}`; `joint` is ",",
+    "and" or "or" between them."""
 
     parts: tuple[Form, ...]
     opening: str = ""

@@ -73,6 +73,9 @@ mass length time^-2: N newton newtons = 1; kN = 1000
 mass length^2 time^-2: J joule joules = 1; kJ = 1000; kWh = 3600000
 mass length^2 time^-2: cal calorie calories = 4184/1000; kcal = 4184
 mass length^2 time^-2: eV = 801088317/5000000000000000000000000000
+mass length^2 time^-2: keV = 801088317/5000000000000000000000000
+mass length^2 time^-2: MeV = 801088317/5000000000000000000000
+mass length^2 time^-2: GeV = 801088317/5000000000000000000
 mass length^2 time^-3: W watt watts = 1; kW = 1000; MW = 1000000
 mass length^-1 time^-2: Pa pascal pascals = 1; kPa = 1000; atm = 101325
 mass length^2 time^-3 current^-1: V volt volts = 1; kV = 1000; mV = 1/1000
@@ -142,6 +145,7 @@ UNITS = frozenset(MEASURES) | frozenset(SCALES) | words_of("am pm AM PM sq cu pt
 BARE_UNITS = words_of(
     "cm km kg mm ft mL ml lb lbs oz hr hrs min mins sec secs mph kmh kph kmph mg kWh kJ kW kN kPa"
     " Hz mol cms kgs yrs gal rpm cal kcal USD EUR GBP AM PM pts sq cu percent pct °C °F"
+    " CHF CAD AUD HKD SGD NZD JPY CNY RMB INR kr eV keV MeV GeV deg rad"
 )
 """Units that are read as such among letters in mathematics; `nm`, `in` or `am` might be products
 there."""

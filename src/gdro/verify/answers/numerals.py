@@ -10,6 +10,7 @@ from gdro.verify.answers.forms import Based
 from gdro.verify.answers.lexicon import NUMBER_WORDS
 
 _LARGE = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
+_DOZENS = {"dozen": 12, "half a dozen": 6, "half dozen": 6}
 _ORDINALS = "half third fourth fifth sixth seventh eighth ninth tenth"
 _PARTS = {name: parts for parts, name in enumerate(_ORDINALS.split(), start=2)} | {
     "quarter": 4,
@@ -25,13 +26,27 @@ def spoken_number(text: str) -> Fraction | None:
     >>> (spoken_number("twenty-five"), spoken_number("two thirds"),
     ... spoken_number("one hundred and five"))
     (Fraction(25, 1), Fraction(2, 3), Fraction(105, 1))
-    >>> spoken_number("three or four"), spoken_number("one two")
-    (None, None)
+    >>> spoken_number("three or four"), spoken_number("three and a half")
+    (None, Fraction(7, 2))
     """
-    words = [word for word in re.split(r"[\s-]+", text.casefold().strip()) if word != "and"]
+    words = re.split(r"[\s-]+", text.casefold().strip())
     if words[:1] in (["negative"], ["minus"]):
         value = spoken_number(" ".join(words[1:]))
         return None if value is None or value < 0 else -value
+    if "point" in words:
+        return _decimal(words)
+    if text.strip() in _DOZENS:
+        return Fraction(_DOZENS[text.strip()])
+    value = _part([word for word in words if word != "and"])
+    if value is None and "and" in words:  # `three and a half`
+        place = len(words) - 1 - words[::-1].index("and")
+        whole, part = _whole(words[:place]), _part(words[place + 1 :])
+        value = None if whole is None or part is None or part >= 1 else whole + part
+    return value
+
+
+def _part(words: list[str]) -> Fraction | None:
+    """A whole number, or parts of one: `two thirds`."""
     if not words:
         return None
     part = _PARTS.get(words[-1].rstrip("s") if words[-1] != "halves" else "half")
@@ -40,6 +55,16 @@ def spoken_number(text: str) -> Fraction | None:
         return None if count is None else Fraction(count, part)
     whole = _whole(words)
     return None if whole is None else Fraction(whole)
+
+
+def _decimal(words: list[str]) -> Fraction | None:
+    """`three point one four`."""
+    place = words.index("point")
+    whole = _whole(words[:place]) if place else 0
+    digits = [NUMBER_WORDS.get(word, 10) for word in words[place + 1 :]]
+    if whole is None or not digits or max(digits) > 9:
+        return None
+    return Fraction(f"{whole}.{''.join(map(str, digits))}")
 
 
 def _whole(words: list[str]) -> int | None:
@@ -67,6 +92,9 @@ def _whole(words: list[str]) -> int | None:
     return total + group
 
 
+_MAX_SPOKEN = 120
+_FIRST_LETTERS = frozenset(word[0] for word in NUMBER_WORDS) | {"a", "h", "m", "q"}
+_TWICE = re.compile(r"([A-Za-z][A-Za-z -]*?)\s*\(\s*(\d+)\s*\)")
 _BASE = re.compile(r"([0-9A-Fa-f]+)_(?:base-?)?(\d{1,2}|[a-z]+)")
 _SPOKEN_BASE = re.compile(r"([0-9A-Fa-f]+),?(?:in)?base-?(\d{1,2}|[a-z]+)")
 _PROGRAM_BASE = re.compile(r"0([bxo])([0-9A-Fa-f]+)")
@@ -82,6 +110,22 @@ _BASE_WORDS = {
     "ten": 10,
 }
 _BASE_WORDS |= {"twelve": 12, "sixteen": 16, "b": 2, "x": 16, "o": 8}
+
+
+def in_digits(plain: str) -> str:
+    """A number in words in front of a text (undressed) as digits, if it is all of it or its digits
+    follow in brackets: `Three (3) apples`."""
+    if plain[:1] not in "\\{" and plain[:1].casefold() not in _FIRST_LETTERS:
+        return plain
+    bare = re.sub(r"\\text\s*\{([^{}\\]*)\}", r" \1 ", plain[:_MAX_SPOKEN]).strip(" {}.")
+    if (twice := _TWICE.match(bare)) is not None and len(plain) <= _MAX_SPOKEN:
+        value = spoken_number(twice[1])
+        if value is not None and str(value) == twice[2]:
+            return f"{twice[2]} {bare[twice.end() :]}".strip()
+    if " and " not in bare or len(plain) > _MAX_SPOKEN:
+        return plain
+    value = spoken_number(bare)
+    return plain if value is None else str(value)
 
 
 def read_based(plain: str) -> Based | None:

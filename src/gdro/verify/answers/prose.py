@@ -13,8 +13,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gdro.verify.answers.dress import undress
-from gdro.verify.answers.forms import Choice, Form, Group, Named, Opaque, Relation, Words
-from gdro.verify.answers.lexicon import COPULAS, words_of
+from gdro.verify.answers.forms import (
+    Choice,
+    Form,
+    Group,
+    Named,
+    Opaque,
+    Quantity,
+    Relation,
+    Words,
+)
+from gdro.verify.answers.lexicon import COPULAS, NUMBER_WORDS, words_of
 from gdro.verify.answers.nodes import Unreadable
 from gdro.verify.answers.read import read_form
 from gdro.verify.answers.units import check_lead, check_name
@@ -30,6 +39,10 @@ _REVERSED = re.compile(
     r"(?:correct|right|best|answer)(?![\w-])"
 )
 """`B is the correct answer`."""
+_VERDICT = re.compile(
+    r"[\s*_]*(Yes|No|True|False)[*_]*(?:[,.;:!]|\s*[\u2013\u2014-])", re.IGNORECASE
+)
+"""`Yes, it is.`"""
 _POLITE = re.compile(r"(?:です|である|입니다|이다)$")
 _TAG = re.compile(
     r"</?(?!strong|mark)[a-zA-Z][a-zA-Z_]{2,20}>|<[|\uff5c][^|\uff5c<>\s]{1,40}[|\uff5c]>"
@@ -67,6 +80,14 @@ _EXPLAINED = re.compile(r"[,;]?\s(?:because|since|as|so|which)\s")
 _COLON = re.compile(r"(?<=\S)(?:[:;\uff1a]|,?\s(?:which|so|hence|thus|giving)\b,?)\s+(?=\S)")
 _QUOTE = re.compile(r"(?<=\n)[ \t]*>[ \t]+(?=\S)")
 _LEAD_WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}[\s,:\uff1a]+(?=\S)")
+_HOLDERS = words_of(
+    "has have had are is were was be gets get got needs need remain remains exactly only equals"
+    " makes total of"
+)
+_NUMBER_WORD = re.compile(
+    rf"(?:{'|'.join(sorted(set(NUMBER_WORDS) - {'zero', 'one'}))})(?![^\W\d_])", re.IGNORECASE
+)
+"""A number in words; `one` says too many other things outside of an answer."""
 _PLAIN_WORD = re.compile(r"[^\W\d_]{2,}[^=\u2248~<>\\]*$")
 _TURNED = re.compile(
     r"(?:<|(?<![-=\w/\"'])>|[<>!]=|[\u2264\u2265\u2260\u00b1\u2213\u207b\u2796]|\\(?:[lgn]eq?|pm|mp|not|[lg]t)(?![a-zA-Z]))\s*$"
@@ -85,6 +106,19 @@ _REFERS = re.compile(
 _BULLET = re.compile(r"^\s*(?:[-*+\u2022]|>(?!\s*[-\d.$\\])|\#{1,6}|\d{1,2}[.)])\s+(?=\S)")
 _WORD_AT_START = re.compile(r"(?:\\text\s*\{)?\s*(?:[^\W\d_]{2,}|I\s+[^\W\d_]{2,})")
 _LINE = 120
+_CHANGED = re.compile(
+    r"[\s*)]*(?:factorial|squared|cubed|choose|times|plus|minus|divided by|mod(?:ulo)?"
+    r"|(?:raised )?to the (?:power|\w{1,12} power)"
+    r"|(?:is|are|was|were|can|could|must|should|would) ?n[o']t"
+    r"|cannot|(?:is|are|was|were) (?:\w{1,12} )?(?:wrong|incorrect|false|invalid|impossible))\b",
+    re.IGNORECASE,
+)
+"""Words behind a value that make another one of it, or deny it."""
+_CLAUSE = re.compile(
+    r"(?:[.!?,;:]|\b(?:so|then|thus|hence|therefore|but|and|which|we|this gives))\s|\n",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(r"(?:\b(?:not|never|cannot)\b|n['\u2019]t\b)(?!\s+only)", re.IGNORECASE)
 _HEDGE_WORDS = 4
 _LEADS = 6
 """At how many words of the last sentence a value may begin."""
@@ -139,6 +173,8 @@ class _Finder:
                 return Piece(part)
         if len(lines[-1]) <= _LINE and self._is_value_alone(lines[-1]):
             return Piece(lines[-1])
+        if self.words and (verdict := _VERDICT.match(lines[0])) is not None:
+            return Piece(verdict[1])
         return self._at_end(lines[-1]) or self._last_piece("\n".join(lines))
 
     def _at_end(self, line: str) -> Piece | None:
@@ -155,7 +191,9 @@ class _Finder:
         for lead in list(_LEAD_WORD.finditer(sentence))[-_LEADS:]:
             candidate = sentence[lead.end() :]
             if _PLAIN_WORD.match(candidate) and not self.words:  # a lead itself
-                continue
+                holds = lead[0].rstrip().casefold() in _HOLDERS
+                if not holds or _NUMBER_WORD.match(candidate) is None:
+                    continue
             if len(candidate) <= _LINE and self._is_value_alone(candidate):
                 return None if _hedged(sentence[: lead.end()]) else Piece(candidate)
         return None
@@ -172,6 +210,8 @@ class _Finder:
         if (explained := _EXPLAINED.search(sentence)) is not None and explained.start():
             sentence = sentence[: explained.start()]
         for candidate in _shorter(sentence.strip()):
+            if candidate.casefold() == "one" != sentence.casefold():  # `one of the following`
+                continue
             if self._says(candidate) and _REFERS.match(candidate) is None:
                 return Piece(candidate)
         return self._last_piece(sentence) or (Piece(sentence) if sentence else None)
@@ -180,12 +220,14 @@ class _Finder:
         """Whether a text is a value and no more: words before it make a sentence, unless it is
         `name = value`."""
         form = read_form(text, prose=True)
-        if not self._is_value(form):
+        if not self._is_value(form) or _says_one(form):
             return False
         if isinstance(form, Relation) and form.signs[0] not in ("=", "~"):
             return _WORD_AT_START.match(undress(text)) is None
-        return _WORD_AT_START.match(undress(text)) is None or isinstance(
-            form, Relation | Words | Choice | Named
+        return (
+            _WORD_AT_START.match(undress(text)) is None
+            or isinstance(form, Relation | Words | Choice | Named)
+            or _NUMBER_WORD.match(text) is not None
         )
 
     def _says(self, text: str) -> bool:
@@ -193,7 +235,9 @@ class _Finder:
 
     def _is_value(self, form: Form) -> bool:
         if isinstance(form, Words):
-            return self.words or len(form.text) == 1
+            return self.words or len(form.text) == 1 or form.count is not None
+        if isinstance(form, Quantity) and form.node.op == "name" and form.unit.bases is None:
+            return False  # `A quick look`
         if isinstance(form, Group):
             return all(map(self._is_value, form.parts))
         if isinstance(form, Relation):
@@ -210,8 +254,9 @@ class _Finder:
                 if not _JOINED.fullmatch(text[before.end() : start]):
                     break
                 start = before.start()
-            return None if _hedged(text[:start]) else Piece(text[start : last.end()], prose=False)
-        if number is None or _hedged(text[: number.start()]):
+            apart = _hedged(text[:start]) or _CHANGED.match(text, last.end())
+            return None if apart else Piece(text[start : last.end()], prose=False)
+        if number is None or _hedged(text[: number.start()]) or _CHANGED.match(text, number.end()):
             return None
         if _NUMBER_BEFORE.search(text[: number.start()]):  # `1 2 3` is no answer
             return None
@@ -220,10 +265,16 @@ class _Finder:
         return Piece(with_unit if with_unit and self._says(with_unit) else number.group())
 
 
+def _says_one(form: Form) -> bool:
+    """Whether a sentence ends in `one case`, which need not be an answer."""
+    last = form.sides[-1] if isinstance(form, Relation) else None
+    return isinstance(last, Words) and last.count is not None and last.text.startswith("one ")
+
+
 def _hedged(before: str) -> bool:
     """Whether the last words before a value make another value of it: `not`, `at least`, `either 3
     or`."""
-    if _TURNED.search(before):
+    if _TURNED.search(before) or _DENIES.search(_CLAUSE.split(before[-_LINE:])[-1]):
         return True
     words = re.split(r"[.!?\n]\s", before)[-1].split()[-_HEDGE_WORDS:]
     if words and words[-1].strip("([.:*").casefold() in _PLACES:

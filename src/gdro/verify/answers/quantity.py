@@ -4,16 +4,26 @@ values by `evaluate`, units by `units.factors`."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import takewhile
 
 from gdro.verify.answers.evaluate import equal
 from gdro.verify.answers.expression import parse
 from gdro.verify.answers.forms import Form, Quantity, Words
+from gdro.verify.answers.lexicon import NUMBER_WORDS, words_of
 from gdro.verify.answers.nodes import KNOWN, TRIGONOMETRIC, Node, Unreadable
+from gdro.verify.answers.numerals import spoken_number
 from gdro.verify.answers.split import Tokens, currency
 from gdro.verify.answers.tokens import Token
-from gdro.verify.answers.units import NONE, factors, read_unit
+from gdro.verify.answers.units import NONE, factors, read_phrase, read_unit
 
+_LETTERS = words_of("m s g h L l N J W V A K C F T kg km cm mm mol min Hz Pa rad")
+_OF_NUMBERS = frozenset({"+", "-", "/", "*", "^", "{", "}", "\\times", "\\cdot"})
+_FRACTIONS = ("\\frac", "\\dfrac", "\\tfrac")
+_MAX_SPOKEN = 8
+_NO_COUNT = frozenset({"of", "less", "fewer", "times", "by", "to", "another", "and"})
+"""Words behind a number in words that make it no count, `one of them`."""
 _AND_AT_END = re.compile(r"[\s,]*(?:and)?\s*$")
 
 
@@ -36,11 +46,87 @@ def quantity(tokens: Tokens) -> Quantity:
     again = next(
         (place for place, token in enumerate(tail) if place and _starts_again(tail, place)), None
     )
+    if tail == [] and (measured := _measured(rest)) is not None:
+        return Quantity(node, NONE, measured)
     if again is not None:
         words = [token._replace(text=_AND_AT_END.sub("", token.text)) for token in tail[:again]]
         first = Quantity(node, read_unit(words, degree=degree))
         return _sum(first, quantity(tail[again:]))
     return Quantity(node, read_unit(tail, degree=degree) if tail or degree else NONE)
+
+
+def _measured(tokens: Tokens) -> Quantity | None:
+    """A number and letters that name a unit: `5 m`, `5m/s`. One letter close to its number is a
+    factor where the gold has no unit; the unit then keeps it as its `letter`."""
+    value = list(
+        takewhile(lambda token: token.kind == "number" or token.text in _OF_NUMBERS, tokens)
+    )
+    behind = tokens[len(value) :]
+    if not value or not behind:
+        return None
+    names = [token for token in behind if token.kind in ("letter", "text")]
+    if not names or any(token.text not in _LETTERS for token in names):
+        return None
+    try:
+        unit = read_unit(
+            [one._replace(kind="text") if one.kind == "letter" else one for one in behind]
+        )
+    except Unreadable:
+        return None
+    node, end = parse(value)
+    quotient = len(names) > 1 and any(token.text in ("/", *_FRACTIONS) for token in behind)
+    letter = "" if behind[0].spaced or quotient else names[0].text
+    known = unit.known and end == len(value)
+    return Quantity(node, replace(unit, letter=letter)) if known else None
+
+
+def together(parts: Sequence[Form]) -> Quantity | None:
+    """`12 dollars and 50 cents` as one value; None if the parts are several ones."""
+    total, *others = parts
+    for part in others:
+        if not (isinstance(total, Quantity) and isinstance(part, Quantity)):
+            return None
+        if part.unit.bases != total.unit.bases or not part.unit.factor < total.unit.factor:
+            return None
+        total = replace(_sum(total, part), unit=total.unit)
+    return total if isinstance(total, Quantity) and others else None
+
+
+def counted(words: str) -> Quantity | None:
+    """A number in words with what it counts behind it; None if they say anything else.
+
+    >>> counted("three apples").node.value, counted("three or four"), counted("one of them")
+    (Fraction(3, 1), None, None)
+    """
+    parts = words.split()
+    for size in range(min(len(parts) - 1, _MAX_SPOKEN), 0, -1):
+        value = spoken_number(" ".join(parts[:size]))
+        if value is None:
+            continue
+        rest = parts[size:]
+        whole = value.denominator == 1
+        if (whole and rest[0] in _NO_COUNT) or any(word in NUMBER_WORDS for word in rest):
+            return None
+        try:
+            return Quantity(Node("number", value=value), read_phrase(" ".join(rest)))
+        except Unreadable:
+            return None
+    return None
+
+
+def mixed(parts: Sequence[Form]) -> Quantity | None:
+    """`1 and 1/2` as the mixed number that it may be."""
+    nodes = [part.node for part in parts if isinstance(part, Quantity)]
+    if len(nodes) != 2 or len(parts) != 2 or nodes[0].op != "number" or nodes[1].op != "divide":
+        return None
+    top, bottom = nodes[1].parts
+    proper = top.op == bottom.op == "number" and 0 < top.value < bottom.value
+    first, last = parts
+    assert isinstance(first, Quantity)
+    assert isinstance(last, Quantity)
+    if not proper or first.unit != NONE or nodes[0].decimals is not None:
+        return None
+    return Quantity(Node("add", (nodes[0], nodes[1])), last.unit)
 
 
 def _starts_again(tail: Tokens, place: int) -> bool:
@@ -75,9 +161,11 @@ def _outside_functions(node: Node) -> Iterator[Node]:
 
 
 def as_quantity(form: Form) -> Quantity | None:
-    """A quantity, or a single letter as the variable or constant that it is."""
+    """A quantity, one in words, or a single letter as the variable or constant that it is."""
     if isinstance(form, Quantity):
         return form
+    if isinstance(form, Words) and form.count is not None:
+        return form.count
     if isinstance(form, Words) and len(form.text) == 1 and form.text.isalpha():
         constant = form.text in ("e", "i")
         return Quantity(Node("constant" if constant else "name", name=form.text))
@@ -94,9 +182,13 @@ def is_number(form: Form) -> bool:
 def same_quantity(gold: Quantity, answer: Quantity) -> bool:
     """Whether the answer's value with its unit is the gold's.
 
-    A unit that only one of them has is no difference; two known units that measure different things
+    A unit that only one of them has is no difference, and letters are one where the gold is a
+    number; two known units that measure different things
     are. A letter that is read as a unit may be a factor of the gold (`5m`).
     """
+    measured = answer.measured if not gold.node.names else None
+    if measured is not None and (gold.unit.known or not measured.unit.letter):
+        return same_quantity(gold, measured)
     for factor in factors(gold.unit, answer.unit):
         node = answer.node if factor is None else Node("multiply", (answer.node, factor))
         if same_node(gold.node, node):

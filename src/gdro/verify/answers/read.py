@@ -29,8 +29,8 @@ from gdro.verify.answers.forms import (
 )
 from gdro.verify.answers.lexicon import EMPTY, REALS
 from gdro.verify.answers.nodes import Node, Unreadable
-from gdro.verify.answers.numerals import read_based, spoken_number
-from gdro.verify.answers.quantity import quantity
+from gdro.verify.answers.numerals import in_digits, read_based, spoken_number
+from gdro.verify.answers.quantity import counted, quantity, together
 from gdro.verify.answers.relations import holds_for, is_condition
 from gdro.verify.answers.split import (
     Tokens,
@@ -86,7 +86,7 @@ def read_form(text: str, *, prose: bool = False) -> Form:
         text: LaTeX, plain text or a mixture.
         prose: it stands outside of mathematics (see `tokens.tokenize`).
     """
-    plain = undress(text)
+    plain = in_digits(undress(text))
     return read_based(plain) or _Reader(prose).form(tokenize(plain, prose=prose), 0)
 
 
@@ -148,7 +148,10 @@ class _Reader:
             parts.pop()
         if len(parts) == 1:
             return parts[0]
-        return Group(tuple(parts), joint="or" if "or" in joints else ",")
+        joint = next((one for one in ("or", "and") if one in joints), ",")
+        if joint == "and" and (whole := together(parts)) is not None:
+            return whole
+        return Group(tuple(parts), joint=joint)
 
     def _on_condition(self, value: Tokens, conditions: Sequence[Tokens], depth: int) -> Form:
         """The value, if every condition is one on a name of the value."""
@@ -178,14 +181,13 @@ class _Reader:
         return self._leaf(tokens, depth)
 
     def _relation(self, sides: Sequence[Tokens], signs: Sequence[str], depth: int) -> Form:
-        if not sides[0] and signs[0] in ("~", "="):  # `= 3`, `\approx 3`
+        if not sides[0] and signs[0] in ("~", "=", "sim"):  # `= 3`, `\approx 3`
             sides, signs = sides[1:], signs[1:]
             if not signs:
                 return self.form(sides[0], depth + 1)
         if not all(sides):
             raise Unreadable("a side of the relation is missing")
-        if all(token.kind == "text" for token in sides[0]):
-            check_name(" ".join(token.text for token in sides[0]))
+        check_name(" ".join(token.text for token in sides[0] if token.kind == "text"))
         texts = tuple("".join(token.text for token in side) for side in sides)
         return Relation(tuple(self.form(side, depth + 1) for side in sides), tuple(signs), texts)
 
@@ -217,12 +219,7 @@ class _Reader:
             return named
         if tokens[0].text == "\\begin":
             return self._table(tokens, depth)
-        if (
-            tokens[0].text == "\\{"
-            and tokens[1:]
-            and tokens[1].text == "\\begin"
-            and tokens[-1].text == "}"
-        ):
+        if tokens[-1].text == "}" and [one.text for one in tokens[:2]] == ["\\{", "\\begin"]:
             return self._table(tokens[1:], depth)  # a brace before lines, closed by nothing
         if (
             tokens[0].text in _BRACKETS
@@ -245,6 +242,8 @@ class _Reader:
             words = [token for token in last if token.kind == "text"]
             last, unit = [token for token in last if token.kind != "text"], read_unit(words)
         forms = [self.form(part, depth + 1) for part in (*parts[:-1], last)]
+        if any(isinstance(form, Opaque) for form in forms):  # `42 ways to do so`
+            raise Unreadable("a ratio of what is not read")
         return Ratio(
             tuple(forms), unit, tuple("".join(token.text for token in part) for part in parts)
         )
@@ -267,7 +266,7 @@ class _Reader:
             return Quantity(Node("number", value=number))
         if not words:
             raise Unreadable("nothing is said")
-        return Words(words)
+        return Words(words, counted(words))
 
     def _bracketed(self, tokens: Tokens, depth: int) -> Form | None:
         opening, inner, closing = tokens[0].text, tokens[1:-1], tokens[-1].text

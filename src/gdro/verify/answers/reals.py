@@ -39,12 +39,16 @@ _INFINITY = mpmath.inf
 ALL: Reals = [Piece(-_INFINITY, False, _INFINITY, False)]
 
 
-def reals(form: Form) -> Reals | None:
+def reals(form: Form, *, strictly: bool = False) -> Reals | None:
     """The set of real numbers that a form is, in normal form; None if it is none that is read
-    here."""
+    here. Relations that exclude each other are either or, but `strictly` not behind an "and": data
+    sets write `x<2 and x>3`."""
     try:
         with mpmath.workdps(_DIGITS):
             found = _reals(form)
+            both = isinstance(form, Group) and form.joint == "and" and _relates(form)
+            if strictly and both and found is not None:
+                found = _common(form)  # type: ignore[arg-type]
     except Unreadable:
         return None
     return None if found is None else _normal(found)
@@ -117,13 +121,20 @@ def _of_group(group: Group) -> Reals | None:
         or len(set().union(*(_names(part) for part in group.parts))) > 1
     ):
         return None
-    found = [part for part in parts if part is not None]
-    if group.joint == "or":
-        return [piece for part in found for piece in part]
-    common = found[0]
-    for part in found[1:]:
-        common = _intersection(common, part)
-    return common if common else [piece for part in found for piece in part]
+    common = _common(group) if group.joint != "or" and _relates(group) else []
+    return common or [piece for part in parts for piece in part or []]
+
+
+def _relates(group: Group) -> bool:
+    """Whether its parts are relations on a name, which hold together; intervals are listed."""
+    return not group.opening and all(isinstance(part, Relation) for part in group.parts)
+
+
+def _common(group: Group) -> Reals:
+    common = ALL
+    for part in group.parts:
+        common = _intersection(common, _reals(part) or [])
+    return common
 
 
 def _of_relation(relation: Relation) -> Reals | None:

@@ -107,7 +107,8 @@ _GOES_ON = re.compile(r"[\s(]*(?:or|and|not|but|either|nor)\b|[\s(]*[或和与�
 """Words behind a letter that make it part of a sentence, `(B) or (C)`, and no label."""
 _NEGATIVE = frozenset({"negative", "minus", "负"})
 _CURRENCY = re.compile(
-    r"(?:(?:US|U\.S\.|CA|AU|HK)\s*)?(?:\\\$|\$|[€£¥₹₩₽])|USD|EUR|GBP|Rs\.?|INR|RMB"
+    r"(?:(?:US|U\.S\.|CA|AU|HK)\s*)?(?:\\\$|\$|[€£¥₹₩₽])|USD|EUR|GBP|Rs\.?|INR|RMB|CHF"
+    r"|CAD|AUD|HKD|SGD|NZD|JPY|CNY"
 )
 
 
@@ -157,16 +158,16 @@ def bare(tokens: Tokens) -> Tokens:
 
 
 def separator(token: Token) -> str | None:
-    """`,` or `or` between the parts of a list."""
+    """`,`, `and` or `or` between the parts of a list."""
     if token.kind == "text":
         word = token.text.strip(" ,;.").casefold()
-        return "," if word in AND else "or" if word in OR else None
+        return "and" if word in AND else "or" if word in OR else None
     return {
         ",": ",",
         ";": ",",
-        "\\&": ",",
-        "\\land": ",",
-        "\\wedge": ",",
+        "\\&": "and",
+        "\\land": "and",
+        "\\wedge": "and",
         "\\lor": "or",
         "\\vee": "or",
     }.get(token.text)

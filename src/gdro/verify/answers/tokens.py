@@ -101,6 +101,8 @@ _SPOKEN = {
     "cup",
 }
 _COMMAND_OF = {"infinity": "\\infty", "inf": "\\infty"}
+_HALVES = frozenset({"am", "pm"})
+"""Of the day, behind a number and a blank."""
 _CAPITAL_NAME = re.compile(r"[A-Z]{2,}")
 
 
@@ -142,7 +144,11 @@ def tokenize(text: str, *, prose: bool = False) -> list[Token]:
                 tokens.append(Token("text", compound[0], spaced))
                 position, spaced = compound.end(), False
                 continue
-            unit_follows = prose and bool(tokens) and tokens[-1].kind == "number"
+            unit_follows = bool(tokens) and tokens[-1].kind == "number"
+            if written in _HALVES and not spaced:  # `5:30pm`
+                unit_follows = unit_follows and len(tokens) > 2 and tokens[-2].text == ":"
+            else:
+                unit_follows = unit_follows and (prose or written in _HALVES)
             tokens += _letters(written, spaced, unit_follows, prose=prose)
         elif kind == "command" and written[1:] in ("text", "mbox"):
             pass  # an empty one
@@ -159,7 +165,7 @@ def _letters(run: str, spaced: bool, unit_follows: bool, *, prose: bool) -> list
     """A run of letters: a function, words, a name of capitals, or a product."""
     if run in FUNCTIONS or run in _SPOKEN:
         return [Token("command", _COMMAND_OF.get(run, f"\\{run}"), spaced)]
-    if is_word(run, prose=prose) or (unit_follows and spaced and run in UNITS):
+    if is_word(run, prose=prose) or (unit_follows and run in UNITS and (spaced or run in _HALVES)):
         return [Token("text", run, spaced)]
     if _CAPITAL_NAME.fullmatch(run):
         return [Token("letter", "".join(sorted(run)) if len(run) == 2 else run, spaced)]

@@ -22,6 +22,7 @@ from gdro.verify.answers.lexicon import (
     QUALIFIERS,
     SCALES,
     VERDICTS,
+    words_of,
 )
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.tokens import Token
@@ -34,7 +35,7 @@ _PIECE = re.compile(
     |(?P<over>/)
     |(?P<sign>%|\\%|\$|\\\$|[€£¥₹¢₩₽₺₫฿])
     |(?P<degree>\u00b0)
-    |(?P<silent>[\s.,()*'{}\u2019-]|\\cdot|\\times|\\,)
+    |(?P<silent>[\s.,()\[\]*'{}\u2019-]|\\cdot|\\times|\\,)
     """,
     re.VERBOSE,
 )
@@ -45,6 +46,8 @@ _APPLIED = re.compile(
     r"|quarter|fifth|tenth|multiple|power)s?(?: of(?: the)?)?\s*$"
 )
 """Words directly before a value that make another one of it, `the square root of 3`."""
+_AUXILIARIES = words_of("has have do does did must should would been")
+"""Before a value they say nothing about it, behind one they do: `3 must be wrong`."""
 _CIRCLE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
 _COMMAND = re.compile(r"\\(?!cdot|times)([a-zA-Z]{2,})")
 """A unit of siunitx, `\\meter\\per\\second`."""
@@ -83,6 +86,8 @@ _ALLOWED = frozenset(
         "\\$",
         "(",
         ")",
+        "[",
+        "]",
         "'",
     }
 )
@@ -210,7 +215,9 @@ def check_lead(words: str) -> None:
     if _APPLIED.search(words.lower()):
         raise Unreadable(f"words that are applied to the value: {words}")
     found = {word.lower() for word in re.findall(r"[^\W\d_]+", words)}
-    dangers = (DANGEROUS | LEADING_DANGERS) - COPULAS
+    dangers = (DANGEROUS | LEADING_DANGERS) - COPULAS - _AUXILIARIES
+    if "be" not in found:
+        found.discard("could")  # `she could buy 3`, but `it could be 3`
     if found & dangers or any(danger in words for danger in dangers if not danger.isascii()):
         raise Unreadable(f"words that change the value: {words}")
 
