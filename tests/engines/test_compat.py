@@ -192,6 +192,11 @@ def test_rounds_go_with_controllers_that_leave_the_choice() -> None:
     assert leave.isdisjoint({"joint", "live_gdro", "paper", "paper_prompt", "mopps", "sqrt_law"})
 
 
+def test_a_wrong_key_of_the_gdro_section_is_named() -> None:
+    with pytest.raises(OptionError, match=r"^gdro\.weighting='token' must be prompt or row$"):
+        read_section({"weighting": "token"})
+
+
 def test_one_default_in_every_engine() -> None:
     """It is named once; `gdro train` without settings, its default recipe, TRL, verl and slime."""
     trl = pytest.importorskip("gdro.engines.trl", exc_type=ImportError)

@@ -81,7 +81,7 @@ def read_section(section: Any) -> EngineSection:
         raise OptionError(
             f"gdro.controller={controller!r} must be the name of a controller, or a composition"
         )
-    check_weighting(weighting)
+    check_weighting(weighting, "gdro.weighting")
     if not isinstance(fresh, bool):
         raise OptionError(f"gdro.fresh={fresh!r} must be true or false")
     objective = section.get("objective", "grpo")

@@ -38,10 +38,10 @@ MAX_SKIPS = 10
 logger = logging.getLogger(__name__)
 
 
-def check_weighting(weighting: object) -> None:
-    """Raises OptionError unless it is one that a session knows."""
+def check_weighting(weighting: object, setting: str = "weighting") -> None:
+    """Raises OptionError, in which the setting is named, unless it is one that a session knows."""
     if weighting not in get_args(Weighting):
-        raise OptionError(f"weighting={weighting!r} must be {' or '.join(get_args(Weighting))}")
+        raise OptionError(f"{setting}={weighting!r} must be {' or '.join(get_args(Weighting))}")
 
 
 class ControllerSession(Generic[Row]):
