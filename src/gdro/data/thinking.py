@@ -21,12 +21,13 @@ _THOUGHT = (
 _ASIDE = "(?:self[_-]?)?(?:reflect(?:ion)?s?|critique|verification|rationale)"
 _TOKEN = "(?:think(?:ing)?|thoughts?|reasoning)"
 _MARK = re.compile(
-    rf"""(?P<opens>(?i:<{_THOUGHT}(?:\s[^<>]{{0,80}})?>|\[(?:{_TOKEN}|unused16)\])
+    rf"""(?P<opens>(?i:<{_THOUGHT}(?:\s[^<>]{{0,80}})?>|\[(?:think|unused16)\])|\[(?:THINKING|REASONING|THOUGHTS?)\]
         |(?i:<[|\uff5c](?:plamo:)?(?:(?:begin|start)_(?:of_)?)?{_TOKEN}(?:[_:](?:start|begin|plamo))?[|\uff5c]>)
         |\u25c1think\u25b7|<\|open\|>think<\|sep\|>|<\|inner_prefix\|>|<\|content_thinking\|>
         |<\|channel\|>(?:analysis|commentary)|<\|channel>thought|<unused94>thought
         |<\|im_start\|>think|<\|im_start\|>assistant/think|(?<=to=self)<\|message\|>)
-    |(?P<closes>(?i:</{_THOUGHT}\s?>|\[(?:/{_TOKEN}|unused17|BEGIN\ FINAL\ RESPONSE)\])
+    |(?P<closes>(?i:</{_THOUGHT}\s?>|\[(?:/think|unused17|BEGIN\ FINAL\ RESPONSE)\])
+        |\[/(?:THINKING|REASONING|THOUGHTS?)\]
         |(?i:<[|\uff5c](?:plamo:)?(?:/|end_(?:of_)?){_TOKEN}(?::plamo)?[|\uff5c]>|<[|\uff5c]{_TOKEN}[_:]end[|\uff5c]>)
         |\u25c1/think\u25b7|<\|close\|>think<\|sep\|>|<\|inner_suffix\|>|<\|content_text\|>
         |<\|channel\|>final(?:[^<\n]{{0,20}}<\|constrain\|>\w{{0,20}})?(?:<\|message\|>)?|<channel\|>

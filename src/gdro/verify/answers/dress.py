@@ -137,6 +137,10 @@ _ALIASES = (
         ),
         r"\1",
     ),
+    (
+        re.compile(r"(?<![a-zA-Z\\])([a-z])\s*(\^(?:\{\d{1,4}\}|\d))\s*(_(?:\{\w{1,4}\}|\w))"),
+        r"\1\3\2",
+    ),
     (re.compile(r"\\(?:colon|ratio)(?![a-zA-Z])"), ":"),
     (re.compile(r"\bo'clock\b"), r"\\text{o'clock}"),
     (
@@ -154,8 +158,8 @@ _ALIASES = (
     (re.compile(r"\\(?:lvert|rvert|vert|lVert|rVert|Vert|mid|vline)(?![a-zA-Z])|\\\|"), "|"),
 )
 _MINUTES = re.compile(
-    r"(?<![\d.])(\d{1,6})\s*\^\s*\{?\s*\\circ\s*\}?\s*(\d{1,2}(?:\.\d{1,6})?)\s*'(?!')"
-    r"(?:\s*(\d{1,2}(?:\.\d{1,6})?)\s*(?:''|\"))?"
+    r"(?<![\d.])(\d{1,6})\s*\^\s*\{?\s*\\circ\s*\}?(?:\s|\\[,;: ])*(\d{1,2}(?:\.\d{1,6})?)\s*'(?!')"
+    r"(?:(?:\s|\\[,;: ])*(\d{1,2}(?:\.\d{1,6})?)\s*(?:''|\"))?"
 )
 """Degrees, minutes and seconds."""
 _CHOSEN = re.compile(

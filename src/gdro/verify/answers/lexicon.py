@@ -173,7 +173,6 @@ LEADING_DANGERS = words_of(
     " negative opposite every each no until 至少 至多 大于 小于 超过 不到 不是 负"
 )
 """Words that change the value behind them."""
-NEGATIONS = words_of("not never cannot neither nor isn aren wasn doesn don won can't 不 非 没")
 COPULAS = words_of("is|are|be|was|were|equals|equal|is equal to|equal to|为|是|等于|就是", "|")
 """Words that say `=`."""
 AND = words_of("and 和 与 以及 及 且 &")

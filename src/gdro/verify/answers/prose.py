@@ -118,7 +118,11 @@ _CLAUSE = re.compile(
     r"(?:[.!?,;:]|\b(?:so|then|thus|hence|therefore|but|and|which|we|this gives))\s|\n",
     re.IGNORECASE,
 )
-_DENIES = re.compile(r"(?:\b(?:not|never|cannot)\b|n['\u2019]t\b)(?!\s+only)", re.IGNORECASE)
+_DENIES = re.compile(
+    r"(?:\b(?:not|never|cannot)|n['\u2019]t)(?:\s+(?!(?:is|are|was|were|equals|but|only)\b)\w+){0,3}\s*$"
+    r"|(?:\bnot|n['\u2019]t)\s+(?:think|believe|say|claim|mean|suppose|expect)\b",
+    re.IGNORECASE,
+)
 _HEDGE_WORDS = 4
 _LEADS = 6
 """At how many words of the last sentence a value may begin."""
@@ -283,7 +287,9 @@ def _hedged(before: str) -> bool:
         (place for place, word in enumerate(words) if word.casefold() in COPULAS), default=-1
     )
     try:
-        check_name(" ".join(words[: copula + 1]))
+        if copula >= 0:
+            clause = _CLAUSE.split(before[-_LINE:])[-1].split()
+            check_name(" ".join(clause[: max(0, len(clause) - len(words) + copula + 1)]))
         check_lead(" ".join(words[copula + 1 :]))
     except Unreadable:
         return True

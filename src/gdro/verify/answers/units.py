@@ -18,7 +18,6 @@ from gdro.verify.answers.lexicon import (
     DANGEROUS,
     LEADING_DANGERS,
     MEASURES,
-    NEGATIONS,
     QUALIFIERS,
     SCALES,
     VERDICTS,
@@ -48,6 +47,16 @@ _APPLIED = re.compile(
 """Words directly before a value that make another one of it, `the square root of 3`."""
 _AUXILIARIES = words_of("has have do does did must should would been")
 """Before a value they say nothing about it, behind one they do: `3 must be wrong`."""
+_NOT = r"(?:\b(?:not|never|cannot|neither|nor)\b|n['\u2019]t\b|[不非没])"
+DENIAL = re.compile(
+    rf"{_NOT}(?:\s*(?:be|equal|to|really|certainly|necessarily|actually|simply)\b)*"
+    r"\s*(?:(?:is|are|be|was|were|equals?)\b|是|等于|为)?\s*$"
+    rf"|^(?:(?!\b(?:that|which|who|whom|whose|where)\b).){{0,200}}?{_NOT}"
+    rf"|{_NOT}\s+(?:think|believe|say|claim|mean|suppose|expect)\b|\b(?:could|might|may)(?:\s+be)?\s*$",
+    re.IGNORECASE,
+)
+"""What denies the value behind these words, `it cannot be`; in `the number that is not drawn is` it
+belongs to the name."""
 _CIRCLE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
 _COMMAND = re.compile(r"\\(?!cdot|times)([a-zA-Z]{2,})")
 """A unit of siunitx, `\\meter\\per\\second`."""
@@ -201,7 +210,9 @@ def read_phrase(phrase: str) -> Unit:
             builder.word(found["sign"].lstrip("\\"))
         elif found["degree"]:
             builder.word("\u00b0")
-    if len(words) > _MAX_WORDS or any(word in DANGEROUS for word in words):
+    if len(words) > _MAX_WORDS or any(
+        part in DANGEROUS for word in words for part in re.split("['\u2019]", word)
+    ):
         raise Unreadable(f"words that state something: {phrase}")
     if words and words[-1] in VERDICTS:
         raise Unreadable(f"a verdict on the value: {phrase}")
@@ -225,8 +236,7 @@ def check_lead(words: str) -> None:
 def check_name(words: str) -> None:
     """Raise Unreadable for words on the left of `=` that deny it ("must not be", "cannot
     equal")."""
-    found = {word.lower() for word in re.findall(r"[^\W\d_]+", words)} & NEGATIONS
-    if found or any(sign in words for sign in NEGATIONS if not sign.isascii()):
+    if DENIAL.search(words) is not None:
         raise Unreadable(f"words that deny it: {words}")
 
 
