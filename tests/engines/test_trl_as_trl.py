@@ -129,12 +129,42 @@ class Guess:
         return 1.0
 
 
-def test_an_environment_may_own_the_data(tmp_path, caplog):
+class Exact:
+    """An environment whose `reset` names the columns of its data set."""
+
+    def reset(self, prompt, answer):
+        return answer
+
+    def get_reward(self):
+        return 1.0
+
+
+def chat_tokenizer():
     tokenizer = character_tokenizer()
     tokenizer.chat_template = (
         "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}{% if m['tool_calls'] %}{{"
         " m['tool_calls'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}a {% endif %}"
     )
+    return tokenizer
+
+
+def test_an_environment_gets_the_columns_of_the_data_set_alone(tmp_path):
+    asked = [[{"role": "user", "content": text}] for text in sums(8)["prompt"]]
+    data = Dataset.from_dict({"prompt": asked, "answer": [str(i) for i in range(8)]})
+    trainer = GDROTrainer(
+        tiny_model(),
+        args=config(tmp_path, max_steps=1),
+        train_dataset=data,
+        processing_class=chat_tokenizer(),
+        environment_factory=Exact,
+    )
+    trainer.train()
+    assert trainer.controller.metrics()["reward_mean"] == 1.0
+    assert trainer.prompts.kind == "content"
+
+
+def test_an_environment_may_own_the_data(tmp_path, caplog):
+    tokenizer = chat_tokenizer()
     trainer = GDROTrainer(
         tiny_model(), args=config(tmp_path), processing_class=tokenizer, environment_factory=Guess
     )

@@ -29,7 +29,7 @@ def planned(
         groups = batch.ragged(plan)
     first = trainer.accelerator.process_index * local
     mine = slice(first, first + local)
-    output = generate([dict(batch.rows[group]) for group in groups[mine]])
+    output = generate([_shown(trainer, batch.rows[group]) for group in groups[mine]])
     rewards_RK = trainer.take_rewards()
     rewards = combined_rewards(rewards_RK, trainer.reward_weights)
     with trainer.timed("score"):
@@ -45,3 +45,10 @@ def planned(
     for name, value in trainer.session.metrics().items():
         trainer._metrics["train"][name].append(value)
     return output
+
+
+def _shown(trainer: GDROTrainer, row: Row) -> Row:
+    """A prompt's row for one rollout. An environment's `reset` takes the columns of the user's data
+    set by name, and an id that was made of the content is none of them."""
+    made = trainer.environment_factories is not None and trainer.prompts.kind == "content"
+    return {key: row[key] for key in row if not (made and key == trainer.prompts.column)}
