@@ -17,7 +17,7 @@ from trl_bench import Ragged, character_tokenizer, config, has_even_digit, sums,
 import gdro
 from gdro.core.errors import OptionError, PlanError, PromptIdError
 from gdro.engines.compat import DEFAULT_CONTROLLER
-from gdro.engines.trl import GDROTrainer, with_ids
+from gdro.engines.trl import GDROTrainer, SamplingOptions, sample, with_ids
 
 logging.getLogger("gdro").propagate = True
 
@@ -197,6 +197,24 @@ def test_a_completion_without_reward_trains_nothing_and_is_counted(tmp_path):
     assert any(advantages.any() for advantages, _ in outputs)
 
 
+def test_a_run_goes_on_without_any_reward(tmp_path):
+    """Longer than other engines wait for one."""
+
+    def none(completions, **_):
+        return [None] * len(completions)
+
+    data = sums(12)
+    for controller in ("uniform", DEFAULT_CONTROLLER):
+        args = config(tmp_path, controller=controller, max_steps=12, per_device_train_batch_size=4)
+        trainer = make(args, train_dataset=data, reward_funcs=none)
+        before = [weights.clone() for weights in trainer.model.parameters()]
+        trainer.train()
+        skipped = trainer.session.metrics()["gdro/skipped_steps"]
+        assert (trainer.state.global_step, skipped) == (12, trainer.place.batches)
+        assert skipped > 10
+        assert all(map(torch.equal, before, trainer.model.parameters()))
+
+
 def test_a_run_with_unscored_completions_is_stock_trls(tmp_path):
     """`uniform`, one completion of some batches unscored: TRL's own losses."""
     calls = [0]
@@ -371,6 +389,24 @@ def test_one_token_prompts_whose_completions_are_all_cut_off(tmp_path):
     trainer = trained(config(tmp_path, **cut), train_dataset=data)
     assert trainer.update.shares_prefix
     assert np.isfinite(history(trainer)).all()
+
+
+def test_a_models_own_generate_is_used(tmp_path):
+    """In training and in evaluation, whatever the fast sampler could do."""
+    calls = []
+    model = tiny_model()
+
+    class Own(type(model)):
+        def generate(self, *arguments, **keywords):
+            calls.append(len(calls))
+            return super().generate(*arguments, **keywords)
+
+    model.__class__ = Own
+    trainer = trained(config(tmp_path, max_steps=1), model=model)
+    assert len(calls) == 1
+    assert trainer.why_not_fast() == "the model has a `generate` of its own"
+    sample(model, [[2, 3]], 1, SamplingOptions(max_new_tokens=2, eos_ids=(1,), pad_id=0), seed=1)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("rounds", ["dynamic_sampling", "reinforce_ada"])

@@ -33,7 +33,7 @@ Row = TypeVar("Row")
 Weighting = Literal["prompt", "row"]
 
 MAX_SKIPS = 10
-"""Batches in a row that taught the controller nothing, after which a run stops."""
+"""Batches in a row that taught the controller nothing, after which a run stops by default."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ class ControllerSession(Generic[Row]):
         prompt_of: what a row asks, for a controller that reads texts where there is no pool.
         range_stated: whether the user said which rewards to expect. Where not, and the controller
             sets baselines by its `reward_range`, the first reward outside ends these baselines.
+        max_skips: batches in a row that may teach the controller nothing; None for any number,
+            where the engine takes a reward that is missing for a prompt that has none.
 
     Attributes:
         skipped: batches that taught the controller nothing, because no reward came.
@@ -73,11 +75,12 @@ class ControllerSession(Generic[Row]):
         pool: CandidatePool[Row] | None = None,
         prompt_of: Callable[[Row], Any] | None = None,
         range_stated: bool = True,
+        max_skips: int | None = MAX_SKIPS,
     ) -> None:
         check_weighting(weighting)
         self.controller, self.weighting, self.pool = controller, weighting, pool
         self.prompt_of = prompt_of
-        self.range_stated = range_stated
+        self.range_stated, self.max_skips = range_stated, max_skips
         self.skipped = self.missing = 0
         self._skipped_in_a_row = 0
         self._outside = False
@@ -169,7 +172,7 @@ class ControllerSession(Generic[Row]):
         counted in `skipped`, with a warning.
 
         Raises:
-            PlanError: there is no plan, or MAX_SKIPS batches in a row taught nothing.
+            PlanError: there is no plan, or `max_skips` batches in a row taught nothing.
             RewardError: a reward that is not a finite number, or outside a range that was stated.
         """
         if (plan := self._plan) is None:
@@ -340,9 +343,9 @@ class ControllerSession(Generic[Row]):
             f" rollouts, prompt {plan.prompt_ids[first]!r} with {counts[first]} of"
             f" {plan.rollouts[first]}"
         )
-        if self._skipped_in_a_row >= MAX_SKIPS:
+        if self.max_skips is not None and self._skipped_in_a_row >= self.max_skips:
             raise PlanError(
-                f"{message}, {MAX_SKIPS} batches in a row; mend the rollouts or the reward"
+                f"{message}, {self.max_skips} batches in a row; mend the rollouts or the reward"
             )
         logger.warning("%s; all weights are 1", message)
 

@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from gdro.core.errors import OptionError
-from gdro.engines.trl.fast_path import why_not_fast
+from gdro.engines.trl.fast_path import why_not_sampled
 from gdro.engines.trl.generation import SamplingOptions, left_pad, sample_rows
 
 
@@ -58,7 +58,7 @@ def sample(
     generator = torch.Generator(model.device).manual_seed(seed)
     was_training = model.training
     model.eval()
-    fast = why_not_fast(model) is None
+    fast = why_not_sampled(model) is None
     for start in range(0, len(rows), rows_per_batch):
         batch = rows[start : start + rows_per_batch]
         distinct = list(dict.fromkeys(batch))

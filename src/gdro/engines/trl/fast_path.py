@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from accelerate.logging import get_logger
 from peft import PeftModel
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from trl.models.utils import unwrap_model_for_generation
 
 from gdro.core.errors import OptionError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 
+GENERATE = GenerationMixin.generate
 NEEDED_ARGUMENTS = (
     "attention_mask",
     "position_ids",
@@ -57,8 +58,16 @@ PLAIN_OPTIONS = frozenset(
 )
 
 
+def why_not_sampled(model: PreTrainedModel | PeftModel) -> str | None:
+    """What about the model keeps it from the fast sampler, or None."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if "generate" in {*vars(model), *vars(base)} or type(base).generate is not GENERATE:
+        return "the model has a `generate` of its own"
+    return why_not_fast(model)
+
+
 def why_not_fast(model: PreTrainedModel | PeftModel) -> str | None:
-    """What about the model's architecture keeps it from the fast sampler, or None."""
+    """What about the model's architecture keeps it from the fast paths, or None."""
     if isinstance(model, PeftModel):
         if any(config.is_prompt_learning for config in model.peft_config.values()):
             return "a prompt-learning adapter puts virtual tokens before the prompt"
@@ -179,7 +188,7 @@ def _why_not(trainer: GDROTrainer) -> str | None:
     model = trainer.accelerator.unwrap_model(trainer.model)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     defaults = base.generation_config.to_diff_dict()
-    return why_not_fast(model) or why_not_options(trainer.generation_kwargs, defaults)
+    return why_not_sampled(model) or why_not_options(trainer.generation_kwargs, defaults)
 
 
 def _options(given: dict[str, Any]) -> SamplingOptions:

@@ -79,6 +79,7 @@ def session_of(
         pool=pool,
         prompt_of=lambda row: row.get(PROMPT, ""),
         range_stated=stated,
+        max_skips=None,  # TRL trains on, with a warning of its own
     )
 
 
