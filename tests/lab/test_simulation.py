@@ -171,7 +171,7 @@ def test_the_command_writes_the_same_bytes_twice(tmp_path, capsys):
         (["uniform", "--steps", "0"], "steps=0 must be at least 1"),
         (["uniform", "--draw", "joint"], "--draw names 'joint'"),
         (["uniform", "--seeds", "0"], "--seeds must be at least 1"),
-        (["joint:max_rollouts=3"], "min_rollouts <= mean_rollouts <= max_rollouts"),
+        (["joint:max_rollouts=3"], "must be max_rollouts"),
     ],
 )
 def test_wrong_arguments_are_one_message(arguments, message, tmp_path, capsys):
