@@ -28,7 +28,7 @@ def _step_by_step(model, prompt):
 def test_greedy_is_the_likeliest_token_whatever_the_seed(fast, monkeypatch):
     model = small_llama()
     if not fast:
-        monkeypatch.setattr(evaluation, "why_not_fast", lambda model: "told so")
+        monkeypatch.setattr(evaluation, "why_not_sampled", lambda model: "told so")
     torch.manual_seed(1)
     before = torch.get_rng_state()
     found = evaluation.sample(model, PROMPTS, 1, GREEDY, seed=0)
