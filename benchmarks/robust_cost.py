@@ -1,7 +1,7 @@
 """What the robust methods cost: seconds for the weights of a step beside the step itself, and bytes
 for a million ids.
 
-    python benchmarks/robust_cost.py  # a minute on one core; writes runs/robust_cost.json
+    python benchmarks/robust_cost.py  # ten minutes on one core; writes runs/robust_cost.json
 
 The step is forward, backward and AdamW of the embedded language model (0.9 M parameters) on 16
 texts of 64 tokens: a small step, so a large share. Weights are those of 16 samples, of which a
