@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gdro.core.errors import DiffusionError
 from gdro.diffusion.config import DiffusionConfig, load_config, recipe_names
+from gdro.models.pretrained import quiet_transformers
 from gdro.overrides import add_set
 
 USAGE = """\
@@ -35,7 +36,7 @@ def main(words: Sequence[str]) -> int:
     if not chosen.recipe:
         raise DiffusionError(f"name a recipe ({', '.join(recipe_names())}) or a YAML file")
     config = load_config(chosen.recipe, overrides)
-    _quiet()
+    quiet_transformers()
     if chosen.check:
         print(config.to_yaml(), end="")
     elif chosen.dry_run:
@@ -108,17 +109,8 @@ def _flags(words: Sequence[str]) -> list[str]:
     return found
 
 
-def _quiet() -> None:
-    """Importing a pipeline must not print what transformers says of torchvision, which nothing here
-    needs."""
-    from transformers import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
 def _resume(run: str) -> int:
-    _quiet()
+    quiet_transformers()
     from gdro.diffusion.run import resume
 
     print(resume(run).path)

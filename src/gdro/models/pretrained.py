@@ -4,6 +4,7 @@ way."""
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ REFUSALS = (
     NotImplementedError,
 )
 """What transformers raises of files that are missing, damaged or unknown."""
+
+
+def quiet_transformers() -> None:
+    """Of what transformers prints, errors alone: commands say themselves how far they are."""
+    from transformers import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def from_pretrained(loader: Any, what: str, path: str, part: str, **options: Any) -> Any:

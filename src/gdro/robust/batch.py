@@ -238,7 +238,7 @@ def _numbers(what: str, tensor: torch.Tensor, ids: Labels | None) -> Floats:
             " no weight was computed and no state changed. Look at that sample and at the learning"
             " rate"
         )
-        error.sample = None if ids is None or row >= len(ids) else _listed(ids[row : row + 1])[0]
+        error.sample = _id_at(ids, row)
         raise error
     return np.ascontiguousarray(values)
 
@@ -256,9 +256,18 @@ def _listed(labels: Labels) -> list[Any]:
     return values
 
 
+def _id_at(ids: Labels | None, row: int) -> int | str | None:
+    """The id of a sample, where there is one."""
+    if ids is None or row >= len(ids):
+        return None
+    found: int | str = _listed(ids[row : row + 1])[0]
+    return found
+
+
 def _told(ids: Labels | None, row: int) -> str:
     """The id of a sample in a message, where there is one."""
-    return "" if ids is None or row >= len(ids) else f" (id {_listed(ids[row : row + 1])[0]!r})"
+    sample = _id_at(ids, row)
+    return "" if sample is None else f" (id {sample!r})"
 
 
 def _shape(thing: object) -> str:

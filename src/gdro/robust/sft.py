@@ -17,7 +17,6 @@ import json
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -180,11 +179,10 @@ def _trainer(
 def _quiet() -> None:
     """Of what libraries print, errors alone: `_say_progress` tells how far a run is."""
     import datasets
-    from transformers import logging
 
-    logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    logging.disable_progress_bar()
+    from gdro.models.pretrained import quiet_transformers
+
+    quiet_transformers()
     datasets.disable_progress_bars()
 
 

@@ -3,13 +3,10 @@ told together."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
-
-import transformers
 
 from gdro.config import TrainConfig
 from gdro.core.errors import GDROError, RunError
@@ -18,6 +15,7 @@ from gdro.data.lengths import check_lengths
 from gdro.data.split import choose
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
+from gdro.models.pretrained import quiet_transformers
 from gdro.runs.model_size import positions
 from gdro.runs.policy import Policy, check_context, load_policy
 from gdro.runs.progress import Progress
@@ -88,9 +86,7 @@ def prepare(
         GDROError: what stands in the way, all of it that can be found before the weights are
             loaded.
     """
-    transformers.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    transformers.logging.disable_progress_bar()
+    quiet_transformers()
     faults, verifier, tokenizer = Faults(), verifier_of(config.verifier, config.data), None
     for check in checks:
         with faults:

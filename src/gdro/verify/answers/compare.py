@@ -71,8 +71,9 @@ def same(gold: Form, answer: Form) -> bool:
 
 def _summed(answer: Form, gold: Form) -> Form:
     """`1 and 1/2` beside a value as the mixed number."""
-    both = isinstance(gold, Quantity) and isinstance(answer, Group) and answer.joint == "and"
-    return (mixed(answer.parts) or answer) if both and isinstance(answer, Group) else answer
+    if isinstance(gold, Quantity) and isinstance(answer, Group) and answer.joint == "and":
+        return mixed(answer.parts) or answer
+    return answer
 
 
 def _unfolded(form: Form, other: Form) -> Form:
