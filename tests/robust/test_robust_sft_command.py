@@ -95,7 +95,7 @@ def test_sources_are_drawn_by_the_domain_weights_of_a_file(tmp_path, texts):
     ("words", "message"),
     [
         (["nowhere.yaml"], "neither a file nor one of the recipes"),
-        (["tiny", "--set", "max_stepz=3"], "max_stepz"),
+        (["tiny", "--set", "max_stepz=3"], "max_stepz: unknown key; did you mean max_steps?"),
         (["tiny", "--set", "max_steps=0"], "max_steps"),
         (["tiny", "--set", "max_steps"], "write key=value"),
         (["tiny", "--set", "data=nowhere.jsonl"], "no such file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -106,6 +107,11 @@ def load_settings(recipe: str | None, overrides: Sequence[str] = ()) -> SFTSetti
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = list(SFTSettings.model_fields)
+            near = difflib.get_close_matches(key, known, n=1)
+            told = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
+            raise RobustError(f"{where}: {key}: unknown key; {told}") from error
         raise RobustError(f"{where}: {key}: {first['msg']} (got {first['input']!r:.60})") from error
 
 
