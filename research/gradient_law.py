@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gdro.core.advantages import AdvantageKind
-from gdro.core.difficulty import uniform_edges
+from gdro.core.difficulty import bin_edges, bins_at
 from gdro.core.types import Bools, Floats, Ints
 from gdro.lab.stats import Estimate
 from gradient_moments import (
@@ -159,7 +159,7 @@ def by_bin(found: PromptVariances, bins: int, seed: int) -> list[BinRow]:
     """Bins with prompts that were answered both right and wrong, hardest first; intervals are over
     prompts."""
     mixed = np.flatnonzero(found.mixed)
-    number = np.searchsorted(uniform_edges(bins)[1:-1], found.rate[mixed], side="right")
+    number = bins_at(bin_edges(bins), found.rate[mixed])
     overall = found.single[mixed].sum() / found.reward_variance[mixed].sum()
     level = found.standardised[mixed].mean()
     rows = []
@@ -210,7 +210,7 @@ def law_figures(found: PromptVariances, seed: int) -> dict[str, Estimate]:
         seed,
     )
     held = np.where(found.mixed, np.maximum(found.single, 0.0), 0.0)
-    number = np.searchsorted(uniform_edges(10)[1:-1], found.rate, side="right")
+    number = bins_at(bin_edges(10), found.rate)
 
     def by_bins(rows: Ints) -> float:
         sums = np.bincount(number[rows], held[rows], minlength=10)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import gdro
-from gdro.controllers.part import Facts, bin_edges
+from gdro.controllers.part import Facts
 from gdro.controllers.parts.weighers import BinAdversary
 from gdro.core import signals
 from gdro.core.belief import Belief
+from gdro.core.difficulty import bin_edges
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.prompts import PromptTable
 from gdro.core.ragged import from_rewards

@@ -14,9 +14,9 @@ from gdro.core.difficulty import (
     STATISTICS,
     DifficultyClassifier,
     Visits,
+    bin_edges,
     move_bins,
     posterior_pass_at_k,
-    uniform_edges,
 )
 from gdro.core.errors import OptionError, StateError
 from gdro.core.prompts import PromptTable
@@ -106,13 +106,13 @@ def reference_bin(old: int, estimate: float, edges: np.ndarray, margin: float) -
 @settings(max_examples=200)
 @given(st.integers(1, 12), st.integers(-1, 11), st.floats(0, 1), st.floats(0, 0.05))
 def test_hysteresis_against_walking_edge_by_edge(bins, old, estimate, margin):
-    old, edges = min(old, bins - 1), uniform_edges(bins)
+    old, edges = min(old, bins - 1), bin_edges(bins)
     found = move_bins(np.array([old]), np.array([estimate]), edges, margin)[0]
     assert found == reference_bin(old, estimate, edges, margin)
 
 
 def test_a_prompt_moves_both_ways_and_stays_within_the_margin():
-    edges = uniform_edges(10)
+    edges = bin_edges(10)
 
     def move(old: int, estimate: float) -> int:
         return int(move_bins(np.array([old]), np.array([estimate]), edges, 0.03)[0])

@@ -29,7 +29,7 @@ def batch_metrics(
     correct = outcome.correct
     mean_reward = outcome.rewards.mean()
     rollouts = signals.bin_means(counts, bins, count)
-    variance = _pooled_variance(outcome, count)
+    variance = signals.pooled_variance(outcome.squares, counts, bins, count)
     metrics: dict[str, Metric] = {
         "step": outcome.step,
         "batch_prompts": len(bins),
@@ -64,13 +64,3 @@ def batch_metrics(
             live_probability(*before.beta, facts.mean_rollouts).mean()
         )
     return metrics
-
-
-def _pooled_variance(outcome: Outcome, count: int) -> Floats:
-    """(B,) unbiased within-prompt variance of the rescaled rewards, pooled over each bin; NaN where
-    none shows."""
-    seen = outcome.bins != UNSEEN
-    bins, freedom = outcome.bins[seen], (outcome.counts - 1)[seen]
-    spare = np.bincount(bins, weights=freedom, minlength=count)
-    squares = np.bincount(bins, weights=outcome.squares[seen], minlength=count)
-    return np.asarray(np.divide(squares, spare, out=np.full(count, np.nan), where=spare > 0))

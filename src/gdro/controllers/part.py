@@ -24,6 +24,7 @@ import numpy as np
 
 from gdro.controllers.option_types import check_types
 from gdro.core.belief import Belief
+from gdro.core.difficulty import bin_edges
 from gdro.core.errors import OptionError, StateError
 from gdro.core.hashing import Keys
 from gdro.core.outcome import Outcome, Pending
@@ -295,28 +296,3 @@ class Baseline(Part):
         """(M,) finite baselines and (M,) positive deviations, in units of the rewards: the
         advantage of a rollout is (reward - baseline) / deviation."""
         raise NotImplementedError
-
-
-def bin_edges(bins: int | list[float]) -> Floats:
-    """(B+1,) edges 0 = a_0 < ... < a_B = 1.
-
-    Raises:
-        OptionError: no number of bins from 1 to 1000, and no list of rising inner edges.
-    """
-    if isinstance(bins, int) and 1 <= bins <= 1000:
-        return np.arange(bins + 1) / bins
-    if isinstance(bins, int):
-        raise OptionError(
-            f"bins={bins!r} must be a number from 1 to 1000, or a list of inner edges"
-        )
-    edges = np.array([0.0, *bins, 1.0], dtype=np.float64)
-    if not (np.diff(edges) > 0).all():
-        raise OptionError(
-            f"bins={bins!r}: the inner edges of bins must rise strictly inside (0, 1)"
-        )
-    return edges
-
-
-def bins_at(edges: Floats, rates: Floats) -> Ints:
-    """(M,) bins of success rates."""
-    return np.searchsorted(edges[1:-1], rates, side="right").astype(np.int64)

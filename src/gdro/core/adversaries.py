@@ -17,6 +17,7 @@ import numpy as np
 
 from gdro.core.errors import OptionError
 from gdro.core.hashing import uniform
+from gdro.core.signals import moving_average
 from gdro.core.state import State, read_array, read_int
 from gdro.core.types import Floats
 
@@ -76,11 +77,15 @@ def mix(weights: Floats, gamma: float) -> Floats:
     return (1.0 - gamma) * weights + gamma / len(weights)
 
 
-def fill_absent(gains: Floats, q: Floats) -> Floats:
-    """Gains with each NaN replaced by the adversary's own gain over the bins that are present."""
+def own_gain(gains: Floats, q: Floats) -> float:
+    """What q (B,) gains over the bins that are present; gains (B,) are NaN for the others."""
     present = ~np.isnan(gains)
-    own = float(q[present] @ gains[present]) / float(q[present].sum())
-    return np.where(present, gains, own)
+    return float(q[present] @ gains[present]) / float(q[present].sum())
+
+
+def fill_absent(gains: Floats, q: Floats) -> Floats:
+    """(B,) gains with each NaN replaced by the adversary's own gain."""
+    return np.where(np.isnan(gains), own_gain(gains, q), gains)
 
 
 class EmaHedge:
@@ -126,8 +131,7 @@ class EmaHedge:
         return np.exp(self.eta * np.clip(self.score, -self.clip, self.clip))
 
     def update(self, gains: Floats) -> None:
-        moved = (1.0 - self.beta) * self.score + self.beta * gains
-        self.score = np.where(np.isnan(gains), self.score, moved)
+        self.score = moving_average(self.score, gains, self.beta)
 
     def regret_bound(self, rounds: int) -> float:
         return math.nan

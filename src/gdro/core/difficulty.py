@@ -48,9 +48,39 @@ class Visits:
     mean_reward: Floats
 
 
-def uniform_edges(bins: int) -> Floats:
-    """(B+1,) edges 0 = a_0 < ... < a_B = 1 of bins of equal width."""
-    return np.arange(bins + 1) / bins
+def bin_edges(bins: int | list[float]) -> Floats:
+    """(B+1,) edges 0 = a_0 < ... < a_B = 1.
+
+    Args:
+        bins: B bins of equal width, or a list of their inner edges.
+
+    Raises:
+        OptionError: no number of bins from 1 to 1000, and no list of rising inner edges.
+    """
+    asked = f"bins={bins!r} must be a number of bins from 1 to 1000, or a list of inner edges"
+    if isinstance(bins, bool) or (isinstance(bins, int) and not 1 <= bins <= 1000):
+        raise OptionError(asked)
+    if isinstance(bins, int):
+        return np.arange(bins + 1) / bins
+    try:
+        edges = np.array([0.0, *bins, 1.0], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise OptionError(asked) from None
+    if not (np.diff(edges) > 0).all():
+        raise OptionError(
+            f"bins={bins!r}: the inner edges of bins must rise strictly inside (0, 1)"
+        )
+    return edges
+
+
+def bins_at(edges: Floats, rates: Floats) -> Ints:
+    """(M,) bins of success rates in [0, 1]; a rate on an edge is in the bin above it."""
+    return np.searchsorted(edges[1:-1], rates, side="right").astype(np.int64)
+
+
+def bin_centres(edges: Floats) -> Floats:
+    """(B,) the rate in the middle of each bin."""
+    return np.asarray((edges[1:] + edges[:-1]) / 2.0)
 
 
 class DifficultyClassifier:
@@ -74,7 +104,7 @@ class DifficultyClassifier:
         k: int = 8,
         hysteresis: float = 0.0,
     ) -> None:
-        self.edges = _edges(bins)
+        self.edges = bin_edges(bins)
         self.bins = len(self.edges) - 1
         self.statistic, self.window, self.discount, self.k = statistic, window, discount, k
         self.hysteresis = hysteresis
@@ -207,12 +237,8 @@ def move_bins(old: Ints, estimate: Floats, edges: Floats, hysteresis: float) -> 
 
     A prompt that was UNSEEN goes straight to the bin of its estimate.
     """
-    inner = edges[1:-1]
-    up = np.searchsorted(inner, estimate - hysteresis, side="right")
-    down = np.searchsorted(inner, estimate + hysteresis, side="right")
-    kept = np.clip(old, up, down)
-    plain = np.searchsorted(inner, estimate, side="right")
-    return np.where(old == UNSEEN, plain, kept).astype(np.int64)
+    up, down = bins_at(edges, estimate - hysteresis), bins_at(edges, estimate + hysteresis)
+    return np.where(old == UNSEEN, bins_at(edges, estimate), np.clip(old, up, down))
 
 
 def posterior_pass_at_k(a: Floats, b: Floats, k: int) -> Floats:
@@ -221,23 +247,3 @@ def posterior_pass_at_k(a: Floats, b: Floats, k: int) -> Floats:
     for j in range(k):
         missed *= (b + j) / (a + b + j)
     return np.asarray(1.0 - missed)
-
-
-def _edges(bins: int | list[float]) -> Floats:
-    if isinstance(bins, bool) or (isinstance(bins, int) and not 1 <= bins <= 1000):
-        raise OptionError(
-            f"bins={bins!r} must be a number of bins from 1 to 1000, or a list of inner edges"
-        )
-    if isinstance(bins, int):
-        return uniform_edges(bins)
-    try:
-        edges = np.array([0.0, *bins, 1.0], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise OptionError(
-            f"bins={bins!r} must be a number of bins from 1 to 1000, or a list of inner edges"
-        ) from None
-    if not (np.diff(edges) > 0).all():
-        raise OptionError(
-            f"inner_edges={bins!r}: the inner edges of bins must rise strictly inside (0, 1)"
-        )
-    return edges

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gdro.core.adversaries import own_gain
 from gdro.core.state import State, read_array, read_int
 from gdro.core.types import Floats
 
@@ -22,9 +23,8 @@ class RegretMeter:
     def record(self, q: Floats, gains: Floats) -> None:
         """One round: q (B,) fixed before the gains (B,) in [0, 1], which are NaN for an absent bin,
         not for all."""
-        present = ~np.isnan(gains)
-        own = float(q[present] @ gains[present]) / float(q[present].sum())
-        self.excess = self.excess + np.where(present, gains - own, 0.0)
+        excess = np.where(np.isnan(gains), 0.0, gains - own_gain(gains, q))
+        self.excess = self.excess + excess
         self.rounds += 1
 
     @property

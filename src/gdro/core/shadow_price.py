@@ -40,8 +40,9 @@ from typing import Literal
 import numpy as np
 
 from gdro.core.adversaries import LARGEST_EXPONENT
+from gdro.core.difficulty import bin_centres
 from gdro.core.errors import OptionError
-from gdro.core.signals import bin_means
+from gdro.core.signals import bin_means, moving_average, pooled_variance
 from gdro.core.state import State, read_array, read_float
 from gdro.core.types import UNSEEN, Floats, Ints
 
@@ -98,7 +99,7 @@ class RolloutGame:
         self.price_step, self.price_limit = price_step, price_limit
         self._check()
         self.arms = np.arange(min_rollouts, max_rollouts + 1, dtype=np.float64)
-        centre = (edges[1:] + edges[:-1]) / 2.0
+        centre = bin_centres(edges)
         self.variance = centre * (1.0 - centre)
         self.arm_utility = np.zeros((len(centre), len(self.arms)))
         self.price = 0.0
@@ -186,8 +187,7 @@ class RolloutGame:
     def observe_variance(self, bins: Ints, squares: Floats, counts: Ints, rates: Floats) -> None:
         """EMA of the within-prompt variance of each bin (`newest_variance`)."""
         newest = newest_variance(bins, squares, counts, rates, len(self.variance))
-        moved = (1.0 - self.arm_ema) * self.variance + self.arm_ema * newest
-        self.variance = np.where(np.isnan(newest), self.variance, moved)
+        self.variance = moving_average(self.variance, newest, self.arm_ema)
 
     def observe_losses(self, bins: Ints, counts: Ints, losses: Floats) -> None:
         """EMA of -loss for every (bin, rollouts) pair that was played; the others keep theirs."""
@@ -195,8 +195,7 @@ class RolloutGame:
         arm = counts - int(self.arms[0])
         cell = np.where(bins == UNSEEN, UNSEEN, bins * arms + arm)
         newest = -bin_means(losses, cell, self.arm_utility.size).reshape(self.arm_utility.shape)
-        moved = (1.0 - self.arm_ema) * self.arm_utility + self.arm_ema * newest
-        self.arm_utility = np.where(np.isnan(newest), self.arm_utility, moved)
+        self.arm_utility = moving_average(self.arm_utility, newest, self.arm_ema)
 
     def state_dict(self) -> State:
         """Price and estimates."""
@@ -217,10 +216,10 @@ def newest_variance(bins: Ints, squares: Floats, counts: Ints, rates: Floats, co
     """(B,) what a batch shows of the variance of one rollout in each bin; NaN for a bin that it
     lacks.
 
-    Pooled as sum of squares / sum of (n - 1). Prompts with a single rollout show none: for a bin of
-    nothing else, the mean of p (1 - p) by the success rates that the estimator had for them stands
-    in. Without that a bin that fell to one rollout a prompt would be taken for one without
-    variance, and stay there for ever.
+    `pooled_variance`, but prompts with a single rollout show none: for a bin of nothing else, the
+    mean of p (1 - p) by the success rates that the estimator had for them stands in. Without that a
+    bin that fell to one rollout a prompt would be taken for one without variance, and stay there
+    for ever.
 
     Args:
         bins: (M,) bins; UNSEEN prompts are left out.
@@ -228,8 +227,6 @@ def newest_variance(bins: Ints, squares: Floats, counts: Ints, rates: Floats, co
         counts: (M,) rollouts.
         rates: (M,) success rates before the visit; NaN where nothing was known.
     """
-    use = bins != UNSEEN
-    freedom = np.bincount(bins[use], weights=(counts - 1)[use], minlength=count)
-    total = np.bincount(bins[use], weights=squares[use], minlength=count)
+    pooled = pooled_variance(squares, counts, bins, count)
     expected = bin_means(rates * (1.0 - rates), bins, count)
-    return np.asarray(np.divide(total, freedom, out=expected, where=freedom > 0))
+    return np.where(np.isnan(pooled), expected, pooled)

@@ -68,6 +68,27 @@ def bin_means(values: ArrayLike, bins: Ints, count: int) -> Floats:
     return np.where(size > 0, means, np.nan)
 
 
+def pooled_variance(squares: Floats, counts: Ints, bins: Ints, count: int) -> Floats:
+    """(B,) unbiased within-prompt variance of one rollout, pooled over the prompts of each bin: sum
+    of squared deviations over sum of (n - 1). NaN for a bin without a prompt of two rollouts.
+
+    Args:
+        squares: (M,) sums of squared deviations of the prompts' rewards from their means.
+        counts: (M,) rollouts.
+        bins: (M,) bins; UNSEEN prompts are left out.
+        count: B.
+    """
+    use = bins != UNSEEN
+    freedom = np.bincount(bins[use], weights=(counts - 1)[use], minlength=count)
+    total = np.bincount(bins[use], weights=squares[use], minlength=count)
+    return np.asarray(np.divide(total, freedom, out=np.full(count, np.nan), where=freedom > 0))
+
+
+def moving_average(old: Floats, newest: Floats, share: float) -> Floats:
+    """(1 - share) old + share newest; where the newest is NaN, for what was not seen, the old."""
+    return np.where(np.isnan(newest), old, (1.0 - share) * old + share * newest)
+
+
 def bin_demand(rollouts: Ints, bins: Ints, count: int, mean: int) -> Floats:
     """(B,) mean rollouts of the prompts of each bin; nbar for a bin that the batch lacks."""
     demand = bin_means(rollouts, bins, count)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from gdro.config import TrainConfig
-from gdro.core.difficulty import uniform_edges
+from gdro.core.difficulty import bin_edges, bins_at
 from gdro.core.passk import Interval, bootstrap, by_group, mean_at_k, pass_at_k
 from gdro.core.types import Bools, Ints
 from gdro.data.prompts import Prompt
@@ -124,7 +124,7 @@ def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
         _pass(evaluation),
     )
     base_mean = mean_at_k(np.full(len(base.correct), base.samples), base.correct)
-    bins = np.searchsorted(uniform_edges(BINS)[1:-1], base_mean, side="right").tolist()
+    bins = bins_at(bin_edges(BINS), base_mean).tolist()
     groups = [prompt.source for prompt in evaluation.prompts]
     bins_in_order = sorted(by_group(mean, bins).items(), key=lambda item: int(str(item[0])))
     rows = [

@@ -12,6 +12,7 @@ from gdro.controllers.contrib.categories import CategorySelector
 from gdro.controllers.contrib.daro import mean_absolute_advantage
 from gdro.core.belief import Belief
 from gdro.core.outcome import Outcome
+from gdro.core.signals import moving_average
 from gdro.core.types import Floats, Ints
 
 
@@ -65,12 +66,9 @@ class SEC(Boltzmann):
         category, counts = self.categories_of(outcome), outcome.counts
         total = mean_absolute_advantage(outcome) * counts
         rollouts = np.bincount(category, weights=counts, minlength=self.categories)
-        newest = np.bincount(category, weights=total, minlength=self.categories) / np.maximum(
-            rollouts, 1.0
-        )
-        value = self.state["value"]
-        moved = (1.0 - self.value_step) * value + self.value_step * newest
-        self.state["value"] = np.where(rollouts > 0, moved, value)
+        sums = np.bincount(category, weights=total, minlength=self.categories)
+        newest = np.where(rollouts > 0, sums / np.maximum(rollouts, 1.0), np.nan)
+        self.state["value"] = moving_average(self.state["value"], newest, self.value_step)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -18,8 +18,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.controllers.part import Weigher, bins_at
+from gdro.controllers.part import Weigher
 from gdro.core.belief import Belief
+from gdro.core.difficulty import bins_at
 from gdro.core.outcome import Outcome
 from gdro.core.types import Floats
 

@@ -10,10 +10,11 @@ import numpy as np
 from gdro.controllers.part import BETA, Allocation, Allocator, Batch
 from gdro.core.belief import Belief, live_gains
 from gdro.core.budget import exact_budget, greedy_allocation, sqrt_law
+from gdro.core.difficulty import bin_centres
 from gdro.core.hashing import exponentials, step_keys, uniforms
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.shadow_price import RolloutGame, Utility, newest_variance
-from gdro.core.signals import bin_shares
+from gdro.core.signals import bin_shares, moving_average
 from gdro.core.state import State
 from gdro.core.types import UNSEEN, Floats, Ints
 
@@ -38,18 +39,18 @@ class RaggedAllocator(Allocator):
     def by_bin(self, demand: Floats, batch: Batch) -> Ints:
         """(M,) the bins' demand (B,) made exact over the prompts that have a bin."""
         seen = np.flatnonzero(batch.belief.bins != UNSEEN)
-        rollouts = np.full(len(batch), self.facts.mean_rollouts)
-        if seen.size:
-            wanted = demand[batch.belief.bins[seen]]
-            rollouts[seen] = exact_budget(wanted, *self._room(seen), batch.keys[seen])
-        return rollouts
+        return self.by_demand(demand[batch.belief.bins[seen]], seen, batch)
 
     def by_demand(self, demand: Floats, seen: Ints, batch: Batch) -> Ints:
         """(M,) the demand (S,) of the prompts at these places made exact, the mean for the
         others."""
-        rollouts = np.full(len(batch), self.facts.mean_rollouts)
+        facts = self.facts
+        rollouts = np.full(len(batch), facts.mean_rollouts)
         if seen.size:
-            rollouts[seen] = exact_budget(demand, *self._room(seen), batch.keys[seen])
+            total = facts.mean_rollouts * seen.size
+            rollouts[seen] = exact_budget(
+                demand, total, facts.min_rollouts, facts.max_rollouts, batch.keys[seen]
+            )
         return rollouts
 
     def by_gain(self, gains: Floats, seen: Ints, batch: Batch) -> Ints:
@@ -61,13 +62,6 @@ class RaggedAllocator(Allocator):
             spare = (facts.mean_rollouts - facts.min_rollouts) * seen.size
             rollouts[seen] = facts.min_rollouts + greedy_allocation(gains, spare, batch.keys[seen])
         return rollouts
-
-    def _room(self, seen: Ints) -> tuple[int, int, int]:
-        return (
-            self.facts.mean_rollouts * seen.size,
-            self.facts.min_rollouts,
-            self.facts.max_rollouts,
-        )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -177,7 +171,7 @@ class SqrtLaw(RaggedAllocator):
             "ema",
             "must lie in (0, 1]; it is the weight of the newest variance",
         )
-        centre = (self.facts.edges[1:] + self.facts.edges[:-1]) / 2.0
+        centre = bin_centres(self.facts.edges)
         self.state = {"variance": centre * (1.0 - centre)}
 
     def allocate(self, batch: Batch) -> Allocation:
@@ -196,8 +190,7 @@ class SqrtLaw(RaggedAllocator):
         newest = newest_variance(
             outcome.bins, outcome.squares, outcome.counts, before.rate, self.facts.bins
         )
-        moved = (1.0 - self.ema) * self.state["variance"] + self.ema * newest
-        self.state["variance"] = np.where(np.isnan(newest), self.state["variance"], moved)
+        self.state["variance"] = moving_average(self.state["variance"], newest, self.ema)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -7,9 +7,9 @@ from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from gdro.controllers.part import BETA, SOURCE, Estimator, bins_at
+from gdro.controllers.part import BETA, SOURCE, Estimator
 from gdro.core.belief import Belief
-from gdro.core.difficulty import PRIOR, DifficultyClassifier, Statistic, Visits
+from gdro.core.difficulty import PRIOR, DifficultyClassifier, Statistic, Visits, bins_at
 from gdro.core.errors import OptionError
 from gdro.core.outcome import Outcome
 from gdro.core.prompts import Prompts

@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from gdro.controllers.part import BETA, Weigher, bins_at
+from gdro.controllers.part import BETA, Weigher
 from gdro.core import signals
 from gdro.core.adversaries import Adversary, AdversaryName, EmaHedge, make_adversary, scale_gains
 from gdro.core.belief import Belief
+from gdro.core.difficulty import bin_centres, bins_at
 from gdro.core.errors import OptionError
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.regret import RegretMeter
@@ -156,7 +157,7 @@ class BinAdversary(Weigher):
         """(B,) the signal that a bin's own success rate stands for, or zeros."""
         if self.signal == "surrogate" or self.score_start == "zero":
             return np.zeros(self.facts.bins)
-        centre = (self.facts.edges[1:] + self.facts.edges[:-1]) / 2.0
+        centre = bin_centres(self.facts.edges)
         return 1.0 - centre if self.signal == "failure" else centre * (1.0 - centre)
 
     def weigh(self, outcome: Outcome, before: Belief) -> Floats:
