@@ -13,6 +13,10 @@ from gdro.core.errors import PlanError, PromptIdError
 from gdro.core.types import Floats, Ints, Plan
 
 Row = dict[str, Any]
+"""A prompt of the data set, by column."""
+
+Inputs = dict[str, Any]
+"""A micro-batch as TRL buffers it: tensors by name, most of them with R rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ losses is linear in a positive factor of the advantage.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from accelerate import Accelerator
 from trl import GRPOConfig
+
+from gdro.engines.trl.batch import Inputs
 
 SUM_LOSSES = frozenset({"dapo", "cispo", "vespo"})
 """Normalised by the tokens of the whole generation batch, which TRL counts beforehand."""
@@ -19,8 +20,6 @@ ROW_LOSSES = frozenset({"grpo", "dr_grpo", "sapo", "luspo"})
 """Averaged over rows."""
 TOKEN_LOSSES = frozenset({"bnpo"})
 """Averaged over the tokens of the local batch."""
-
-Inputs = dict[str, Any]
 
 
 def why_not_drop(args: GRPOConfig, aux_loss: bool) -> str | None:
@@ -61,6 +60,12 @@ def rows_to_keep(advantages_R: torch.Tensor, at_least: int) -> torch.Tensor:
         dead = (~live).nonzero()[:missing, 0]
         live = live.index_fill(0, dead, True)
     return live.nonzero()[:, 0]
+
+
+def most_of_all(accelerator: Accelerator, number: int, device: torch.device) -> int:
+    """The largest `number` of any process. A forward pass is a collective: each process makes as
+    many, and reads as many rows, as the one that needs most."""
+    return int(accelerator.gather(torch.tensor([number], device=device)).max())
 
 
 def _tokens(inputs: Inputs) -> torch.Tensor:

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gdro.core.errors import OptionError
-from gdro.engines.trl.dropping import drop_rows
+from gdro.engines.trl.batch import Inputs
+from gdro.engines.trl.dropping import drop_rows, most_of_all
 from gdro.objectives.batchwise import GroupObjective, coefficients, linear_loss
 
 if TYPE_CHECKING:
     from gdro.engines.trl.config import GDROConfig
     from gdro.engines.trl.trainer import GDROTrainer
 
-Inputs = dict[str, Any]
 GROUP, REWARD, WEIGHT = "gdro_group", "gdro_reward", "gdro_weight"
 """Columns of a micro-batch: place of the prompt, reward, the controller's weight."""
 COEFFICIENTS, LOSS = "gdro_coefficients", "gdro_loss"
@@ -135,12 +135,9 @@ class GroupLoss:
         keep = matters.nonzero()[:, 0].to(mask.device)
         if on_policy and not self.objective.reads_level:
             return values
-        most = int(
-            self.trainer.accelerator.gather(torch.tensor([len(keep)], device=mask.device)).max()
-        )
+        most = most_of_all(self.trainer.accelerator, len(keep), mask.device)
         if most == 0:
             return values
-        # Every process reads as many rows as the fullest one: the forward pass is a collective.
         spare = (~matters).nonzero()[:, 0].to(mask.device)[: most - len(keep)]
         keep = torch.cat([keep, spare]).sort().values
         training = self.trainer.model.training
@@ -158,17 +155,8 @@ class GroupLoss:
         self, model: Any, inputs: Inputs
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """(R, T) log-probabilities, those of the sampling policy if kept, and the mask."""
-        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-        columns = inputs["completion_ids"].size(1)
-        logps, entropies, _ = self.trainer._get_per_token_logps_and_entropies(
-            model, ids, attention, columns, compute_entropy=torch.is_grad_enabled()
-        )
         mask = _scored_mask(inputs)
-        if torch.is_grad_enabled():
-            mean = (entropies * mask).sum() / mask.sum().clamp(min=1)
-            mean = self.trainer.accelerator.gather(mean).mean()
-            self.trainer._metrics["train"]["entropy"].append(mean.item())
+        logps = self.trainer.update.read(model, inputs, mask)
         return logps, inputs.get("old_per_token_logps"), mask
 
     def _window(self) -> list[Inputs]:

@@ -17,10 +17,10 @@ import torch
 from torch.nn.functional import pad
 
 from gdro.core.types import Ints
+from gdro.engines.trl.batch import Inputs
 from gdro.engines.trl.dropping import TOKEN_LOSSES, trim
 from gdro.objectives.packing import Bins, like_length
 
-Inputs = dict[str, Any]
 Forward = Callable[[torch.Tensor, torch.Tensor, int], Any]
 """(ids, mask, completion columns) -> log-probabilities, entropies or None, something else."""
 

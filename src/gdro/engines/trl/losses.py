@@ -87,14 +87,14 @@ class LossLedger:
         """Add the losses of the rollouts that took part in the forward pass."""
         np.add.at(self.sums, groups_R.cpu().numpy(), losses_R.double().cpu().numpy())
 
-    def packed(self) -> torch.Tensor:
+    def stacked(self) -> torch.Tensor:
         """(2, M) float64 sums and counts, for the gather over processes."""
         return torch.from_numpy(np.stack([self.sums, self.rows]))
 
 
-def mean_losses(packed_P2M: torch.Tensor) -> Floats:
+def mean_losses(stacked_P2M: torch.Tensor) -> Floats:
     """(M,) mean loss of each prompt's rollouts, from the gathered sums and counts of P
     processes."""
-    sums, rows = packed_P2M.cpu().numpy().sum(0)
+    sums, rows = stacked_P2M.cpu().numpy().sum(0)
     means: Floats = sums / rows
     return means

@@ -63,7 +63,7 @@ def step_record(
     tokens are those of its own training passes, where rollouts without a gradient are not. An
     objective that reports something has it under `objective`, what the batch was chosen from under
     `choice`."""
-    told = {
+    reported = {
         key.removeprefix(OBJECTIVE): value
         for key, value in logs.items()
         if key.startswith(OBJECTIVE)
@@ -85,5 +85,5 @@ def step_record(
         "seconds": dict(seconds),
         "controller": dict(controller),
         **({"choice": dict(choice)} if choice else {}),
-        **({"objective": told} if told else {}),
+        **({"objective": reported} if reported else {}),
     }

@@ -44,12 +44,11 @@ from gdro.core.budget import greedy_allocation
 from gdro.core.hashing import Keys, prompt_key, step_keys
 from gdro.core.types import Feedback, Floats, Ints, Plan
 from gdro.engines.answer import Answer
+from gdro.engines.trl.advantages import EPSILON
 
 MOST_ROUNDS = 10
-RIGHT, MOST_OF_HORA = 0.5, 32
+RIGHT_ABOVE, MOST_OF_HORA = 0.5, 32
 CALIBRATE_EVERY, FEWEST_TO_CALIBRATE = 50, 32
-EPSILON = 1e-4
-"""Beside the standard deviation, as in TRL."""
 
 
 class Ask(Protocol):
@@ -144,12 +143,18 @@ def reinforce_ada(ids: Sequence[str], further: Sequence[str], ask: Ask, n: int) 
 def hora(ids: Sequence[str], further: Sequence[str], ask: Ask, n: int) -> Kept:
     """n rollouts of each of these prompts on average, by hit utility after a first round."""
     first = max(n // 2, 1)
-    right = np.array([(rewards > RIGHT).sum() for rewards in ask(ids, first)])
+    right = np.array([(rewards > RIGHT_ABOVE).sum() for rewards in ask(ids, first)])
     gains = hit_gains(1.0 + right, 1.0 + first - right, 0, max(MOST_OF_HORA, n) - first)
     more = greedy_allocation(gains, (n - first) * len(ids), order_of(ids))
-    for count in sorted(set(more.tolist()) - {0}):
-        ask([prompt for prompt, m in zip(ids, more.tolist(), strict=True) if m == count], count)
+    _ask_for(ids, more, ask)
     return Kept(tuple(ids), tuple(range(first + m) for m in more.tolist()))
+
+
+def _ask_for(ids: Sequence[str], counts: Ints, ask: Ask) -> None:
+    """So many (M,) further rollouts of each prompt, those that get as many as each other at
+    once."""
+    for count in sorted(set(counts.tolist()) - {0}):
+        ask([prompt for prompt, m in zip(ids, counts.tolist(), strict=True) if m == count], count)
 
 
 def order_of(ids: Sequence[str]) -> Keys:
@@ -188,7 +193,7 @@ class CGRPO:
             if not active:
                 break
             for prompt, rewards in zip(active, ask(active, size - before), strict=True):
-                right[prompt] = np.concatenate([right[prompt], rewards > RIGHT])
+                right[prompt] = np.concatenate([right[prompt], rewards > RIGHT_ABOVE])
                 counts[prompt] = size
             left -= (size - before) * len(active)
             tried = len(active)
@@ -201,8 +206,7 @@ class CGRPO:
             stopped += tried - len(active)
         sizes = np.array([counts[prompt] for prompt in ids])
         more = greedy_allocation(-(sizes[:, None] + np.arange(float(left))), left, keys)
-        for count in sorted(set(more.tolist()) - {0}):
-            ask([p for p, m in zip(ids, more.tolist(), strict=True) if m == count], count)
+        _ask_for(ids, more, ask)
         notes = {
             "delta": self.delta,
             "calibration_rollouts": float(calibrated),
@@ -221,7 +225,7 @@ class CGRPO:
         for start in range(0, len(ids), a_time):
             some = ids[start : start + a_time]
             for prompt, rewards in zip(some, ask(some, grid[-1]), strict=True):
-                answers[prompt] = answers_of(ask.answers(prompt), rewards > RIGHT)
+                answers[prompt] = answers_of(ask.answers(prompt), rewards > RIGHT_ABOVE)
         self.delta, self.thresholds = calibrate(answers, grid, self.calibrations)
         self.calibrations += 1
         return len(ids) * grid[-1]

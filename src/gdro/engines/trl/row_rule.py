@@ -16,15 +16,14 @@ import torch
 from gdro.core.errors import OptionError
 from gdro.core.types import Bools, Floats
 from gdro.engines.trl.advantages import Scored
-from gdro.engines.trl.batch import PromptBatch
-from gdro.engines.trl.dropping import SUM_LOSSES
+from gdro.engines.trl.batch import Inputs, PromptBatch
+from gdro.engines.trl.dropping import SUM_LOSSES, most_of_all
 from gdro.objectives.dagrpo import ANCHOR, FINE, DaGRPO, check_anchor
 from gdro.objectives.rules import Rollouts, RowRule
 
 if TYPE_CHECKING:
     from gdro.engines.trl.trainer import GDROTrainer
 
-Inputs = dict[str, Any]
 IDS, MASK, ADVANTAGE = "gdro_anchor_ids", "gdro_anchor_mask", "gdro_anchor_advantage"
 """Columns of a micro-batch: tokens of a rollout's anchor (R, A, 1), which of them there are, its
 advantage. Three dimensions, so that nobody takes them for columns of the completion."""
@@ -144,10 +143,9 @@ class RowRules:
         trainer = self.trainer
         tokens, present = inputs[IDS][:, :, 0], inputs[MASK][:, :, 0]
         rows = present.any(1).nonzero()[:, 0]
-        most = int(trainer.accelerator.gather(torch.tensor([len(rows)], device=rows.device)).max())
+        most = most_of_all(trainer.accelerator, len(rows), rows.device)
         if most == 0:
             return loss
-        # Every process reads as many rows as the fullest one: the forward pass is a collective.
         spare = (~present.any(1)).nonzero()[: most - len(rows), 0]
         rows = torch.cat([rows, spare])
         ids = torch.cat([inputs["prompt_ids"][rows], tokens[rows]], 1)

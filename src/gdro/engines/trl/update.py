@@ -14,6 +14,7 @@ from accelerate.logging import get_logger
 
 from gdro.core.types import Floats, Ints
 from gdro.engines.trl import dropping, fast_path, like_length, shared_prefix
+from gdro.engines.trl.batch import Inputs
 from gdro.engines.trl.group_loss import GROUP, REWARD, WEIGHT, token_mask
 from gdro.engines.trl.losses import LossLedger, SurrogateTerms, mean_losses, surrogate_losses
 from gdro.engines.trl.objective import LossTerms
@@ -112,10 +113,9 @@ class Update:
             return base(model, ids, mask, columns, **options)
 
         lengths = attention_mask.sum(1).cpu().numpy()
-        # As many passes as the process that wants most: a forward pass is a collective.
-        wanted = torch.tensor([like_length.passes(lengths, attention_mask.device.type)])
-        wanted = self.trainer.accelerator.gather(wanted.to(attention_mask.device))
-        bins = bins_of(lengths, int(wanted.max()))
+        device = attention_mask.device
+        wanted = like_length.passes(lengths, device.type)
+        bins = bins_of(lengths, dropping.most_of_all(self.trainer.accelerator, wanted, device))
         if torch.is_grad_enabled():
             self.trainer._metrics["train"]["gdro/fill_ratio"].append(fill_ratio(lengths, bins))
         return *like_length.in_batches(
@@ -144,7 +144,7 @@ class Update:
         if self._keeps_logps and torch.is_grad_enabled():
             self._logps = logps.detach()
 
-    def begin(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def begin(self, inputs: Inputs) -> Inputs:
         """The rollouts of a micro-batch that have a gradient, where leaving out the others is
         exact.
 
@@ -156,7 +156,7 @@ class Update:
         self.count(kept)
         return kept
 
-    def count(self, inputs: dict[str, Any]) -> None:
+    def count(self, inputs: Inputs) -> None:
         """Count the tokens of a training pass."""
         self._trained.append(token_mask(inputs).sum())
 
@@ -168,18 +168,18 @@ class Update:
         mine = mine.to(self.trainer.accelerator.device)
         return int(self.trainer.accelerator.gather(mine[None]).sum())
 
-    def _with_gradient(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _with_gradient(self, inputs: Inputs) -> Inputs:
         if not self.drops_dead_rows or "pixel_values" in inputs:
             return inputs
         advantages = inputs["advantages"]
-        live = (advantages != 0).sum().clamp(min=1)
-        most = int(self.trainer.accelerator.gather(live[None]).max())
+        live = max(int((advantages != 0).sum()), 1)
+        most = dropping.most_of_all(self.trainer.accelerator, live, advantages.device)
         if most == advantages.numel():
             return inputs
         keep = dropping.rows_to_keep(advantages, most)
         return dropping.drop_rows(inputs, keep, self.trainer.loss_type)
 
-    def end(self, inputs: dict[str, Any]) -> None:
+    def end(self, inputs: Inputs) -> None:
         """Look at the pass just made, and note its surrogate losses.
 
         Raises:
@@ -208,24 +208,32 @@ class Update:
 
     def losses(self) -> Floats:
         """(M,) mean surrogate loss of each prompt over the passes and processes."""
-        packed = self.ledger.packed().to(self.trainer.accelerator.device)
-        return mean_losses(self.trainer.accelerator.gather(packed[None]))
+        mine = self.ledger.stacked().to(self.trainer.accelerator.device)
+        return mean_losses(self.trainer.accelerator.gather(mine[None]))
 
-    def terms(self, model: Any, inputs: dict[str, Any]) -> LossTerms:
-        """What an objective is given, from one pass through the model."""
-        trainer = self.trainer
+    def read(self, model: Any, inputs: Inputs, mask: torch.Tensor) -> torch.Tensor:
+        """(R, T) log-probabilities of the completion tokens, from one pass through the model.
+
+        A pass with a graph logs the mean entropy of the tokens of `mask` (R, T), over all
+        processes.
+        """
+        trainer, training = self.trainer, torch.is_grad_enabled()
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-        columns = inputs["completion_ids"].size(1)
         logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
-            model, ids, attention, columns, compute_entropy=True
+            model, ids, attention, inputs["completion_ids"].size(1), compute_entropy=training
         )
-        mask = token_mask(inputs)
-        entropy = (entropies * mask).sum() / mask.sum().clamp(min=1)
-        trainer._metrics["train"]["entropy"].append(
-            trainer.accelerator.gather(entropy).mean().item()
-        )
-        old = inputs.get("old_per_token_logps")
+        if training:
+            mean = (entropies * mask).sum() / mask.sum().clamp(min=1)
+            mean = trainer.accelerator.gather(mean).mean()
+            trainer._metrics["train"]["entropy"].append(mean.item())
+        found: torch.Tensor = logps
+        return found
+
+    def terms(self, model: Any, inputs: Inputs) -> LossTerms:
+        """What an objective is given, from one pass through the model."""
+        mask, old = token_mask(inputs), inputs.get("old_per_token_logps")
+        logps = self.read(model, inputs, mask)
         return LossTerms(
             logps=logps,
             old_logps=logps.detach() if old is None else old,
@@ -235,7 +243,7 @@ class Update:
             unweighted=inputs[UNWEIGHTED],
             rewards=inputs[REWARD],
             groups=inputs[GROUP],
-            window=trainer.current_gradient_accumulation_steps,
+            window=self.trainer.current_gradient_accumulation_steps,
             correction=inputs.get("importance_sampling_ratio"),
         )
 
