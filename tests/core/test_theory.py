@@ -10,21 +10,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdro.core.adversaries import EmaHedge, Hedge
+from gdro.core.adversaries import EmaHedge, Hedge, softmax
 from gdro.core.errors import OptionError
 from gdro.core.regret import RegretMeter
-from gdro.core.theory import (
-    best_group_size,
-    duality_gap_bound,
-    entropic_maximiser,
-    entropic_risk,
-    entropic_value,
-    objective_slope,
-    spread_variance,
-)
+from gdro.core.theory import best_group_size, objective_slope, spread_variance
 
 LOSSES = st.lists(st.floats(-50, 50), min_size=1, max_size=10)
 ETA = st.floats(0.01, 50)
+
+
+def entropic_risk(losses, eta):
+    """R_eta = (1 / eta) log sum_b exp(eta L_b) (22) of finite losses (B,)."""
+    bins = np.asarray(losses, np.float64)
+    return bins.max() + math.log(np.exp(eta * (bins - bins.max())).sum()) / eta
+
+
+def entropic_maximiser(losses, eta):
+    """(B,) softmax(eta L), the maximiser of <q, L> + H(q) / eta (23, 24), and the gradient of R_eta
+    in L (26)."""
+    return softmax(eta * np.asarray(losses, np.float64))
+
+
+def entropic_value(q, losses, eta):
+    """<q, L> + H(q) / eta, what the adversary maximises."""
+    used = q > 0.0
+    return float(q @ np.asarray(losses)) - float(q[used] @ np.log(q[used])) / eta
 
 
 @settings(max_examples=200)
@@ -92,19 +102,8 @@ def test_the_gap_of_averaged_iterates_is_below_the_regrets_over_t():
     all_losses = np.abs(grid[:, None] - centres)
     regret_policy = sum(paid) - (all_losses @ np.sum(qs, axis=0)).min()
     gap = np.abs(np.mean(thetas) - centres).max() - (all_losses @ np.mean(qs, axis=0)).min()
-    assert 0.0 <= gap <= duality_gap_bound(regret_policy, meter.regret, rounds) + 1e-9
+    assert 0.0 <= gap <= (regret_policy + meter.regret) / rounds + 1e-9
     assert gap < 0.1
-
-
-def test_bad_arguments_are_named():
-    for call in (
-        lambda: entropic_risk([], 1.0),
-        lambda: entropic_risk([math.nan], 1.0),
-        lambda: entropic_risk([1.0], 0.0),
-        lambda: duality_gap_bound(1.0, 1.0, 0),
-    ):
-        with pytest.raises(OptionError):
-            call()
 
 
 def brute_slope(weights: list[float], p: float) -> float:

@@ -176,28 +176,6 @@ def weighted_standard_error(share: ArrayLike, variance: ArrayLike, rollouts: Arr
     return np.where(np.isnan(q).any(axis=-1), np.nan, terms.sum(axis=-1))
 
 
-def wse_change(share: ArrayLike, variance: ArrayLike, rollouts: ArrayLike) -> Floats:
-    """WSE (33) against the uniform plan of the same total, WSE(n) / WSE(nbar) - 1: -0.1 is 10 %
-    smaller.
-
-    Args:
-        share, variance, rollouts: (..., B) as in `weighted_standard_error`; nbar = sum_b share_b
-            n_b.
-
-    Returns:
-        (...,); NaN where the uniform WSE is 0 or unknown.
-    """
-    q, n = _pair(share, rollouts, "share, rollouts")
-    q = normalized(q)
-    nbar = np.where(q > 0, q * n, 0.0).sum(axis=-1, keepdims=True)
-    uniform = weighted_standard_error(
-        q, variance, np.where(nbar > 0, nbar, np.nan) * np.ones_like(q)
-    )
-    adapted = weighted_standard_error(q, variance, n)
-    ratio = np.divide(adapted, uniform, out=np.full_like(adapted, np.nan), where=uniform > 0)
-    return np.asarray(ratio - 1.0)
-
-
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A stretch of the run, averaged.

@@ -1,12 +1,5 @@
-"""Theory as functions, for the documentation and the tests.
-
-The paper's: the entropic risk behind the data game (Lemma 4.1, eqs. 22-26), the gap (27).
-
-The data adversary at temperature 1 / eta solves  max_q <q, L> + H(q) / eta  over the simplex, where
-H is the entropy. The maximiser is softmax(eta L) and the value is R_eta(L), a smooth maximum that
-goes from the mean loss plus log B / eta (eta -> 0) to the worst bin's loss (eta -> infinity).
-
-Beyond the paper: how many prompts, and how many rollouts of each, when their product is fixed.
+"""Theory beyond the paper as functions, for its users and the tests: the objective that a weight
+pursues, and how many prompts, with how many rollouts of each, when their product is fixed.
 
 A step has N rollouts, n of each of N / n prompts drawn alike. With B the variance of a prompt's
 mean gradient between prompts, and W that of one rollout's gradient within a prompt when its reward
@@ -44,68 +37,6 @@ from numpy.typing import ArrayLike
 
 from gdro.core.errors import OptionError
 from gdro.core.types import Floats
-
-
-def entropic_risk(losses: ArrayLike, eta: float) -> float:
-    """R_eta = (1 / eta) log sum_b exp(eta L_b) (22), with max L <= R_eta <= max L + log B / eta
-    (25).
-
-    Args:
-        losses: (B,) finite losses of the bins.
-        eta: positive and finite.
-
-    Raises:
-        OptionError: losses that are not a non-empty flat list of finite numbers, or eta out of
-            range.
-    """
-    bins = _check(losses, eta)
-    worst = float(bins.max())
-    return worst + math.log(float(np.exp(eta * (bins - worst)).sum())) / eta
-
-
-def entropic_maximiser(losses: ArrayLike, eta: float) -> Floats:
-    """(B,) q = softmax(eta L), the maximiser of <q, L> + H(q) / eta (23, 24).
-
-    It is also the gradient of R_eta in L, so grad_theta R_eta = sum_b q_b grad_theta L_b (26): a
-    step on the weighted losses is a step on the robust risk. Raises OptionError as `entropic_risk`.
-    """
-    bins = _check(losses, eta)
-    weights = np.exp(eta * (bins - bins.max()))
-    return np.asarray(weights / weights.sum())
-
-
-def entropic_value(q: ArrayLike, losses: ArrayLike, eta: float) -> float:
-    """<q, L> + H(q) / eta, what the adversary maximises; at most R_eta. Raises OptionError as
-    `entropic_risk`."""
-    bins, weights = _check(losses, eta), np.asarray(q, np.float64)
-    used = weights > 0.0
-    entropy = -float(weights[used] @ np.log(weights[used]))
-    return float(weights @ bins) + entropy / eta
-
-
-def duality_gap_bound(regret_policy: float, regret_adversary: float, rounds: int) -> float:
-    """Bound on the duality gap of the averaged iterates: (Regret_theta + Regret_q) / T (27).
-
-    It holds where the loss is convex in the policy's parameters and both regrets are against the
-    best fixed choice. For a neural policy it says what the adversary's part of the gap is, no more.
-
-    Raises:
-        OptionError: fewer than one round.
-    """
-    if rounds < 1:
-        raise OptionError(f"rounds={rounds} must be at least 1")
-    return (regret_policy + regret_adversary) / rounds
-
-
-def _check(losses: ArrayLike, eta: float) -> Floats:
-    bins = np.asarray(losses, np.float64)
-    if bins.ndim != 1 or not bins.size or not np.isfinite(bins).all():
-        raise OptionError(
-            f"losses must be a non-empty flat list of finite numbers, not {losses!r:.80}"
-        )
-    if not (eta > 0.0 and math.isfinite(eta)):
-        raise OptionError(f"eta={eta} must be positive and finite")
-    return bins
 
 
 def objective_slope(weights: ArrayLike, rates: ArrayLike) -> Floats:

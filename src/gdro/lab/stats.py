@@ -127,15 +127,6 @@ def seed_interval(values: ArrayLike) -> Estimate:
     return _estimate(mean, float(sample.std(ddof=1)) / float(np.sqrt(sample.size)), sample.size - 1)
 
 
-def mean_of_independent(gaps: Sequence[Estimate]) -> Estimate:
-    """The mean of independent differences; its half width is the root of the summed squares of
-    theirs over their number (wider than need be, as each of theirs is Student's t with few degrees
-    of freedom)."""
-    mean = sum(gap.value for gap in gaps) / len(gaps)
-    half = math.hypot(*(gap.high - gap.value for gap in gaps)) / len(gaps)
-    return Estimate(mean, mean - half, mean + half)
-
-
 @dataclass(frozen=True)
 class Resampled:
     """A method's score and what it is in each resample; the same resamples for every method of S
