@@ -93,14 +93,14 @@ def test_by_checkpoint():
     assert d.by_checkpoint([], "pass_at_k")[1].shape == (0, 3)
 
 
-def test_worst_group():
+def test_the_weakest_group():
     groups = {
         "a": {"mean_at_k": {"value": 0.4, "low": 0.3, "high": 0.5}},
         "b": {"mean_at_k": {"value": 0.1, "low": 0.0, "high": 0.2}},
         "c": {"mean_at_k": {"value": None}},
     }
-    assert d.worst_group(groups) == ("b", (0.1, 0.0, 0.2))
-    assert d.worst_group({"c": groups["c"]}) is None
+    assert d.weakest_group(groups) == ("b", (0.1, 0.0, 0.2))
+    assert d.weakest_group({"c": groups["c"]}) is None
 
 
 def test_bad_input_is_named():

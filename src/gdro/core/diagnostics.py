@@ -241,11 +241,11 @@ def by_checkpoint(evaluations: Sequence[Mapping[str, object]], key: str) -> tupl
         steps (E,) and value, low, high (E, 3), NaN where an evaluation lacks it.
     """
     steps = np.array([int(str(event["step"])) for event in evaluations], dtype=np.int64)
-    rows = [interval(event.get(key)) for event in evaluations]
+    rows = [read_interval(event.get(key)) for event in evaluations]
     return steps, np.array(rows, dtype=np.float64).reshape(len(rows), 3)
 
 
-def interval(entry: object) -> tuple[float, float, float]:
+def read_interval(entry: object) -> tuple[float, float, float]:
     """{"value", "low", "high"} of the record as a triple; NaN for what is missing or null."""
     if not isinstance(entry, Mapping):
         return (np.nan, np.nan, np.nan)
@@ -254,7 +254,7 @@ def interval(entry: object) -> tuple[float, float, float]:
     return (value, low, high)
 
 
-def worst_group(
+def weakest_group(
     groups: Mapping[str, Mapping[str, object]],
 ) -> tuple[str, tuple[float, float, float]] | None:
     """Worst-bin or worst-group pass@1: the group whose mean@k (an unbiased pass@1) is lowest.
@@ -265,7 +265,7 @@ def worst_group(
     Returns:
         (name, (value, low, high)); the first name on a tie; None when no group has a value.
     """
-    known = {name: interval(entry.get("mean_at_k")) for name, entry in groups.items()}
+    known = {name: read_interval(entry.get("mean_at_k")) for name, entry in groups.items()}
     known = {name: triple for name, triple in known.items() if not np.isnan(triple[0])}
     if not known:
         return None

@@ -8,9 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from gdro.diffusion.families import Images
 from gdro.diffusion.record import Event, Folder, read_record
 from gdro.io import write_atomic
 from gdro.report.chart import Chart, extent, short
-from gdro.report.palette import theme_css
+from gdro.report.palette import fill_page
 
 ABOUT_DRIFT = (
     "Drift is the kernel distance (squared maximum mean discrepancy of cell means) between the"
@@ -63,10 +61,9 @@ def page(folder: Folder, events: Sequence[Event]) -> str:
     begin = next(event for event in events if event["event"] == "start")
     seen = [event for event in events if event["event"] == "evaluation"]
     steps = [event for event in events if event["event"] == "step"]
-    room = files("gdro.report")
-    template = Template((room / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        style=theme_css() + (room / "report.css").read_text(encoding="utf-8") + GRID_CSS,
+    return fill_page(
+        "page.html",
+        GRID_CSS,
         name=escape(f"{begin['config']['name']} · {begin['config']['loss_type']}"),
         headline=escape(_headline(seen)),
         results=escape(_headline(seen)),

@@ -7,9 +7,7 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import gdro
@@ -17,7 +15,7 @@ from gdro.io import to_json, without_nan, write_atomic
 from gdro.lab.compare_table import caption, cost_cells, cost_heads, markdown, shown, titles
 from gdro.lab.text import estimate_of
 from gdro.report.chart import SERIES, Chart, extent
-from gdro.report.palette import fixed, theme_css
+from gdro.report.palette import fill_page, fixed
 from gdro.report.read import RecordError
 
 FOREST = ("pass_at_k", "mean_at_k", "worst_bin", "hardest_fifth")
@@ -92,12 +90,10 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 def page(summary: Mapping[str, Any]) -> str:
     """The page as one string: no link or request leaves it."""
-    folder = files("gdro.report")
     runs = sum(len(entry["seeds"]) for entry in summary["methods"].values())
     spent = next(iter(summary["methods"].values()))["rollouts"]
-    template = Template((folder / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        style=theme_css() + (folder / "report.css").read_text(encoding="utf-8"),
+    return fill_page(
+        "page.html",
         name=escape(f"comparison · {summary['name']}"),
         headline=escape(headline(summary)),
         results=escape(headline(summary)),

@@ -25,6 +25,10 @@ INK, MUTED, RULE = "var(--ink)", "var(--muted)", "var(--rule)"
 SERIES = ("var(--s0)", "var(--s1)", "var(--s2)", "var(--s3)")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 FONT = 12
+TOP = 30
+"""Margin above the plot area, in which the title stands."""
+LABEL_GAP = 14
+"""Least distance of two names at the ends of lines."""
 
 
 def level(value: float, low: float, high: float) -> str:
@@ -104,7 +108,7 @@ class Chart:
         title: shown at its top left and read by screen readers.
         about: one sentence for readers who do not see it.
         width, height: natural size in CSS pixels.
-        left, right, top, bottom: margins around the plot area.
+        left, right, bottom: margins around the plot area; above it is room for the title.
     """
 
     def __init__(
@@ -118,12 +122,11 @@ class Chart:
         height: int = 220,
         left: int = 42,
         right: int = 14,
-        top: int = 30,
         bottom: int = 34,
     ) -> None:
         self.x, self.y, self.title, self.about = x, y, title, about
         self.width, self.height = width, height
-        self.x0, self.x1, self.y0, self.y1 = left, width - right, height - bottom, top
+        self.x0, self.x1, self.y0, self.y1 = left, width - right, height - bottom, TOP
         self.hover = ""
         self.parts: list[str] = []
         if title:
@@ -164,23 +167,18 @@ class Chart:
             f'<text x="{_n(x)}" y="{_n(y)}" fill="{fill}"{extra}>{escape(words)}</text>'
         )
 
-    def y_axis(
-        self, at: Sequence[float] | None = None, labels: Sequence[str] | None = None
-    ) -> None:
+    def y_axis(self, at: Sequence[float] | None = None) -> None:
         """Horizontal rules with their values."""
         values = ticks(*self.y) if at is None else list(at)
-        for value, label in zip(values, labels or tick_labels(values), strict=True):
+        for value, label in zip(values, tick_labels(values), strict=True):
             y = self.py(value)
             self._rule(self.x0, y, self.x1, y)
             self.text(self.x0 - 6, y + 4, label, anchor="end", fill=MUTED)
 
-    def x_axis(
-        self, name: str, at: Sequence[float] | None = None, labels: Sequence[str] | None = None
-    ) -> None:
+    def x_axis(self, name: str, at: Sequence[float] | None = None) -> None:
         """Values along the bottom and the axis name after them."""
         values = ticks(*self.x, count=max(3, (self.x1 - self.x0) // 55)) if at is None else list(at)
-        words = list(labels or tick_labels(values))
-        for value, label in zip(values, words, strict=True):
+        for value, label in zip(values, tick_labels(values), strict=True):
             self.text(self.px(value), self.y0 + 16, label, anchor="middle", fill=MUTED)
         self.text(self.x1, self.y0 + 31, name, anchor="end", fill=MUTED)
 
@@ -192,12 +190,10 @@ class Chart:
             f'<path d="M{_n(x0)} {_n(y0)}L{_n(x1)} {_n(y1)}" stroke="{stroke}"{dashes}/>'
         )
 
-    def rule_at(self, value: float, label: str = "") -> None:
-        """A dashed horizontal reference line, named at its left end."""
+    def rule_at(self, value: float) -> None:
+        """A dashed horizontal reference line."""
         y = self.py(value)
         self._rule(self.x0, y, self.x1, y, MUTED, "3 3")
-        if label:
-            self.text(self.x0 + 4, y - 5, label, fill=MUTED, halo=True)
 
     def line(
         self, xs: ArrayLike, ys: ArrayLike, series: int = 0, width: float = 2, stroke: str = ""
@@ -250,10 +246,10 @@ class Chart:
         if all(map(math.isfinite, (x0, y0, x1, y1))):
             self._rule(self.px(x0), self.py(y0), self.px(x1), self.py(y1), stroke)
 
-    def bar(self, x0: float, x1: float, value: float, fill: str, base: float = 0.0) -> None:
-        """A filled column from `base` up to a value."""
+    def bar(self, x0: float, x1: float, value: float, fill: str) -> None:
+        """A filled column from 0 up to a value."""
         if math.isfinite(value):
-            top, foot = self.py(value), self.py(base)
+            top, foot = self.py(value), self.py(0.0)
             left, right = self.px(x0), self.px(x1)
             self.parts.append(
                 f'<path d="M{_n(left)} {_n(foot)}V{_n(top)}H{_n(right)}V{_n(foot)}Z"'
@@ -291,7 +287,7 @@ class Chart:
             self.parts.append(f'<rect {place} fill="var(--h{index})"/>')
         self.text(left + wide * LEVELS + 6, foot, short(high), fill=MUTED)
 
-    def end_labels(self, entries: Sequence[tuple[float, str, int]], gap: float = 14) -> None:
+    def end_labels(self, entries: Sequence[tuple[float, str, int]]) -> None:
         """Names at the right end of lines, pushed apart where they would overlap.
 
         Args:
@@ -300,11 +296,11 @@ class Chart:
         places = sorted(
             (self.py(y), name, series) for y, name, series in entries if math.isfinite(y)
         )
-        lowest = self.y1 - gap
+        lowest = self.y1 - LABEL_GAP
         overflow = 0.0
         placed: list[tuple[float, str, int]] = []
         for y, name, series in places:
-            lowest = max(y, lowest + gap)
+            lowest = max(y, lowest + LABEL_GAP)
             placed.append((lowest, name, series))
         if placed:
             overflow = max(0.0, placed[-1][0] - self.y0)

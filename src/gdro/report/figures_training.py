@@ -52,7 +52,7 @@ def checkpoints(record: Record) -> Figure | Missing:
     title = "Held-out results by checkpoint"
     if not record.evaluations:
         return Missing(title, "the run has not been evaluated.")
-    k, chart = rank(record), checkpoint_chart(record)
+    k, chart = samples_a_prompt(record), checkpoint_chart(record)
     caption = (
         f"mean@{k} is the part of single answers that is right, pass@{k} the part of prompts of"
         f" which at least one of {k} answers is. Plain training often raises the first and lowers"
@@ -63,7 +63,7 @@ def checkpoints(record: Record) -> Figure | Missing:
 
 def checkpoint_chart(record: Record, width: int = 380, height: int = 240) -> Chart:
     """pass@k and mean@k of the held-out prompts with intervals by checkpoint."""
-    k = rank(record)
+    k = samples_a_prompt(record)
     entries = {
         f"pass@{k}": diagnostics.by_checkpoint(record.evaluations, "pass_at_k"),
         f"mean@{k}": diagnostics.by_checkpoint(record.evaluations, "mean_at_k"),
@@ -73,7 +73,7 @@ def checkpoint_chart(record: Record, width: int = 380, height: int = 240) -> Cha
     )
 
 
-def rank(record: Record) -> int:
+def samples_a_prompt(record: Record) -> int:
     """The k of mean@k and pass@k; 8 when the record does not say."""
     k = record.evaluations[0].get("k") if record.evaluations else 8
     return k if isinstance(k, int) else 8
@@ -150,7 +150,7 @@ def _worst(
     record: Record, groups: Callable[[Event], Mapping[str, Mapping[str, object]]]
 ) -> tuple[Ints, Floats]:
     steps = np.array([int(str(event["step"])) for event in record.evaluations], dtype=np.int64)
-    found = [diagnostics.worst_group(groups(event)) for event in record.evaluations]
+    found = [diagnostics.weakest_group(groups(event)) for event in record.evaluations]
     rows = [triple[1] if triple else (np.nan,) * 3 for triple in found]
     return steps, np.array(rows, dtype=np.float64).reshape(len(rows), 3)
 
@@ -226,7 +226,7 @@ def before_after(record: Record) -> Figure | Missing:
     title = "Before and after, by difficulty"
     if len(record.evaluations) < 2 or not tier_groups(record.evaluations[0]):
         return Missing(title, "needs two evaluations with results by difficulty.")
-    k = rank(record)
+    k = samples_a_prompt(record)
     panels = tuple(
         dumbbells(record, key, f"{name}@{k} by tier").svg(f"before-after-{name}")
         for key, name in (("mean_at_k", "mean"), ("pass_at_k", "pass"))
@@ -240,7 +240,7 @@ def before_after(record: Record) -> Figure | Missing:
     return Figure("before-after", title, caption, panels, full=True)
 
 
-def dumbbells(record: Record, key: str, title: str, width: int = 380, height: int = 230) -> Chart:
+def dumbbells(record: Record, key: str, title: str) -> Chart:
     """One quantity of each tier at the first and the last evaluation."""
     first, last = tier_groups(record.evaluations[0]), tier_groups(record.evaluations[-1])
     names = [name for name in first if name in last]
@@ -250,14 +250,13 @@ def dumbbells(record: Record, key: str, title: str, width: int = 380, height: in
         (0.0, 1.0),
         title,
         "Before and after.",
-        width=width,
-        height=height,
+        height=230,
     )
     chart.y_axis([0, 0.25, 0.5, 0.75, 1])
     chart.x_axis("difficulty tier, hardest first", bin_ticks(int(max(tiers, default=0)) + 1))
     for name, b in zip(names, tiers, strict=True):
-        before = diagnostics.interval(first[name].get(key))[0]
-        after = diagnostics.interval(last[name].get(key))[0]
+        before = diagnostics.read_interval(first[name].get(key))[0]
+        after = diagnostics.read_interval(last[name].get(key))[0]
         chart.segment(b, before, b, after, SERIES[0])
         chart.dot(b, before, 0, hollow=True, radius=3.5)
         chart.dot(b, after, 0, radius=4.5)

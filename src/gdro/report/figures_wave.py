@@ -157,12 +157,12 @@ def weighed_share(record: Record, name: str) -> Floats | None:
     absent."""
     if not record.varies("weight"):
         return None
-    return diagnostics.weighted_share(record.per_bin(name), held(record.per_bin("weight")))
+    return diagnostics.weighted_share(
+        record.per_bin(name), carried_forward(record.per_bin("weight"))
+    )
 
 
-def held(
-    values: Floats,
-) -> Floats:
+def carried_forward(values: Floats) -> Floats:
     """(T, B) with a missing weight replaced by the last one before it, and by 1 before the
     first."""
     known = np.isfinite(values)
@@ -213,7 +213,7 @@ def snapshots(record: Record) -> Figure | Missing:
         chart = Chart(
             (-0.6, record.bins - 0.4), (0.0, top), head, "Share per bin.", width=230, height=170
         )
-        chart.y_axis(at=None)
+        chart.y_axis()
         chart.x_axis("bin", bin_ticks(record.bins))
         for b, value in enumerate(moment.values.tolist()):
             chart.bar(b - 0.36, b + 0.36, value, "var(--bar)")

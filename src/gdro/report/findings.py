@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdro.core.diagnostics import interval
+from gdro.core.diagnostics import read_interval
 from gdro.core.types import Floats
 from gdro.report.figures_training import source_groups
 from gdro.report.panels import last_known
@@ -205,7 +205,7 @@ def _source_scores(record: Record) -> dict[str, float]:
     }
     if not rewards and record.evaluations:
         rewards = {
-            name: interval(entry.get("mean_at_k"))[0]
+            name: read_interval(entry.get("mean_at_k"))[0]
             for name, entry in source_groups(record.evaluations[-1]).items()
         }
     return {name: value for name, value in rewards.items() if math.isfinite(value)}

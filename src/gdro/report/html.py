@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from gdro.controllers.registry import controller_label
 from gdro.io import write_atomic
 from gdro.report import figures_budget, figures_choice, figures_training, figures_wave, summary
 from gdro.report.completions import completions_section
 from gdro.report.findings import Finding, findings
-from gdro.report.palette import theme_css
+from gdro.report.palette import fill_page
 from gdro.report.panels import Figure, Missing
 from gdro.report.read import RECORD, Record, RecordError, mapping, read_record
 
@@ -64,17 +62,15 @@ def write_report(run: Path | str) -> Path:
 
 def page(record: Record) -> str:
     """The page as one string: no link or request leaves it."""
-    folder = files("gdro.report")
-    template = Template((folder / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        style=theme_css() + (folder / "report.css").read_text(encoding="utf-8"),
+    return fill_page(
+        "page.html",
         name=escape(_name(record)),
         headline=escape(summary.headline(record)),
         results=escape(summary.results(record) or "Not evaluated yet"),
         cost=escape(summary.cost(record)),
         words=escape(summary.in_words(record)),
         alerts=_alerts(record),
-        table=_table(summary.table(record), figures_training.rank(record)),
+        table=_table(summary.table(record), figures_training.samples_a_prompt(record)),
         completions=completions_section(record),
         figures="\n".join(_section(title, makers, record) for title, makers in SECTIONS),
         settings=_settings(record),

@@ -9,6 +9,8 @@ a grey printer.
 from __future__ import annotations
 
 import re
+from importlib.resources import files
+from string import Template
 
 from gdro.report.chart import LEVELS
 
@@ -43,11 +45,11 @@ DARK = {
 }
 
 
-def scale(anchors: tuple[str, ...], levels: int = LEVELS) -> list[str]:
-    """`levels` colours through the anchors, evenly spaced."""
+def scale(anchors: tuple[str, ...]) -> list[str]:
+    """LEVELS colours through the anchors, evenly spaced."""
     colours = []
-    for index in range(levels):
-        place = index / (levels - 1) * (len(anchors) - 1)
+    for index in range(LEVELS):
+        place = index / (LEVELS - 1) * (len(anchors) - 1)
         left = min(int(place), len(anchors) - 2)
         colours.append(_between(anchors[left], anchors[left + 1], place - left))
     return colours
@@ -75,6 +77,21 @@ def theme_css() -> str:
         f":root{{color-scheme:light dark;{day}}}\n@media screen and"
         f" (prefers-color-scheme:dark){{:root{{{night}}}}}\n"
     )
+
+
+def fill_page(page: str, extra_css: str = "", /, **parts: str) -> str:
+    """A page of this folder with its style and these parts: one string, from which no link or
+    request leaves.
+
+    Args:
+        page: `page.html` or `side_by_side.html`.
+        extra_css: after the style that all pages share.
+        parts: what stands for each `$name` of the page, escaped by the caller.
+    """
+    folder = files("gdro.report")
+    style = theme_css() + (folder / "report.css").read_text(encoding="utf-8") + extra_css
+    template = Template((folder / page).read_text(encoding="utf-8"))
+    return template.substitute(style=style, **parts)
 
 
 def _block(colours: dict[str, str]) -> str:

@@ -11,21 +11,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import numpy as np
 
-from gdro.core.diagnostics import by_checkpoint, interval
+from gdro.core.diagnostics import by_checkpoint, read_interval
 from gdro.core.passk import bootstrap
 from gdro.core.types import Floats
 from gdro.io import write_atomic
 from gdro.report.chart import Chart, extent
-from gdro.report.figures_training import rank, source_groups
+from gdro.report.figures_training import samples_a_prompt, source_groups
 from gdro.report.findings import findings
 from gdro.report.html import finding_list
-from gdro.report.palette import theme_css
+from gdro.report.palette import fill_page
 from gdro.report.panels import Blocks, last_known
 from gdro.report.read import Record, RecordError, mapping, number, read_record
 from gdro.report.summary import arrow, change, gain, plain, signed
@@ -95,10 +93,8 @@ def write_side_by_side(folders: Sequence[Path | str], output: Path | str | None 
 
 def side_by_side(runs: Sequence[NamedRun]) -> str:
     """The page as one string: no link or request leaves it."""
-    folder = files("gdro.report")
-    template = Template((folder / "side_by_side.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        style=theme_css() + (folder / "report.css").read_text(encoding="utf-8"),
+    return fill_page(
+        "side_by_side.html",
         title=escape(" against ".join(run.name for run in runs)),
         notes="".join(f"<li>{escape(note)}</li>" for note in notes(runs)),
         results=_table(["", *(run.head for run in runs)], result_rows(runs)),
@@ -116,7 +112,7 @@ def notes(runs: Sequence[NamedRun]) -> list[str]:
         " each method."
     ]
     prints = {mapping(run.record.start.get("fingerprints")).get("held-out") for run in runs}
-    ks = {rank(run.record) for run in runs if run.record.evaluations}
+    ks = {samples_a_prompt(run.record) for run in runs if run.record.evaluations}
     if len(prints) > 1:
         said.append(
             "The held-out prompts are not the same in all runs: their scores cannot be compared."
@@ -133,11 +129,11 @@ def result_rows(runs: Sequence[NamedRun]) -> list[list[str]]:
     """Scores and costs, one row a quantity, one cell a run."""
     rows = []
     for key, name in (("mean_at_k", "mean"), ("pass_at_k", "pass")):
-        ks = {rank(run.record) for run in runs if run.record.evaluations}
+        ks = {samples_a_prompt(run.record) for run in runs if run.record.evaluations}
         k = ks.pop() if len(ks) == 1 else "k"
         rows.append([f"{name}@{k}, before and after", *(_change(run, key) for run in runs)])
         rows.append([f"{name}@{k} against {runs[0].letter}, same prompts", *_against(runs, key)])
-    worst = [interval(mapping(run.last.get("worst_bin")).get("mean_at_k"))[0] for run in runs]
+    worst = [read_interval(mapping(run.last.get("worst_bin")).get("mean_at_k"))[0] for run in runs]
     rows.append(["mean of the worst tier, after", *map(plain, worst)])
     for key, name in (("rollouts_total", "rollouts"), ("tokens_total", "tokens")):
         rows.append([name, *(_count(last_known(run.record.scalar(key))) for run in runs)])
@@ -150,7 +146,7 @@ def result_rows(runs: Sequence[NamedRun]) -> list[list[str]]:
 def _change(run: NamedRun, key: str) -> str:
     found = run.record.evaluations
     if len(found) < 2:
-        return plain(interval(run.last.get(key))[0])
+        return plain(read_interval(run.last.get(key))[0])
     pair = change(found[0], found[-1], key)
     return f"{arrow(pair)} {gain(pair)}"
 
@@ -223,7 +219,10 @@ def _sources(runs: Sequence[NamedRun]) -> str:
     rows = [
         [
             name,
-            *(plain(interval(mapping(found.get(name)).get("mean_at_k"))[0]) for found in groups),
+            *(
+                plain(read_interval(mapping(found.get(name)).get("mean_at_k"))[0])
+                for found in groups
+            ),
         ]
         for name in names
     ]

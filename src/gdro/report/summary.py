@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdro.core.diagnostics import interval
-from gdro.report.figures_training import rank, source_groups, tier_groups
+from gdro.core.diagnostics import read_interval
+from gdro.report.figures_training import samples_a_prompt, source_groups, tier_groups
 from gdro.report.panels import last_known
 from gdro.report.read import Record, mapping, number
 
@@ -74,8 +74,10 @@ def change(first: object, last: object, key: str) -> Change:
     """A quantity of two evaluation entries; the paired interval is in the later one, measured
     against the first."""
     paired = mapping(mapping(last).get("change")).get(key)
-    triple = interval(paired) if isinstance(paired, Mapping) else None
-    return Change(interval(mapping(first).get(key)), interval(mapping(last).get(key)), triple)
+    triple = read_interval(paired) if isinstance(paired, Mapping) else None
+    return Change(
+        read_interval(mapping(first).get(key)), read_interval(mapping(last).get(key)), triple
+    )
 
 
 def headline(record: Record) -> str:
@@ -92,11 +94,12 @@ def results(record: Record) -> str:
 def _results(record: Record) -> list[str]:
     if not record.evaluations:
         return []
-    first, last, k = record.evaluations[0], record.evaluations[-1], rank(record)
+    first, last, k = record.evaluations[0], record.evaluations[-1], samples_a_prompt(record)
     names = (("mean_at_k", f"mean@{k}"), ("pass_at_k", f"pass@{k}"))
     if len(record.evaluations) == 1:
         return [
-            f"{name} {plain(interval(first.get(key))[0])} before training" for key, name in names
+            f"{name} {plain(read_interval(first.get(key))[0])} before training"
+            for key, name in names
         ]
     return [
         f"{name} {arrow(change(first, last, key))} {gain(change(first, last, key))}"
@@ -121,7 +124,7 @@ def in_words(record: Record) -> str:
     """What the headline means, for a newcomer; empty without a before and an after."""
     if len(record.evaluations) < 2 or not len(record.steps):
         return ""
-    first, last, k = record.evaluations[0], record.evaluations[-1], rank(record)
+    first, last, k = record.evaluations[0], record.evaluations[-1], samples_a_prompt(record)
     mean, best = change(first, last, "mean_at_k"), change(first, last, "pass_at_k")
     return (
         f"The part of single answers that is right (mean@{k}): {mean.verdict}. The part of prompts"
