@@ -15,9 +15,10 @@ from gdro.config import TrainConfig, load_config
 from gdro.core.errors import RunError
 from gdro.io import to_json
 from gdro.runs import evaluation, vllm
-from gdro.runs.folder import RunFolder
+from gdro.runs.folder import RunFolder, trained_model
 from gdro.runs.prepare import prepare
 from gdro.runs.progress import Progress
+from gdro.runs.record import interval_words
 
 
 def evaluate_model(
@@ -70,29 +71,23 @@ def table(fields: dict[str, Any]) -> Table:
         shown.add_column(title, justify="left" if title == "source" else "right")
     for name, row in fields["by_source"].items():
         shown.add_row(
-            name, str(row["prompts"]), _interval(row["mean_at_k"]), _interval(row["pass_at_k"])
+            name,
+            str(row["prompts"]),
+            interval_words(row["mean_at_k"]),
+            interval_words(row["pass_at_k"]),
         )
     shown.add_section()
     shown.add_row(
         "all",
         str(fields["prompts"]),
-        _interval(fields["mean_at_k"]),
-        _interval(fields["pass_at_k"]),
+        interval_words(fields["mean_at_k"]),
+        interval_words(fields["pass_at_k"]),
     )
     return shown
 
 
 def _settings(model: str, recipe: str | None, overrides: Sequence[str]) -> TrainConfig:
-    run = RunFolder(Path(model))
-    if run.config.is_file():
-        if not run.model.is_dir():
-            raise RunError(
-                f"{model} is a run without a trained model yet; finish it with: gdro train --resume"
-                f" {model}"
-            )
-        return load_config(recipe or run.config, [*overrides, f"model={run.model}"])
-    return load_config(recipe, [*overrides, f"model={model}"])
-
-
-def _interval(entry: dict[str, float]) -> str:
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+    trained = trained_model(model)
+    if trained is None:
+        return load_config(recipe, [*overrides, f"model={model}"])
+    return load_config(recipe or RunFolder(Path(model)).config, [*overrides, f"model={trained}"])

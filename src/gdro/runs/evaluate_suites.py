@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from gdro.core.types import Floats
 from gdro.data.chat import opens_thinking
 from gdro.data.prompts import Prompt
 from gdro.io import to_json
-from gdro.runs.folder import RunFolder
+from gdro.runs.evaluation import as_json
+from gdro.runs.folder import trained_model
 from gdro.runs.progress import Progress
+from gdro.runs.record import interval_words
 from gdro.runs.suite_sampling import Sampler, Sampling, make_sampler
 from gdro.runs.suites import SUITES, SuitePrompts, load_suite, suite_names
 from gdro.verify import PoolVerifier, Task, make_verifier, text_only_note
@@ -68,38 +70,30 @@ def evaluate_suites(
         if value is not None and value < 1:
             raise RunError(f"{option} {value}: must be at least 1")
     config = load_config(recipe or PAPER, overrides)
-    path = _trained(model)
+    path = str(trained_model(model) or model)
     progress = Progress(0, live=False)
     loaded = {name: load_suite(name, copies, limit) for name in suite_names(suites)}
     how = Sampling.of(config, rows)
-    correct: dict[str, dict[str, int]] = {}
-    shown: dict[str, dict[str, Any]] = {}
     checking = config.verifier
     pool = make_verifier(
         "math", workers=checking.workers, deadline=checking.timeout, memory_mb=checking.memory_mb
     )
     with closing(pool) as verifier:
-        readable = {name: _readable(verifier, suite.prompts) for name, suite in loaded.items()}
-        text_only = {name: verifier.check(prompts) for name, prompts in readable.items()}
-        for name, ids in text_only.items():
-            if (told := text_only_note(ids, len(loaded[name].prompts))) is not None:
-                progress.note(f"{name}: {told}")
+        checked = {name: _checked(suite, verifier) for name, suite in loaded.items()}
+        for name, one in checked.items():
+            note = text_only_note(one.text_only, len(one.suite.prompts))
+            if note is not None:
+                progress.note(f"{name}: {note}")
         sampler = make_sampler(path, config)
         first = next(suite.prompts[0] for suite in loaded.values())
         values = config.data.chat_template_kwargs or {}
         verifier.opens_thinking = opens_thinking(first.messages, sampler.tokenizer, values)
-        for name, suite in loaded.items():
-            started = time.perf_counter()
-            progress.note(
-                f"{name}: {len(suite.prompts)} problems x {how.samples} samples with {sampler.name}"
-            )
-            found = _correct(sampler, verifier, readable[name], how)
-            correct[name] = {prompt.id: found.get(prompt.id, 0) for prompt in suite.prompts}
-            shown[name] = _fields(name, suite, len(readable[name]), correct[name], how.samples) | {
-                "text_only_golds": len(text_only[name]),
-                "seconds": round(time.perf_counter() - started, 3),
-            }
+        answered = {
+            name: _answered(name, one, sampler, verifier, how, progress)
+            for name, one in checked.items()
+        }
         causes = verifier.counts
+    correct = {name: by_id for name, (by_id, _) in answered.items()}
     counts = {name: np.array(list(by_id.values())) for name, by_id in correct.items()}
     fields: dict[str, Any] = {
         "model": model,
@@ -108,7 +102,7 @@ def evaluate_suites(
         "k": how.samples,
         "sampling": asdict(how),
         "limit": limit,
-        "suites": shown,
+        "suites": {name: shown for name, (_, shown) in answered.items()},
         "average": aggregate(counts, how.samples),
         "verifier": causes,
         "lighteval": lighteval_command(path, list(loaded), how),
@@ -164,63 +158,75 @@ def table(fields: dict[str, Any]) -> Table:
         )
         unreadable = str(row["unreadable_golds"])
         shown.add_row(
-            SUITES[name].title, count, unreadable, _text(row["mean_at_k"]), _text(row["pass_at_k"])
+            SUITES[name].title,
+            count,
+            unreadable,
+            interval_words(row["mean_at_k"]),
+            interval_words(row["pass_at_k"]),
         )
     whole = fields["average"]
     shown.add_section()
     shown.add_row(
-        "average", str(whole["prompts"]), "", _text(whole["mean_at_k"]), _text(whole["pass_at_k"])
+        "average",
+        str(whole["prompts"]),
+        "",
+        interval_words(whole["mean_at_k"]),
+        interval_words(whole["pass_at_k"]),
     )
     return shown
 
 
-def _readable(verifier: PoolVerifier, prompts: Sequence[Prompt]) -> list[Prompt]:
-    """Those whose gold answer the verifier can read; no completion of the others could be right."""
+@dataclass(frozen=True)
+class _Checked:
+    """A suite whose gold answers were read.
+
+    Attributes:
+        readable: the prompts whose gold answer the verifier can read; no completion of the others
+            could be right.
+        text_only: ids of those of them that only the same text equals.
+    """
+
+    suite: SuitePrompts
+    readable: list[Prompt]
+    text_only: Sequence[str]
+
+
+def _checked(suite: SuitePrompts, verifier: PoolVerifier) -> _Checked:
     outcomes = verifier.pool.run(
-        [Task(prompt.id, "", prompt.answer, None, True) for prompt in prompts]
+        [Task(prompt.id, "", prompt.answer, None, True) for prompt in suite.prompts]
     )
-    return [
-        prompt
-        for prompt, outcome in zip(prompts, outcomes, strict=True)
-        if outcome.cause == CORRECT
-    ]
+    pairs = zip(suite.prompts, outcomes, strict=True)
+    readable = [prompt for prompt, outcome in pairs if outcome.cause == CORRECT]
+    return _Checked(suite, readable, verifier.check(readable))
 
 
-def _correct(
-    sampler: Sampler, verifier: PoolVerifier, prompts: list[Prompt], how: Sampling
-) -> dict[str, int]:
-    return score(verifier, prompts, sampler(prompts, how)) if prompts else {}
-
-
-def _fields(
-    name: str, suite: SuitePrompts, readable: int, correct: dict[str, int], samples: int
-) -> dict[str, Any]:
-    return figures(list(correct.values()), samples) | {
+def _answered(
+    name: str,
+    checked: _Checked,
+    sampler: Sampler,
+    verifier: PoolVerifier,
+    how: Sampling,
+    progress: Progress,
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Correct completions of each of a suite's prompts, by id, and the suite's figures."""
+    suite, readable = checked.suite, checked.readable
+    started = time.perf_counter()
+    progress.note(
+        f"{name}: {len(suite.prompts)} problems x {how.samples} samples with {sampler.name}"
+    )
+    found = score(verifier, readable, sampler(readable, how)) if readable else {}
+    correct = {prompt.id: found.get(prompt.id, 0) for prompt in suite.prompts}
+    return correct, figures(list(correct.values()), how.samples) | {
         "title": SUITES[name].title,
-        "unreadable_golds": len(suite.prompts) - readable,
+        "unreadable_golds": len(suite.prompts) - len(readable),
         "left_out": suite.left_out,
         "duplicates": suite.duplicates,
+        "text_only_golds": len(checked.text_only),
+        "seconds": round(time.perf_counter() - started, 3),
     }
 
 
-def _trained(model: str) -> str:
-    """The folder of the model: that of a run is the model inside it."""
-    run = RunFolder(Path(model))
-    if not run.config.is_file():
-        return model
-    if not run.model.is_dir():
-        raise RunError(
-            f"{model} is a run without a trained model yet; finish it with: gdro train --resume"
-            f" {model}"
-        )
-    return str(run.model)
-
-
-def _text(entry: dict[str, float]) -> str:
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
-
-
-RESAMPLES = 2000
+RESAMPLES, LEVEL = 2000, 0.95
 
 
 def figures(correct: ArrayLike, samples: int) -> dict[str, Any]:
@@ -247,19 +253,14 @@ def aggregate(correct: Mapping[str, ArrayLike], samples: int) -> dict[str, Any]:
     }
 
 
-def bootstrap_average(groups: list[Floats], *, level: float = 0.95, seed: int = 0) -> Interval:
-    """Mean of the groups' means, with a percentile interval; the members of each group are drawn
-    anew."""
-    generator = np.random.default_rng(seed)
+def bootstrap_average(groups: list[Floats]) -> Interval:
+    """Mean of the groups' means, with a 95 % percentile interval; the members of each group are
+    drawn anew."""
+    generator = np.random.default_rng(0)
     draws = [
         values[generator.integers(0, values.size, size=(RESAMPLES, values.size))].mean(axis=1)
         for values in groups
     ]
-    low, high = np.quantile(np.mean(draws, axis=0), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     value = float(np.mean([values.mean() for values in groups]))
     return Interval(value, float(low), float(high), sum(values.size for values in groups))
-
-
-def as_json(interval: Interval) -> dict[str, float]:
-    """`value`, `low` and `high`, rounded as in a run's record."""
-    return {name: round(value, 6) for name, value in asdict(interval).items() if name != "prompts"}

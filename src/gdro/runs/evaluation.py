@@ -119,11 +119,9 @@ def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
     """The fields of an `evaluation` event; `base` is the evaluation before training, which sets the
     difficulty tiers."""
     k = evaluation.samples
-    mean, passed = (
-        mean_at_k(np.full(len(evaluation.correct), k), evaluation.correct),
-        _pass(evaluation),
-    )
-    base_mean = mean_at_k(np.full(len(base.correct), base.samples), base.correct)
+    mean, passed = mean_at_k(k, evaluation.correct), pass_at_k(k, evaluation.correct, k)
+    base_mean = mean_at_k(base.samples, base.correct)
+    base_passed = pass_at_k(base.samples, base.correct, base.samples)
     bins = bins_at(bin_edges(BINS), base_mean).tolist()
     groups = [prompt.source for prompt in evaluation.prompts]
     bins_in_order = sorted(by_group(mean, bins).items(), key=lambda item: int(str(item[0])))
@@ -131,8 +129,8 @@ def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
         {
             "bin": b,
             "prompts": interval.prompts,
-            "mean_at_k": _json(interval),
-            "pass_at_k": _json(by_group(passed, bins)[b]),
+            "mean_at_k": as_json(interval),
+            "pass_at_k": as_json(by_group(passed, bins)[b]),
         }
         for b, interval in bins_in_order
     ]
@@ -142,21 +140,21 @@ def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
         "k": k,
         "samples": k,
         "prompts": len(evaluation.prompts),
-        "mean_at_k": _json(bootstrap(mean)),
-        "pass_at_k": _json(bootstrap(passed)),
+        "mean_at_k": as_json(bootstrap(mean)),
+        "pass_at_k": as_json(bootstrap(passed)),
         "by_bin": rows,
         "by_source": {
             str(name): {
                 "prompts": sources[name].prompts,
-                "mean_at_k": _json(sources[name]),
-                "pass_at_k": _json(passes[name]),
+                "mean_at_k": as_json(sources[name]),
+                "pass_at_k": as_json(passes[name]),
             }
             for name in sorted(sources, key=str)
         },
         "worst_bin": rows[int(np.argmin([interval.value for _, interval in bins_in_order]))],
         "change": {
-            "mean_at_k": _json(bootstrap(mean - base_mean)),
-            "pass_at_k": _json(bootstrap(passed - _pass(base))),
+            "mean_at_k": as_json(bootstrap(mean - base_mean)),
+            "pass_at_k": as_json(bootstrap(passed - base_passed)),
         },
         "seconds": round(evaluation.seconds, 3),
     }
@@ -171,12 +169,8 @@ def load_evaluation(path: Path, prompts: Sequence[Prompt]) -> Evaluation:
     )
 
 
-def _pass(evaluation: Evaluation) -> np.ndarray:
-    k = evaluation.samples
-    return pass_at_k(np.full(len(evaluation.correct), k), evaluation.correct, k)
-
-
-def _json(interval: Interval) -> dict[str, float]:
+def as_json(interval: Interval) -> dict[str, float]:
+    """`value`, `low` and `high` to six decimals, as records and figures have them."""
     fields = asdict(interval)
     return {name: round(fields[name], 6) for name in ("value", "low", "high")}
 
@@ -185,17 +179,12 @@ def _options(policy: Policy, config: TrainConfig) -> SamplingOptions:
     tokenizer, settings = policy.tokenizer, config.evaluation
     return SamplingOptions(
         config.lengths.completion,
-        tuple({tokenizer.eos_token_id, *_extra_ends(policy)}),
+        policy.end_tokens,
         tokenizer.pad_token_id,
         settings.temperature,
         settings.top_k,
         settings.top_p,
     )
-
-
-def _extra_ends(policy: Policy) -> list[int]:
-    ends = policy.model.generation_config.eos_token_id
-    return [] if ends is None else list(np.atleast_1d(ends).tolist())
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,23 @@ def old_folder(path: str | Path) -> RunFolder:
     return folder
 
 
+def trained_model(model: str) -> Path | None:
+    """The trained model where `model` is the folder of a run; None where it is none.
+
+    Raises:
+        RunError: the run has no trained model yet.
+    """
+    run = RunFolder(Path(model))
+    if not run.config.is_file():
+        return None
+    if not run.model.is_dir():
+        raise RunError(
+            f"{model} is a run without a trained model yet; finish it with: gdro train --resume"
+            f" {model}"
+        )
+    return run.model
+
+
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
     """Keep other processes off a run while this one writes it. The system lets go when it ends,

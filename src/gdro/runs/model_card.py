@@ -15,7 +15,7 @@ from gdro.io import write_atomic
 from gdro.models.locate import ADAPTER
 from gdro.models.releases import RELEASES
 from gdro.runs.folder import RunFolder
-from gdro.runs.record import machine_words, read_events
+from gdro.runs.record import interval_words, machine_words, read_events
 
 LOCAL = ("output_dir",)
 """Settings that say something of the machine alone."""
@@ -107,12 +107,12 @@ def _results(settings: Mapping[str, Any], evaluations: list[dict[str, Any]]) -> 
     }
     for name, (old, new) in rows.items():
         figures = (
-            _interval(row[score]) for score in ("mean_at_k", "pass_at_k") for row in (old, new)
+            interval_words(row[score]) for score in ("mean_at_k", "pass_at_k") for row in (old, new)
         )
         yield f"| {name} | {new['prompts']} | {' | '.join(figures)} |"
     yield (
         f"\nChange of mean@{k}, prompt by prompt:"
-        f" {_interval(after['change']['mean_at_k'], sign='+')}."
+        f" {interval_words(after['change']['mean_at_k'], sign='+')}."
     )
 
 
@@ -181,7 +181,3 @@ def _source(data: Mapping[str, Any]) -> str:
         return f" ({len(data['cells'])} cells)" if data.get("cells") else ""
     paths = data["path"] if isinstance(data["path"], list) else [data["path"]]
     return f" ({', '.join(Path(path).name if data['kind'] != 'hub' else path for path in paths)})"
-
-
-def _interval(entry: Mapping[str, float], sign: str = "") -> str:
-    return f"{entry['value']:{sign}.3f} [{entry['low']:{sign}.3f}, {entry['high']:{sign}.3f}]"

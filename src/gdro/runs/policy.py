@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from gdro.config import TrainConfig
 from gdro.core.errors import RunError
 from gdro.data.chat import TemplateValues, encode
@@ -27,6 +29,14 @@ class Policy:
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt, as the trainer will tokenize it."""
         return encode(prompt.messages, self.tokenizer, self.template_values)
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Tokens that end a completion: the tokenizer's, and those of the model's own generation
+        config."""
+        ends = self.model.generation_config.eos_token_id
+        extra = [] if ends is None else np.atleast_1d(ends).tolist()
+        return tuple({self.tokenizer.eos_token_id, *extra})
 
     @property
     def context(self) -> int | None:

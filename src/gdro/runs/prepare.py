@@ -124,7 +124,7 @@ def fitting_prompts(
     Raises:
         GDROError: what is wrong with the prompts, and the faults.
     """
-    found = fitting = told = None
+    found = fitting = text_only = None
     with faults:
         loaded = load_prompts(config.data)
         heldout = choose(loaded.heldout, config.evaluation.prompts, "evaluation")
@@ -133,12 +133,12 @@ def fitting_prompts(
         with faults:
             fitting = _fitting(config, found, tokenizer)
         with faults:
-            told = _check_answers(
+            text_only = _check_answers(
                 config, found if fitting is None else fitting.prompts, tokenizer, verifier
             )
     faults.tell()
     assert fitting is not None, "or there was a fault"
-    more = [note for note in (told, _few_heldout(config, fitting.prompts)) if note is not None]
+    more = [note for note in (text_only, _few_heldout(config, fitting.prompts)) if note is not None]
     return replace(fitting, notes=(*fitting.notes, *more))
 
 

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gdro.runs.record import interval_words
 from gdro.runs.rewards import Example
 
 BAR = 16
@@ -42,10 +43,10 @@ class Progress:
     def evaluation(self, step: int, fields: dict[str, Any]) -> None:
         """Held-out figures."""
         self._evaluation = fields
-        mean, passed = fields["mean_at_k"], fields["pass_at_k"]
+        mean, passed = (interval_words(fields[name]) for name in ("mean_at_k", "pass_at_k"))
         self.note(
-            f"held-out at step {step}: mean@{fields['k']} {_interval(mean)}, pass@{fields['k']}"
-            f" {_interval(passed)}, worst tier {fields['worst_bin']['mean_at_k']['value']:.3f}"
+            f"held-out at step {step}: mean@{fields['k']} {mean}, pass@{fields['k']}"
+            f" {passed}, worst tier {fields['worst_bin']['mean_at_k']['value']:.3f}"
         )
 
     def step(self, record: dict[str, Any], spent: int | None = None) -> None:
@@ -161,10 +162,6 @@ def _worst(shown: dict[str, Any]) -> float:
 
 def _number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _interval(entry: dict[str, float]) -> str:
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
 
 
 def _short(text: str, width: int) -> str:

@@ -76,6 +76,11 @@ def machine_words(machine: Mapping[str, Any]) -> str:
     )
 
 
+def interval_words(entry: Mapping[str, float], sign: str = "") -> str:
+    """A score of an evaluation with its interval, `0.512 [0.480, 0.544]`; sign `+` for a change."""
+    return f"{entry['value']:{sign}.3f} [{entry['low']:{sign}.3f}, {entry['high']:{sign}.3f}]"
+
+
 def _lines(path: Path) -> Iterator[tuple[bytes, Event]]:
     if not path.exists():
         return

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import numpy as np
-
 from gdro.config import TrainConfig
 from gdro.core.errors import RunError
 from gdro.data.chat import TemplateValues, encode
@@ -87,11 +85,9 @@ class TransformersSampler:
     def __call__(self, prompts: Sequence[Prompt], how: Sampling) -> list[list[str]]:
         """See `Sampler`."""
         tokenizer = self.policy.tokenizer
-        ends = self.policy.model.generation_config.eos_token_id
-        extra = () if ends is None else np.atleast_1d(ends).tolist()
         options = SamplingOptions(
             how.max_tokens,
-            tuple({tokenizer.eos_token_id, *extra}),
+            self.policy.end_tokens,
             tokenizer.pad_token_id,
             how.temperature,
             how.top_k,
