@@ -27,7 +27,7 @@ from gdro.lab.compare_page import published_files
 from gdro.lab.compare_record import Comparison, comparison_of
 from gdro.lab.compare_scores import Judge
 from gdro.lab.compare_summary import summarize
-from gdro.lab.compare_table import COSTS, cost_known
+from gdro.lab.compare_table import COST_TITLES, cost_known
 from gdro.lab.stats import seed_interval
 from gdro.lab.text import estimate_of, moved, table
 from gdro.report.read import RecordError
@@ -181,7 +181,7 @@ def differences(folder: str, names: Mapping[str, str], title: str) -> str:
     methods = summary["methods"]
     known = {
         cost: words
-        for cost, words in COSTS.items()
+        for cost, words in COST_TITLES.items()
         if cost != "rollouts" and cost_known(summary, cost)
     }
     scores = {key: SCORES[key] for key in ("mean_at_k", "pass_at_k", "worst_bin")}

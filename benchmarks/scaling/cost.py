@@ -85,7 +85,7 @@ def cell(
     included."""
     began = memory_mb("VmRSS")
     controller = make_controller(name, mean_rollouts=mean, max_rollouts=3 * mean)
-    workload = Workload(prompts, 0)
+    workload = Workload(prompts)
     controller.table.admit(controller.table.look_up(workload.ids.tolist()))
     seconds = np.array([step_seconds(controller, workload, batch) for _ in range(steps + 2)][2:])
     found: dict[str, Any] = {

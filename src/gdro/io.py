@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes | memoryview
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """`value` as JSON without NaN and infinity, which no strict reader takes: they become null."""
     return json.dumps(without_nan(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested mappings as `a.b` -> value; lists, and mappings that are empty, are values."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        deeper = isinstance(value, Mapping) and value
+        found |= flat(value, f"{above}{key}.") if deeper else {f"{above}{key}": value}
+    return found
 
 
 def without_nan(value: Any) -> Any:

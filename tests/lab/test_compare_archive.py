@@ -15,13 +15,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from gdro.core.errors import RunError
+from gdro.io import flat
 from gdro.lab import compare
 from gdro.lab.compare_archive import (
     COSTS,
     OUTCOMES,
     SINCE,
     _factored,
-    flat_settings,
     is_archive,
     load_archive,
     published_settings,
@@ -80,7 +80,7 @@ def test_what_comes_back_is_what_went_in(ragged, tmp_path):
     assert markdown(summarize(again)) == markdown(summarize(ragged))
     found = published_settings(folder)
     assert found == {
-        m: {s: flat_settings(v) for s, v in by.items()} for m, by in settings_of(ragged).items()
+        m: {s: flat(v) for s, v in by.items()} for m, by in settings_of(ragged).items()
     }
     packed = (folder / OUTCOMES).read_bytes()
     save_archive(tmp_path / "twice", ragged, settings_of(ragged))

@@ -12,6 +12,7 @@ import numpy as np
 
 from gdro.core.errors import OptionError, StateError
 from gdro.core.state import State
+from gdro.io import flat
 
 
 def check_types(part: Any) -> None:
@@ -72,20 +73,10 @@ def _expect(name: str, value: Any, right: bool, expected: str) -> Any:
 
 def check_same(saved: State, options: State) -> None:
     """Raises StateError where saved options, nested, are not these; names the option."""
-    saved, options = _flat(saved), _flat(options)
+    saved, options = flat(saved), flat(options)
     for option in sorted(options.keys() | saved.keys()):
         if option not in saved or option not in options or saved[option] != options[option]:
             raise StateError(
                 f"the state was saved with {option}={saved.get(option)!r}, "
                 f"this controller has {options.get(option)!r}"
             )
-
-
-def _flat(options: Any, path: str = "") -> dict[str, Any]:
-    """Nested options by dotted names."""
-    if not isinstance(options, dict):
-        return {path: options}
-    flat: dict[str, Any] = {}
-    for key, value in options.items():
-        flat |= _flat(value, f"{path}.{key}" if path else key)
-    return flat

@@ -35,6 +35,8 @@ LIMITS_MS = {(256, 4): 2.0, (1024, 16): 10.0}
 CHOICE_LIMITS_MS = {16_384: 8.0, 65_536: 35.0}
 """Candidates -> milliseconds that choosing among them may take."""
 
+WARM_UP = 20
+"""Steps before the timed ones."""
 BYTES_PER_ID = 60
 """A Python string of about 10 characters; plan and observe each read every id."""
 
@@ -70,9 +72,9 @@ class Workload:
     """Batches of a pool of prompts with known pass rates; rewards as an engine gives them, one
     array a prompt."""
 
-    def __init__(self, pool: int, seed: int, sources: int = 1) -> None:
+    def __init__(self, pool: int, sources: int = 1) -> None:
         names = ["prompt"] if sources == 1 else [f"prompt_{source}" for source in range(sources)]
-        self.generator = np.random.default_rng(seed)
+        self.generator = np.random.default_rng(0)
         self.ids = np.array([f"{names[i % sources]}/{i}" for i in range(pool)], dtype=object)
         self.rates = self.generator.beta(0.6, 0.6, pool)
 
@@ -94,8 +96,6 @@ def controller_cost(
     prompts: int,
     mean_rollouts: int,
     steps: int = 200,
-    seed: int = 0,
-    warm_up: int = 20,
     **options: Any,
 ) -> Cost:
     """Time plan + observe over varying batches from a pool of 4 batches' prompts.
@@ -104,14 +104,14 @@ def controller_cost(
         name: of the controller; `options` are its own.
         prompts: M, prompts of a batch.
         mean_rollouts: nbar; arms reach to 3 nbar.
-        steps: timed steps, after `warm_up` others.
+        steps: timed steps, after WARM_UP others.
     """
     controller = make_controller(
         name, mean_rollouts=mean_rollouts, max_rollouts=3 * mean_rollouts, **options
     )
-    workload = Workload(4 * prompts, seed)
+    workload = Workload(4 * prompts)
     controller.describe(workload.ids.tolist(), workload.ids.tolist())
-    seconds = [_step(controller, workload, prompts) for _ in range(warm_up + steps)][warm_up:]
+    seconds = [_step(controller, workload, prompts) for _ in range(WARM_UP + steps)][WARM_UP:]
     quiet, median, high = np.quantile(seconds, [0.1, 0.5, 0.95]) * 1e3
     traffic = prompts * (
         8 * mean_rollouts + 2 * BYTES_PER_ID + 2 * controller.table.bytes_per_prompt
@@ -151,24 +151,22 @@ class ChoiceCost:
     limit_ms: float | None
 
 
-def selection_cost(
-    name: str, prompts: int, steps: int = 50, seed: int = 0, visited: int = 20
-) -> ChoiceCost:
+def selection_cost(name: str, prompts: int, steps: int = 50) -> ChoiceCost:
     """Time `select` among `pool_factor` candidates a prompt, from a pool of four times as many
     prompts in 50 sources, each of which was offered before.
 
     Args:
         name: of a controller that selects.
         prompts: M, prompts of a batch.
-        steps: timed choices; `visited` batches are planned and observed before them.
+        steps: timed choices; WARM_UP batches are planned and observed before them.
     """
     controller = make_controller(name)
     offered = controller.pool_factor * prompts
-    workload = Workload(4 * offered, seed, sources=50)
+    workload = Workload(4 * offered, sources=50)
     everyone = workload.ids.tolist()
     controller.describe(everyone, everyone)
     controller.table.look_up(everyone)
-    for _ in range(visited):
+    for _ in range(WARM_UP):
         _step(controller, workload, prompts)
     seconds = []
     for _ in range(steps):
@@ -280,12 +278,11 @@ class Million:
     rss_mb_late: float
 
 
-def million_prompts(
-    name: str = "joint", prompts: int = 1_000_000, steps: int = 1000, batch: int = 1024
-) -> Million:
-    """Visit every prompt of a large pool about once, save and load the state, and check that it
+def million_prompts(steps: int = 1000) -> Million:
+    """Let `joint` visit a million prompts about once, save and load the state, and check that it
     came back whole."""
-    controller, workload = make_controller(name), Workload(prompts, 0)
+    name, prompts, batch = "joint", 1_000_000, 1024
+    controller, workload = make_controller(name), Workload(prompts)
     controller.table.admit(controller.table.look_up(workload.ids.tolist()))
     seconds, resident = [], []
     for step in range(steps):

@@ -33,7 +33,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 import numpy as np
 
 from gdro.core.errors import RunError
-from gdro.io import to_json, write_atomic
+from gdro.io import flat, to_json, write_atomic
 from gdro.lab.compare_plan import PLAN, plan_text, read_plan
 from gdro.lab.compare_record import Comparison, RunResult, comparison_of
 from gdro.report.read import RecordError
@@ -201,7 +201,7 @@ def _arrays(comparison: Comparison, settings: Runs) -> dict[str, Any]:
         "sizes_of": {
             str(seed): sizes.index(dict(value)) for seed, value in comparison.training_sizes.items()
         },
-        "settings": _factored({at: flat_settings(settings[at[0]][at[1]]) for at in done}),
+        "settings": _factored({at: flat(settings[at[0]][at[1]]) for at in done}),
     }
     return arrays | {"about": np.frombuffer(to_json(about).encode(), np.uint8)}
 
@@ -250,15 +250,6 @@ def _run(arrays: Mapping[str, Any], about: Mapping[str, Any], m: int, s: int) ->
         training_reward,
         tuple(trained.tolist()),
     )
-
-
-def flat_settings(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings as `a.b` -> value; lists are values."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        deeper = isinstance(value, Mapping) and value
-        flat |= flat_settings(value, f"{above}{key}.") if deeper else {f"{above}{key}": value}
-    return flat
 
 
 def _factored(settings: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, Any]:

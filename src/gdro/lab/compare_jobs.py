@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 from gdro.config import TrainConfig, load_config
 from gdro.core.errors import RunError
+from gdro.io import flat
 from gdro.lab.compare_plan import Job
 from gdro.runs.folder import RunFolder, held
 from gdro.stopping import on_stop
@@ -184,22 +185,13 @@ LENGTHS = ("max_prompt_length", "max_completion_length")
 
 def _differences(old: TrainConfig, new: TrainConfig) -> Iterator[str]:
     """Settings that differ, but for those that leave the result as it is."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     # a run writes down what its model leaves room for
     follows = {key for key in LENGTHS if after.get(key) is None}
     for key in before.keys() | after.keys():
         ignored = key in ("output_dir", "verifier.workers", "report_to") or key in follows
         if not ignored and before.get(key) != after.get(key):
             yield f"{key} {before.get(key)!r}, planned {after.get(key)!r}"
-
-
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= (
-            _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-        )
-    return flat
 
 
 def _last_line(path: Path) -> str:

@@ -216,13 +216,13 @@ def _small(summary: Mapping[str, Any]) -> str:
 
 def _figures(summary: Mapping[str, Any]) -> str:
     over = "replicates" if summary["fresh_data"] else "seeds and prompts"
-    told = f"A row is a method; the line is the 95 % interval over {over}. A full dot leaves 0 out."
+    rows = f"A row is a method; the line is the 95 % interval over {over}. A full dot leaves 0 out."
     drawn = (
         "The baseline and the three methods with the largest area, means over seeds and prompts."
     )
     parts = [
-        ("overall", "All held-out prompts", told, [forest(summary, name) for name in FOREST[:2]]),
-        ("hard", "Hard prompts", told, [forest(summary, name) for name in FOREST[2:]]),
+        ("overall", "All held-out prompts", rows, [forest(summary, name) for name in FOREST[:2]]),
+        ("hard", "Hard prompts", rows, [forest(summary, name) for name in FOREST[2:]]),
         ("curves", "On the way", drawn, [curves(summary, name) for name in CURVES]),
     ]
     made = "".join(

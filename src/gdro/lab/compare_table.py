@@ -11,7 +11,7 @@ from gdro.lab.compare_scores import BY_TRAINING, WORST_FAMILY
 from gdro.lab.compare_summary import EQUAL_COSTS
 from gdro.lab.text import cell, estimate_of, moved, table
 
-COSTS = {
+COST_TITLES = {
     "rollouts": "rollouts",
     "tokens": "tokens",
     "trained_tokens": "trained tokens",
@@ -64,12 +64,10 @@ def markdown(summary: Mapping[str, Any]) -> str:
     parts += [table(["method", "seeds", *(names[name] for name in columns)], learnt)]
     parts += [table(["method", *cost_heads(summary)], spent)]
     parts += [equal_cost_table(summary)] if _at_equal_cost_known(summary) else []
-    told = [f"Missing: {', '.join(summary['missing'])}."] if summary["missing"] else []
-    told += [f"Run {summary['ran']}."] if summary["ran"] else []
-    return (
-        "\n".join([*parts, caption(summary), *(f"\n{note}" for note in (*told, *summary["notes"]))])
-        + "\n"
-    )
+    notes = [f"Missing: {', '.join(summary['missing'])}."] if summary["missing"] else []
+    notes += [f"Run {summary['ran']}."] if summary["ran"] else []
+    notes += summary["notes"]
+    return "\n".join([*parts, caption(summary), *(f"\n{note}" for note in notes)]) + "\n"
 
 
 def claims_table(summary: Mapping[str, Any]) -> str:
@@ -141,18 +139,18 @@ def caption(summary: Mapping[str, Any]) -> str:
         f" {summary['steps']} steps. In brackets: difference from `{summary['baseline']}`,"
         f" {paired}; bold where it leaves 0 out (not adjusted for the number of methods). Worst"
         " tier: the lowest of the tiers of success rate before training that hold 8 prompts or"
-        f" more{tiers}. {_told_of_sources(summary)}{_told_of_families(summary)} Area: mean height"
+        f" more{tiers}. {_on_sources(summary)}{_on_families(summary)} Area: mean height"
         f" of the curve over rollouts.{equal}"
     )
 
 
-def _told_of_families(summary: Mapping[str, Any]) -> str:
+def _on_families(summary: Mapping[str, Any]) -> str:
     if WORST_FAMILY not in shown(summary):
         return ""
     return " Worst family: the lowest mean of the sources that share a name up to their last /."
 
 
-def _told_of_sources(summary: Mapping[str, Any]) -> str:
+def _on_sources(summary: Mapping[str, Any]) -> str:
     if BY_TRAINING[0] in summary["base"]:
         return (
             "The held-out prompts are as many from each source (ids up to the last /); shares of"
@@ -168,7 +166,7 @@ def cost_heads(summary: Mapping[str, Any]) -> list[str]:
     """The columns of `cost_cells`."""
     reach = [f"rollouts to the baseline's {score}@{summary['k']}" for score in ("mean", "pass")]
     reward = ["training reward at the end"] if _reward_known(summary) else []
-    costs = [title for cost, title in COSTS.items() if cost_known(summary, cost)]
+    costs = [title for cost, title in COST_TITLES.items() if cost_known(summary, cost)]
     return [*reach, "groups without gradient", *reward, *costs]
 
 
@@ -184,7 +182,7 @@ def cost_cells(entry: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str
         ),
         "–" if math.isnan(dead) else f"{100 * dead:.1f} %",
         *(["–" if math.isnan(reward) else f"{reward:.2f}"] if _reward_known(summary) else []),
-        *(_beside(entry[cost], other[cost]) for cost in COSTS if cost_known(summary, cost)),
+        *(_beside(entry[cost], other[cost]) for cost in COST_TITLES if cost_known(summary, cost)),
     ]
 
 

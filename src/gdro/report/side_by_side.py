@@ -18,7 +18,7 @@ import numpy as np
 from gdro.core.diagnostics import by_checkpoint, read_interval
 from gdro.core.passk import bootstrap
 from gdro.core.types import Floats
-from gdro.io import write_atomic
+from gdro.io import flat, write_atomic
 from gdro.report.chart import Chart, extent
 from gdro.report.figures_training import samples_a_prompt, source_groups
 from gdro.report.findings import findings
@@ -191,26 +191,19 @@ def last_scores(run: NamedRun, key: str) -> dict[str, float]:
 
 def setting_rows(runs: Sequence[NamedRun]) -> list[list[str]]:
     """The settings in which the runs differ, and machine and version where they do."""
-    flat = [
-        _flat(run.record.config)
-        | _flat({"machine": mapping(run.record.start.get("machine"))})
+    found = [
+        flat(run.record.config)
+        | flat({"machine": mapping(run.record.start.get("machine"))})
         | {"version": str(run.record.start.get("version", "unknown"))}
         for run in runs
     ]
-    keys = dict.fromkeys(key for settings in flat for key in settings)
-    rows = [[key, *(settings.get(key, "–") for settings in flat)] for key in keys]
+    of_runs = [
+        {key: v if isinstance(v, str) else json.dumps(v) for key, v in settings.items()}
+        for settings in found
+    ]
+    keys = dict.fromkeys(key for settings in of_runs for key in settings)
+    rows = [[key, *(settings.get(key, "–") for settings in of_runs)] for key in keys]
     return [row for row in rows if len(set(row[1:])) > 1 and row[0] != "output_dir"]
-
-
-def _flat(settings: Mapping[str, object], path: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in settings.items():
-        name = f"{path}{key}"
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{name}.")
-        else:
-            found[name] = value if isinstance(value, str) else json.dumps(value)
-    return found
 
 
 def _sources(runs: Sequence[NamedRun]) -> str:
