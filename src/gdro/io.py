@@ -1,13 +1,18 @@
-"""Files: written whole or not at all, and JSON that any reader takes."""
+"""Files: written whole or not at all, by one process at a time, and JSON that any reader takes."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system without locks answers."""
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes | memoryview) -> None:
@@ -29,6 +34,54 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes | memoryview
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """One process at a time. The system lets go when it ends, however it ends; where the file
+    system knows no locks, there is none.
+
+    Args:
+        path: a folder, or a file, which is made where there is none.
+        wait: until the process that has it lets go.
+
+    Raises:
+        BlockingIOError: another process has it, and `wait` is False.
+    """
+    import fcntl  # here, since Windows has none and the core runs there too
+
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(handle)
+
+
+class RecordWriter:
+    """Appends the events of a run to its record, one a line. Every event names its kind under
+    "event" and, but for the start, its step."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one event and hand it to the operating system."""
+        self._file.write(to_json({"event": event} | fields) + "\n")
+        self._file.flush()
+
+    def flush_to_disk(self) -> None:
+        """Make sure that what is written survives a power failure."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Flush to disk and close."""
+        self.flush_to_disk()
+        self._file.close()
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

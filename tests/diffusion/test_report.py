@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from gdro.core.errors import DiffusionError
-from gdro.diffusion.record import Folder, Record
+from gdro.diffusion.record import Folder
 from gdro.diffusion.report import write_report
+from gdro.io import RecordWriter
 
 CONFIG = {
     "name": "x",
@@ -26,7 +27,7 @@ CONFIG = {
 def written(path, evaluations, steps=()):
     path.mkdir()
     (path / "samples").mkdir()
-    record = Record(Folder(path).record)
+    record = RecordWriter(Folder(path).record)
     record.write("start", version="1", config=CONFIG, base="abc")
     for step, fields in enumerate(steps, start=1):
         record.write("step", step=step, **fields)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdro.core.errors import RunError
-from gdro.io import without_nan
+from gdro.io import RecordWriter, without_nan
 from gdro.runs.folder import RunFolder, held, new_folder, old_folder
 from gdro.runs.machine import code_commit
-from gdro.runs.record import RecordWriter, cut_back
+from gdro.runs.record import cut_back
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,11 @@ RUN/report.html
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
-import os
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any
 import torch
 
 from gdro.core.errors import DiffusionError
-from gdro.io import to_json, write_atomic
+from gdro.io import locked, to_json, write_atomic
 
 Event = dict[str, Any]
 ROOT = Path("runs")
@@ -98,33 +96,14 @@ class Folder:
         Raises:
             DiffusionError: another process has it.
         """
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path))
+            except BlockingIOError:
+                raise DiffusionError(
+                    f"{self.path} is being written by another process; wait for it or stop it"
+                ) from None
             yield
-        except BlockingIOError:
-            raise DiffusionError(
-                f"{self.path} is being written by another process; wait for it or stop it"
-            ) from None
-        finally:
-            os.close(handle)
-
-
-class Record:
-    """Appends events to metrics.jsonl; every event names its kind under "event"."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, event: str, **fields: Any) -> None:
-        """Append one event and hand it to the operating system."""
-        self._file.write(to_json({"event": event} | fields) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Flush to disk and close."""
-        os.fsync(self._file.fileno())
-        self._file.close()
 
 
 def read_record(path: Path) -> list[Event]:

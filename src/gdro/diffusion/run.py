@@ -20,7 +20,6 @@ from gdro.diffusion.evaluation import evaluate, validation_set
 from gdro.diffusion.families import Conditions, Digits, Family, fingerprint
 from gdro.diffusion.record import (
     Folder,
-    Record,
     cut_back,
     newest_checkpoint,
     read_record,
@@ -31,7 +30,7 @@ from gdro.diffusion.rewards import Reward, load_reward, score, written_rewards
 from gdro.diffusion.store import GroupStore
 from gdro.diffusion.trackers import Trackers, check_trackers
 from gdro.diffusion.training import Scored, Trainer
-from gdro.io import write_atomic
+from gdro.io import RecordWriter, write_atomic
 from gdro.own_code import is_own
 from gdro.stopping import on_stop
 
@@ -172,7 +171,7 @@ class Run:
             (event for event in read_record(self.folder.record) if event["event"] == "start"), None
         )
         if before is None:
-            record = Record(self.folder.record)
+            record = RecordWriter(self.folder.record)
             record.write(
                 "start",
                 version=__version__,
@@ -199,7 +198,7 @@ class Run:
             done, state = found
             adapters.load_state_dict(state)
         events = cut_back(folder.record, done)
-        record = Record(folder.record)
+        record = RecordWriter(folder.record)
         try:
             if not any(event["event"] == "groups" for event in events):
                 record.write("groups", **self.counts)
@@ -232,7 +231,7 @@ class Run:
         self._tell(f"adapters: {folder.path / 'pytorch_lora_weights.safetensors'}")
         self._tell(f"report: {write_report(folder.path)}")
 
-    def _step(self, step: int, trainer: Trainer, record: Record, trackers: Trackers) -> None:
+    def _step(self, step: int, trainer: Trainer, record: RecordWriter, trackers: Trackers) -> None:
         began = time.monotonic()
         fields = trainer.step(step)
         seconds = time.monotonic() - began
@@ -248,7 +247,12 @@ class Run:
             )
 
     def _evaluate(
-        self, step: int, ready: Prepared, adapters: Adapters, record: Record, trackers: Trackers
+        self,
+        step: int,
+        ready: Prepared,
+        adapters: Adapters,
+        record: RecordWriter,
+        trackers: Trackers,
     ) -> None:
         with adapters.averaged():
             chosen = validation_set(ready.data, self.config)

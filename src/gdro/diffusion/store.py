@@ -12,12 +12,10 @@ carry the digest of the images they are of: other images, no reward.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -30,7 +28,7 @@ from safetensors.torch import load_file, save
 from gdro.core.errors import DiffusionError
 from gdro.diffusion.config import DiffusionConfig
 from gdro.diffusion.families import Conditions, Family, Images, rows
-from gdro.io import to_json, write_atomic
+from gdro.io import locked, to_json, write_atomic
 
 MANIFEST = "manifest.json"
 
@@ -99,15 +97,9 @@ class GroupStore:
                 path, to_json({"settings": self.settings, "prompts": both}, indent=1) + "\n"
             )
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Wait until no other process writes here, then keep it so."""
-        handle = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+        return locked(self.folder, wait=True)
 
     def sample(
         self,

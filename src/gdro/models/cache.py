@@ -7,20 +7,17 @@ killed on the way leaves only the hidden folder, which the next one removes.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from gdro.core.errors import ModelError
+from gdro.io import locked
 
 VARIABLE = "GDRO_CACHE"
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system without locks answers."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -57,7 +54,7 @@ def build(target: Path, fill: Callable[[Path], None], *, needs: int) -> Path:
         raise ModelError(
             f"{target.parent} cannot be made ({error.strerror}); set {VARIABLE}=FOLDER to another"
         ) from None
-    with _locked(target):
+    with locked(target.parent / f".{target.name}.lock", wait=True):
         if target.is_dir():
             return target
         for leftover in target.parent.glob(f"{_draft(target)}*"):
@@ -98,21 +95,6 @@ def _no_room(target: Path, needs: int) -> ModelError:
         f"{target} needs {needs / 2**20:.0f} MiB of disk on the way, and {free / 2**20:.0f} MiB are"
         f" free; make room, or set {VARIABLE}=FOLDER to a place that has it"
     )
-
-
-@contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """Only one process at a time; the system lets go when it ends, however it ends."""
-    handle = os.open(target.parent / f".{target.name}.lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        yield
-    finally:
-        os.close(handle)
 
 
 def _flush(folder: Path) -> None:

@@ -10,22 +10,17 @@ RUN/report.html       what it all looked like
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gdro.core.errors import RunError
-from gdro.io import write_atomic
+from gdro.io import locked, write_atomic
 
 ROOT = Path("runs")
 DRAFTS = ".*.tmp"
 """What a process that was killed leaves of a file that it wrote (`gdro.io.write_atomic`)."""
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system without locks answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,28 +127,22 @@ def trained_model(model: str) -> Path | None:
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
-    """Keep other processes off a run while this one writes it. The system lets go when it ends,
-    however it ends.
+    """Keep other processes off a run while this one writes it (`gdro.io.locked`), and remove what
+    one that was killed left half written.
 
     Raises:
         RunError: another process holds it.
     """
-    handle = os.open(folder.path, os.O_RDONLY)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(folder.path))
         except BlockingIOError:
             raise RunError(
                 f"{folder.path} is being written by another process; wait for it or stop it"
             ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
         for leftover in folder.path.glob(DRAFTS):
             leftover.unlink()
         yield
-    finally:
-        os.close(handle)
 
 
 def _first_free(name: str) -> RunFolder:

@@ -1,4 +1,5 @@
-"""The record of a run: metrics.jsonl, one event a line, written at once; NaN becomes null.
+"""The record of a run: metrics.jsonl, one event a line, written at once by
+`gdro.io.RecordWriter`; NaN becomes null.
 
 A resumed run first cuts the record back to its checkpoint, so that an interrupted run leaves the
 same lines as one that never stopped (but for `resume` events, times and seconds).
@@ -7,35 +8,13 @@ same lines as one that never stopped (but for `resume` events, times and seconds
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gdro.io import to_json, write_atomic
+from gdro.io import write_atomic
 
 Event = dict[str, Any]
-
-
-class RecordWriter:
-    """Appends events. Every event names its kind under "event" and, but for start, its step."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, event: str, **fields: Any) -> None:
-        """Append one event and hand it to the operating system."""
-        self._file.write(to_json({"event": event} | fields) + "\n")
-        self._file.flush()
-
-    def flush_to_disk(self) -> None:
-        """Make sure that what is written survives a power failure."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Flush to disk and close."""
-        self.flush_to_disk()
-        self._file.close()
 
 
 def cut_back(path: Path, step: int) -> list[Event]:

@@ -23,6 +23,7 @@ from gdro.data.prompts import fingerprint
 from gdro.engines.trl import GDROTrainer
 from gdro.engines.trl.checkpoint import load_place
 from gdro.engines.trl.vllm import Engine, engine_of, telling
+from gdro.io import RecordWriter
 from gdro.models.loading import plain_folder
 from gdro.report.completions import write_completions
 from gdro.report.html import write_report
@@ -34,7 +35,7 @@ from gdro.runs.model_card import write_card
 from gdro.runs.policy import Policy
 from gdro.runs.progress import Progress
 from gdro.runs.prompts import RunPrompts
-from gdro.runs.record import Event, RecordWriter, cut_back, start_of
+from gdro.runs.record import Event, cut_back, start_of
 from gdro.runs.rewards import VerifierReward
 from gdro.runs.trainer_args import lora, trainer_args, training_set
 from gdro.stopping import on_stop
