@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 from gdro.controllers.contrib.adarft import AdaRFT
 from gdro.controllers.contrib.boltzmann import DUMP, SEC
+from gdro.controllers.contrib.categories import Category
 from gdro.controllers.contrib.centred import BBG, CurveRL, MaxRL
-from gdro.controllers.contrib.daro import DARO
+from gdro.controllers.contrib.daro import DARO, Corrected
 from gdro.controllers.contrib.dppo import DPPO
-from gdro.controllers.contrib.gains import HORA, VIP, Knapsack, Neyman
+from gdro.controllers.contrib.gains import HORA, VIP, Knapsack, Neyman, Variance
 from gdro.controllers.contrib.greso import GRESO
 from gdro.controllers.contrib.mopps import MoPPS
-from gdro.controllers.contrib.mt_grpo import MTGRPO
+from gdro.controllers.contrib.mt_grpo import MTGRPO, Improvement, StepRule
 from gdro.controllers.parts import Parts
 from gdro.controllers.parts.allocators import RandomRagged, ShadowPrice, SqrtLaw
 from gdro.controllers.parts.baselines import Posterior
@@ -29,6 +30,7 @@ from gdro.controllers.parts.estimators import (
 from gdro.controllers.parts.selectors import Live
 from gdro.controllers.parts.weighers import BinAdversary, Weights
 from gdro.core.adversaries import AdversaryName
+from gdro.core.pruning import Design
 from gdro.core.shadow_price import Utility
 from gdro.core.signals import Signal
 
@@ -193,9 +195,9 @@ def knapsack(*, prior: float = 0.5, decay: float = 0.9) -> Parts:
     return Parts(estimator=PromptPosterior(prior=prior, decay=decay), allocator=Knapsack())
 
 
-def vip(*, prior: float = 0.5, decay: float = 0.9, form: str = "rloo") -> Parts:
+def vip(*, prior: float = 0.5, decay: float = 0.9, form: Variance = "rloo") -> Parts:
     """Allots: VIP's gradient variance (arXiv 2602.01601)."""
-    return Parts(estimator=PromptPosterior(prior=prior, decay=decay), allocator=VIP(form=form))  # type: ignore[arg-type]
+    return Parts(estimator=PromptPosterior(prior=prior, decay=decay), allocator=VIP(form=form))
 
 
 def hora(*, prior: float = 1.0, decay: float = 0.9) -> Parts:
@@ -216,13 +218,14 @@ def greso(
     target_dead: float = 0.25,
 ) -> Parts:
     """Selects: skips prompts that gave no gradient (arXiv 2506.02177)."""
-    rates = {
-        "keep_easy": keep_easy,
-        "keep_hard": keep_hard,
-        "rate_step": rate_step,
-        "target_dead": target_dead,
-    }
-    return Parts(selector=GRESO(**rates))
+    return Parts(
+        selector=GRESO(
+            keep_easy=keep_easy,
+            keep_hard=keep_hard,
+            rate_step=rate_step,
+            target_dead=target_dead,
+        )
+    )
 
 
 def mopps(*, prior: float = 1.0, decay: float = 0.5, target: float = 0.5) -> Parts:
@@ -231,43 +234,47 @@ def mopps(*, prior: float = 1.0, decay: float = 0.5, target: float = 0.5) -> Par
 
 
 def sec(
-    *, bins: Bins = 10, category: str = "bin", temperature: float = 1.0, value_step: float = 0.5
+    *,
+    bins: Bins = 10,
+    category: Category = "bin",
+    temperature: float = 1.0,
+    value_step: float = 0.5,
 ) -> Parts:
     """Selects: a bandit over categories (arXiv 2505.14970)."""
-    selector = SEC(category=category, temperature=temperature, value_step=value_step)  # type: ignore[arg-type]
+    selector = SEC(category=category, temperature=temperature, value_step=value_step)
     return Parts(estimator=Classifier(bins=bins), selector=selector)
 
 
 def mt_grpo(
     *,
     bins: Bins = 10,
-    category: str = "source",
+    category: Category = "source",
     reward_weight: float = 0.2,
     step_size: float = 0.025,
-    improvement: str = "accuracy",
-    step_rule: str = "adam",
+    improvement: Improvement = "accuracy",
+    step_rule: StepRule = "adam",
 ) -> Parts:
     """Selects: tasks that are weak and improve little get more (MT-GRPO, arXiv 2602.05547)."""
     selector = MTGRPO(
-        category=category,  # type: ignore[arg-type]
+        category=category,
         reward_weight=reward_weight,
         step_size=step_size,
-        improvement=improvement,  # type: ignore[arg-type]
-        step_rule=step_rule,  # type: ignore[arg-type]
+        improvement=improvement,
+        step_rule=step_rule,
     )
     return Parts(estimator=Classifier(bins=bins), selector=selector)
 
 
-def dppo(*, prune: float = 0.5, design: str = "systematic") -> Parts:
+def dppo(*, prune: float = 0.5, design: Design = "systematic") -> Parts:
     """Selects: prunes prompts of small advantage at random, unbiased (arXiv 2603.04135)."""
-    return Parts(selector=DPPO(prune=prune, design=design))  # type: ignore[arg-type]
+    return Parts(selector=DPPO(prune=prune, design=design))
 
 
 def dump(
-    *, bins: Bins = 10, category: str = "bin", temperature: float = 0.1, span: int = 300
+    *, bins: Bins = 10, category: Category = "bin", temperature: float = 0.1, span: int = 300
 ) -> Parts:
     """Selects: upper confidence bounds over categories (arXiv 2504.09710)."""
-    selector = DUMP(category=category, temperature=temperature, span=span)  # type: ignore[arg-type]
+    selector = DUMP(category=category, temperature=temperature, span=span)
     return Parts(estimator=Classifier(bins=bins), selector=selector)
 
 
@@ -282,30 +289,32 @@ def adarft(
     )
 
 
-def daro(*, bins: Bins = 10, advantage: str | None = None) -> Parts:
+def daro(*, bins: Bins = 10, advantage: Corrected | None = None) -> Parts:
     """Weighs so that groups of like success rate contribute alike (arXiv 2510.09001)."""
-    return Parts(estimator=Classifier(bins=bins), weigher=DARO(advantage=advantage))  # type: ignore[arg-type]
+    return Parts(estimator=Classifier(bins=bins), weigher=DARO(advantage=advantage))
 
 
-def maxrl(*, advantage: str | None = None, ddof: int | None = None) -> Parts:
+def maxrl(*, advantage: Corrected | None = None, ddof: int | None = None) -> Parts:
     """Weighs so that the advantage becomes (r - mean) / mean (arXiv 2602.02710)."""
-    return Parts(weigher=MaxRL(advantage=advantage, ddof=ddof))  # type: ignore[arg-type]
+    return Parts(weigher=MaxRL(advantage=advantage, ddof=ddof))
 
 
 def bbg(
     *,
     pass_k: int | None = None,
     gate: float = 0.01,
-    advantage: str | None = None,
+    advantage: Corrected | None = None,
     ddof: int | None = None,
 ) -> Parts:
     """Weighs by the posterior mean slope of pass@k (BBG, arXiv 2606.15455)."""
-    return Parts(weigher=BBG(pass_k=pass_k, gate=gate, advantage=advantage, ddof=ddof))  # type: ignore[arg-type]
+    return Parts(weigher=BBG(pass_k=pass_k, gate=gate, advantage=advantage, ddof=ddof))
 
 
-def curverl(*, window: int = 10, advantage: str | None = None, ddof: int | None = None) -> Parts:
+def curverl(
+    *, window: int = 10, advantage: Corrected | None = None, ddof: int | None = None
+) -> Parts:
     """Weighs by the rank of a success rate among those of late (CurveRL, arXiv 2605.24331)."""
-    return Parts(weigher=CurveRL(window=window, advantage=advantage, ddof=ddof))  # type: ignore[arg-type]
+    return Parts(weigher=CurveRL(window=window, advantage=advantage, ddof=ddof))
 
 
 PRESETS: dict[str, Preset] = {

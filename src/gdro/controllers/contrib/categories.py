@@ -29,6 +29,7 @@ from gdro.core.types import UNSEEN, Floats, Ints, Metric
 LEAST = 1e-12
 """Least probability of a category, so that a batch can be filled when all others run out."""
 MOST_SOURCES = 256
+Category = Literal["bin", "source"]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -39,7 +40,7 @@ class CategorySelector(Selector):
         category: bin or source.
     """
 
-    category: Literal["bin", "source"] = "bin"
+    category: Category = "bin"
 
     def start(self) -> None:
         self.categories = self.facts.bins + 1 if self.category == "bin" else MOST_SOURCES

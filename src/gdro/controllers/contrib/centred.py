@@ -14,10 +14,11 @@ exactly 0 is SHUT of the others' scale.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
+from gdro.controllers.contrib.daro import Corrected
 from gdro.controllers.part import Weigher
 from gdro.core.belief import Belief
 from gdro.core.outcome import Outcome
@@ -39,7 +40,7 @@ class Centred(Weigher):
             run says, alone 0.
     """
 
-    advantage: Literal["grpo", "dr_grpo"] | None = None
+    advantage: Corrected | None = None
     ddof: int | None = None
 
     @property

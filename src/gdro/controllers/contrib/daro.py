@@ -24,6 +24,8 @@ from gdro.core.difficulty import bins_at
 from gdro.core.outcome import Outcome
 from gdro.core.types import Floats
 
+Corrected = Literal["grpo", "dr_grpo"]
+"""The engine's advantages that a weigher can correct for."""
 FAINT = 1e-9
 """Rewards so close together that a group's absolute advantages sum to less count as this."""
 
@@ -37,7 +39,7 @@ class DARO(Weigher):
             (1-p)); None: as the run says, alone grpo.
     """
 
-    advantage: Literal["grpo", "dr_grpo"] | None = None
+    advantage: Corrected | None = None
 
     name: ClassVar[str] = "daro"
 

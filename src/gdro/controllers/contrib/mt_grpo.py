@@ -31,12 +31,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.controllers.contrib.categories import CategorySelector
+from gdro.controllers.contrib.categories import Category, CategorySelector
 from gdro.core.adversaries import softmax
 from gdro.core.belief import Belief
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.types import Floats
 
+Improvement = Literal["accuracy", "surrogate"]
+StepRule = Literal["adam", "gradient"]
 DEAD_DECAY, WEIGHT_DECAY = 0.9, 1e-5
 CLIP = {"accuracy": 0.2, "surrogate": 0.1}
 """Largest absolute improvement."""
@@ -54,13 +56,13 @@ class MTGRPO(CategorySelector):
     step_rule: adam (the release) or gradient (the formula).
     """
 
-    category: Literal["bin", "source"] = "source"
+    category: Category = "source"
     reward_weight: float = 0.2
     step_size: float = 0.025
     accuracy_decay: float = 0.5
     most_inflation: float = 5.0
-    improvement: Literal["accuracy", "surrogate"] = "accuracy"
-    step_rule: Literal["adam", "gradient"] = "adam"
+    improvement: Improvement = "accuracy"
+    step_rule: StepRule = "adam"
 
     name: ClassVar[str] = "mt_grpo"
 
