@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from gdro.config import load_config
-from gdro.controllers.registry import make_controller
+from gdro.controllers.making import make_controller
 from gdro.core.errors import GDROError
 from gdro.io import to_json, write_atomic
 from gdro.runs.folder import RunFolder

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from gdro.config import controller_of
-from gdro.controllers.registry import make_controller
+from gdro.controllers.making import make_controller
 from gdro.core.advantages import ADVANTAGES, AdvantageKind
 from gdro.lab.stats import Estimate
 from gdro.lab.text import table

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gdro.controllers.controller import Controller
-from gdro.controllers.registry import make_controller
+from gdro.controllers.making import make_controller
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.lab.bench import Workload
 from gdro.lab.text import table

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gdro.controllers.controller import Controller
+    from gdro.controllers.making import make_controller
     from gdro.controllers.part import (
         Allocation,
         Allocator,
@@ -30,12 +31,7 @@ if TYPE_CHECKING:
         Weigher,
     )
     from gdro.controllers.parts import Parts
-    from gdro.controllers.registry import (
-        controller_names,
-        controller_options,
-        make_controller,
-        part_names,
-    )
+    from gdro.controllers.registry import controller_names, controller_options, part_names
     from gdro.core.advantages import flat_advantages, group_advantages
     from gdro.core.belief import Belief
     from gdro.core.budget import exact_budget, sqrt_law
@@ -109,7 +105,8 @@ _PUBLIC = {
     "gdro.controllers.controller": "Controller",
     "gdro.controllers.part": "Allocation Allocator Baseline Batch Estimator Part Selector Weigher",
     "gdro.controllers.parts": "Parts",
-    "gdro.controllers.registry": "controller_names controller_options make_controller part_names",
+    "gdro.controllers.making": "make_controller",
+    "gdro.controllers.registry": "controller_names controller_options part_names",
     "gdro.core.advantages": "flat_advantages group_advantages",
     "gdro.core.belief": "Belief",
     "gdro.core.budget": "exact_budget sqrt_law",

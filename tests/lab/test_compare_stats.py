@@ -10,12 +10,19 @@ from hypothesis import strategies as st
 
 from gdro.lab import stats
 
+
+def paired_interval(method, baseline=None, groups=None):
+    """The method's score, or its difference from the baseline's on the same seeds and prompts."""
+    other = None if baseline is None else stats.resampled(baseline, groups)
+    return stats.interval(stats.resampled(method, groups), other)
+
+
 RATES = st.lists(st.integers(0, 8).map(lambda c: c / 8), min_size=1, max_size=60)
 
 
 def test_a_difference_without_spread_is_exact():
     baseline = np.tile([0.0, 0.25, 0.5, 1.0], (3, 1))
-    estimate = stats.paired_interval(baseline + 0.125, baseline)
+    estimate = paired_interval(baseline + 0.125, baseline)
     assert estimate.value == pytest.approx(0.125, abs=1e-15)
     assert (estimate.low, estimate.high) == pytest.approx((0.125, 0.125), abs=1e-12)
     assert estimate.clear
@@ -24,7 +31,7 @@ def test_a_difference_without_spread_is_exact():
 def test_seeds_alone_give_students_interval():
     """All prompts alike: only seeds vary, so the interval must be the paired t interval."""
     gaps = np.array([0.1, 0.3, 0.2, 0.4, 0.25])
-    estimate = stats.paired_interval(np.repeat(gaps[:, None], 40, axis=1), np.zeros((5, 40)))
+    estimate = paired_interval(np.repeat(gaps[:, None], 40, axis=1), np.zeros((5, 40)))
     half = 2.776 * gaps.std(ddof=1) / np.sqrt(5)
     assert estimate.value == pytest.approx(gaps.mean())
     assert estimate.high - estimate.value == pytest.approx(half, rel=0.08)
@@ -33,7 +40,7 @@ def test_seeds_alone_give_students_interval():
 
 def test_one_seed_knows_the_prompts_only():
     gaps = np.random.default_rng(0).normal(0.1, 1.0, (1, 400))
-    estimate = stats.paired_interval(gaps, np.zeros((1, 400)))
+    estimate = paired_interval(gaps, np.zeros((1, 400)))
     assert estimate.high - estimate.value == pytest.approx(1.97 * gaps.std() / 20, rel=0.08)
 
 
@@ -48,9 +55,7 @@ def test_the_interval_covers_the_truth(seed_sd, prompt_sd, noise):
     for _ in range(300):
         a, b = rng.normal(0, seed_sd, (5, 1)), rng.normal(0, prompt_sd, (1, 50))
         baseline = rng.normal(0.3, 0.2, (5, 50))
-        estimate = stats.paired_interval(
-            baseline + 0.1 + a + b + rng.normal(0, noise, (5, 50)), baseline
-        )
+        estimate = paired_interval(baseline + 0.1 + a + b + rng.normal(0, noise, (5, 50)), baseline)
         covered += estimate.low <= 0.1 <= estimate.high
         widths.append((estimate.high - estimate.low) / 2)
     truth = np.sqrt(seed_sd**2 / 5 + prompt_sd**2 / 50 + noise**2 / 250)
@@ -88,7 +93,7 @@ def test_the_worst_bin_covers_too():
     for _ in range(100):
         baseline = rng.binomial(8, levels, (5, 100)) / 8
         method = rng.binomial(8, np.where(levels == 0.1, 0.2, levels), (5, 100)) / 8
-        estimate = stats.paired_interval(method, baseline, groups)
+        estimate = paired_interval(method, baseline, groups)
         covered += estimate.low <= 0.1 <= estimate.high
     assert covered >= 90
 
@@ -98,17 +103,17 @@ def test_the_worst_bin_covers_too():
 def test_swapping_the_methods_turns_the_interval_round(seed):
     rng = np.random.default_rng(seed)
     one, other = rng.binomial(8, 0.4, (2, 3, 20)) / 8
-    there, back = stats.paired_interval(one, other), stats.paired_interval(other, one)
+    there, back = paired_interval(one, other), paired_interval(other, one)
     assert (there.value, there.low, there.high) == pytest.approx(
         (-back.value, -back.high, -back.low), abs=1e-12
     )
-    assert there == stats.paired_interval(one, other)
+    assert there == paired_interval(one, other)
 
 
 def test_the_worst_group_is_the_lowest_mean():
     scores = np.array([[0.0, 1.0, 0.2, 0.4], [0.0, 0.0, 0.2, 0.4]])
     groups = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
-    assert stats.paired_interval(scores, None, groups).value == pytest.approx(0.25)
+    assert paired_interval(scores, None, groups).value == pytest.approx(0.25)
 
 
 @given(RATES, st.sampled_from([0.1, 0.2, 0.5, 1.0]))
@@ -154,11 +159,11 @@ def test_students_t_between_the_tabled_values():
 
 def test_what_cannot_be_compared_is_named():
     with pytest.raises(stats.StatisticsError, match="pair the same seeds"):
-        stats.paired_interval(np.zeros((2, 3)), np.zeros((3, 3)))
+        paired_interval(np.zeros((2, 3)), np.zeros((3, 3)))
     with pytest.raises(stats.StatisticsError, match="finite numbers"):
-        stats.paired_interval(np.full((2, 3), np.nan))
+        paired_interval(np.full((2, 3), np.nan))
     with pytest.raises(stats.StatisticsError, match="each with a prompt"):
-        stats.paired_interval(np.zeros((2, 3)), None, np.zeros((1, 3)))
+        paired_interval(np.zeros((2, 3)), None, np.zeros((1, 3)))
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 5, 8, 15, 30, 60, 120, 5000])
@@ -214,7 +219,7 @@ def test_the_same_resamples_serve_a_method_alone_and_in_every_pair():
     groups = np.array([np.arange(30) < 12, np.arange(30) >= 12], dtype=float)
     drawn = [stats.resampled(one, groups) for one in tables]
     for ours, sampled in zip(tables, drawn, strict=True):
-        assert stats.interval(sampled) == stats.paired_interval(ours, None, groups)
-        assert stats.interval(sampled, drawn[0]) == stats.paired_interval(ours, tables[0], groups)
+        assert stats.interval(sampled) == paired_interval(ours, None, groups)
+        assert stats.interval(sampled, drawn[0]) == paired_interval(ours, tables[0], groups)
     with pytest.raises(stats.StatisticsError, match="pair the same seeds and prompts"):
         stats.interval(drawn[0], stats.resampled(tables[1][:3], groups))

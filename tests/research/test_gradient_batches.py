@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from gdro.controllers.registry import make_controller
+from gdro.controllers.making import make_controller
 from gdro.core.advantages import ADVANTAGES
 from gdro.core.errors import RunError
 from gradient_batches import FixedPlan, Repeats, adam_scale, repeat_batches, warm_up

@@ -16,7 +16,7 @@ from gdro.config.explain import Broken
 from gdro.config.schema import OF_RUN, GenerationConfig, TrainFields
 from gdro.controllers.checks import rollout_bounds
 from gdro.controllers.controller import Controller
-from gdro.controllers.registry import make_controller
+from gdro.controllers.making import make_controller
 from gdro.core.errors import OptionError
 from gdro.engines.compat import EngineTraits, disagreements, refusals
 

@@ -20,7 +20,6 @@ from gdro.core.ragged import LARGEST, Ragged
 from gdro.core.types import UNSEEN, Floats, Ints
 
 Signal = Literal["failure", "variance", "surrogate"]
-SIGNALS: tuple[Signal, ...] = ("failure", "variance", "surrogate")
 
 ROUNDING = 1e-6
 """Engines hand rewards over in float32: a difference of this share of their scale is none."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from gdro.controllers.registry import check_run, make_controller
+from gdro.controllers.making import check_run, make_controller
 from gdro.core.errors import OptionError
 from gdro.engines.candidates import candidate_factor
 from gdro.engines.interface import Controller, leaves_choice, require_controller
@@ -105,6 +105,12 @@ def build_controller(
     )
     check_engine(made, traits, candidates)
     return made
+
+
+def states_range(controller: str | Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether the user said which rewards to expect: in the composition, or in its options."""
+    composition = {} if isinstance(controller, str) else controller
+    return "reward_range" in {**composition, **options}
 
 
 def check_settings(engine: EngineTraits) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gdro.controllers.registry import SLOTS, controller_options
 from gdro.core.errors import OptionError
-from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller
+from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, build_controller, states_range
 from gdro.engines.interface import Controller
 from gdro.engines.session import Weighting, check_weighting
 
@@ -40,8 +40,7 @@ class EngineSection:
     @property
     def range_stated(self) -> bool:
         """Whether the user said which rewards to expect."""
-        composition = {} if isinstance(self.controller, str) else self.controller
-        return "reward_range" in {**composition, **self.options}
+        return states_range(self.controller, self.options)
 
     def build(self, traits: EngineTraits) -> Controller:
         """The controller that the section names.

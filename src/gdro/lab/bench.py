@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from gdro.controllers.controller import Controller
-from gdro.controllers.registry import controller_names, make_controller
+from gdro.controllers.making import make_controller
+from gdro.controllers.registry import controller_names
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.core.types import Floats
 from gdro.io import to_json

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gdro.controllers.controller import Controller
-from gdro.controllers.registry import make_controller
+from gdro.controllers.making import make_controller
 from gdro.core.budget import project
 from gdro.core.errors import OptionError
 from gdro.core.types import UNSEEN, Floats, Ints, Plan

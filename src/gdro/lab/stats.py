@@ -148,7 +148,12 @@ class Resampled:
 
 
 def resampled(scores: ArrayLike, groups: ArrayLike | None = None, *, seed: int = 0) -> Resampled:
-    """Resample a method's scores (S, P); see `paired_interval` for the arguments.
+    """Resample a method's scores.
+
+    Args:
+        scores: (S, P); row s is one seed's run, column p one prompt.
+        groups: (G, P) weights >= 0 of the prompts in each group; None is one group of all.
+        seed: of the resampling.
 
     Raises:
         StatisticsError: a score that is no number, or a group without prompts.
@@ -203,29 +208,6 @@ def interval(method: Resampled, baseline: Resampled | None = None) -> Estimate:
             variance("by_seeds"), over_prompts, variance("by_cells"), seeds, prompts
         ),
     )
-
-
-def paired_interval(
-    method: ArrayLike,
-    baseline: ArrayLike | None = None,
-    groups: ArrayLike | None = None,
-    *,
-    seed: int = 0,
-) -> Estimate:
-    """The method's score minus the baseline's, with an interval over seeds and prompts (95 %).
-
-    Args:
-        method: (S, P) scores; row s is one seed's run, column p one prompt.
-        baseline: (S, P) of the same seeds and prompts; None for the method's own score.
-        groups: (G, P) weights >= 0 of the prompts in each group; None is one group of all.
-        seed: of the resampling.
-
-    Raises:
-        StatisticsError: shapes that do not fit, a score that is no number, or a group without
-            prompts.
-    """
-    other = None if baseline is None else resampled(baseline, groups, seed=seed)
-    return interval(resampled(method, groups, seed=seed), other)
 
 
 def lowest_group(scores: Floats, weights: Floats, by_seed: Floats, by_prompt: Floats) -> Floats:

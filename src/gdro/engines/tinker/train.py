@@ -14,7 +14,7 @@ from tinker_cookbook.rl.types import (  # type: ignore[import-not-found, unused-
     RLDatasetBuilder,
 )
 
-from gdro.controllers.registry import make_controller
+from gdro.controllers.making import make_controller
 from gdro.core.errors import OptionError
 from gdro.engines.compat import DEFAULT_CONTROLLER, EngineTraits, check_engine
 from gdro.engines.interface import Controller, require_controller

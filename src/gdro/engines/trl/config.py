@@ -14,6 +14,7 @@ from gdro.engines.compat import (
     EngineTraits,
     build_controller,
     check_settings,
+    states_range,
 )
 from gdro.engines.interface import Controller
 from gdro.engines.session import check_weighting
@@ -270,11 +271,7 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
     @property
     def range_stated(self) -> bool:
         """Whether the user said which rewards to expect."""
-        composition = self.controller if isinstance(self.controller, dict) else {}
-        return "reward_range" in {
-            **composition,
-            **cast(dict[str, Any], self.controller_options or {}),
-        }
+        return states_range(self.controller, cast(dict[str, Any], self.controller_options or {}))
 
 
 def default_controller(args: GDROConfig) -> Controller:
