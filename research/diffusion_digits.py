@@ -105,14 +105,14 @@ class Study:
             self.real = load_file(self.family.folder / "digits.safetensors")
         family = self.family
         began = time.process_time()
-        told = family.encode(config.prompt_list)
+        conditions = family.encode(config.prompt_list)
         if self.adapted:  # before anything is sampled: the images of the next seed are the base's
             family.transformer.unload_lora()
         assert fingerprint(family.transformer) == self.base
-        data = self.scored(config, told)
+        data = self.scored(config, conditions)
         self.adapted = True
         adapters = Adapters(family, config)
-        trainer = Trainer(family, adapters, told, data, config)
+        trainer = Trainer(family, adapters, conditions, data, config)
         reward, judge = load_reward(config.reward, config), load_reward("judge", config)
         rows, block = [], []
         for step in range(config.max_train_steps + 1):
@@ -121,7 +121,7 @@ class Study:
             if step % config.validation_steps == 0:
                 found = None if step else self.start.get((job.seed, config.reward))
                 if found is None:
-                    found = evaluate(family, told, data, config, reward, judge)
+                    found = evaluate(family, conditions, data, config, reward, judge)
                 if not step:
                     # the base's, the same for every arm
                     self.start = {(job.seed, config.reward): found}
@@ -140,14 +140,14 @@ class Study:
             "images": last.tolist() if job.seed == self.pictured else None,
         }
 
-    def scored(self, config: DiffusionConfig, told: Any) -> list[Scored]:
+    def scored(self, config: DiffusionConfig, conditions: Any) -> list[Scored]:
         """The seed's images with this arm's reward; the last used stay in memory."""
         key = (config.seed, config.reward)
         if key not in self.data:
             store = GroupStore(Path(str(config.groups_dir)), config, self.base)
             store.open()
             assert self.family is not None
-            store.sample(self.family, told, config, lambda done, total: None)
+            store.sample(self.family, conditions, config, lambda done, total: None)
             reward = load_reward(config.reward, config)
             known = written_rewards(store, reward)
             stored = [store.read(name) for name in store.prompts]

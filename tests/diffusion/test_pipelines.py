@@ -75,15 +75,15 @@ def test_our_velocity_is_the_one_that_the_stock_sampler_follows(folders, family)
     """One Euler step of ours, from the same noise, is one step of the pipeline."""
     config = settings(folders, family, guidance_scale=1.0, reward="x.py:f")
     loaded = load_family(config, print)
-    told = rows(loaded.encode(PROMPTS), torch.tensor([0, 1]))
-    theirs = loaded.sample(told, [5, 6], 1, 1.0)
+    conditions = rows(loaded.encode(PROMPTS), torch.tensor([0, 1]))
+    theirs = loaded.sample(conditions, [5, 6], 1, 1.0)
     shape = (4, 16, 16)
     noise = torch.stack([torch.randn((1, *shape), generator=generator(seed))[0] for seed in (5, 6)])
     if family == "flux":
         noise = loaded.pipeline._pack_latents(noise, 2, *shape)
     with torch.no_grad():
         # sigma falls from 1 to 0
-        ours = noise - loaded.velocity(noise, torch.full((2,), 1000.0), told)
+        ours = noise - loaded.velocity(noise, torch.full((2,), 1000.0), conditions)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 

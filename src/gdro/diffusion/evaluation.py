@@ -61,7 +61,7 @@ def validation_set(data: Sequence[Scored], config: DiffusionConfig) -> list[Scor
 
 def evaluate(
     family: Family,
-    told: Conditions,
+    conditions: Conditions,
     data: Sequence[Scored],
     config: DiffusionConfig,
     reward: Reward,
@@ -73,7 +73,7 @@ def evaluate(
     Raises:
         DiffusionError: a reward raised or returned no numbers.
     """
-    images = _sample(family, told, data, config)
+    images = _sample(family, conditions, data, config)
     count = config.num_validation_images
     table: dict[str, list[float]] = {name: [] for name in ("reward", "judge", "drift", "diversity")}
     unscored = 0
@@ -101,7 +101,7 @@ def evaluate(
 
 
 def _sample(
-    family: Family, told: Conditions, data: Sequence[Scored], config: DiffusionConfig
+    family: Family, conditions: Conditions, data: Sequence[Scored], config: DiffusionConfig
 ) -> Images:
     wanted = [
         (one.row, image_seed(config.seed, f"validation/{one.stored.prompt_id}", number))
@@ -111,7 +111,7 @@ def _sample(
     parts = []
     for first in range(0, len(wanted), config.sample_batch_size):
         batch = wanted[first : first + config.sample_batch_size]
-        mine = rows(told, torch.tensor([row for row, _ in batch]))
+        mine = rows(conditions, torch.tensor([row for row, _ in batch]))
         seeds = [seed for _, seed in batch]
         parts.append(
             family.decode(

@@ -50,12 +50,14 @@ class Family(Protocol):
         """What the model is told of the prompts; the text encoders may be gone afterwards."""
         ...
 
-    def velocity(self, x: torch.Tensor, timestep: torch.Tensor, told: Conditions) -> torch.Tensor:
-        """The velocity of (N, ...) latents at (N,) times in 0..1000, told N rows."""
+    def velocity(
+        self, x: torch.Tensor, timestep: torch.Tensor, conditions: Conditions
+    ) -> torch.Tensor:
+        """The velocity of (N, ...) latents at (N,) times in 0..1000; `conditions` has N rows."""
         ...
 
     def sample(
-        self, told: Conditions, seeds: Sequence[int], steps: int, guidance: float
+        self, conditions: Conditions, seeds: Sequence[int], steps: int, guidance: float
     ) -> torch.Tensor:
         """(N, ...) latents of N rows, the noise of each from its own seed."""
         ...
@@ -65,9 +67,9 @@ class Family(Protocol):
         ...
 
 
-def rows(told: Conditions, index: torch.Tensor) -> dict[str, torch.Tensor]:
+def rows(conditions: Conditions, index: torch.Tensor) -> dict[str, torch.Tensor]:
     """The rows of the prompts with these numbers."""
-    return {name: part[index.to(part.device)] for name, part in told.items()}
+    return {name: part[index.to(part.device)] for name, part in conditions.items()}
 
 
 def fingerprint(model: torch.nn.Module) -> str:
@@ -98,19 +100,23 @@ class Digits:
         """One row of the table a prompt."""
         return {"prompt": self.table[torch.tensor([digit_of(prompt) for prompt in prompts])]}
 
-    def velocity(self, x: torch.Tensor, timestep: torch.Tensor, told: Conditions) -> torch.Tensor:
+    def velocity(
+        self, x: torch.Tensor, timestep: torch.Tensor, conditions: Conditions
+    ) -> torch.Tensor:
         """See Family."""
-        return digit_velocity(self.transformer, x, timestep, told["prompt"])
+        return digit_velocity(self.transformer, x, timestep, conditions["prompt"])
 
     @torch.no_grad()
     def sample(
-        self, told: Conditions, seeds: Sequence[int], steps: int, guidance: float
+        self, conditions: Conditions, seeds: Sequence[int], steps: int, guidance: float
     ) -> torch.Tensor:
         """See Family; there is no guidance."""
         noise = torch.stack(
             [torch.randn((1, SIZE, SIZE), generator=generator(seed)) for seed in seeds]
         )
-        found = euler_sample(self.scheduler, noise, steps, lambda x, at: self.velocity(x, at, told))
+        found = euler_sample(
+            self.scheduler, noise, steps, lambda x, at: self.velocity(x, at, conditions)
+        )
         return found.clamp(-1.0, 1.0)
 
     def decode(self, latents: torch.Tensor) -> Images:

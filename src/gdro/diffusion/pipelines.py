@@ -84,11 +84,11 @@ class StockPipeline:
 
     @torch.no_grad()
     def sample(
-        self, told: Conditions, seeds: Sequence[int], steps: int, guidance: float
+        self, conditions: Conditions, seeds: Sequence[int], steps: int, guidance: float
     ) -> torch.Tensor:
         """See Family."""
         found: torch.Tensor = self.pipe(
-            **self._sampler_arguments(told, len(seeds)),
+            **self._sampler_arguments(conditions, len(seeds)),
             height=self.config.resolution,
             width=self.config.resolution,
             num_inference_steps=steps,
@@ -117,10 +117,10 @@ class StockPipeline:
     def _before_encoders_go(self) -> None:
         """Whatever else must be encoded."""
 
-    def _sampler_arguments(self, told: Conditions, count: int) -> dict[str, Any]:
+    def _sampler_arguments(self, conditions: Conditions, count: int) -> dict[str, Any]:
         return {
-            "prompt_embeds": told["prompt"].to(self.device),
-            "pooled_prompt_embeds": told["pooled"].to(self.device),
+            "prompt_embeds": conditions["prompt"].to(self.device),
+            "pooled_prompt_embeds": conditions["pooled"].to(self.device),
         }
 
     def _unpacked(self, latents: torch.Tensor) -> torch.Tensor:
@@ -134,13 +134,15 @@ class StableDiffusion3(StockPipeline):
     lora_targets: tuple[str, ...] = ATTENTION
     encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
-    def velocity(self, x: torch.Tensor, timestep: torch.Tensor, told: Conditions) -> torch.Tensor:
+    def velocity(
+        self, x: torch.Tensor, timestep: torch.Tensor, conditions: Conditions
+    ) -> torch.Tensor:
         """See Family."""
         found: torch.Tensor = self.transformer(
             hidden_states=x.to(self.dtype),
             timestep=timestep,
-            encoder_hidden_states=told["prompt"].to(self.device),
-            pooled_projections=told["pooled"].to(self.device),
+            encoder_hidden_states=conditions["prompt"].to(self.device),
+            pooled_projections=conditions["pooled"].to(self.device),
             return_dict=False,
         )[0]
         return found
@@ -159,8 +161,8 @@ class StableDiffusion3(StockPipeline):
         nothing = self._encoded([""])
         self.negative, self.negative_pooled = nothing["prompt"], nothing["pooled"]
 
-    def _sampler_arguments(self, told: Conditions, count: int) -> dict[str, Any]:
-        return super()._sampler_arguments(told, count) | {
+    def _sampler_arguments(self, conditions: Conditions, count: int) -> dict[str, Any]:
+        return super()._sampler_arguments(conditions, count) | {
             "negative_prompt_embeds": self.negative.expand(count, -1, -1),
             "negative_pooled_prompt_embeds": self.negative_pooled.expand(count, -1),
         }
@@ -185,9 +187,11 @@ class Flux(StockPipeline):
         self.side = 2 * (config.resolution // (self.pipe.vae_scale_factor * 2))
         """Height and width of the unpacked latents."""
 
-    def velocity(self, x: torch.Tensor, timestep: torch.Tensor, told: Conditions) -> torch.Tensor:
+    def velocity(
+        self, x: torch.Tensor, timestep: torch.Tensor, conditions: Conditions
+    ) -> torch.Tensor:
         """See Family."""
-        count, prompt = len(x), told["prompt"].to(self.device)
+        count, prompt = len(x), conditions["prompt"].to(self.device)
         guided = self.transformer.config.guidance_embeds
         found: torch.Tensor = self.transformer(
             hidden_states=x.to(self.dtype),
@@ -198,7 +202,7 @@ class Flux(StockPipeline):
                 else None
             ),
             encoder_hidden_states=prompt,
-            pooled_projections=told["pooled"].to(self.device),
+            pooled_projections=conditions["pooled"].to(self.device),
             txt_ids=torch.zeros(prompt.shape[1], 3, device=self.device, dtype=self.dtype),
             img_ids=FluxPipeline._prepare_latent_image_ids(
                 count, self.side // 2, self.side // 2, self.device, self.dtype

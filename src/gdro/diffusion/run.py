@@ -86,7 +86,7 @@ class Prepared:
     """What training starts from."""
 
     family: Family
-    told: Conditions
+    conditions: Conditions
     data: list[Scored]
     reward: Reward
     judge: Reward | None
@@ -132,11 +132,11 @@ class Run:
         judge = None if config.judge is None else load_reward(config.judge, config)
         base = fingerprint(family.transformer)
         self._check_start({"base": base, "reward": reward.key, "prompts": list(config.prompt_list)})
-        told = family.encode(config.prompt_list)
+        conditions = family.encode(config.prompt_list)
         store = GroupStore(Path(config.groups_dir or self.folder.path / "groups"), config, base)
         store.open()
         with store.held():
-            sampled = store.sample(family, told, config, self._on_prompt)
+            sampled = store.sample(family, conditions, config, self._on_prompt)
             data = self._scored(store, reward)
         teaching = [one for one in data if one.teaches]
         counts = {
@@ -154,7 +154,7 @@ class Run:
                 f" {config.reward}; look at the images and rewards in {store.folder}"
             )
         self.counts = counts
-        return Prepared(family, told, teaching, reward, judge)
+        return Prepared(family, conditions, teaching, reward, judge)
 
     def _scored(self, store: GroupStore, reward: Reward) -> list[Scored]:
         known = written_rewards(store, reward)
@@ -191,7 +191,7 @@ class Run:
     def _train(self, ready: Prepared, trackers: Trackers) -> None:
         config, folder = self.config, self.folder
         adapters = Adapters(ready.family, config)
-        trainer = Trainer(ready.family, adapters, ready.told, ready.data, config)
+        trainer = Trainer(ready.family, adapters, ready.conditions, ready.data, config)
         found = newest_checkpoint(folder.checkpoints, self._tell)
         done = 0
         if found is not None:
@@ -257,7 +257,7 @@ class Run:
         with adapters.averaged():
             chosen = validation_set(ready.data, self.config)
             found = evaluate(
-                ready.family, ready.told, chosen, self.config, ready.reward, ready.judge
+                ready.family, ready.conditions, chosen, self.config, ready.reward, ready.judge
             )
         found.save(self.folder.samples(step))
         record.write("evaluation", step=step, **found.fields)

@@ -104,12 +104,12 @@ class GroupStore:
     def sample(
         self,
         family: Family,
-        told: Conditions,
+        conditions: Conditions,
         config: DiffusionConfig,
         on_prompt: Callable[[int, int], None],
     ) -> int:
-        """Sample what is not there yet; the number of prompts sampled. `told` has a row a prompt,
-        in order."""
+        """Sample what is not there yet; the number of prompts sampled. `conditions` has a row a
+        prompt, in order."""
         missing = [
             (row, key) for row, key in enumerate(self.prompts) if not self.path(key).is_file()
         ]
@@ -118,7 +118,7 @@ class GroupStore:
             for first in range(0, self.count, config.sample_batch_size):
                 numbers = range(first, min(first + config.sample_batch_size, self.count))
                 seeds = [image_seed(config.seed, key, number) for number in numbers]
-                mine = rows(told, torch.full((len(seeds),), row))
+                mine = rows(conditions, torch.full((len(seeds),), row))
                 parts.append(
                     family.sample(mine, seeds, config.num_inference_steps, config.guidance_scale)
                 )

@@ -84,14 +84,14 @@ class Trainer:
         self,
         family: Family,
         adapters: Adapters,
-        told: Conditions,
+        conditions: Conditions,
         data: Sequence[Scored],
         config: DiffusionConfig,
     ) -> None:
-        self.family, self.adapters, self.told, self.data, self.config = (
+        self.family, self.adapters, self.conditions, self.data, self.config = (
             family,
             adapters,
-            told,
+            conditions,
             data,
             config,
         )
@@ -128,14 +128,14 @@ class Trainer:
             [at for at, group in enumerate(groups) for _ in group.images], device=self.device
         )
         row = torch.tensor([self.data[group.of].row for group in groups for _ in group.images])
-        told = rows(self.told, row)
+        conditions = rows(self.conditions, row)
         noised = self.times.noised(latents.to(self.device), number, randoms)
 
         def velocity(x: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"
             ):
-                return self.family.velocity(x, timestep, told)
+                return self.family.velocity(x, timestep, conditions)
 
         with torch.no_grad(), self.adapters.reference():
             err_ref = velocity_error(noised, velocity)

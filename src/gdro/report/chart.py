@@ -27,7 +27,7 @@ DASHES = ("", "6 3", "2 3", "8 3 2 3")
 FONT = 12
 TOP = 30
 """Margin above the plot area, in which the title stands."""
-LABEL_GAP = 14
+LABEL_GAP = 14.0
 """Least distance of two names at the ends of lines."""
 
 
