@@ -164,62 +164,20 @@ def refusals(
     """What of a controller does not go with the engine: about what (mean_rollouts, min_rollouts,
     losses, rounds, advantage or candidates), and what to do."""
     who = f"controller {controller.name!r}"
-    if controller.mean_rollouts != traits.mean_rollouts:
-        yield (
-            "mean_rollouts",
-            (
-                f"{who} plans {controller.mean_rollouts} rollouts a prompt on average, "
-                f"{traits.mean_setting} is {traits.mean_rollouts}; make them equal"
-            ),
-        )
-    if controller.min_rollouts < traits.least_rollouts:
-        yield (
-            "min_rollouts",
-            (
-                f"min_rollouts={controller.min_rollouts} of {who} must be at least "
-                f"{traits.least_rollouts} in {traits.name}: {traits.least_reason}"
-            ),
-        )
-    no_losses = traits.no_losses
-    if traits.objective in GROUP_LOSSES:
-        no_losses = f"objective {traits.objective!r} is a loss on whole groups"
-    if controller.needs_losses and no_losses is not None:
+    yield from _of_rollouts(controller, traits, who)
+    if (no_losses := _no_losses(traits)) is not None and controller.needs_losses:
         yield (
             "losses",
-            (
-                f"{who} needs each prompt's surrogate loss, and {no_losses}; choose"
-                " signal='failure' and utility='variance', or another controller"
-            ),
+            f"{who} needs each prompt's surrogate loss, and {no_losses}; choose signal='failure'"
+            " and utility='variance', or another controller",
         )
     if traits.rounds is not None and not leaves_choice(controller):
         yield (
             "rounds",
-            (
-                f"rounds {traits.rounds} takes the place of a controller's choice, and {who} makes"
-                " one; take controller uniform"
-            ),
+            f"rounds {traits.rounds} takes the place of a controller's choice, and {who} makes one;"
+            " take controller uniform",
         )
-    if controller.sets_baselines and traits.no_baselines is not None:
-        yield (
-            "advantage",
-            (
-                f"{who} compares rewards with a baseline of its own, and {traits.no_baselines}; set"
-                " its option baseline='group'"
-            ),
-        )
-    elif controller.sets_baselines and traits.advantage not in WITH_BASELINE:
-        yield (
-            "advantage",
-            (
-                f"{who} compares rewards with a baseline of its own, which does not go with the "
-                f"advantage {traits.advantage!r}; set {traits.advantage_hint}, or its option "
-                "baseline='group'"
-            ),
-        )
-    try:
-        check_run(controller, _facts(traits))
-    except OptionError as error:
-        yield "advantage", str(error)
+    yield from _of_the_advantage(controller, traits, who)
     try:
         chooses = candidate_factor(controller, candidates) is not None
     except OptionError as error:
@@ -230,6 +188,48 @@ def refusals(
             "candidates",
             f"{who} chooses the prompts, and {traits.no_choice}; take a controller that does not",
         )
+
+
+def _of_rollouts(
+    controller: Controller, traits: EngineTraits, who: str
+) -> Iterator[tuple[str, str]]:
+    if controller.mean_rollouts != traits.mean_rollouts:
+        yield (
+            "mean_rollouts",
+            f"{who} plans {controller.mean_rollouts} rollouts a prompt on average,"
+            f" {traits.mean_setting} is {traits.mean_rollouts}; make them equal",
+        )
+    if controller.min_rollouts < traits.least_rollouts:
+        yield (
+            "min_rollouts",
+            f"min_rollouts={controller.min_rollouts} of {who} must be at least"
+            f" {traits.least_rollouts} in {traits.name}: {traits.least_reason}",
+        )
+
+
+def _no_losses(traits: EngineTraits) -> str | None:
+    """Why each prompt's surrogate loss cannot be had; None where it can."""
+    if traits.objective in GROUP_LOSSES:
+        return f"objective {traits.objective!r} is a loss on whole groups"
+    return traits.no_losses
+
+
+def _of_the_advantage(
+    controller: Controller, traits: EngineTraits, who: str
+) -> Iterator[tuple[str, str]]:
+    own = f"{who} compares rewards with a baseline of its own"
+    if controller.sets_baselines and traits.no_baselines is not None:
+        yield "advantage", f"{own}, and {traits.no_baselines}; set its option baseline='group'"
+    elif controller.sets_baselines and traits.advantage not in WITH_BASELINE:
+        yield (
+            "advantage",
+            f"{own}, which does not go with the advantage {traits.advantage!r}; set"
+            f" {traits.advantage_hint}, or its option baseline='group'",
+        )
+    try:
+        check_run(controller, _facts(traits))
+    except OptionError as error:
+        yield "advantage", str(error)
 
 
 def _facts(traits: EngineTraits) -> dict[str, Any]:

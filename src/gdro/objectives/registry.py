@@ -23,9 +23,9 @@ class GRPO(RowRule):
     """The engine's own clipped loss on the controller's advantages; no options."""
 
 
-Objective = GRPO | DPPO | PPS | CPPO | DaGRPO | DisCO | DirectReward
+NamedObjective = GRPO | DPPO | PPS | CPPO | DaGRPO | DisCO | DirectReward
 
-OBJECTIVES: dict[str, type[Objective]] = {
+OBJECTIVES: dict[str, type[NamedObjective]] = {
     "grpo": GRPO,
     "dppo": DPPO,
     "pps": PPS,
@@ -42,7 +42,7 @@ def objective_defaults(name: str) -> dict[str, Any]:
     return {option.name: option.default for option in options if option.default is not MISSING}
 
 
-def make_objective(name: str, options: Mapping[str, Any] | None = None) -> Objective:
+def make_objective(name: str, options: Mapping[str, Any] | None = None) -> NamedObjective:
     """The objective of a name, with its options checked.
 
     Raises:

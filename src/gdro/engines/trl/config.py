@@ -19,8 +19,7 @@ from gdro.engines.compat import (
 from gdro.engines.interface import Controller
 from gdro.engines.session import check_weighting
 from gdro.engines.trl.group_loss import check_group_loss
-from gdro.objectives.registry import Objective as NamedObjective
-from gdro.objectives.registry import make_objective
+from gdro.objectives.registry import NamedObjective, make_objective
 from gdro.objectives.rules import RowRule
 
 NORMALIZE_THEN_SUM = "normalize_then_sum"
