@@ -99,13 +99,10 @@ def _threshold(score: Floats, size: float) -> float:
     return float(rest[first] / open_places[first])
 
 
-def smoothed_score(previous: Floats, newest: Floats, share: float = 0.5) -> Floats:
-    """(M,) running mean of mean |A| of prompts: NaN, never seen, takes the newest value.
-
-    Args:
-        share: weight of the newest visit.
-    """
-    return np.where(np.isnan(previous), newest, previous + share * (newest - previous))
+def smoothed_score(previous: Floats, newest: Floats) -> Floats:
+    """(M,) running mean of mean |A| of prompts, in which the newest visit weighs one half: NaN,
+    never seen, takes the newest value."""
+    return np.where(np.isnan(previous), newest, previous + 0.5 * (newest - previous))
 
 
 def draw(

@@ -258,15 +258,15 @@ def hardest_share(base: ArrayLike, share: float = 0.2) -> Floats:
     return np.where(below, 1.0, np.where(tied, (wanted - below.sum()) / tied.sum(), 0.0))
 
 
-def base_bins(base: ArrayLike, bins: int = 10, fewest: int = 8) -> tuple[list[int], Floats]:
-    """Bins of equal width by base rate, hardest first: their numbers and (G, P) memberships.
+def base_bins(base: ArrayLike, fewest: int = 8) -> tuple[list[int], Floats]:
+    """Ten bins of equal width by base rate, hardest first: their numbers and (G, P) memberships.
 
     Bins of fewer than `fewest` prompts are left out, since the worst of many small bins is noise;
     when none is left, all prompts are one group with number -1.
     """
     rates = np.asarray(base, np.float64)
-    number = np.minimum((rates * bins + 1e-9).astype(np.int64), bins - 1)
-    kept = [b for b in range(bins) if (number == b).sum() >= fewest]
+    number = np.minimum((rates * 10 + 1e-9).astype(np.int64), 9)
+    kept = [b for b in range(10) if (number == b).sum() >= fewest]
     if not kept:
         return [-1], np.ones((1, rates.size))
     return kept, np.array([number == b for b in kept], dtype=np.float64)

@@ -22,12 +22,10 @@ def estimate_of(entry: Mapping[str, float]) -> Estimate:
     return Estimate(entry["value"], entry["low"], entry["high"])
 
 
-def moved(gap: Estimate, digits: int = 3) -> str:
+def moved(gap: Estimate) -> str:
     """`**+0.031 ± 0.012**`, bold where the interval leaves 0 out."""
     mark, half = "**" if gap.clear else "", gap.high - gap.value
-    return (
-        f"{mark}{gap.value:+.{digits}f}{'' if math.isnan(half) else f' ± {half:.{digits}f}'}{mark}"
-    )
+    return f"{mark}{gap.value:+.3f}{'' if math.isnan(half) else f' ± {half:.3f}'}{mark}"
 
 
 def cell(score: Mapping[str, object]) -> str:
