@@ -54,7 +54,7 @@ class CandidatePool(Generic[Row]):
         self.ids = list(ids)
         self.places = {prompt_id: place for place, prompt_id in enumerate(self.ids)}
         self._fetch, self._prompts = fetch, prompts
-        self._told = np.zeros(len(self.ids), dtype=bool)
+        self._described = np.zeros(len(self.ids), dtype=bool)
 
     def choose(self, drawn: Sequence[str], number: int) -> list[str]:
         """The M prompts that the controller chooses among a batch and its further candidates.
@@ -89,11 +89,11 @@ class CandidatePool(Generic[Row]):
 
     def _tell(self, places: Sequence[int], prompts: ReadPrompts) -> None:
         """Tell the texts of prompts, each once."""
-        new = [place for place in places if not self._told[place]]
+        new = [place for place in places if not self._described[place]]
         if new:
             found = prompts(new)
             tell(self.controller, dict(zip((self.ids[i] for i in new), found, strict=True)))
-            self._told[new] = True
+            self._described[new] = True
 
     def rows(self, ids: Sequence[str], known: Mapping[str, Row]) -> list[Row]:
         """The rows of prompts: those known, the others from the training set."""

@@ -189,7 +189,7 @@ def _pack(
     if len(counts) and counts.min() < 0.0:
         row = int(counts.argmin())
         raise LossError(
-            f"sizes[{row}]{_told(ids, row)} is {counts[row]:g}; a size must not be negative"
+            f"sizes[{row}]{_with_id(ids, row)} is {counts[row]:g}; a size must not be negative"
         )
     places = np.full(len(values), NO_GROUP, np.int64)
     if groups is not None:
@@ -234,7 +234,7 @@ def _numbers(what: str, tensor: torch.Tensor, ids: Labels | None) -> Floats:
     if not usable.all():
         row = int(np.flatnonzero(~usable)[0])
         error = LossError(
-            f"{what}[{row}]{_told(ids, row)} is {values[row]:g}, no number within +-{LARGEST:g};"
+            f"{what}[{row}]{_with_id(ids, row)} is {values[row]:g}, no number within +-{LARGEST:g};"
             " no weight was computed and no state changed. Look at that sample and at the learning"
             " rate"
         )
@@ -264,7 +264,7 @@ def _id_at(ids: Labels | None, row: int) -> int | str | None:
     return found
 
 
-def _told(ids: Labels | None, row: int) -> str:
+def _with_id(ids: Labels | None, row: int) -> str:
     """The id of a sample in a message, where there is one."""
     sample = _id_at(ids, row)
     return "" if sample is None else f" (id {sample!r})"
