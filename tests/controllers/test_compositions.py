@@ -64,6 +64,7 @@ def decide(
         if controller.needs_losses:
             losses = np.random.default_rng(step).normal(0.0, 0.3, len(places)) + 0.2 * RATES[places]
             controller.observe_losses(answered.prompt_ids, losses)
+        controller.observe_tokens(answered.prompt_ids, [1.0 + 40.0 * (i % SOURCES) for i in places])
     return out
 
 
@@ -139,6 +140,7 @@ FLIPS: dict[str, Any] = {
     "explore": 0.9,
     "repeats": 1.0,
     "pace": 0.01,
+    "token_power": 1.0,
     "keep_easy": 0.05,
     "keep_hard": 0.05,
     "rate_step": 0.4,

@@ -56,6 +56,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ),
     ("live_gdro", {"allocator": "live_groups"}),
     ("live_gdro", {"pace": 0.001}),
+    ("live_gdro", {"selector": {"token_power": 1.0}}),
     (
         "joint",
         {
@@ -102,6 +103,7 @@ def steps(
         feedback = controller.observe(plan.prompt_ids, rewards_of(plan, rng))
         if controller.needs_losses:
             controller.observe_losses(plan.prompt_ids, losses_of(plan))
+        controller.observe_tokens(plan.prompt_ids, 20.0 * np.exp(losses_of(plan)))
         yield plan, feedback
 
 

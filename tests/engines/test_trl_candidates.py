@@ -127,20 +127,61 @@ def test_a_wrong_selection_is_an_error(answer, tmp_path):
 
 
 def reads(folder, **changes):
-    changes |= {"controller_options": {"bins": 3}, "candidates": 2}
+    changes = {"controller_options": {"bins": 3}, "candidates": 2} | changes
     return make(folder, None, save_strategy="steps", save_steps=2, **changes)
 
 
-def test_texts_are_told_when_they_are_offered_and_again_after_a_resume(tmp_path):
-    whole = reads(tmp_path / "whole", max_steps=4)
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_texts_are_told_when_they_are_offered_and_again_after_a_resume(tmp_path, power):
+    options = {"bins": 3, "token_power": power}
+    whole = reads(tmp_path / "whole", max_steps=4, controller_options=options)
     whole.train()
     assert 8 < len(whole.controller.facts.texts) <= 24
     assert whole.controller.parts.estimator.posterior.weights.any()
-    again = reads(tmp_path / "whole", max_steps=4)
+    again = reads(tmp_path / "whole", max_steps=4, controller_options=options)
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert gdro.state_hash(again.controller.state_dict()) == gdro.state_hash(
         whole.controller.state_dict()
     )
+
+
+def test_the_tokens_of_each_prompts_completions_are_told(tmp_path, monkeypatch):
+    """Of truncated ones too, which `mask_truncated_completions` takes out of the loss."""
+    made: dict[str, list[int]] = {}
+
+    def graded(completions, completion_ids, id, **_):
+        for prompt, ids in zip(id, completion_ids, strict=True):
+            made.setdefault(prompt, []).append(len(ids))
+        return has_even_digit(completions)
+
+    trainer = GDROTrainer(
+        model=tiny_model(),
+        reward_funcs=graded,
+        args=config(
+            tmp_path,
+            max_steps=2,
+            controller_options={"token_power": 1.0},
+            mask_truncated_completions=True,
+        ),
+        train_dataset=sums(),
+        processing_class=character_tokenizer(),
+    )
+    told: list[dict[str, float]] = []
+    learn = trainer.controller.observe_tokens
+
+    def observe_tokens(prompt_ids, tokens):
+        told.append(dict(zip(prompt_ids, tokens.tolist(), strict=True)))
+        learn(prompt_ids, tokens)
+        means = {prompt: sum(lengths) / len(lengths) for prompt, lengths in made.items()}
+        assert told[-1] == pytest.approx(means)
+        made.clear()
+
+    monkeypatch.setattr(trainer.controller, "observe_tokens", observe_tokens)
+    trainer.train()
+    assert len(told) == 2
+    assert len(set(told[0].values())) > 1
+    assert trainer.controller.metrics()["tokens_error"] >= 0.0
+    assert not trainer.controller.parts.selector.tokens.empty
 
 
 def test_the_texts_of_a_stream_are_told_as_they_come(tmp_path):

@@ -27,6 +27,7 @@ def test_two_processes(tmp_path):
         assert mine["processes"] == 2
         assert mine | {"rank": 1} == second[name], "both processes hold the same state and weights"
     whole = first["whole"]
+    assert whole["told"] == whole["tokens"]
     rows = [np.cumsum([len(group) for group in rewards]) for _, rewards in whole["log"]]
     assert any(8 not in ends for ends in rows), "no group straddled the two processes"
     assert any(rewards != rewards[:1] * len(rewards) for _, rewards in whole["log"])
@@ -39,7 +40,15 @@ def test_two_processes(tmp_path):
 
 
 class Whole(Ragged):
-    """Keeps every plan, to show that groups straddle the processes."""
+    """Keeps every plan, to show that groups straddle the processes, and counts tokens."""
+
+    needs_tokens = True
+    told = 0.0
+
+    def observe_tokens(self, prompt_ids, tokens):
+        (plan,) = self.outstanding
+        assert tuple(prompt_ids) == plan.prompt_ids
+        self.told += float(tokens @ plan.rollouts)
 
 
 def run(folder: Path, resume: Path | None) -> dict[str, object]:
@@ -63,6 +72,7 @@ def run(folder: Path, resume: Path | None) -> dict[str, object]:
         "losses": [values.tolist() for _, values in controller.losses],
         "weights": hashlib.sha256(weights).hexdigest(),
         "tokens": trainer.place.tokens_total,
+        "told": round(controller.told),
     }
 
 

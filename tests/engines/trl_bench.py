@@ -105,7 +105,7 @@ class Ragged:
     and visits."""
 
     name = "ragged"
-    selects = sets_baselines = plans_equally = reads_texts = False
+    selects = sets_baselines = plans_equally = reads_texts = needs_tokens = False
     pool_factor, min_rollouts, reward_range = 4, 1, (0.0, 1.0)
 
     def amend(self, plan: Plan, rollouts: Any) -> Plan:
@@ -118,6 +118,9 @@ class Ragged:
 
     def describe(self, prompt_ids: Any, texts: Any) -> None:
         raise AssertionError("this one reads no texts")
+
+    def observe_tokens(self, prompt_ids: Any, tokens: Any) -> None:
+        raise AssertionError("this one asks for no tokens")
 
     def select(self, candidate_ids: Any, m: int) -> list[str]:
         raise AssertionError("this one does not select")

@@ -12,12 +12,14 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gdro.controllers.part import BETA, Allocation, Estimator, Facts, Part
 from gdro.core.belief import DECLARE_BETA
 from gdro.core.errors import HookError, PlanError, RewardError
 from gdro.core.outcome import Pending
-from gdro.core.ragged import Ragged
+from gdro.core.prompts import Prompts
+from gdro.core.ragged import Ragged, flat_numbers
 from gdro.core.types import Bools, Floats, Ints
 
 LEAST_ROOM = 12
@@ -40,6 +42,45 @@ def check_count(m: object, candidates: int) -> None:
     """Raises PlanError unless m is a whole number from 1 to the number of candidates."""
     if isinstance(m, bool) or not isinstance(m, (int, np.integer)) or not 1 <= m <= candidates:
         raise PlanError(f"m={m!r} must be a whole number from 1 to the {candidates} candidates")
+
+
+def check_losses(prompts: Prompts, losses: ArrayLike) -> Floats:
+    """(M,) finite losses. Raises RewardError."""
+    values = flat_numbers("the list of losses", losses).astype(np.float64)
+    if len(values) != len(prompts) or not np.isfinite(values).all():
+        raise RewardError(
+            f"losses must be {len(prompts)} finite numbers, one for each prompt id; got"
+            f" {losses!r:.80}"
+        )
+    return values
+
+
+def check_tokens(prompts: Prompts, tokens: ArrayLike) -> Floats:
+    """(M,) finite numbers above 0, of planned prompts.
+
+    Raises:
+        RewardError: other tokens; names the first prompt at fault.
+        PlanError: a prompt that was never planned; names the first.
+    """
+    values = flat_numbers("the list of tokens", tokens).astype(np.float64)
+    if len(values) != len(prompts):
+        raise RewardError(
+            f"{len(values)} numbers of tokens for {len(prompts)} prompts; give each prompt the mean"
+            " of its rollouts"
+        )
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0.0)))
+    if wrong.size:
+        raise RewardError(
+            f"prompt {prompts.ids[wrong[0]]!r} has rollouts of {values[wrong[0]]:g} tokens on"
+            " average; give a finite number above 0, and leave out prompts without rollouts"
+        )
+    new = np.flatnonzero(prompts.rows < 0)
+    if new.size:
+        raise PlanError(
+            f"prompt {prompts.ids[new[0]]!r} was never planned; call plan first, and observe_tokens"
+            " with the ids of that batch"
+        )
+    return values
 
 
 def report_outside(

@@ -20,8 +20,10 @@ from gdro.controllers.checks import (
     check_count,
     check_demand,
     check_inclusion,
+    check_losses,
     check_rank,
     check_terms,
+    check_tokens,
     check_weights,
     report_outside,
     rollout_bounds,
@@ -38,7 +40,7 @@ from gdro.core.errors import OptionError, PlanError, RewardError, StateError
 from gdro.core.hashing import step_keys
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.prompts import Prompts, PromptTable
-from gdro.core.ragged import Ragged, flat_numbers, from_rewards
+from gdro.core.ragged import Ragged, from_rewards
 from gdro.core.signals import bin_demand
 from gdro.core.state import State, read_int, read_state, read_states
 from gdro.core.types import Feedback, Floats, Metric, Plan, Rewards
@@ -103,6 +105,7 @@ class Controller(ControllerTraits):
             plain("seed", seed, int),
             PromptTable(),
             self.parts.estimator.edges,
+            reads_texts=self.reads_texts,
         )
         for part in [self.parts.estimator, *list(self.parts)[:-1]]:
             part.bind(self.facts)
@@ -279,12 +282,7 @@ class Controller(ControllerTraits):
             RewardError: a loss is missing or not a finite number.
         """
         prompts = self.table.look_up(prompt_ids)
-        values = flat_numbers("the list of losses", losses).astype(np.float64)
-        if len(values) != len(prompts) or not np.isfinite(values).all():
-            raise RewardError(
-                f"losses must be {len(prompts)} finite numbers, one for each prompt id; got"
-                f" {losses!r:.80}"
-            )
+        values = check_losses(prompts, losses)
         if not self.needs_losses:
             return
         hint = "call observe first, and observe_losses once for each batch"
@@ -292,6 +290,23 @@ class Controller(ControllerTraits):
         batch, values = self._awaiting_losses.plans.pop(place), values[np.argsort(order)]
         for part in self.parts:
             part.update_losses(batch, values)
+
+    def observe_tokens(self, prompt_ids: Sequence[str], tokens: ArrayLike) -> None:
+        """Learn how long the rollouts of planned prompts were, once for each batch, before or
+        after `observe`; without effect where `needs_tokens` is False.
+
+        Args:
+            tokens: (M,) mean tokens of each prompt's rollouts, above 0.
+
+        Raises:
+            PlanError: a prompt that was never planned.
+            RewardError: not M finite numbers above 0.
+        """
+        prompts = self.table.look_up(prompt_ids)
+        values = check_tokens(prompts, tokens)
+        if self.needs_tokens:
+            for part in self.parts:
+                part.update_tokens(prompts, values)
 
     def metrics(self) -> dict[str, Metric]:
         """What the last observed step looked like; empty before the first. See docs/controllers.md

@@ -10,7 +10,8 @@ A part is a small dataclass. Its options are its fields. What it must remember b
 entries of `self.state`, a dictionary of arrays and numbers that is saved and restored for it. Every
 question is pure: asked twice it answers the same and changes nothing. Each part learns in exactly
 one place, `update`, which is called once a step after all questions were answered (and in
-`update_losses`, for the few that need the engine's surrogate losses).
+`update_losses` and `update_tokens`, for the few that need the engine's surrogate losses, or the
+tokens of its rollouts).
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Facts:
         table: the prompts; a part that remembers something of each adds a column.
         edges: (B+1,) edges of the estimator's bins, from 0 to 1.
         texts: features of the prompts' texts, where the engine was asked to tell them.
+        reads_texts: whether it was: the estimator reads them.
     """
 
     mean_rollouts: int
@@ -61,6 +63,7 @@ class Facts:
     table: PromptTable
     edges: Floats = field(default_factory=lambda: np.array([0.0, 1.0]))
     texts: TextFeatures = field(default_factory=TextFeatures)
+    reads_texts: bool = False
 
     @property
     def bins(self) -> int:
@@ -138,6 +141,11 @@ class Part:
         """Whether the engine must report surrogate losses after each update of the policy."""
         return False
 
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether the engine must report how many tokens the rollouts took."""
+        return False
+
     def bind(self, facts: Facts) -> Self:
         """Tell the part the facts; the controller calls it, once."""
         self.facts = facts
@@ -157,6 +165,10 @@ class Part:
     def update_losses(self, batch: Pending, losses: Floats) -> None:
         """Learn from surrogate losses (M,), which come after the update of the policy (eqs. 6 and
         7)."""
+
+    def update_tokens(self, prompts: Prompts, tokens: Floats) -> None:
+        """Learn from the (M,) mean tokens of the rollouts of planned prompts, before or after
+        their step."""
 
     def metrics(self) -> dict[str, Metric]:
         """What the part has to report, after `update`: numbers, and lists with one value a bin."""

@@ -93,13 +93,19 @@ def text_gdro(
     explore: float = 0.1,
     repeats: float | None = 5.0,
     pace: float | None = 0.0005,
+    token_power: float = 0.0,
 ) -> Parts:
     """Selects as live_gdro does, and reads the prompts' texts, so that nobody has to name sources:
     the default of every engine."""
-    live = live_gdro(
-        bins=bins, eta=eta, size_power=size_power, explore=explore, repeats=repeats, pace=pace
+    selector = Live(
+        size_power=size_power,
+        explore=explore,
+        repeats=repeats,
+        pace=pace,
+        token_power=token_power,
     )
-    return live.having(estimator=TextPosterior(bins=bins))
+    live = live_gdro(bins=bins, eta=eta)
+    return live.having(estimator=TextPosterior(bins=bins), selector=selector)
 
 
 def rollout_gdro(

@@ -84,6 +84,11 @@ class ControllerTraits:
         return any(part.needs_losses for part in self.parts)
 
     @property
+    def needs_tokens(self) -> bool:
+        """Whether the engine must report the tokens of rollouts through `observe_tokens`."""
+        return any(part.needs_tokens for part in self.parts)
+
+    @property
     def sets_baselines(self) -> bool:
         """Whether feedback has `baselines` and `deviations`, which an engine must then use for its
         advantages."""

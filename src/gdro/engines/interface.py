@@ -48,6 +48,10 @@ class Controller(Protocol):
         """Whether `observe_losses` must be called after each update."""
 
     @property
+    def needs_tokens(self) -> bool:
+        """Whether `observe_tokens` must be called for each batch."""
+
+    @property
     def sets_baselines(self) -> bool:
         """Whether feedback has baselines and deviations for the advantages."""
 
@@ -70,6 +74,9 @@ class Controller(Protocol):
 
     def observe_losses(self, prompt_ids: Sequence[str], losses: ArrayLike) -> None:
         """(M,) mean unweighted surrogate loss of each prompt's rollouts (eqs. 6, 7)."""
+
+    def observe_tokens(self, prompt_ids: Sequence[str], tokens: ArrayLike) -> None:
+        """(M,) mean tokens of each prompt's rollouts, of prompts that were planned."""
 
     def cancel(self, plan: Plan) -> None:
         """Forget a plan that will never be answered."""

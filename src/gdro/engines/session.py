@@ -2,7 +2,8 @@
 
 An adapter sorts what its engine brings by prompt id and asks this class. A batch goes
 
-    choose -> plan -> (generation, rewards) -> observe -> advantages [-> observe_losses]
+    choose -> plan -> (generation, rewards) [-> observe_tokens] -> observe -> advantages
+           [-> observe_losses]
 
 and ends in `observe` or, when the engine fails in between, in `abandon`. Rewards may be missing: a
 rollout that crashed, a completion that no reward function scored. They are counted, their rollouts
@@ -201,6 +202,22 @@ class ControllerSession(Generic[Row]):
             None if self._outside else feedback,
             feedback is not None,
         )
+
+    def observe_tokens(self, tokens: ArrayLike) -> None:
+        """(M,) mean tokens of the rollouts of the plan under way, in its order; 0 for a prompt
+        without a rollout, which is left out. Between `plan` and `observe`.
+
+        Raises:
+            PlanError: there is no plan.
+            RewardError: tokens that are none.
+        """
+        if (plan := self._plan) is None:
+            raise PlanError("tokens came for a batch that was never planned, or is answered")
+        values = np.asarray(tokens, np.float64)
+        if self.controller.needs_tokens and values.any():
+            kept = np.flatnonzero(values)
+            ids = [plan.prompt_ids[place] for place in kept.tolist()]
+            self.controller.observe_tokens(ids, values[kept])
 
     def observe_losses(self, losses: ArrayLike) -> None:
         """(M,) mean unweighted surrogate losses of the last batch's prompts, in the order of the

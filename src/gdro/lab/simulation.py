@@ -99,6 +99,11 @@ def simulate(method: str, seed: int, settings: SimulationSettings) -> Trace:
     prompts = draw_population(world, world.prompts, seed, 0)
     examination = Examination(draw_population(world, settings.held_out, seed, 1))
     controller = controller_of(method, mean_rollouts=settings.mean_rollouts, seed=seed)
+    if controller.needs_tokens:
+        raise OptionError(
+            f"method {method!r} pays by tokens, and rollouts of the simulated world have none; set"
+            " token_power to 0"
+        )
     controller.describe(prompts.ids, prompts.ids)  # the texts of a world without texts
     start = np.zeros(world.dimensions)
     learner = Learner(start, settings.learning)

@@ -8,11 +8,15 @@ from typing import ClassVar
 import numpy as np
 
 from gdro.controllers.part import BETA, SOURCE, Batch, Selector
+from gdro.controllers.pending import MAX_OUTSTANDING
 from gdro.core.belief import Belief, live_probability
+from gdro.core.errors import PlanError
 from gdro.core.hashing import exponentials
 from gdro.core.learning_progress import LearningProgress
 from gdro.core.outcome import Outcome
-from gdro.core.state import State
+from gdro.core.prompts import Prompts
+from gdro.core.rollout_tokens import RolloutTokens
+from gdro.core.state import State, read_state
 from gdro.core.types import Floats, Ints, Metric
 
 LEAST = 1e-9
@@ -56,6 +60,11 @@ class Live(Selector):
     of a source's prompts is also multiplied by how fast its success rate rises per live group
     (`gdro.core.learning_progress`).
 
+    What a draw costs is the tokens of its rollouts. At a budget of tokens the choice that gains
+    most takes prompts by value / cost (Dantzig, 1957): with `token_power` = kappa the chance is
+    multiplied by c_i^-kappa, c_i the expected tokens of a rollout of prompt i
+    (`gdro.core.rollout_tokens`), learned from what `observe_tokens` is told.
+
     Solved prompts and hopeless ones are drawn rarely, not never: their posterior ages back towards
     their source, so what was forgotten, or has come into reach, is found again.
 
@@ -68,12 +77,15 @@ class Live(Selector):
         pace: rise of a source's success rate per live group that is expected before it has data, in
             (0, 1]; a source that rises faster is drawn more, one that stands still a tenth as much.
             None: progress does not count.
+        token_power: kappa, in [0, 1]: 1, a prompt counts by its value per token of a rollout; 0,
+            rollouts cost alike.
     """
 
     size_power: float = 0.75
     explore: float = 0.1
     repeats: float | None = 5.0
     pace: float | None = None
+    token_power: float = 0.0
 
     name: ClassVar[str] = "live"
     pool_factor: ClassVar[int] = 64
@@ -92,7 +104,18 @@ class Live(Selector):
         self.require(
             self.repeats is None or self.repeats > 0.0, "repeats", "must be above 0, or None"
         )
+        self.require(
+            0.0 <= self.token_power <= 1.0,
+            "token_power",
+            "must lie in [0, 1]; 0: rollouts cost alike, 1: value per token",
+        )
+        texts = self.facts.texts if self.facts.reads_texts else None
+        self.tokens = None if self.token_power == 0.0 else RolloutTokens(texts)
         self.progress = None if self.pace is None else LearningProgress(self.pace)
+
+    @property
+    def needs_tokens(self) -> bool:
+        return self.token_power > 0.0
 
     def rank(self, batch: Batch) -> Floats:
         return exponentials(batch.keys) / self.chances(batch)
@@ -107,26 +130,47 @@ class Live(Selector):
             chance *= self.progress.of(batch.prompts.sources)
         if self.repeats is not None:
             chance *= worth_of_next(batch.belief.visits, self.repeats)
+        if self.tokens is not None:
+            chance *= self._cheapness(self.tokens, batch)
         return np.asarray((1.0 - self.explore) * chance / chance.sum() + self.explore / len(batch))
+
+    def _cheapness(self, tokens: RolloutTokens, batch: Batch) -> Floats:
+        """(M,) c^-kappa, relative to that of the cheapest."""
+        if tokens.empty and batch.number > MAX_OUTSTANDING:
+            raise PlanError(
+                f"token_power={self.token_power:g} needs the tokens of rollouts, and none were told"
+                f" in {batch.number} batches: call controller.observe_tokens(prompt_ids, mean"
+                " tokens of each prompt's rollouts) after each, or set token_power=0"
+            )
+        dearer = tokens.expected_log(batch.prompts)
+        return np.asarray(np.maximum(np.exp(-self.token_power * (dearer - dearer.min())), LEAST))
 
     def update(self, outcome: Outcome, before: Belief) -> None:
         if self.progress is not None:
             live = live_probability(*before.beta, self.facts.mean_rollouts)
             self.progress.learn(outcome.prompts.sources, before.visits == 0, live, outcome.mean)
 
+    def update_tokens(self, prompts: Prompts, tokens: Floats) -> None:
+        if self.tokens is not None:
+            self.tokens.learn(prompts, tokens)
+
     def metrics(self) -> dict[str, Metric]:
-        return (
-            {}
-            if self.progress is None
-            else {"sources_standing_still": self.progress.standing_still()}
-        )
+        found: dict[str, Metric] = {}
+        if self.progress is not None:
+            found["sources_standing_still"] = self.progress.standing_still()
+        if self.tokens is not None and not self.tokens.empty:
+            found["tokens_error"] = self.tokens.error
+        return found
 
     def state_dict(self) -> State:
-        return {} if self.progress is None else self.progress.state_dict()
+        state = {} if self.progress is None else self.progress.state_dict()
+        return state if self.tokens is None else state | {"tokens": self.tokens.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
         if self.progress is not None:
             self.progress.load_state_dict(state)
+        if self.tokens is not None:
+            self.tokens.load_state_dict(read_state(state, "tokens"))
 
 
 def worth_of_next(visits: Ints, repeats: float) -> Floats:

@@ -52,6 +52,22 @@ class PromptBatch:
         groups = np.split(rewards_R, np.cumsum(plan.rollouts)[:-1])
         return [group[~np.isnan(group)] for group in groups]
 
+    def means(self, values_R: Floats, plan: Plan) -> Floats:
+        """(M,) mean over each prompt's rollouts."""
+        starts = np.cumsum(plan.rollouts) - plan.rollouts
+        return np.asarray(np.add.reduceat(values_R, starts) / plan.rollouts)
+
+
+def lengths_of(completions: Sequence[list[int]], own: Sequence[list[int]] | None) -> list[int]:
+    """Tokens that the model generated, of each completion.
+
+    Not those of `completion_mask`, which `mask_truncated_completions` makes 0 for the longest.
+
+    Args:
+        own: of each token whether it is the model's own (1) or a tool's (0); None where all are.
+    """
+    return [len(ids) for ids in completions] if own is None else [sum(mask) for mask in own]
+
 
 def blocks(rows: Sequence[Row], ids: Sequence[str], num_generations: int) -> PromptBatch:
     """The prompts of rows that come in blocks of `num_generations`.

@@ -32,6 +32,9 @@ def planned(
     output = generate([_shown(trainer, batch.rows[group]) for group in groups[mine]])
     rewards_RK = trainer.take_rewards()
     rewards = combined_rewards(rewards_RK, trainer.reward_weights)
+    if trainer.controller.needs_tokens:
+        lengths = trainer.take_lengths().cpu().numpy()
+        trainer.session.observe_tokens(batch.means(lengths, plan))
     with trainer.timed("score"):
         answer = trainer.session.observe(batch.scored(rewards, plan))
     if kept is not None:

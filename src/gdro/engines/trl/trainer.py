@@ -35,7 +35,7 @@ from gdro.engines.answer import Answer
 from gdro.engines.interface import Controller
 from gdro.engines.trl import records, vllm
 from gdro.engines.trl.advantages import Scored, weigh
-from gdro.engines.trl.batch import PromptBatch, Row
+from gdro.engines.trl.batch import PromptBatch, Row, lengths_of
 from gdro.engines.trl.checkpoint import Checkpoints, Place
 from gdro.engines.trl.config import GDROConfig
 from gdro.engines.trl.fast_path import FastSampler
@@ -104,6 +104,7 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         self.stopwatch = records.Stopwatch()
         self.rounds: RoundsCollector | None = None
         self._rewards_RK: torch.Tensor | None = None
+        self._lengths: list[int] = []
         data = (self.prompts.dataset, eval_dataset)
         model = own_model(model)
         super().__init__(model, reward_funcs, args, *data, *trl_arguments, **trl_keywords)
@@ -207,13 +208,21 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         assert rewards is not None, "TRL asks for rewards once a generation batch"
         return rewards
 
+    def take_lengths(self) -> torch.Tensor:
+        """(R,) tokens that the model generated in each rollout of the last generation, over all
+        processes."""
+        lengths = torch.tensor(self._lengths, device=self.accelerator.device)
+        gathered: torch.Tensor = self.accelerator.gather(lengths)
+        return gathered
+
     def _generate(self, prompts: list[Any]) -> Any:
         """TRL's, or what rounds have kept."""
-        replayed = None if self.rounds is None else self.rounds.generation()
-        if replayed is not None:
-            return replayed
-        with self.timed("generate"):
-            return super()._generate(prompts)
+        made = None if self.rounds is None else self.rounds.generation()
+        if made is None:
+            with self.timed("generate"):
+                made = super()._generate(prompts)
+        self._lengths = lengths_of(completions=made[1], own=made[2])
+        return made
 
     def _generate_single_turn(
         self,
