@@ -268,3 +268,17 @@ def test_each_prior_is_to_the_last_bit_that_of_the_prompt_alone():
     for place, prompt_id in reversed(list(enumerate(ids))):
         alone = posterior.prior(posterior.own.table.look_up([prompt_id]))
         assert (float(alone[0][0]), float(alone[1][0])) == (a[place], b[place])
+
+
+def test_logits_are_the_products_of_inputs_and_weights():
+    """Also of values that a half holds less exactly (below 2^-14), of none, and of no source."""
+    texts = {f"s{i % 3}/{i}": f"add {i} and {7 * i}" for i in range(150)}
+    texts |= {"loose": "x", "s/e": ""}
+    features, rng = TextFeatures(), np.random.default_rng(7)
+    features.describe(list(texts), list(texts.values()))
+    features._vectors[3, :40] = np.linspace(-1e-4, 1e-4, 40)
+    features._vectors[4, :3] = (1.0, -1.0, 6e-8)
+    rows = features.rows_of(PromptTable().look_up(list(texts)))
+    weights = rng.normal(size=INPUTS)
+    expected = features.inputs(rows) @ weights
+    np.testing.assert_allclose(features.logits(rows, weights), expected, rtol=0.0, atol=1e-14)

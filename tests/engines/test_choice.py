@@ -79,3 +79,43 @@ def test_the_session_tells_the_choice_and_keeps_it_over_a_resume():
     second = session()
     second.load_state_dict(first.state_dict())
     assert json.dumps(second.choice) == json.dumps(first.choice)
+
+
+def test_the_candidates_are_offered_and_believed_once_a_batch(monkeypatch):
+    one = controller("text_gdro")
+    ids = [f"s{n % 3}/{n}" for n in range(64)]
+    texts = {n: f"add {n} and {n * n}" for n in range(64)}
+    one.describe(ids, list(texts.values()))
+    pool = CandidatePool(one, ids, 4, 0, lambda places: [None] * len(places))
+    session = ControllerSession(one, pool=pool)
+    asked, offers = [], []
+    predict, offer = one.parts.estimator.predict, pool.offer
+    monkeypatch.setattr(
+        one.parts.estimator, "predict", lambda p, now: asked.append(len(p)) or predict(p, now)
+    )
+    monkeypatch.setattr(pool, "offer", lambda *batch: offers.append(batch) or offer(*batch))
+    for step in range(3):
+        drawn = {f"s{n % 3}/{n}": None for n in range(4 * step, 4 * step + 4)}
+        plan = session.plan(list(session.choose(drawn, step)))
+        session.observe([[1.0] * int(n) for n in plan.rollouts])
+    assert asked == 3 * [16, 4, 4]  # to choose and record, to record and plan, to learn
+    assert len(offers) == 3
+
+
+def test_a_belief_is_that_of_the_last_lesson():
+    one, other = controller("text_gdro"), controller("text_gdro")
+    ids = [f"s/{n}" for n in range(8)]
+    for each in (one, other):
+        each.describe(ids, [f"add {n} and 3" for n in range(8)])
+    for step in range(3):
+        before = one.belief(ids).rate
+        for each in (one, other):
+            plan = each.plan(ids)
+            each.observe(ids, [[1.0] * int(n) for n in plan.rollouts])
+        assert (one.belief(ids).rate > before).all(), step
+        np.testing.assert_array_equal(one.belief(ids).rate, other.belief(ids[::-1]).rate[::-1])
+    fresh = controller("text_gdro")
+    fresh.describe(ids, [f"add {n} and 3" for n in range(8)])
+    fresh.belief(ids)
+    fresh.load_state_dict(one.state_dict())
+    np.testing.assert_array_equal(fresh.belief(ids).rate, one.belief(ids).rate)

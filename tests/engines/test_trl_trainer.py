@@ -306,7 +306,7 @@ def test_bad_options(tmp_path):
             OptionError, match="a baseline of its own, which does not go with the advantage"
         ):
             make(config(tmp_path, **other), controller=posterior)
-    with pytest.raises(OptionError, match="3 prompts, one generation batch takes 4"):
+    with pytest.raises(OptionError, match="3 prompts, and a batch takes 4"):
         make(config(tmp_path), train_dataset=sums(3), controller=Ragged())
     with pytest.raises(OptionError, match="candidates=4: a streamed data set"):
         make(config(tmp_path, candidates=4), train_dataset=sums().to_iterable_dataset())

@@ -133,7 +133,7 @@ def test_the_paper_s_recipe_on_a_small_file(
     assert main([*command, "--assume", "processes=7"]) == 2
     assert "do not divide over 7" in capsys.readouterr().err
     assert main([*command, "--set", "prompts_per_step=512"]) == 2
-    assert "training prompts, prompts_per_step is 512" in capsys.readouterr().err
+    assert "a batch takes 512 distinct ones (prompts_per_step 512)" in capsys.readouterr().err
 
 
 def test_bad_golds_stop_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

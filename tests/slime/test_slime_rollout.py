@@ -206,7 +206,7 @@ def test_rows_need_an_id_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(PromptIdError, match=r"row 2 of .* has metadata\.id=None"):
         manager(arguments(tmp_path, rollout_batch_size=2, over_sampling_batch_size=2))
     write_prompts(tmp_path / "prompts.jsonl", [1, 2, 3])
-    with pytest.raises(OptionError, match="exceeds the 3 prompts"):
+    with pytest.raises(OptionError, match=r"has 3 prompts, .*\(--rollout-batch-size"):
         manager(arguments(tmp_path))
 
 

@@ -114,6 +114,7 @@ class Controller(ControllerTraits):
         self._outstanding = Waiting(self.table)
         self._awaiting_losses = Waiting(self.table)
         self._metrics: dict[str, Metric] = {}
+        self._known: tuple[tuple[str, ...], Belief] | None = None  # since the last lesson
 
     def describe(self, prompt_ids: Sequence[str], texts: Sequence[str]) -> None:
         """Tell the texts of prompts, before they are planned or offered; without effect where
@@ -191,7 +192,7 @@ class Controller(ControllerTraits):
     def belief(self, prompt_ids: Sequence[str]) -> Belief:
         """What the estimator knows of these prompts now. Changes nothing; raises PromptIdError as
         `plan`."""
-        return self.parts.estimator.predict(self.table.look_up(prompt_ids), self.steps_seen)
+        return self._predict(self.table.look_up(prompt_ids))
 
     def cancel(self, plan: Plan) -> None:
         """Forget a plan whose rewards will never come.
@@ -258,7 +259,7 @@ class Controller(ControllerTraits):
         mass = parts.estimator.mass()
         metrics = batch_metrics(outcome, before, weights, mass, self.facts)
         del self._outstanding.plans[place]
-        self.steps_seen = outcome.step
+        self.steps_seen, self._known = outcome.step, None
         for part in parts:
             part.update(outcome, before)
         for part in parts:
@@ -288,6 +289,7 @@ class Controller(ControllerTraits):
         hint = "call observe first, and observe_losses once for each batch"
         place, order = self._awaiting_losses.find(prompts, "observed batch without losses", hint)
         batch, values = self._awaiting_losses.plans.pop(place), values[np.argsort(order)]
+        self._known = None
         for part in self.parts:
             part.update_losses(batch, values)
 
@@ -370,10 +372,15 @@ class Controller(ControllerTraits):
 
     def _batch(self, prompts: Prompts, salt: int, weights: Floats | None) -> Batch:
         """What selector and allocator are asked about."""
-        belief = self.parts.estimator.predict(prompts, self.steps_seen)
-        return Batch(
-            prompts, belief, step_keys(prompts.keys, self.seed, salt), weights, self.plans_made
-        )
+        keys = step_keys(prompts.keys, self.seed, salt)
+        return Batch(prompts, self._predict(prompts), keys, weights, self.plans_made)
+
+    def _predict(self, prompts: Prompts) -> Belief:
+        """The belief in prompts now; the same prompts may be asked of again before the next
+        lesson, by a choice and by what is recorded of it."""
+        if self._known is None or self._known[0] != prompts.ids:
+            self._known = prompts.ids, self.parts.estimator.predict(prompts, self.steps_seen)
+        return self._known[1]
 
     def _outcome(self, plan: Pending, rewards: Ragged) -> Outcome:
         wrong = np.flatnonzero(rewards.counts != plan.rollouts)

@@ -65,12 +65,12 @@ class LearningProgress:
     def of(self, places: Ints) -> Floats:
         """(M,) progress of the sources at these places, 1 for a place that has not been met
         (-1)."""
-        known = np.concatenate([self.sums, np.zeros((1, 5))])
-        count, u, uu, r, ur = known[np.where(places < len(self.sums), places, -1)].T
+        count, u, uu, r, ur = np.concatenate([self.sums, np.zeros((1, 5))]).T
         count = np.where(count > 0.0, count, 1.0)
         ridge = (SPREAD / self.pace) ** 2
         slope = (ur - u * r / count + ridge * self.pace) / (uu - u * u / count + ridge)
-        return np.asarray(np.maximum(slope / self.pace, LEAST))
+        progress = np.maximum(slope / self.pace, LEAST)
+        return np.asarray(progress[np.where(places < len(self.sums), places, -1)])
 
     def standing_still(self) -> int:
         """Number of sources at LEAST."""

@@ -71,19 +71,18 @@ class CandidatePool(Generic[Row]):
                 number of them.
             PromptIdError: as `tell`.
         """
-        offered = self.offer(drawn, number)
+        return self.choose_among(self.offer(drawn, number), len(drawn))
+
+    def choose_among(self, offered: Sequence[str], m: int) -> list[str]:
+        """The m prompts that the controller chooses among those offered; raises as `choose`."""
         if self.controller.reads_texts and self._prompts is not None:
             self._tell([self.places[prompt_id] for prompt_id in offered], self._prompts)
-        chosen = self.controller.select(offered, len(drawn))
-        if (
-            len(chosen) != len(drawn)
-            or len(set(chosen)) != len(chosen)
-            or not set(chosen) <= set(offered)
-        ):
+        chosen = self.controller.select(offered, m)
+        if len(chosen) != m or len(set(chosen)) != len(chosen) or not set(chosen) <= set(offered):
             raise PlanError(
                 f"the controller selected {len(chosen)} prompts, "
                 f"{len(set(chosen) & set(offered))} of them offered; select must answer "
-                f"{len(drawn)} distinct ones of the {len(offered)} candidates"
+                f"{m} distinct ones of the {len(offered)} candidates"
             )
         return chosen
 

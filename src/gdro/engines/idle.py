@@ -1,4 +1,5 @@
-"""Whether a controller has anything to act on in a run: asked once, before it starts."""
+"""Whether a run has prompts enough, and its controller anything to act on: asked once, before it
+starts."""
 
 from __future__ import annotations
 
@@ -9,12 +10,31 @@ import numpy as np
 
 from gdro.controllers.controller import Controller as OwnController
 from gdro.controllers.parts.estimators import SourcePosterior
+from gdro.core.errors import OptionError
 from gdro.core.prompts import source_of
 from gdro.engines.interface import Controller
 
 FEW = 4
 """Candidates for each prompt chosen, below which a choice has little room."""
 PROBE_BATCHES, PROBE_PROMPTS = 6, 16
+
+
+def check_enough(prompts: int, batch: int, setting: str) -> None:
+    """Refuse a training set of less than a batch, whose prompts are distinct.
+
+    Args:
+        prompts: of the training set.
+        batch: M.
+        setting: what says so, in the engine's words.
+
+    Raises:
+        OptionError: too few prompts.
+    """
+    if prompts < batch:
+        raise OptionError(
+            f"the training set has {prompts} prompts, and a batch takes {batch} distinct ones"
+            f" ({setting}); lower that, or add prompts"
+        )
 
 
 def why_idle(

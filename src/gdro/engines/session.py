@@ -112,7 +112,7 @@ class ControllerSession(Generic[Row]):
             self.choice = what_was_offered(self.controller, list(drawn), list(drawn))
             return dict(drawn)
         offered = self.pool.offer(list(drawn), number)
-        chosen = self.pool.choose(list(drawn), number)
+        chosen = self.pool.choose_among(offered, len(drawn))
         self.choice = what_was_offered(self.controller, offered, chosen)
         return dict(zip(chosen, self.pool.rows(chosen, drawn), strict=True))
 

@@ -79,6 +79,12 @@ class Workload:
         self.ids = np.array([f"{names[i % sources]}/{i}" for i in range(pool)], dtype=object)
         self.rates = self.generator.beta(0.6, 0.6, pool)
 
+    def tell(self, controller: Controller) -> list[str]:
+        """Tell of every prompt, whose id is its text, and give the ids."""
+        everyone: list[str] = self.ids.tolist()
+        controller.describe(everyone, everyone)
+        return everyone
+
     def batch(self, prompts: int) -> tuple[list[str], Floats]:
         """Ids and pass rates of a random batch."""
         chosen = self.generator.choice(len(self.ids), prompts, replace=False)
@@ -111,7 +117,7 @@ def controller_cost(
         name, mean_rollouts=mean_rollouts, max_rollouts=3 * mean_rollouts, **options
     )
     workload = Workload(4 * prompts)
-    controller.describe(workload.ids.tolist(), workload.ids.tolist())
+    workload.tell(controller)
     seconds = [_step(controller, workload, prompts) for _ in range(WARM_UP + steps)][WARM_UP:]
     quiet, median, high = np.quantile(seconds, [0.1, 0.5, 0.95]) * 1e3
     traffic = prompts * (
@@ -164,9 +170,7 @@ def selection_cost(name: str, prompts: int, steps: int = 50) -> ChoiceCost:
     controller = make_controller(name)
     offered = controller.pool_factor * prompts
     workload = Workload(4 * offered, sources=50)
-    everyone = workload.ids.tolist()
-    controller.describe(everyone, everyone)
-    controller.table.look_up(everyone)
+    controller.table.look_up(workload.tell(controller))
     for _ in range(WARM_UP):
         _step(controller, workload, prompts)
     seconds = []
@@ -176,17 +180,9 @@ def selection_cost(name: str, prompts: int, steps: int = 50) -> ChoiceCost:
         controller.select(ids, prompts)
         seconds.append(time.process_time() - start)
         _step(controller, workload, prompts)
-    quiet, median = np.quantile(seconds, [0.1, 0.5]) * 1e3
-    return ChoiceCost(
-        name,
-        prompts,
-        offered,
-        steps,
-        float(quiet),
-        float(median),
-        float(quiet) * 1e3 / offered,
-        CHOICE_LIMITS_MS.get(offered),
-    )
+    quiet, median = map(float, np.quantile(seconds, [0.1, 0.5]) * 1e3)
+    limit = CHOICE_LIMITS_MS.get(offered)
+    return ChoiceCost(name, prompts, offered, steps, quiet, median, quiet * 1e3 / offered, limit)
 
 
 def selecting_names() -> list[str]:
@@ -279,12 +275,12 @@ class Million:
     rss_mb_late: float
 
 
-def million_prompts(steps: int = 1000) -> Million:
-    """Let `joint` visit a million prompts about once, save and load the state, and check that it
-    came back whole."""
-    name, prompts, batch = "joint", 1_000_000, 1024
+def million_prompts(name: str, steps: int = 1000) -> Million:
+    """Let a controller visit a million prompts about once, save and load the state, and check that
+    it came back whole."""
+    prompts, batch = 1_000_000, 1024
     controller, workload = make_controller(name), Workload(prompts)
-    controller.table.admit(controller.table.look_up(workload.ids.tolist()))
+    controller.table.admit(controller.table.look_up(workload.tell(controller)))
     seconds, resident = [], []
     for step in range(steps):
         seconds.append(_step(controller, workload, batch))
@@ -353,7 +349,7 @@ def main(argv: Sequence[str]) -> int:
         "what", nargs="?", choices=("controllers", "selection", "million"), default="controllers"
     )
     parser.add_argument(
-        "--names", nargs="+", metavar="NAME", help="controllers to time (default: all)"
+        "--names", nargs="+", metavar="NAME", help="those to time (default: all; million: joint)"
     )
     parser.add_argument(
         "--steps",
@@ -363,11 +359,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     chosen = parser.parse_args(list(argv))
     if chosen.json is not None:
-        # what cannot be written is told before the timing, not after it
-        chosen.json.open("a").close()
+        chosen.json.open("a").close()  # what cannot be written is told before the timing
     if chosen.what == "million":
-        figures: list[Any] = [million_prompts(steps=chosen.steps or 1000)]
-        print("\n".join(f"{key:<18}{value}" for key, value in asdict(figures[0]).items()))
+        names = chosen.names or ["joint"]
+        figures: list[Any] = [million_prompts(name, steps=chosen.steps or 1000) for name in names]
+        for figure in figures:
+            print("\n".join(f"{key:<18}{value}" for key, value in asdict(figure).items()))
     elif chosen.what == "selection":
         names = chosen.names or selecting_names()
         figures = [

@@ -13,6 +13,7 @@ from gdro.core.errors import GDROError, RunError
 from gdro.data.chat import check_chats, opens_thinking
 from gdro.data.lengths import check_lengths
 from gdro.data.split import choose
+from gdro.engines.idle import check_enough
 from gdro.models.loading import load_tokenizer
 from gdro.models.locate import locate
 from gdro.models.pretrained import quiet_transformers
@@ -191,9 +192,6 @@ def _fitting(config: TrainConfig, found: RunPrompts, tokenizer: Any) -> Fitting:
             min(limit, max(train.longest, heldout.longest)),
             () if advice is None else (advice,),
         )
-    if len(fitting.prompts.train) < config.prompts_per_step:
-        raise RunError(
-            f"there are {len(fitting.prompts.train)} training prompts, prompts_per_step is"
-            f" {config.prompts_per_step}; a step takes distinct prompts, so lower it or add data"
-        )
+    batch = config.prompts_per_step
+    check_enough(len(fitting.prompts.train), batch, f"prompts_per_step {batch}")
     return fitting

@@ -20,6 +20,7 @@ from slime.utils.types import Sample  # type: ignore[import-not-found, unused-ig
 from gdro.core.errors import OptionError, PromptIdError
 from gdro.core.state import state_hash
 from gdro.engines.candidates import candidate_pool
+from gdro.engines.idle import check_enough
 from gdro.engines.session import ControllerSession
 from gdro.engines.slime.bridge import SlimeBridge
 from gdro.engines.slime.settings import advantage_of, read_setup
@@ -57,11 +58,8 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
         )
         self.bridge = SlimeBridge(self.session, advantage_of(args))
         super().__init__(args)
-        if len(self) < args.rollout_batch_size:
-            raise OptionError(
-                f"--rollout-batch-size={args.rollout_batch_size} exceeds the {len(self)} prompts"
-                " there are"
-            )
+        batch = args.rollout_batch_size
+        check_enough(len(self), batch, f"--rollout-batch-size {batch}")
         ids, rows = self._read_ids(), self.dataset.origin_samples
         self.session.pool = candidate_pool(
             self.setup.controller,

@@ -12,7 +12,7 @@ from accelerate.logging import get_logger
 from gdro.core.errors import OptionError
 from gdro.engines.candidates import candidate_pool
 from gdro.engines.compat import check_engine
-from gdro.engines.idle import why_idle
+from gdro.engines.idle import check_enough, why_idle
 from gdro.engines.interface import Controller, require_controller
 from gdro.engines.session import ControllerSession
 from gdro.engines.trl.batch import Row
@@ -106,18 +106,15 @@ def check_batch(args: GDROConfig, controller: Controller, ids: Sequence[str] | N
         ids: of the training set; None for one of no known length.
 
     Raises:
-        OptionError: too few rows.
+        OptionError: as `check_enough`.
     """
     prompts = args.generation_batch_size // args.num_generations
     sizes = (
         f"generation_batch_size {args.generation_batch_size} / num_generations"
         f" {args.num_generations}"
     )
-    if ids is not None and len(ids) < prompts:
-        raise OptionError(
-            f"the training set has {len(ids)} prompts, one generation batch takes {prompts}"
-            f" distinct ones ({sizes}); lower the batch size or add prompts"
-        )
+    if ids is not None:
+        check_enough(len(ids), prompts, sizes)
     if prompts == 1 and controller.name != "uniform":
         logger.warning(
             f"A generation batch holds 1 prompt ({sizes}): weights and rollouts are shared out"
