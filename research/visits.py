@@ -26,8 +26,8 @@ from gdro.engines.interface import Controller
 from gdro.engines.session import ControllerSession
 from gdro.engines.states import load_session
 from gdro.engines.trl.checkpoint import STATE_FILE
-from gdro.lab.compare_record import read_evaluation
 from gdro.lab.text import table
+from gdro.report.read import read_evaluation
 from gdro.runs.checkpoints import all_checkpoints, fault
 from gdro.runs.folder import RunFolder
 

@@ -21,7 +21,7 @@ import numpy as np
 from gdro.core.types import Floats, Ints
 from gdro.io import to_json, write_atomic
 from gdro.lab.compare_plan import ComparisonPlan
-from gdro.report.read import Record, RecordError, read_record
+from gdro.report.read import Record, RecordError, read_evaluation, read_record
 from gdro.runs.folder import RunFolder
 from gdro.runs.record import Event, machine_words, start_of
 
@@ -188,23 +188,6 @@ def _at(record: Record, steps: list[int], column: Floats) -> tuple[float, ...]:
 def _mean(values: Floats) -> float:
     """The mean of what is known; NaN when nothing is."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
-def read_evaluation(path: Path) -> tuple[tuple[str, ...], list[int], int]:
-    """Ids, correct samples and the number of samples, in the file's order."""
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        ids, correct = tuple(row["id"] for row in rows), [int(row["correct"]) for row in rows]
-        samples = {int(row["samples"]) for row in rows}
-    except FileNotFoundError:
-        raise RecordError(f"{path}: missing, though the record names this evaluation") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: damaged ({error!r}); train this run again") from error
-    if len(samples) != 1:
-        raise RecordError(
-            f"{path}: holds {sorted(samples)} samples a prompt; it must be one number"
-        )
-    return ids, correct, samples.pop()
 
 
 def save_result(path: Path, root: Path, result: RunResult, ran: Ran | None = None) -> None:

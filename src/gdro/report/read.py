@@ -124,6 +124,28 @@ def read_record(run: Path | str) -> Record:
     return story.record()
 
 
+def read_evaluation(path: Path) -> tuple[tuple[str, ...], list[int], int]:
+    """An evaluation's file: ids and correct samples of its prompts, in the file's order, and how
+    many samples each has.
+
+    Raises:
+        RecordError: it is missing or damaged, or the prompts have different numbers of samples.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        ids, correct = tuple(row["id"] for row in rows), [int(row["correct"]) for row in rows]
+        samples = {int(row["samples"]) for row in rows}
+    except FileNotFoundError:
+        raise RecordError(f"{path}: missing, though the record names this evaluation") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: damaged ({error!r}); train this run again") from error
+    if len(samples) != 1:
+        raise RecordError(
+            f"{path}: holds {sorted(samples)} samples a prompt; it must be one number"
+        )
+    return ids, correct, samples.pop()
+
+
 def mapping(value: object) -> Mapping[str, object]:
     """The value when it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else {}

@@ -25,7 +25,7 @@ from gdro.report.findings import findings
 from gdro.report.html import finding_list
 from gdro.report.palette import fill_page
 from gdro.report.panels import Blocks, last_known
-from gdro.report.read import Record, RecordError, mapping, number, read_record
+from gdro.report.read import Record, RecordError, mapping, number, read_evaluation, read_record
 from gdro.report.summary import arrow, change, gain, plain, signed
 
 MOST = 4
@@ -181,11 +181,11 @@ def last_scores(run: NamedRun, key: str) -> dict[str, float]:
     path = run.record.path.parent / "evaluations" / f"step-{step:06d}.jsonl"
     if not path.is_file():
         return {}
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    ids, correct, samples = read_evaluation(path)
     best = key == "pass_at_k"
     return {
-        row["id"]: float(row["correct"] > 0) if best else row["correct"] / row["samples"]
-        for row in rows
+        prompt: float(right > 0) if best else right / samples
+        for prompt, right in zip(ids, correct, strict=True)
     }
 
 

@@ -27,6 +27,7 @@ from gdro.engines.trl.evaluation import sample
 from gdro.engines.trl.generation import SamplingOptions
 from gdro.engines.trl.vllm import Engine, request_seeds, telling
 from gdro.report.completions import Completion, Shown, shorten
+from gdro.report.read import read_evaluation
 from gdro.runs.policy import Policy
 from gdro.verify import Outcome, Verifier
 
@@ -161,12 +162,14 @@ def event(evaluation: Evaluation, base: Evaluation) -> dict[str, Any]:
 
 
 def load_evaluation(path: Path, prompts: Sequence[Prompt]) -> Evaluation:
-    """Read what `Evaluation.save` wrote, for the prompts given."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    correct = {row["id"]: row["correct"] for row in rows}
-    return Evaluation(
-        prompts, np.array([correct[p.id] for p in prompts]), int(rows[0]["samples"]), 0.0
-    )
+    """Read what `Evaluation.save` wrote, for the prompts given.
+
+    Raises:
+        RecordError: the file is missing or damaged.
+    """
+    ids, right, samples = read_evaluation(path)
+    correct = dict(zip(ids, right, strict=True))
+    return Evaluation(prompts, np.array([correct[p.id] for p in prompts]), samples, 0.0)
 
 
 def as_json(interval: Interval) -> dict[str, float]:
