@@ -307,6 +307,7 @@ class Controller(ControllerTraits):
         prompts = self.table.look_up(prompt_ids)
         values = check_tokens(prompts, tokens)
         if self.needs_tokens:
+            self._known = None
             for part in self.parts:
                 part.update_tokens(prompts, values)
 

@@ -25,7 +25,6 @@ from gdro.core.errors import OptionError, StateError
 from gdro.core.prompts import Prompts
 from gdro.core.state import State, read_array, read_float, read_int
 from gdro.core.text_posterior import (
-    CACHED,
     CONSTANT,
     FORM,
     INPUTS,
@@ -79,11 +78,8 @@ class RolloutTokens:
         """(M,) their logarithms, each to the last bit whatever the order of the prompts."""
         if self.features is None:
             return np.asarray(self.mean + self._named(prompts, self.weights).sum(axis=1))
-        rows, logs = self.features.rows_of(prompts), np.empty(len(prompts))
-        for start in range(0, len(rows), CACHED):
-            part = slice(start, start + CACHED)
-            logs[part] = self.features.inputs(rows[part], self.weights).sum(axis=1)
-        return np.asarray(self.mean + logs)
+        rows = self.features.rows_of(prompts)
+        return np.asarray(self.mean + self.features.logits(rows, self.weights))
 
     def learn(self, prompts: Prompts, tokens: Floats) -> None:
         """Take in one visit of each of M different prompts.
