@@ -18,6 +18,7 @@ from gdro.core.errors import OptionError, PlanError, RewardError, StateError
 from gdro.core.prompts import PromptTable
 from gdro.core.rollout_tokens import RIDGE, RolloutTokens
 from gdro.core.text_posterior import CONSTANT, NAME, NAMES, TextFeatures, name_place, text_vector
+from gdro.lab.simulation import SimulationSettings, simulate
 
 SOURCES = ("short", "middle", "long")
 IDS = [f"{source}/{i}" for source in SOURCES for i in range(12)] + ["alone"]
@@ -257,6 +258,11 @@ def test_a_loop_that_never_tells_tokens_is_told():
         controller.observe(ids, [np.arange(n) % 2 for n in plan.rollouts])
     with pytest.raises(PlanError, match="observe_tokens"):
         controller.select(IDS, 2)
+
+
+def test_the_simulator_whose_rollouts_have_no_tokens_refuses_it():
+    with pytest.raises(OptionError, match="token_power"):
+        simulate("text_gdro:token_power=1", 0, SimulationSettings(steps=2))
 
 
 @pytest.mark.parametrize("power", [-0.1, 1.5, math.nan])

@@ -58,6 +58,24 @@ def test_advantages_are_those_of_the_core_whatever_the_order_of_rows(
     )
 
 
+def test_the_tokens_of_a_prompt_are_those_of_its_samples() -> None:
+    one = SlimeBridge(
+        ControllerSession(
+            gdro.make_controller("live_gdro", mean_rollouts=MEAN, selector={"token_power": 1.0})
+        )
+    )
+    groups, rewards = rows_of(one.plan(IDS, GROUPS))
+    told: dict[str, float] = {}
+    one.session.controller.observe_tokens = lambda ids, values: told.update(
+        zip(ids, values.tolist(), strict=True)
+    )
+    tokens = [group - 60 + 2 * (turn % 2) for turn, group in enumerate(groups)]
+    one.observe(groups, [None, *rewards[1:]], tokens)
+    for prompt, group in zip(IDS, GROUPS, strict=True):
+        mine = [count for count, of in zip(tokens, groups, strict=True) if of == group]
+        assert told[prompt] == sum(mine) / len(mine)
+
+
 def test_strange_groups_are_refused() -> None:
     with pytest.raises(PlanError, match="4 distinct group_index"):
         bridge().plan(IDS, [1, 2, 3, 4, 4])

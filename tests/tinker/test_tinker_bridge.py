@@ -60,6 +60,22 @@ def test_factors_are_those_of_the_core_whatever_the_order_of_reports(weighting: 
     assert np.isfinite(list(one.metrics().values())).all()
 
 
+def test_the_tokens_of_the_groups_reach_a_controller_that_needs_them() -> None:
+    """Those of a group that failed are not known."""
+    made = gdro.make_controller("live_gdro", mean_rollouts=4, selector={"token_power": 1.0})
+    batch, told = opened(ControllerSession(made)), {}
+    made.observe_tokens = lambda ids, values: told.update(zip(ids, values.tolist(), strict=True))
+    rewards = rewards_of(batch)
+
+    async def run() -> None:
+        batch.report(2, ())
+        others = (3, 0, 4, 1)
+        await asyncio.gather(*(batch.factor(i, rewards[i], 10.0 + i) for i in others))
+
+    asyncio.run(run())
+    assert told == {"toy/0": 10.0, "toy/1": 11.0, "toy/3": 13.0, "toy/4": 14.0}
+
+
 def test_a_refused_reward_reaches_every_group_and_the_next_batch() -> None:
     one = session()
     batch = opened(one)

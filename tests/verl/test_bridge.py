@@ -64,6 +64,20 @@ def test_the_one_rollout_left_of_a_group_trains_nothing() -> None:
     assert (answer.factors_R[answer.rows.prompts_R > 0] == 1.0).all()
 
 
+def test_the_tokens_of_a_prompt_are_those_of_its_sessions_without_padding() -> None:
+    """A session of two outputs counts once, by the sum of both."""
+    one = bridge("live_gdro", selector={"token_power": 1.0})
+    keys = [key for key in keys_for(one.plan(IDS, UIDS)) if not key.startswith("u2")]
+    keys, told = [*keys, "u1_0_1", "padding"], {}
+    one.session.controller.observe_tokens = lambda ids, values: told.update(
+        zip(ids, values.tolist(), strict=True)
+    )
+    tokens = np.array([10.0 * int(key[1]) + 2.0 for key in keys[:-2]] + [8.0, 999.0])
+    padding = [False] * (len(keys) - 1) + [True]
+    one.observe(keys, padding, np.arange(len(keys)) % 2.0, tokens_R=tokens)
+    assert told == {"toy/0": 2.0, "toy/1": 14.0, "toy/3": 32.0, "toy/4": 42.0, "toy/5": 52.0}
+
+
 def test_losses_are_those_of_the_prompts_that_came() -> None:
     one = bridge("paper")
     keys = [key for key in keys_for(one.plan(IDS, UIDS)) if not key.startswith("u2")]

@@ -44,6 +44,18 @@ def check_count(m: object, candidates: int) -> None:
         raise PlanError(f"m={m!r} must be a whole number from 1 to the {candidates} candidates")
 
 
+def check_counts(plan: Pending, rewards: Ragged) -> None:
+    """Raises RewardError unless every planned rollout has a reward; names the first prompt."""
+    wrong = np.flatnonzero(rewards.counts != plan.rollouts)
+    if wrong.size:
+        prompt = int(wrong[0])
+        raise RewardError(
+            f"prompt {plan.prompts.ids[prompt]!r} was planned {plan.rollouts[prompt]} rollouts"
+            f" but has {rewards.counts[prompt]} rewards; score every rollout, or cancel the"
+            " plan"
+        )
+
+
 def check_losses(prompts: Prompts, losses: ArrayLike) -> Floats:
     """(M,) finite losses. Raises RewardError."""
     values = flat_numbers("the list of losses", losses).astype(np.float64)

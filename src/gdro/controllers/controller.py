@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from gdro.controllers.checks import (
     check_allocation,
     check_count,
+    check_counts,
     check_demand,
     check_inclusion,
     check_losses,
@@ -36,7 +37,7 @@ from gdro.controllers.pending import MAX_OUTSTANDING, Waiting
 from gdro.controllers.traits import ControllerTraits
 from gdro.core import signals
 from gdro.core.belief import Belief
-from gdro.core.errors import OptionError, PlanError, RewardError, StateError
+from gdro.core.errors import OptionError, PlanError, StateError
 from gdro.core.hashing import step_keys
 from gdro.core.outcome import Outcome, Pending
 from gdro.core.prompts import Prompts, PromptTable
@@ -357,10 +358,8 @@ class Controller(ControllerTraits):
                 raise StateError(f"the state is not this controller's: it lacks {key}={mine!r}")
         check_same(read_state(state, "options"), self.options())
         self.table.load_state_dict(read_state(state, "prompts"))
-        self.plans_made, self.steps_seen = (
-            read_int(state, "plans_made"),
-            read_int(state, "steps_seen"),
-        )
+        self.plans_made = read_int(state, "plans_made")
+        self.steps_seen = read_int(state, "steps_seen")
         parts = read_state(state, "parts")
         for slot, part in self.parts.named().items():
             if part is not None:
@@ -384,14 +383,7 @@ class Controller(ControllerTraits):
         return self._known[1]
 
     def _outcome(self, plan: Pending, rewards: Ragged) -> Outcome:
-        wrong = np.flatnonzero(rewards.counts != plan.rollouts)
-        if wrong.size:
-            prompt = int(wrong[0])
-            raise RewardError(
-                f"prompt {plan.prompts.ids[prompt]!r} was planned {plan.rollouts[prompt]} rollouts"
-                f" but has {rewards.counts[prompt]} rewards; score every rollout, or cancel the"
-                " plan"
-            )
+        check_counts(plan, rewards)
         unit, outside = signals.rescale(rewards, *self.reward_range)
         if outside:
             name = self.name if self.sets_baselines else None

@@ -215,6 +215,8 @@ def _step(controller: Controller, workload: Workload, prompts: int) -> float:
     controller.observe(ids, rewards)
     if controller.needs_losses:
         controller.observe_losses(ids, losses)
+    if controller.needs_tokens:
+        controller.observe_tokens(ids, np.ones(prompts))
     return taken + time.process_time() - start
 
 

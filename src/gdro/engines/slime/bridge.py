@@ -47,13 +47,19 @@ class SlimeBridge:
         self._places = places
         return rollouts
 
-    def observe(self, groups_R: Sequence[int | None], rewards_R: Sequence[float | None]) -> Floats:
+    def observe(
+        self,
+        groups_R: Sequence[int | None],
+        rewards_R: Sequence[float | None],
+        tokens_R: Sequence[int] | None = None,
+    ) -> Floats:
         """Answer the plan; the (R,) advantages to train on come back, 0 for a sample without
         reward.
 
         Args:
             groups_R: (R,) `Sample.group_index` of every sample of the batch, in any order.
             rewards_R: (R,) their rewards, in the same order; None for a sample that has none.
+            tokens_R: (R,) tokens of their responses, for a controller that needs them.
 
         Raises:
             PlanError, RewardError: as `ControllerSession.observe`, or a sample belongs to no
@@ -64,6 +70,8 @@ class SlimeBridge:
             raise PlanError(
                 f"{len(strange)} samples belong to no planned group, the first to {strange[0]!r}"
             )
+        if tokens_R is not None:
+            self._tell_tokens(groups_R, tokens_R)
         scored = [row for row, reward in enumerate(rewards_R) if reward is not None]
         places = np.array([self._places[groups_R[row]] for row in scored], np.int64)  # type: ignore[index]
         values = [rewards_R[row] for row in scored]
@@ -78,3 +86,10 @@ class SlimeBridge:
             )
             advantages[scored] = answer.factors[places] * own
         return advantages
+
+    def _tell_tokens(self, groups_R: Sequence[int | None], tokens_R: Sequence[int]) -> None:
+        """Each prompt's mean tokens to the controller, samples without a reward counted too."""
+        places = np.array([self._places[group] for group in groups_R], np.int64)  # type: ignore[index]
+        sums = np.bincount(places, weights=tokens_R, minlength=len(self._places))
+        counts = np.bincount(places, minlength=len(self._places))
+        self.session.observe_tokens(sums / np.maximum(counts, 1))

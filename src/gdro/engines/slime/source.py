@@ -103,7 +103,10 @@ class GDRODataSource(RolloutDataSource):  # type: ignore[misc, unused-ignore]
     def post_process(self, samples: list[Sample]) -> tuple[list[float], list[float]]:
         """See `post_process_rewards`."""
         rewards_R = [sample.get_reward_value(self.args) for sample in samples]
-        advantages_R = self.bridge.observe([sample.group_index for sample in samples], rewards_R)
+        groups_R = [sample.group_index for sample in samples]
+        pays = self.setup.controller.needs_tokens
+        tokens_R = [sample.response_length for sample in samples] if pays else None
+        advantages_R = self.bridge.observe(groups_R, rewards_R, tokens_R)
         logger.info("gdro: %s", to_json(self.session.metrics()))
         raw = [math.nan if reward is None else reward for reward in rewards_R]
         return raw, advantages_R.tolist()

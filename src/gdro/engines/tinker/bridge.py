@@ -45,24 +45,29 @@ class PlannedBatch:
         self.metrics: dict[str, float] = {}
         self._answered = answered
         self._rewards: dict[int, list[float]] = {}
+        self._tokens: dict[int, float] = {}
         self._complete = asyncio.Event()
 
-    async def factor(self, place: int, rewards: Sequence[float]) -> float:
+    async def factor(self, place: int, rewards: Sequence[float], tokens: float = 0.0) -> float:
         """Hand in the rewards of the prompt at `place`; wait for the others; its factor comes back.
+
+        Args:
+            tokens: mean tokens of its rollouts, for a controller that needs them; 0 where there are
+                none.
 
         Raises:
             PlanError: the batch's rewards were refused (whoever reported last has the reason).
             RewardError: this was the last report, and some reward of the batch is not a finite
                 number.
         """
-        self.report(place, rewards)
+        self.report(place, rewards, tokens)
         await self._complete.wait()
         if self.factors is None:
             prompt = self.plan.prompt_ids[place]
             raise PlanError(f"the batch of prompt {prompt!r} was refused; see the other error")
         return float(self.factors[place])
 
-    def report(self, place: int, rewards: Sequence[float]) -> None:
+    def report(self, place: int, rewards: Sequence[float], tokens: float = 0.0) -> None:
         """The rewards of the prompt at `place`, empty if its rollouts failed; only the first
         counts.
 
@@ -71,10 +76,11 @@ class PlannedBatch:
         """
         if place in self._rewards:
             return
-        self._rewards[place] = list(rewards)
+        self._rewards[place], self._tokens[place] = list(rewards), tokens
         if len(self._rewards) < len(self.plan.prompt_ids):
             return
         try:
+            self.session.observe_tokens([self._tokens[i] for i in range(len(self._tokens))])
             answer = self.session.observe([self._rewards[i] for i in range(len(self._rewards))])
             self.metrics = self.session.metrics()
             self._answered()

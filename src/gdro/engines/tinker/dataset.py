@@ -121,7 +121,11 @@ class PlannedGroup(EnvGroupBuilder):  # type: ignore[misc, unused-ignore]
             sum(step.reward for step in trajectory.transitions) + final
             for trajectory, (final, _) in zip(trajectory_group, finals, strict=True)
         ]
-        factor = await self.batch.factor(self.place, totals)
+        lengths = [
+            sum(len(step.ac.tokens) for step in trajectory.transitions)
+            for trajectory in trajectory_group
+        ]
+        factor = await self.batch.factor(self.place, totals, sum(lengths) / len(lengths))
         stretch = 0.0 if len(set(totals)) == 1 else factor - 1.0
         mean = sum(totals) / len(totals)
         ours = self.batch.metrics | {"gdro/factor": factor}

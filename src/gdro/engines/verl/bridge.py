@@ -75,16 +75,20 @@ class VerlBridge:
         is_padding: Sequence[bool],
         scores_R: Floats,
         progress: TrainingPosition = START,
+        tokens_R: Floats | None = None,
     ) -> Factors:
         """Answer the plan with the rows' scores; the factors of their advantages come back.
 
         Args:
             progress: where the run stands, for the rule.
+            tokens_R: (R,) tokens of each row, for a controller that needs them.
 
         Raises:
             PlanError, RewardError: as `ControllerSession.observe`, or rows that belong to no plan.
         """
         rows = read_rows(keys, is_padding, self._uids)
+        if tokens_R is not None:
+            self.session.observe_tokens(rows.mean_tokens(tokens_R))
         answer = self.session.observe(rows.rewards(scores_R))
         self._rows = rows
         if self.rule is not None:

@@ -53,6 +53,13 @@ class Rows:
         """Of each prompt, the score of each of its sessions."""
         return [scores_R[list(rows)] for rows in self.finals]
 
+    def mean_tokens(self, tokens_R: Floats) -> Floats:
+        """(M,) mean tokens of a session of each prompt, over all its outputs; 0 without one."""
+        real = self.prompts_R != PADDING
+        count = len(self.finals)
+        sums = np.bincount(self.prompts_R[real], weights=tokens_R[real], minlength=count)
+        return np.asarray(sums / np.maximum(self.counts, 1))
+
     def spread(self, values_M: Floats, padding: float) -> Floats:
         """(R,) each row's prompt's value; `padding` for padding rows."""
         return np.where(self.prompts_R == PADDING, padding, values_M[self.prompts_R])

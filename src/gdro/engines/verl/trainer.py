@@ -113,6 +113,7 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+        tokens_R = self._tokens(batch)
         batch = super()._compute_advantage(batch, metrics)
         with marked_timer("gdro_observe", self.timing_raw):
             fields = ["rm_scores", "advantages"]
@@ -120,7 +121,9 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
                 keys=batch.keys, partition_id=batch.partition_id, select_fields=fields
             )
             scores_R = np.array([float(row.double().sum()) for row in data["rm_scores"].unbind()])
-            answer = self.bridge.observe(batch.keys, is_padding, scores_R, self._progress())
+            answer = self.bridge.observe(
+                batch.keys, is_padding, scores_R, self._progress(), tokens_R
+            )
             metrics.update(self.session.metrics())
             metrics.update(answer.metrics)
             weighted = _scaled(data["advantages"], answer.factors_R, answer.advantages_R)
@@ -134,6 +137,16 @@ class GDROTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
                 partition_id=batch.partition_id,
                 fields=TensorDict(fields_out, batch_size=len(batch)),
             )
+
+    def _tokens(self, batch: KVBatchMeta) -> Floats | None:
+        """(R,) tokens that the model generated in each row, for a controller that needs them; read
+        before verl's rollout correction may mask some."""
+        if not self.session.controller.needs_tokens:
+            return None
+        data = tq.kv_batch_get(
+            keys=batch.keys, partition_id=batch.partition_id, select_fields=["response_mask"]
+        )
+        return np.array([float(row.sum()) for row in data["response_mask"].unbind()])
 
     def _progress(self) -> TrainingPosition:
         done = (self.global_steps - 1) / max(self.total_training_steps, 1)
