@@ -170,6 +170,19 @@ OUTER = (
     "The result is %s.",
     "Therefore, %s",
     "\\boxed{\\boxed{%s}}",
+    "> $%s$",
+    "> **Answer:** %s",
+    "Answer:\n- %s",
+    "Final Answer \u2014 %s",
+    "It is not 77 but $%s$.",
+    "The answer is $%s$, not $77$.",
+    "The answer is $77$. Wait, no: it is $%s$.",
+    "The answer is not $77$. It is $%s$.",
+    '{"steps": "77", "answer": "%s"}',
+    "<start_working_out>\\boxed{77}<end_working_out>\n<SOLUTION>%s</SOLUTION>",
+    "< think >\\boxed{77}</ think >The answer is $%s$.",
+    "%s\n\n---",
+    "So the value is $%s$ (since $77$ is too large).",
 )
 HIDDEN = (
     "<think>%s",
@@ -205,6 +218,18 @@ HIDDEN = (
     "<|think:start|>\\boxed{%s}",
     "<|content_thinking|>$%s$<|end_message|>",
     "The answer is \\ne %s",
+    "It is not $%s$ but 77.",
+    "The answer is 77, not $%s$.",
+    "The answer is $%s$. Wait, no: it is 77.",
+    "- $%s$\n- 77",
+    "~~%s~~ 77",
+    "77 <!-- %s -->",
+    "<plan>\\boxed{%s}</plan>77",
+    "<start_working_out>\\boxed{%s}",
+    '{"answer": 77, "old": "%s"}',
+    "\\boxed{77 \\text{ (or %s)}}",
+    "\\boxed{\\text{can't be }%s}",
+    "The answer is $%s$ if n is even and $77$ if n is odd.",
 )
 """Where a value stands and is not the answer, or not all of it. 77 equals no gold of the ordinary
 corpus."""

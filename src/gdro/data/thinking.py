@@ -4,7 +4,8 @@ From the parsers of vLLM and SGLang (November 2026) and the models' own cards: D
 and most others `<think>`; Seed, LongCat, MiniMax, Hunyuan and K2 with a name before or behind it;
 Magistral `[THINK]`; Kimi `◁think▷` and, of K3, `<|open|>think<|sep|>`; Command, Sky-T1, Solar and
 PLaMo special tokens of these words; gpt-oss and Gemma channels; Apertus, Inkling, Pangu, Muse
-and Apriel tokens of their own; Granite and HyperCLOVA X plain words.
+and Apriel tokens of their own; Unsloth's notebooks
+`<start_working_out>`; Granite and HyperCLOVA X plain words.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ from collections.abc import Iterator
 OPEN, CLOSE = "<think>", "</think>"
 
 _THOUGHT = (
-    r"(?!final)(?:[a-z0-9]{1,16}[:_|-]){0,2}(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis"
-    r"|scratch_?pad|cot|monologue|思考|推理)(?:[_-](?:process|steps?|trace|content|faste?r?)|:[a-z]{1,16})?"
+    r"(?!final|end_)(?:[a-z0-9]{1,16}[:_|-]){0,2}(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis"
+    r"|scratch_?pad|cot|monologue|plan(?:ning)?|work(?:ing)?(?:_?out)?|step[_-]by[_-]step"
+    r"|思考|推理)(?:[_-](?:process|steps?|trace|content|faste?r?)|:[a-z]{1,16})?"
 )
 _ASIDE = "(?:self[_-]?)?(?:reflect(?:ion)?s?|critique|verification|rationale)"
 _TOKEN = "(?:think(?:ing)?|thoughts?|reasoning)"
 _MARK = re.compile(
-    rf"""(?P<opens>(?i:<{_THOUGHT}(?:\s[^<>]{{0,80}})?>|\[(?:think|unused16)\])|\[(?:THINKING|REASONING|THOUGHTS?)\]
-        |(?i:<[|\uff5c](?:plamo:)?(?:(?:begin|start)_(?:of_)?)?{_TOKEN}(?:[_:](?:start|begin|plamo))?[|\uff5c]>)
+    rf"""(?P<opens>(?i:<\ ?{_THOUGHT}(?:\s[^<>]{{0,80}})?>|\[(?:think|unused16)\])
+        |\[(?:THINKING|REASONING|THOUGHTS?)\]|(?i:<[|\uff5c](?:plamo:)?(?:(?:begin|start)_(?:of_)?)?{_TOKEN}(?:[_:](?:start|begin|plamo))?[|\uff5c]>)
         |\u25c1think\u25b7|<\|open\|>think<\|sep\|>|<\|inner_prefix\|>|<\|content_thinking\|>
         |<\|channel\|>(?:analysis|commentary)|<\|channel>thought|<unused94>thought
         |<\|im_start\|>think|<\|im_start\|>assistant/think|(?<=to=self)<\|message\|>)
-    |(?P<closes>(?i:</{_THOUGHT}\s?>|\[(?:/think|unused17|BEGIN\ FINAL\ RESPONSE)\])
-        |\[/(?:THINKING|REASONING|THOUGHTS?)\]
+    |(?P<closes>(?i:<\ ?/\ ?{_THOUGHT}\s?>|<end_working_out>
+            |\[(?:/think|unused17|BEGIN\ FINAL\ RESPONSE)\])|\[/(?:THINKING|REASONING|THOUGHTS?)\]
         |(?i:<[|\uff5c](?:plamo:)?(?:/|end_(?:of_)?){_TOKEN}(?::plamo)?[|\uff5c]>|<[|\uff5c]{_TOKEN}[_:]end[|\uff5c]>)
         |\u25c1/think\u25b7|<\|close\|>think<\|sep\|>|<\|inner_suffix\|>|<\|content_text\|>
         |<\|channel\|>final(?:[^<\n]{{0,20}}<\|constrain\|>\w{{0,20}})?(?:<\|message\|>)?|<channel\|>
@@ -35,7 +37,7 @@ _MARK = re.compile(
     |(?P<aside>(?i:<(?P<ends>/?){_ASIDE}\s?>))""",
     re.VERBOSE,
 )
-_STARTS = re.compile(r"<(?=[/|\uff5cA-Za-z0-9\u601d\u63a8])|\[(?=[/TtRrUuB])|\u25c1(?=[/t])")
+_STARTS = re.compile(r"<(?= ?[/|\uff5cA-Za-z0-9\u601d\u63a8])|\[(?=[/TtRrUuB])|\u25c1(?=[/t])")
 _HARMONY = re.compile(r"(?:assistant)?analysis(?=[^\s\w:.,]|[A-Z\d])")
 """The start of a gpt-oss completion that was decoded without its special tokens."""
 _GRANITE = re.compile(

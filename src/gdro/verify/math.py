@@ -16,6 +16,7 @@ from gdro.verify.answers.compare import same
 from gdro.verify.answers.dress import undress
 from gdro.verify.answers.forms import Form, Opaque, Words
 from gdro.verify.answers.nodes import Unreadable
+from gdro.verify.answers.numerals import times, with_point
 from gdro.verify.answers.prose import Piece, find_answer
 from gdro.verify.answers.read import read_form
 from gdro.verify.fastpath import decide, plain
@@ -24,9 +25,8 @@ from gdro.verify.reader import Answer, read, tail
 from gdro.verify.types import GoldError, Outcome
 
 _COMPACT_LIST = re.compile(r"\d,\d{3}(?!\d)")
-_EXCLAIMED = re.compile(r"(.*(?<![\d.])(?:1[3-9]|[2-9]\d|\d{3,}))!\W*", re.DOTALL)
-"""Prose that ends in a factorial so large that it may as well be an exclamation mark."""
-_DECIMAL_COMMA = re.compile(r"(-?\d+),(\d{1,2})|(-?\d{1,3}(?:[. '\u00a0]\d{3})+),(\d{1,6})")
+_EXCLAIMED = re.compile(r"""(.*\d[\s*_]*)![\s!.*_"')\]]*""", re.DOTALL)
+"""Prose that ends in a factorial, which may as well be an exclamation mark."""
 
 
 def score(answer: Answer, gold: str) -> Outcome:
@@ -126,7 +126,7 @@ def _refusal(text: str) -> str | None:
 
 
 def _inside(text: str) -> Piece | None:
-    piece = find_answer(text)
+    piece = find_answer(text, quoted=False)
     return piece if piece is None or _refusal(piece.text) is None else None
 
 
@@ -136,17 +136,16 @@ def _gold_forms(gold: str) -> tuple[Form, ...]:
 
 
 def _forms(text: str, prose: bool, *, is_gold: bool = False) -> tuple[Form, ...]:
-    """How a text may be read: `1,234` is a number and a list, `3,5` a list and, of an answer, a
-    decimal with a comma; `42!` in prose is 42 called out, too."""
+    """How a text may be read: `1,234` is a number and a list, `17h30` a time and a span of time; of
+    an answer `3,5` is a list and a decimal with a comma, and `42!` in prose is 42 called out."""
     forms = [read_form(text, prose=prose)]
     if _COMPACT_LIST.search(text):
         forms.append(read_form(re.sub(r",(?=\d{3}(?!\d))", ", ", text), prose=prose))
-    elif not is_gold and (comma := _DECIMAL_COMMA.fullmatch(text.strip())) is not None:
-        whole = re.sub(r"[^\d-]", "", comma[1] or comma[3])
-        forms.append(read_form(f"{whole}.{comma[2] or comma[4]}"))
-    elif prose and (called := _EXCLAIMED.fullmatch(text)) is not None:
+    elif not is_gold and prose and (called := _EXCLAIMED.fullmatch(text)) is not None:
         forms.append(read_form(called[1], prose=True))
-    return tuple(forms)
+    if not is_gold and (decimal := with_point(text)) is not None:
+        forms.append(read_form(decimal, prose=prose))
+    return (*forms, *(read_form(time, prose=True) for time in times(undress(text))))
 
 
 def _gold_text(gold: str) -> str:

@@ -25,14 +25,16 @@ from gdro.verify.answers.forms import (
     Table,
     Words,
 )
+from gdro.verify.answers.lexicon import COPULAS, DANGEROUS
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.quantity import as_quantity, mixed, same_node, same_quantity
 from gdro.verify.answers.relations import same_relations, stated, states_of
 from gdro.verify.answers.units import factors
 
-_CLOCK = re.compile(r"\d{1,2}:[0-5]\d")
+_CLOCK = re.compile(r"\d{1,2}:[0-5]\d(?::00)?")
 _CHOICES = re.compile(r"(?=[a-h]{2,8}$)a?b?c?d?e?f?g?h?")
 """Letters of several choices in one word, `ABD`."""
+_VERDICTS = frozenset({"yes", "no", "true", "false"})
 _POINT = frozenset({"(", "[", "\\langle"})
 
 
@@ -46,6 +48,8 @@ def same(gold: Form, answer: Form) -> bool:
         return True
     if isinstance(gold, Opaque) or isinstance(answer, Opaque):
         raise Unreadable((gold if isinstance(gold, Opaque) else answer).reason)  # type: ignore[union-attr]
+    if isinstance(gold, Named) and isinstance(answer, Group) and Named("empty") in answer.parts:
+        return False  # `{\emptyset}` is not empty
     if isinstance(gold, Choice) or isinstance(answer, Choice):
         return _same_choice(gold, answer)
     if isinstance(gold, Modulo) or isinstance(answer, Modulo):
@@ -103,9 +107,16 @@ def _same_single(gold: Form, answer: Form) -> bool:
     if isinstance(gold, SetBuilder) and isinstance(answer, SetBuilder):
         return gold.name == answer.name and same(gold.condition, answer.condition)
     if isinstance(gold, Words) and isinstance(answer, Words):
-        return False
+        return gold.text in _VERDICTS and _says_only(gold.text, answer.text)
     one, other = as_quantity(gold), as_quantity(answer)
     return one is not None and other is not None and same_quantity(one, other)
+
+
+def _says_only(verdict: str, text: str) -> bool:
+    """`yes, it is` says yes; `yes, but no` does not."""
+    first, *rest = re.findall(r"[^\W\d_]+|[,;:.\u2013\u2014-]", text) or [""]
+    pause = bool(rest) and not rest[0].isalpha()
+    return first == verdict and pause and not (_VERDICTS | DANGEROUS - COPULAS) & set(rest)
 
 
 def _same_choice(gold: Form, answer: Form) -> bool:
@@ -346,7 +357,10 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     assert isinstance(ratio, Ratio)
     value = as_quantity(other)
-    if value is None or len(ratio.parts) != 2 or ratio.unit.qualifiers:
+    if value is not None and (half := dict(value.unit.qualifiers).get("half of the day")):
+        hour = _hour(value, half)  # `9 a.m.` and `9:00`
+        return hour is not None and _minutes(ratio) == 60 * hour
+    if value is None or len(ratio.parts) != 2 or ratio.unit.qualifiers or ratio.unit.known:
         return False
     return same_node(
         _product(ratio.parts[0]), Node("multiply", (value.node, _product(ratio.parts[1])))
@@ -356,11 +370,16 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
 def _minutes(clock: Ratio) -> int | None:
     """Minutes of the day, `5:30 PM` as 17:30; None for what is no hour and minutes."""
     parts = [_whole(part) for part in clock.parts]
-    if len(parts) != 2 or parts[0] is None or parts[1] is None:
+    if parts[2:] not in ([], [0]) or parts[0] is None or parts[1] is None:
         return None
     half = dict(clock.unit.qualifiers).get("half of the day")
     hour = parts[0] if half is None else parts[0] % 12 + 12 * (half == "pm")
     return 60 * hour + parts[1]
+
+
+def _hour(value: Quantity, half: str) -> int | None:
+    hour = _whole(Quantity(value.node))
+    return None if hour is None or not 0 < hour <= 12 else hour % 12 + 12 * (half == "pm")
 
 
 def _product(*forms: Form) -> Node:

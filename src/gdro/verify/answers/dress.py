@@ -14,14 +14,14 @@ import html
 import json
 import re
 
-from gdro.verify.answers.unicode import to_latex
+from gdro.verify.answers.spelling import numbers, spelled, to_latex
 
 _TEXT_FONTS = (
     "text|textbf|textit|textrm|textsf|texttt|textnormal|textup|textsc|mbox|hbox|mathrm"
     "|operatorname|emph|rm|unit|si"
 )
 _MATH_FONTS = (
-    "mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm|pmb|[bB]oxed|underline|underbrace|ensuremath|num"
+    "mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm|pmb|[bB]oxed|underline|underbrace|ensuremath|num|numprint"
     "|mathop|mathord|mathclose|mathopen|mathstrut|smash|mathinner|mathbin|mathrel|mathpunct"
 )
 _BOXES = r"(?:[fb]box|framebox|tcbox|(?:oval|shadow|double|math)box)(?:\s*\[[^\[\]{}]{0,80}\]){0,2}"
@@ -42,22 +42,9 @@ _SPACING = re.compile(
     r"|bf|it|sf|tt|bfseries|itshape|rmfamily|mathstrut|boldmath)(?![a-zA-Z])"
     r"|(?<!\\)\\[,;:!> ]|~|[\t\r\n\f\v\u00a0\u2000-\u200a\u202f\u3000]"
 )
-_SIZED = re.compile(r"\\(?:left|right|middle|m?[bB]igg?[lrm]?)(?![a-zA-Z])\s*(\.(?=\s|$|[^\d]))?")
-_THOUSANDS = re.compile(
-    r"(?<=\d)(?:,?\\!|\{,\}(?:\\!)?|\\[,;: ]|~|\{\\,\}|\u2009|\u202f|'|\\?_"
-    r"|\\(?:text|mathrm|mbox|mathord|mathpunct)\{,\})(?=\d{3}(?!\d))"
+_SIZED = re.compile(
+    r"\\(?:(?:left|right|middle)(?![a-zA-Z])\s*\.?|m?[bB]igg?[lrm]?(?![a-zA-Z])\s*(\.(?=\s|$|[^\d]))?)"
 )
-_DOTTED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d.,])")
-_GROUPED_DECIMALS = re.compile(r"\.\d{3}(?:(?:\\,|~|\u2009|\u202f)\d{1,3})+")
-_DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")
-_E_NOTATION = re.compile(
-    r"(?<=[\d.])(?:\s|\\[,;! ])*\\(?:text|mathrm|operatorname|mathbf|mathit)\s*"
-    r"\{\s*[eE]\s*(?P<in>[-+]?\d*)\s*\}\s*\{?(?P<out>[-+]?\d+)?\}?"
-)
-_TIMES_TEN = re.compile(
-    r"(?<=\d)(?:\s*(?:[xX]|\\(?:text|mathrm)\s*\{\s*[xX]\s*\})\s*|(?:\s|\\[,;: ])+)(?=10\s*\^)"
-)
-_E_BRACES = re.compile(r"(?<=\d)([eE])\s*\{\s*([-+]?\d+)\s*\}")
 _MATH_ON_OFF = re.compile(r"\$\$|(?<!\\)\\[\[\]()]")
 _MARKUP = re.compile(
     r"(?<![\w)\]}])\*\*|\*\*(?![\w(\\{]|-[\d(\\])|(?<!\w)__|__(?!\w)|`+|==(?=\S[^=]*==)|</?(?:b|i|u|em|strong|code|span|p|div|br|mark|tt|sub|sup|center|font|answer|final"
@@ -72,109 +59,10 @@ _UNESCAPED = (
 """`\\frac` and `\\times` that a string without escapes made of."""
 _STRUCK = re.compile(r"(?<![\w}~])~~(?=[^\s~])([^~\n]{1,200})(?<!\s)~~(?![\w\\{~])")
 _COMMENT = re.compile(r"<!--.{0,500}?-->", re.DOTALL)
-_SUP_TAG = re.compile(r"<(sup|sub)>([^<>]{1,40})</\1>", re.IGNORECASE)
 _ESCAPED_COMMAND = re.compile(
     r"\\\\(?=(?:frac|dfrac|tfrac|sqrt|pi|text|cdot|times|left|right|boxed|mathrm)(?![a-zA-Z]))"
 )
-_ALIASES = (
-    (re.compile(r"\\(?:dollar|textdollar)(?![a-zA-Z])"), r"\\$"),
-    (re.compile(r"(?<![a-zA-Z\\])(?:US|CA?|AU?|HK|NZ|NT|MX|[RS])\s*\\\$"), r"\\$"),
-    (re.compile(r"\\pounds(?![a-zA-Z])"), "£"),
-    (re.compile(r"\\euro(?![a-zA-Z])"), "€"),
-    (
-        re.compile(
-            r"(?<=\d)\s*\^\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(st|nd|rd|th)\s*\}{0,2}(?![a-zA-Z])"
-        ),
-        r"\\text{\1}",
-    ),
-    (re.compile(r"\{\s*([:;,.+-])\s*\}"), r"\1"),
-    (re.compile(r"\{\s*\\\$\s*\}|\\mathdollar(?![a-zA-Z])"), r"\\$"),
-    (re.compile(r"\\texteuro(?![a-zA-Z])"), "€"),
-    (re.compile(r"\\not\s*="), r"\\ne "),
-    (re.compile(r"\\not\s*\\in(?![a-zA-Z])"), r"\\notin "),
-    (re.compile(r"\+\s*/\s*-"), r"\\pm "),
-    (re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|ex|em|mm|cm|in)\s*\]"), r"\\\\"),
-    (re.compile(r"\\ang\s*\{([^{}]*)\}"), r"\1^{\\circ}"),
-    (
-        re.compile(
-            r"(?<=[\d)}])\s*\^\s*(?:o|\{\s*o\s*\}|\\(?:text|mathrm)\{o\}|\{\\(?:text|mathrm)\{o\}\})"
-            r"(?![a-zA-Z])"
-        ),
-        r"^{\\circ}",
-    ),
-    (re.compile(r"(\^\s*(?:\\circ|\{\s*\\circ\s*\}))\s*([CF])(?![\w^({'])"), r"\1\\text{\2}"),
-    (re.compile(r"\\mu\s*\\(?:text|mathrm)\s*\{\s*(?=[mgsFALlVC]\s*\})"), r"\\text{μ"),
-    (re.compile(r"(?<=[\d ])([aApP])\.\s?[mM]\.?(?![a-zA-Z.])"), r"\\text{ \1m}"),
-    (
-        re.compile(
-            r"(?<![a-zA-Z)}\]])(?:\{\s*\}\s*)?\^\s*(?:\{(\d{1,4})\}|(\d))\s*(?:\\!)?\s*/\s*(?:\\!)?\s*"
-            r"_\s*(?:\{(\d{1,4})\}|(\d))"
-        ),
-        r"\\frac{\1\2}{\3\4}",
-    ),
-    (
-        re.compile(r"(?<=[)\]}])\s*(?:U|\\(?:text|mathrm)\s*\{\s*U\s*\})\s*(?=[(\[{\\])"),
-        r"\\cup ",
-    ),
-    (
-        re.compile(
-            r"(?:\\math(?:bf|rm)\s*\{R\}|(?<![a-zA-Z\\{])R)(?=\s*(?:\\setminus|\\backslash|-\s*\\\{))"
-        ),
-        r"\\mathbb{R}",
-    ),
-    (re.compile(r"(?<=\\mathbb\{R\})\s*-\s*(?=\\\{)"), r"\\setminus "),
-    (re.compile(r"\\(?:percent|textpercent)(?![a-zA-Z])"), r"\\%"),
-    (re.compile(r"\\(?:degree|degrees|textdegree|deg(?=\s*(?:$|[CF])))(?![a-zA-Z])"), r"^{\\circ}"),
-    (re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1\\unit{\2}"),
-    (re.compile(r"\^\s*(?:\\prime(?![a-zA-Z])|\{\s*\\prime\s*\})"), "'"),
-    (re.compile(r"\^\s*\{\s*(?:\\prime\s*){2}\}"), "''"),
-    (re.compile(r"(?<=\d)\s*\{\s*(\\[dt]?frac\s*\{\d+\}\s*\{\d+\})\s*\}"), r"\1"),
-    (re.compile(r"(?<![a-zA-Z\\])cbrt\s*\(([^()]{1,80})\)"), r"\\sqrt[3]{\1}"),
-    (
-        re.compile(
-            r"([(\[][^()\[\]]{1,200},[^()\[\]]{1,200}[)\]])\s*\^\s*(?:T(?![\w'(])|\\(?:top|intercal)"
-            r"(?![a-zA-Z])|\{\s*(?:T|\\top|\\intercal|\\(?:mathsf|mathrm|text)\s*\{?\s*T\s*\}?)\s*\})"
-        ),
-        r"\1",
-    ),
-    (
-        re.compile(r"(?<![a-zA-Z\\])([a-z])\s*(\^(?:\{\d{1,4}\}|\d))\s*(_(?:\{\w{1,4}\}|\w))"),
-        r"\1\3\2",
-    ),
-    (re.compile(r"\\(?:colon|ratio)(?![a-zA-Z])"), ":"),
-    (re.compile(r"\bo'clock\b"), r"\\text{o'clock}"),
-    (
-        re.compile(
-            r"\\(?:eqref|nonumber|notag|hline|checkmark|blacksquare|square|Box|qed|QED)(?![a-zA-Z])|[✓✔✅□■∎]"
-        ),
-        "",
-    ),
-    (re.compile(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
-    (re.compile(r"\\(?:rbrace)(?![a-zA-Z])"), r"\\}"),
-    (re.compile(r"\\(?:lbrack)(?![a-zA-Z])"), "["),
-    (re.compile(r"\\(?:rbrack)(?![a-zA-Z])"), "]"),
-    (re.compile(r"\\(?:lparen)(?![a-zA-Z])"), "("),
-    (re.compile(r"\\(?:rparen)(?![a-zA-Z])"), ")"),
-    (re.compile(r"\\(?:lvert|rvert|vert|lVert|rVert|Vert|mid|vline)(?![a-zA-Z])|\\\|"), "|"),
-)
-_MINUTES = re.compile(
-    r"(?<![\d.])(\d{1,6})\s*\^\s*\{?\s*\\circ\s*\}?(?:\s|\\[,;: ])*(\d{1,2}(?:\.\d{1,6})?)\s*'(?!')"
-    r"(?:(?:\s|\\[,;: ])*(\d{1,2}(?:\.\d{1,6})?)\s*(?:''|\"))?"
-)
-"""Degrees, minutes and seconds."""
-_CHOSEN = re.compile(
-    r"(?<![\w)}\]])(?:\{\s*\}\s*)?[_^]\s*(?:\{\s*(?P<top>\w{1,6})\s*\}|(?P<n>\d))\s*"
-    r"(?:\\(?:text|mathrm|mathbf|mathit|operatorname)\s*\{\s*)?(?P<sign>[CP])\s*\}?\s*"
-    r"_\s*(?:\{\s*(?P<bottom>\w{1,6})\s*\}|(?P<k>\w))"
-)
-r"""`{}_{10}C_3` and `^{10}C_3`: a binomial; with P the arrangements."""
-_CHOSEN_BELOW = re.compile(
-    r"(?<![\w\\}])(?:\\(?:text|mathrm|mathbf)\s*\{\s*)?(?P<sign>[CPA])\s*\}?\s*(?:"
-    r"_\s*(?:\{\s*(?P<n>\d{1,6})\s*\}|(?P<n1>\d))\s*\^\s*(?:\{\s*(?P<k>\d{1,6})\s*\}|(?P<k1>\d))"
-    r"|\^\s*(?:\{\s*(?P<k2>\d{1,6})\s*\}|(?P<k3>\d))\s*_\s*(?:\{\s*(?P<n2>\d{1,6})\s*\}|(?P<n3>\d)))"
-    r"|(?<![\w\\.,])(?P<n4>\d{1,6})\s*(?P<sign4>[CP])\s*(?P<k4>\d{1,6})(?![\w_{(.])"
-)
-r"""`C_{10}^{3}` and `10C3`, of numbers only."""
+_SUP_TAG = re.compile(r"<(sup|sub)>([^<>]{1,40})</\1>", re.IGNORECASE)
 _PAIR = re.compile(r"(?<![\\])\$([^$]*?)(?<!\\)\$")
 _CURRENCY = re.compile(r"(?<!\\)\$(?=\s*-?[\d.])")
 _MATH_IN_TEXT = re.compile(r"[-+0-9.,:/\s()^_{}=]+|\\[a-zA-Z]+")
@@ -204,16 +92,11 @@ def undress(text: str) -> str:
     text = _SUP_TAG.sub(lambda tag: f"{'^' if tag[1].lower() == 'sup' else '_'}{{{tag[2]}}}", text)
     text = _MARKUP.sub(" ", _STRUCK.sub(r"\\cancel{\1}", _COMMENT.sub(" ", text)))
     text = _ESCAPED_COMMAND.sub(r"\\", to_latex(text))
-    text = _numbers(text)
+    text = numbers(text)
     text = _MATH_ON_OFF.sub(" ", text)
     text = _PAIR.sub(r" \1 ", text)
     text = _CURRENCY.sub(r"\\$", text).replace("\\$", _HELD).replace("$", " ").replace(_HELD, "\\$")
-    for pattern, plain in _ALIASES:
-        text = pattern.sub(plain, text)
-    text = _MINUTES.sub(_degrees, text)
-    if "C" in text or "P" in text or "A" in text:
-        text = _CHOSEN_BELOW.sub(_chosen_below, _CHOSEN.sub(_chosen, text))
-    text = _fonts(_colours(text))
+    text = _fonts(_colours(spelled(text)))
     text = _SIZED.sub("", _SPACING.sub(" ", text))
     return " ".join(_ends(_inward(text)).split())
 
@@ -244,43 +127,6 @@ def _listed(text: str) -> str:
     except ValueError:
         return text
     return "; ".join(map(str, values)) if all(isinstance(value, str) for value in values) else text
-
-
-def _numbers(text: str) -> str:
-    """Thousands separators as commas, e-notation without fonts and braces."""
-    text = _GROUPED_DECIMALS.sub(lambda one: "." + re.sub(r"\D", "", one[0]), text)
-    text = _DOTTED_THOUSANDS.sub(lambda one: one[0].replace(".", ""), text)
-    text = _DECIMAL_COMMA.sub(".", _THOUSANDS.sub(",", text))
-    text = _TIMES_TEN.sub(r"\\times ", text)
-    text = _E_NOTATION.sub(
-        lambda e: f"e{e['in'] or e['out']}" if (e["in"] or e["out"]) else e[0], text
-    )
-    return _E_BRACES.sub(r"\1\2", text)
-
-
-def _degrees(found: re.Match[str]) -> str:
-    minutes, seconds = rf"\frac{{{found[2]}}}{{60}}", rf"\frac{{{found[3] or 0}}}{{3600}}"
-    return rf"({found[1]}+{minutes}+{seconds})^{{\circ}}"
-
-
-def _chosen(found: re.Match[str]) -> str:
-    return _ways(found["sign"], found["top"] or found["n"], found["bottom"] or found["k"])
-
-
-def _chosen_below(found: re.Match[str]) -> str:
-    """Numbers that allow it; other ones are a name's index and power."""
-    top, bottom = (
-        next(found[name] for name in names if found[name])
-        for names in (("n", "n1", "n2", "n3", "n4"), ("k", "k1", "k2", "k3", "k4"))
-    )
-    if not 1 < int(top) >= int(bottom):
-        return found[0]
-    return _ways(found["sign"] or found["sign4"], top, bottom)
-
-
-def _ways(sign: str, top: str, bottom: str) -> str:
-    binomial = rf"\binom{{{top}}}{{{bottom}}}"
-    return binomial if sign == "C" else rf"({binomial}\cdot {{{bottom}}}!)"
 
 
 def _colours(text: str) -> str:
@@ -339,6 +185,8 @@ def _words(content: str, font: str) -> str:
         return f"\\{inner} "
     if font in ("si", "unit"):
         return f"\\text{{{inner}}}"
+    if font == "mathrm" and inner in ("x", "y", "z"):  # no unit
+        return f" {inner} "
     if inner in ("e", "i") or (inner and _MATH_IN_TEXT.sub("", inner) == ""):
         return f" {inner} " if len(inner) == 1 or not _needs_braces(inner) else f"{{{inner}}}"
     if "\\" in inner:

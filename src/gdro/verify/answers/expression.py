@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gdro.verify.answers.names import ACCENTS, GREEK, Names
 from gdro.verify.answers.nodes import ELEMENTARY, TRIGONOMETRIC, Node, Unreadable, read_number
-from gdro.verify.answers.tokens import Token
+from gdro.verify.answers.tokens import ACCENTS, GREEK, Names, Token
 
 _SIGNS = {"\\pm": "plus_minus", "\\mp": "minus_plus"}
 _CONSTANTS = {"\\pi": "pi", "\\infty": "infinity", "e": "e", "i": "i", "\\imath": "i"}

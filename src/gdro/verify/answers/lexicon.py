@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -170,13 +171,14 @@ VERDICTS = words_of("wrong false incorrect untrue invalid impossible")
 is counted."""
 LEADING_DANGERS = words_of(
     "less fewer more most least over under above below between before after twice double triple"
-    " negative opposite every each no until 至少 至多 大于 小于 超过 不到 不是 负"
+    " near nearly almost negative opposite every each no"
+    " until 至少 至多 大于 小于 超过 不到 不是 负"
 )
 """Words that change the value behind them."""
 COPULAS = words_of("is|are|be|was|were|equals|equal|is equal to|equal to|为|是|等于|就是", "|")
 """Words that say `=`."""
 AND = words_of("and 和 与 以及 及 且 &")
-OR = words_of("or 或 或者")
+OR = words_of("or|或|或者|i.e|that is|or equivalently|equivalently", "|")
 SHORT_WORDS = words_of(
     "or and if is no not yes of the to in on at by for per sq cu nd rd st th up down east west left"
     " right men day days all any odd even none true false least most only where when with such that"
@@ -185,13 +187,16 @@ SHORT_WORDS = words_of(
 """Words of two to four letters that are words even among variables."""
 PROSE_WORDS = words_of("we it he as so an do my go us am me be its let thus hence")
 """Words of one or two letters outside of mathematics."""
-EMPTY = words_of(
-    "no solution|no solutions|no real solution|no real solutions|empty set|the empty set|null"
-    " set|无解|空集|there is no solution|there are no solutions|none exist|no such number",
-    "|",
+EMPTY = re.compile(
+    r"(?:the )?(?:empty|null) set|无解|空集|none exist|(?:(?:it|the \w{1,12}|this) has )?"
+    r"(?:there (?:is|are|exists?) )?no (?:(?:such|real|integer|integral|positive|possible|valid"
+    r"|rational|complex|natural) ){0,3}(?:solutions?|roots?|numbers?|values?|integers?|[a-z])"
+    r"(?: exists?| in the reals)?"
 )
+"""What says that nothing is a solution, as a whole."""
 REALS = words_of(
     "all real numbers|all reals|the real numbers|real numbers|reals|the set of all real numbers|any"
-    " real number|every real number|全体实数|实数",
+    " real number|every real number|all real x|any real x|every real x|all x|all real values"
+    "|all real values of x|全体实数|实数",
     "|",
 )

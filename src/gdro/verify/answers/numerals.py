@@ -95,6 +95,7 @@ def _whole(words: list[str]) -> int | None:
 _MAX_SPOKEN = 120
 _FIRST_LETTERS = frozenset(word[0] for word in NUMBER_WORDS) | {"a", "h", "m", "q"}
 _TWICE = re.compile(r"([A-Za-z][A-Za-z -]*?)\s*\(\s*(\d+)\s*\)")
+_AND_A_HALF = re.compile(r"(?<![\d.,/])(\d{1,9})\s+(?:\\text\s*\{\s*)?and a half\b\s*\}?")
 _BASE = re.compile(r"([0-9A-Fa-f]+)_(?:base-?)?(\d{1,2}|[a-z]+)")
 _SPOKEN_BASE = re.compile(r"([0-9A-Fa-f]+),?(?:in)?base-?(\d{1,2}|[a-z]+)")
 _PROGRAM_BASE = re.compile(r"0([bxo])([0-9A-Fa-f]+)")
@@ -115,6 +116,7 @@ _BASE_WORDS |= {"twelve": 12, "sixteen": 16, "b": 2, "x": 16, "o": 8}
 def in_digits(plain: str) -> str:
     """A number in words in front of a text (undressed) as digits, if it is all of it or its digits
     follow in brackets: `Three (3) apples`."""
+    plain = _AND_A_HALF.sub(r"\1\\frac{1}{2}", plain)
     if plain[:1] not in "\\{" and plain[:1].casefold() not in _FIRST_LETTERS:
         return plain
     bare = re.sub(r"\\text\s*\{([^{}\\]*)\}", r" \1 ", plain[:_MAX_SPOKEN]).strip(" {}.")
@@ -124,8 +126,57 @@ def in_digits(plain: str) -> str:
             return f"{twice[2]} {bare[twice.end() :]}".strip()
     if " and " not in bare or len(plain) > _MAX_SPOKEN:
         return plain
-    value = spoken_number(bare)
-    return plain if value is None else str(value)
+    if (value := spoken_number(bare)) is not None:
+        return str(value)
+    words = bare.split()
+    last = len(words) - 1 - words[::-1].index("and")
+    if len(words) > last + 3 and (value := spoken_number(" ".join(words[: last + 3]))) is not None:
+        return rf"{value} \text{{{' '.join(words[last + 3 :])}}}"  # `two and a half hours`
+    return plain
+
+
+_DECIMAL_COMMA = re.compile(
+    r"""(?P<before>(?:\u2248|\\approx|[-=~\u2212\s]|\\?[$€£¥])*)
+        (?:(?P<whole>\d+),(?P<part>\d{1,2})
+          |(?P<groups>\d{1,3}(?:[. '\u00a0\u202f]\d{3})+),(?P<rest>\d{1,6}))
+        (?P<after>(?:\s|~|\\[,;: ])*(?:\\?%|\\?\$|[€£¥‰°]|\\(?:text|mathrm)\s*\{[^{}\d]{1,30}\}
+          |\^\{?\\circ\}?|[^\W\d_]{1,15}\.?|(?:\\cdot|\\times|[×·*])\s*10\s*
+            (?:\^\s*\{?\s*[-\u2212]?\d{1,4}\}?|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?\s*)""",
+    re.VERBOSE,
+)
+_HOURS = re.compile(
+    r"(\d{1,2})h(?:ours?|rs?)?(?:and)?([0-5]?\d)(?:m|mn|mins?|minutes?)?(am|pm)?", re.IGNORECASE
+)
+_O_CLOCK = re.compile(r"(\d{1,2})o'clock(am|pm)?")
+_MAX_TIME = 80
+
+
+def with_point(text: str) -> str | None:
+    """A number with a decimal comma, alone or with a unit, with a point instead: `3,5`,
+    `1.234,50 €`; None for any other text."""
+    found = _DECIMAL_COMMA.fullmatch(text)
+    if found is None:
+        return None
+    whole = re.sub(r"\D", "", found["whole"] or found["groups"])
+    return f"{found['before']}{whole}.{found['part'] or found['rest']}{found['after']}"
+
+
+def times(plain: str) -> list[str]:
+    """What `17h30` (undressed) may be, a time of the day and a span; of another text nothing.
+
+    >>> times("17h30"), times("2 h 5 min"), times("5")
+    (['17:30 h', '17 hours 30 minutes'], ['2 hours 5 minutes'], [])
+    """
+    if len(plain) > _MAX_TIME or ("h" not in plain.casefold() and "o'" not in plain):
+        return []
+    compact = re.sub(r"\\text(?![a-zA-Z])|[\s{}.]", "", plain)
+    if (clock := _O_CLOCK.fullmatch(compact)) is not None:
+        return [f"{clock[1]}:00 {clock[2] or 'h'}"]
+    if (found := _HOURS.fullmatch(compact)) is None:
+        return []
+    hour, minute, half = found.groups()
+    day = [f"{hour}:{minute} {half or 'h'}"] if len(minute) == 2 and int(hour) <= 24 else []
+    return day if half else [*day, f"{hour} hours {minute} minutes"]
 
 
 def read_based(plain: str) -> Based | None:

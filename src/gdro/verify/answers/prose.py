@@ -25,37 +25,40 @@ from gdro.verify.answers.forms import (
 )
 from gdro.verify.answers.lexicon import COPULAS, NUMBER_WORDS, words_of
 from gdro.verify.answers.nodes import Unreadable
+from gdro.verify.answers.numerals import times, with_point
+from gdro.verify.answers.quantity import is_number
 from gdro.verify.answers.read import read_form
 from gdro.verify.answers.units import check_lead, check_name
+from gdro.verify.answers.wording import taken_back, worded
 
 _ANNOUNCED = re.compile(
-    r"""(?:(?<![^\W_])(?:final|correct|right)?\s*(?:answer|ans|option|choice)\b[^.\n:=\uff1a]{0,60}?
+    r"""(?:(?<![^\W_])(?:final\s+)?(?:answer|ans|result)[*_]*\s+(?:[\u2013\u2014]|--?)\s+
+        |(?<![^\W_])(?:final|correct|right)?\s*
+            (?:answer|ans|(?:option|choice)(?!\s*\(?[A-J]\)?[*_]*\s*[:.)]))\b
+            (?:(?!\b(?:could|might|may|near)\b)[^.\n:=\uff1a]){0,60}?
             (?:\b(?:is|are|be|was|equals)\b|[:=\uff1a]|->|\u2192|\u27a1)|\bAns\.|\#\#\#\#
-        |答案(?:是|为|[:：])?|故选|答え(?:は|[:：])|정답(?:은|:))[\s:*：\ufe0f]*""",
+        |答案(?:是|为|应?选|[:：])?|(?:[故应本题可此以]|(?<=\n)|\A)选择?(?=\s*[:：]?\s*[(（]?[A-J])
+        |答え(?:は|[:：])|정답(?:은|:))[\s:*：\ufe0f]*""",
     re.IGNORECASE | re.VERBOSE,
 )
 _REVERSED = re.compile(
     r"(?<!and )(?<![\w'])\(?([A-J])\)?\*{0,2}\s+is\s+(?:the\s+)?"
-    r"(?:correct|right|best|answer)(?![\w-])"
+    r"(?:correct|right|best|answer|only\s+(?:(?:correct|right|valid)\s+)?(?:answer|option|choice))"
+    r"(?![\w-])|\bI(?:['\u2019](?:d|ll)|\s+would|\s+will)?\s+"
+    r"(?:choose|pick|select|go with|vote for)\s+(?:(?:option|choice|answer)\s+)?[(*]*([A-J])[)*]*"
+    r"(?=\s*(?:[.,;:!]|\Z|\n|because\b|since\b|as\b))"
 )
-"""`B is the correct answer`."""
+"""`B is the correct answer`, `I choose B`."""
 _VERDICT = re.compile(
     r"[\s*_]*(Yes|No|True|False)[*_]*(?:[,.;:!]|\s*[\u2013\u2014-])", re.IGNORECASE
 )
 """`Yes, it is.`"""
 _POLITE = re.compile(r"(?:です|である|입니다|이다)$")
-_TAG = re.compile(
-    r"</?(?!strong|mark)[a-zA-Z][a-zA-Z_]{2,20}>|<[|\uff5c][^|\uff5c<>\s]{1,40}[|\uff5c]>"
-)
-"""Tags that say nothing of the answer, and special tokens in the text."""
-_FENCE = re.compile(r"^[ \t]*(?:```|~~~)[\w+-]*[ \t]*$", re.MULTILINE)
-_EQUATION = re.compile(
-    r"\\begin\{(equation|align|gather|eqnarray)(\*?)\}(.{1,600}?)\\end\{\1\2\}", re.DOTALL
-)
 _ROW = re.compile(r"\|\s+(?:.*\s\|\s+)?([^\s|].*?)\s+\|")
 """A row of a table; the last cell is what it says."""
 _EMPHASIS = re.compile(
-    r"\*\*\*?(.{1,200}?)\*\*|__(.{1,200}?)__|<(?:b|strong|em|u|mark)>(.{1,200}?)</|`([^`\n]{1,200})`|\*([^*\n]{1,100})\*"
+    r"\*\*\*?(.{1,200}?)\*\*|__(.{1,200}?)__|<(?:b|strong|em|u|mark)>(.{1,200}?)</|`([^`\n]{1,200})`"
+    r"|(?<![\w*])\*(?!\s)([^*\n]{1,100})(?<!\s)\*(?![\w*])"
 )
 _MATHEMATICS = re.compile(
     r"\$\$(.{1,600}?)\$\$|\\\[(.{1,600}?)\\\]|\\\((.{1,600}?)\\\)|(?<!\\)\$(?!\s*\d+(?:[.,]\d+)*\s+[a-z])([^$\n]{1,300})(?<!\\)\$",
@@ -78,7 +81,6 @@ _SENTENCE_END = re.compile(
 _DENIED = re.compile(r"(?:\\n(?:eq?|ot\s*=)(?![a-zA-Z])|!=|\u2260)")
 _EXPLAINED = re.compile(r"[,;]?\s(?:because|since|as|so|which)\s")
 _COLON = re.compile(r"(?<=\S)(?:[:;\uff1a]|,?\s(?:which|so|hence|thus|giving)\b,?)\s+(?=\S)")
-_QUOTE = re.compile(r"(?<=\n)[ \t]*>[ \t]+(?=\S)")
 _LEAD_WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}[\s,:\uff1a]+(?=\S)")
 _HOLDERS = words_of(
     "has have had are is were was be gets get got needs need remain remains exactly only equals"
@@ -123,6 +125,29 @@ _DENIES = re.compile(
     r"|(?:\bnot|n['\u2019]t)\s+(?:think|believe|say|claim|mean|suppose|expect)\b",
     re.IGNORECASE,
 )
+_ASSUMED = re.compile(
+    r"^\s*(?:let|suppose|assume|consider|say|try|take)\s+(?:that\s+)?"
+    r"(?:(?:\$|\\\()?\s*[a-z]\w?\s*=|\Z)",
+    re.IGNORECASE,
+)
+"""`Let x = 3` does not say that it is."""
+_NOTHING = re.compile(
+    r"\b(?:has|have|had|there (?:is|are|exists?|can be)|admits?)\s+"
+    r"(no (?:real |integer )?(?:solutions?|roots?))\W*\Z"
+    r"|\A(no (?:real |integer )?(?:solutions?|roots?)) exists?\W*\Z",
+    re.IGNORECASE,
+)
+_DATE = re.compile(
+    r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,6}\.?\s+\d", re.IGNORECASE
+)
+_IF = re.compile(r"\s*,?\s*(?:if|when|for|unless)\b")
+_IN_CASES = re.compile(
+    r"(?:[,;]|\b(?:and|or|but))\s+\S{1,40}\s+(?:if|when|for|otherwise)\b|\bunless\b"
+)
+"""Another value in another case, `3 if n is even and 4 if n is odd`."""
+_ITEM = re.compile(r"[-*+\u2022]\s+(?=\S)")
+_MAX_ITEMS = 8
+_OPTION = re.compile(r"[(*]*([A-J])[).:]")
 _HEDGE_WORDS = 4
 _LEADS = 6
 """At how many words of the last sentence a value may begin."""
@@ -135,15 +160,22 @@ class Piece(NamedTuple):
     prose: bool = True
 
 
-def find_answer(text: str, *, words: bool = False) -> Piece | None:
+_NONE = Piece("", prose=False)
+"""No answer, whatever else the text holds."""
+
+
+def find_answer(text: str, *, words: bool = False, quoted: bool = True) -> Piece | None:
     """The part of a text that is its answer; None if there is none.
 
     Args:
         text: what follows the thinking.
         words: the gold is words, so that a line of words may be the answer; otherwise only a single
             letter may.
+        quoted: `>` at the start of a line may be the mark of a quotation.
     """
-    return _Finder(words).find(text.strip())
+    if _DENIED.match(text.strip()):  # whatever it is not, it is no part of it
+        return None
+    return _Finder(words).find(worded(text.strip(), quoted=quoted))
 
 
 class _Finder:
@@ -151,21 +183,31 @@ class _Finder:
         self.words = words
 
     def find(self, text: str) -> Piece | None:
-        if _DENIED.match(text):  # whatever it is not, it is no part of it
-            return None
-        text = _QUOTE.sub("", text)
-        text = _EQUATION.sub(_displayed, _FENCE.sub("", _TAG.sub("\n", text))).strip()
         announced, letter = _last(_ANNOUNCED, text), _last(_REVERSED, text)
         after = announced.start() if announced is not None else -1
         if letter and letter.start() > after and not _hedged(text[: letter.start()]):
-            return Piece(letter[1])
-        if announced is not None and (found := self._behind(text[announced.end() :])) is not None:
-            return found
-        lines = [
-            line for line in (_BULLET.sub("", line).strip() for line in text.splitlines()) if line
-        ]
-        if not lines:
+            return Piece(letter[1] or letter[2])
+        if announced is not None:
+            rest = text[announced.end() :]
+            if (correction := taken_back(rest)) is not None:
+                return self._in_lines(correction)
+            if "\n" in announced[0].lstrip():  # a list below it
+                if (found := self._itemised(rest.split("\n\n")[0].splitlines())) is not None:
+                    return found
+                first, end, more = rest.partition("\n")
+                rest = _BULLET.sub("", first) + end + more
+            if (found := self._behind(rest)) is not None:
+                return found
+        return self._in_lines(text)
+
+    def _in_lines(self, text: str) -> Piece | None:
+        """Without an announcement: in the last line, or the last piece of all of it."""
+        written = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [line for line in (_BULLET.sub("", line).strip() for line in written) if line]
+        if not lines or (len(lines) > 1 and _options(*lines[-2:])):
             return None
+        if (found := self._itemised(written)) is not None:
+            return found
         if (row := _ROW.fullmatch(lines[-1])) is not None:
             lines[-1] = row[1]
         emphasised = [
@@ -179,7 +221,26 @@ class _Finder:
             return Piece(lines[-1])
         if self.words and (verdict := _VERDICT.match(lines[0])) is not None:
             return Piece(verdict[1])
+        if (nothing := _NOTHING.search(lines[-1])) is not None:
+            return Piece(nothing[1] or nothing[2])
         return self._at_end(lines[-1]) or self._last_piece("\n".join(lines))
+
+    def _itemised(self, lines: list[str]) -> Piece | None:
+        """The last lines of a list without numbers, if each is a value of one thing: `- x = 1`,
+        `- x = 2` are two solutions."""
+        items = list[str]()
+        for line in reversed(lines[-_MAX_ITEMS:]):
+            item = _ITEM.match(line)
+            if item is None or not self._is_value_alone(line[item.end() :]):
+                break
+            items.insert(0, line[item.end() :])
+        forms = [read_form(item, prose=True) for item in items]
+        names = {
+            re.sub(r"_.*", "", form.texts[0]) if isinstance(form, Relation) else ""
+            for form in forms
+        }
+        words = any(isinstance(form, Words | Choice) for form in forms)
+        return Piece(", ".join(items)) if len(items) > 1 == len(names) and not words else None
 
     def _at_end(self, line: str) -> Piece | None:
         """The longest value that the last sentence ends with, behind one of its last words: `we get
@@ -188,13 +249,14 @@ class _Finder:
         sentence = next(
             (line[start:] for start in reversed(starts) if line[start:].strip()), ""
         ).strip()
-        sentence = _COLON.split(sentence)[-1].rstrip("!")
+        sentence = sentence.rstrip("!")
+        sentence = _COLON.split(sentence)[-1]
         if len(sentence) <= _LINE and self._is_value_alone(sentence):
             return Piece(sentence)
         sentence = sentence[-2 * _LINE :]  # more is not looked at, and may be a megabyte
         for lead in list(_LEAD_WORD.finditer(sentence))[-_LEADS:]:
             candidate = sentence[lead.end() :]
-            if _PLAIN_WORD.match(candidate) and not self.words:  # a lead itself
+            if _PLAIN_WORD.match(candidate) and not (self.words or _DATE.match(candidate)):
                 holds = lead[0].rstrip().casefold() in _HOLDERS
                 if not holds or _NUMBER_WORD.match(candidate) is None:
                     continue
@@ -217,25 +279,33 @@ class _Finder:
             if candidate.casefold() == "one" != sentence.casefold():  # `one of the following`
                 continue
             if self._says(candidate) and _REFERS.match(candidate) is None:
-                return Piece(candidate)
+                more = sentence[len(candidate) :]
+                return _NONE if _IN_CASES.search(more) and _IF.match(more) else Piece(candidate)
+        if _REFERS.match(sentence) is not None:
+            return None
         return self._last_piece(sentence) or (Piece(sentence) if sentence else None)
 
     def _is_value_alone(self, text: str) -> bool:
         """Whether a text is a value and no more: words before it make a sentence, unless it is
         `name = value`."""
         form = read_form(text, prose=True)
-        if not self._is_value(form) or _says_one(form):
+        if times(text) or with_point(text) is not None:
+            return True
+        if not self._is_value(form) or _says_one(form) or _ASSUMED.match(text):
             return False
+        if isinstance(form, Group) and any(map(_calculates, form.parts)):
+            return False  # `16 - 7 = 9 eggs, 9 x 2 = 18`: the last one counts
         if isinstance(form, Relation) and form.signs[0] not in ("=", "~"):
             return _WORD_AT_START.match(undress(text)) is None
         return (
             _WORD_AT_START.match(undress(text)) is None
             or isinstance(form, Relation | Words | Choice | Named)
+            or (isinstance(form, Quantity) and _DATE.match(text) is not None)
             or _NUMBER_WORD.match(text) is not None
         )
 
     def _says(self, text: str) -> bool:
-        return self._is_value(read_form(text, prose=True))
+        return self._is_value(read_form(text, prose=True)) or bool(times(text))
 
     def _is_value(self, form: Form) -> bool:
         if isinstance(form, Words):
@@ -269,6 +339,16 @@ class _Finder:
         return Piece(with_unit if with_unit and self._says(with_unit) else number.group())
 
 
+def _options(before: str, last: str) -> bool:
+    """Whether two lines list choices, `A) 3` and `B) 4`."""
+    first, second = _OPTION.match(before), _OPTION.match(last)
+    return first is not None and second is not None and ord(second[1]) - ord(first[1]) == 1
+
+
+def _calculates(form: Form) -> bool:
+    return isinstance(form, Relation) and form.signs[0] == "=" and is_number(form.sides[0])
+
+
 def _says_one(form: Form) -> bool:
     """Whether a sentence ends in `one case`, which need not be an answer."""
     last = form.sides[-1] if isinstance(form, Relation) else None
@@ -278,6 +358,8 @@ def _says_one(form: Form) -> bool:
 def _hedged(before: str) -> bool:
     """Whether the last words before a value make another value of it: `not`, `at least`, `either 3
     or`."""
+    if _ASSUMED.search(_CLAUSE.split(before[-_LINE:])[-1]):
+        return True
     if _TURNED.search(before) or _DENIES.search(_CLAUSE.split(before[-_LINE:])[-1]):
         return True
     words = re.split(r"[.!?\n]\s", before)[-1].split()[-_HEDGE_WORDS:]
@@ -294,16 +376,6 @@ def _hedged(before: str) -> bool:
     except Unreadable:
         return True
     return False
-
-
-def _displayed(found: re.Match[str]) -> str:
-    """An equation's environment as a display: of lines that go on with `=` the last one."""
-    if "\\begin" in found[3]:  # rows of a matrix are not its own
-        return "\\[" + found[3] + "\\]"
-    rows = [row for row in found[3].split("\\\\") if row.strip()] or [""]
-    if len(rows) == 1 or rows[-1].lstrip(" &\n\t").startswith("="):
-        return "\\[" + rows[-1].replace("&", " ") + "\\]"
-    return rf"\[\begin{{aligned}}{found[3]}\end{{aligned}}\]"
 
 
 def _shorter(sentence: str) -> Iterator[str]:

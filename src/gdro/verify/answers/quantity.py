@@ -10,8 +10,8 @@ from itertools import takewhile
 
 from gdro.verify.answers.evaluate import equal
 from gdro.verify.answers.expression import parse
-from gdro.verify.answers.forms import Form, Quantity, Words
-from gdro.verify.answers.lexicon import NUMBER_WORDS, words_of
+from gdro.verify.answers.forms import Form, Quantity, Table, Words
+from gdro.verify.answers.lexicon import NUMBER_WORDS, UNITS, words_of
 from gdro.verify.answers.nodes import KNOWN, TRIGONOMETRIC, Node, Unreadable
 from gdro.verify.answers.numerals import spoken_number
 from gdro.verify.answers.split import Tokens, currency
@@ -37,6 +37,13 @@ def quantity(tokens: Tokens) -> Quantity:
     lead, rest = currency(tokens)
     node, end = parse(rest)
     tail = list(rest[end:])
+    if (
+        node.name in ("a", "A")
+        and tail
+        and tail[0].kind == "text"
+        and not _names_unit(tail[0].text)
+    ):
+        raise Unreadable("an article")
     node, percent = _without_percent(node)
     if lead:
         return Quantity(node, read_unit([Token("text", lead), *tail]))
@@ -53,6 +60,11 @@ def quantity(tokens: Tokens) -> Quantity:
         first = Quantity(node, read_unit(words, degree=degree))
         return _sum(first, quantity(tail[again:]))
     return Quantity(node, read_unit(tail, degree=degree) if tail or degree else NONE)
+
+
+def _names_unit(words: str) -> bool:
+    first = words.split()[0] if words.strip() else ""
+    return first in UNITS or first in ("square", "cubic", "units")
 
 
 def _measured(tokens: Tokens) -> Quantity | None:
@@ -90,6 +102,20 @@ def together(parts: Sequence[Form]) -> Quantity | None:
             return None
         total = replace(_sum(total, part), unit=total.unit)
     return total if isinstance(total, Quantity) and others else None
+
+
+def scaled(factor: Node, table: Form) -> Table:
+    """A matrix with every cell times a factor."""
+    if not isinstance(table, Table):
+        raise Unreadable("a factor before lines")
+    cells = [[as_quantity(cell) for cell in row] for row in table.rows]
+    rows = [
+        tuple(replace(cell, node=Node("multiply", (factor, cell.node))) for cell in row if cell)
+        for row in cells
+    ]
+    if any(None in row for row in cells):
+        raise Unreadable("a factor before what is no matrix of numbers")
+    return Table(tuple(rows))
 
 
 def counted(words: str) -> Quantity | None:
@@ -189,6 +215,7 @@ def same_quantity(gold: Quantity, answer: Quantity) -> bool:
     measured = answer.measured if not gold.node.names else None
     if measured is not None and (gold.unit.known or not measured.unit.letter):
         return same_quantity(gold, measured)
+    answer = _with_i(gold, answer)
     for factor in factors(gold.unit, answer.unit):
         node = answer.node if factor is None else Node("multiply", (answer.node, factor))
         if same_node(gold.node, node):
@@ -198,6 +225,23 @@ def same_quantity(gold: Quantity, answer: Quantity) -> bool:
             gold.node, Node("multiply", (answer.node, Node("name", name=answer.unit.letter)))
         )
     return False
+
+
+def _with_i(gold: Quantity, answer: Quantity) -> Quantity:
+    """`3-4j` and `3-4I` beside a complex number without such a name."""
+    written = answer.node.names & {"j", "I"}
+    is_complex = any(node.op == "constant" and node.name == "i" for node in gold.node.walk())
+    if len(written) != 1 or not is_complex or written & gold.node.names:
+        return answer
+    (letter,) = written
+    return replace(answer, node=renamed(answer.node, letter, Node("constant", name="i")))
+
+
+def renamed(node: Node, name: str, other: Node) -> Node:
+    """The expression with another node in a name's place."""
+    if node.op == "name" and node.name == name:
+        return other
+    return replace(node, parts=tuple(renamed(part, name, other) for part in node.parts))
 
 
 def same_node(left: Node, right: Node) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 
 from gdro.verify.answers.dress import undress
@@ -30,19 +31,23 @@ from gdro.verify.answers.forms import (
 from gdro.verify.answers.lexicon import EMPTY, REALS
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.numerals import in_digits, read_based, spoken_number
-from gdro.verify.answers.quantity import counted, quantity, together
+from gdro.verify.answers.quantity import counted, quantity, scaled, together
 from gdro.verify.answers.relations import holds_for, is_condition
 from gdro.verify.answers.split import (
     Tokens,
     bare,
     closes,
+    columns,
     condition,
+    environment,
     label_apart,
     label_size,
     relation,
     separator,
     set_sign,
     split,
+    transposed,
+    unbracketed_condition,
     without_lead,
 )
 from gdro.verify.answers.tokens import Token, tokenize
@@ -76,6 +81,8 @@ _LINES = frozenset(
 _BRACKETS = {"(": ")]", "[": ")]", "\\{": ("\\}",), "\\langle": ("\\rangle",)}
 _WITHIN = (Words, Relation, Group, SetOperation, Table)
 _MAX_DEPTH = 16
+_MAX_FACTOR = 24
+"""Tokens that may stand before a matrix."""
 
 
 @lru_cache(maxsize=16_384)
@@ -130,7 +137,7 @@ class _Reader:
         return Choice(letter, self.form(tokens[size:], depth + 1))
 
     def _list(self, tokens: Tokens, depth: int) -> Form | None:
-        (value, *conditions), _ = split(_unbracketed_condition(tokens), condition)
+        (value, *conditions), _ = split(unbracketed_condition(tokens), condition)
         if conditions and value:
             return self._on_condition(value, conditions, depth)
         pieces, joints = split(tokens, separator)
@@ -187,7 +194,7 @@ class _Reader:
                 return self.form(sides[0], depth + 1)
         if not all(sides):
             raise Unreadable("a side of the relation is missing")
-        check_name(" ".join(token.text for token in sides[0] if token.kind == "text"))
+        check_name("".join(" " * token.spaced + token.text for token in sides[0]))
         texts = tuple("".join(token.text for token in side) for side in sides)
         return Relation(tuple(self.form(side, depth + 1) for side in sides), tuple(signs), texts)
 
@@ -213,12 +220,12 @@ class _Reader:
         if len(tokens) == 1 and tokens[0].kind == "letter":
             return Words(normal(tokens[0].text))
         if tokens[0].kind == "text" and tokens[-1].kind == "letter":  # `Option B`
-            return Words(normal(" ".join(token.text for token in tokens)))
+            return self._words(" ".join(token.text for token in tokens), depth)
         named = _named_set(tokens)
         if named is not None:
             return named
         if tokens[0].text == "\\begin":
-            return self._table(tokens, depth)
+            return self._matrix(tokens, depth)
         if tokens[-1].text == "}" and [one.text for one in tokens[:2]] == ["\\{", "\\begin"]:
             return self._table(tokens[1:], depth)  # a brace before lines, closed by nothing
         if (
@@ -229,6 +236,8 @@ class _Reader:
             grouped = self._bracketed(tokens, depth)
             if grouped is not None:
                 return grouped
+        if any(token.text == "\\begin" for token in tokens[:_MAX_FACTOR]):
+            return self._matrix(tokens, depth)
         parts, colons = split(tokens, lambda token: ":" if token.text in (":", "to") else None)
         if colons and all(parts):
             return self._ratio(parts, depth)
@@ -245,7 +254,9 @@ class _Reader:
         if any(isinstance(form, Opaque) for form in forms):  # `42 ways to do so`
             raise Unreadable("a ratio of what is not read")
         return Ratio(
-            tuple(forms), unit, tuple("".join(token.text for token in part) for part in parts)
+            tuple(forms),
+            unit,
+            tuple("".join(token.text for token in part) for part in (*parts[:-1], last)),
         )
 
     def _words(self, text: str, depth: int) -> Form:
@@ -256,7 +267,7 @@ class _Reader:
         if mathematical and depth < _MAX_DEPTH // 2:
             return _Reader(prose=True).form(tokenize(text, prose=True), depth + _MAX_DEPTH // 2)
         words = normal(text)
-        if words in EMPTY:
+        if EMPTY.fullmatch(words):
             return Named("empty")
         if words in REALS:
             return Named("reals")
@@ -326,17 +337,34 @@ class _Reader:
         parts = [self.form([token for cell in row for token in cell], depth + 1) for row in cells]
         return parts[0] if len(parts) == 1 else Group(tuple(parts))
 
+    def _matrix(self, tokens: Tokens, depth: int) -> Form:
+        r"""A matrix, with a factor before it or a transposition behind it."""
+        start = next(place for place, token in enumerate(tokens) if token.text == "\\begin")
+        inner, turned = transposed(tokens[start:])
+        if start and tokens[start - 1].text in ("(", "[") and inner[-1].text in (")", "]"):
+            start, inner = start - 1, inner[:-1]
+        table = self._table(inner, depth)
+        if turned and isinstance(table, Table) and len(set(map(len, table.rows))) == 1:
+            table = Table(tuple(zip(*table.rows, strict=True)))
+        if not start:
+            return table
+        signs = {"*", "\\cdot", "\\times"}
+        before = tokens[: start - (tokens[start - 1].text in signs)]
+        minus = len(before) == 1 and before[0].text == "-"
+        factor = Node("number", value=Fraction(-1)) if minus else quantity(before).node
+        return scaled(factor, table)
+
     def _table(self, tokens: Tokens, depth: int) -> Form:
         r"""A matrix between `\begin{...}` and `\end{...}`, nothing around it."""
-        name, start = _environment(tokens, 0)
+        name, start = environment(tokens, 0)
         ends = [place for place, token in enumerate(tokens) if token.text == "\\end"]
-        whole = len(ends) == 1 and _environment(tokens, ends[0])[1] == len(tokens)
+        whole = len(ends) == 1 and environment(tokens, ends[0])[1] == len(tokens)
         if whole and name.rstrip("*") in _LINES:
             return self._lines(tokens[start : ends[0]], depth)
         if (
             whole
             and name == "array"
-            and len(_columns(tokens, start)) == 1
+            and len(columns(tokens, start)) == 1
             and any(map(relation, tokens))
         ):
             return self._lines(tokens[start + 1 + closes(tokens[start:]) : ends[0]], depth)
@@ -361,20 +389,6 @@ def _is_whole(tokens: Tokens) -> bool:
     return closes(tokens) == len(tokens) - 1
 
 
-def _unbracketed_condition(tokens: Tokens) -> Tokens:
-    r"""`2k\pi\ (k \in \mathbb{Z})` with the bracket as a condition."""
-    if len(tokens) < 4 or tokens[-1].text != ")":
-        return tokens
-    depth = 0
-    for place in range(len(tokens) - 1, 0, -1):
-        depth += (tokens[place].text == ")") - (tokens[place].text == "(")
-        if depth == 0:
-            inner = tokens[place + 1 : -1]
-            relational = any(relation(token) for token in inner) and tokens[place].spaced
-            return [*tokens[:place], Token("text", "where"), *inner] if relational else tokens
-    return tokens
-
-
 def _named_set(tokens: Tokens) -> Named | None:
     texts = [token.text for token in tokens if token.text not in ("{", "}")]
     if texts in (["\\emptyset"], ["\\varnothing"], ["\\{", "\\}"]):
@@ -382,16 +396,3 @@ def _named_set(tokens: Tokens) -> Named | None:
     if len(texts) == 2 and texts[0] == "\\mathbb" and texts[1] in _SETS:
         return Named(_SETS[texts[1]])
     return Named("reals") if texts in (["\\R"], ["\\Reals"], ["\\reals"]) else None
-
-
-def _columns(tokens: Tokens, start: int) -> str:
-    """The columns that an array declares, `{cc}`."""
-    if start >= len(tokens) or tokens[start].text != "{":
-        return ""
-    return "".join(token.text for token in tokens[start + 1 : start + closes(tokens[start:])])
-
-
-def _environment(tokens: Tokens, place: int) -> tuple[str, int]:
-    """The name of an environment at its `\\begin` or `\\end`, and the place after it."""
-    end = place + 1 + closes(tokens[place + 1 :])
-    return "".join(token.text for token in tokens[place + 2 : end]), end + 1

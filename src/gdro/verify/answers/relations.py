@@ -16,9 +16,9 @@ from fractions import Fraction
 import mpmath
 
 from gdro.verify.answers.evaluate import Evaluator
-from gdro.verify.answers.forms import Form, Group, Opaque, Quantity, Relation, Words
+from gdro.verify.answers.forms import Form, Group, Named, Opaque, Quantity, Relation, Words
 from gdro.verify.answers.nodes import Node, Unreadable
-from gdro.verify.answers.quantity import as_quantity, is_number, same_node
+from gdro.verify.answers.quantity import as_quantity, is_number, renamed, same_node
 from gdro.verify.answers.units import NONE
 
 Same = Callable[[Form, Form], bool]
@@ -27,6 +27,7 @@ _ARITHMETIC = frozenset(
 )
 _APPLIED = re.compile(r"(?:[A-Za-z]|\\[a-zA-Z]+(?:\{\w+\})?)(?:[_^]\{?[-\w]+\}?)*'*\(")
 _OF_X = re.compile(r"[fgh]\([a-z]\)")
+_FUNCTION = re.compile(r"([a-zA-Z])\(([a-z])\)")
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _NAME_DRESS = re.compile(r"\\(?:overline|vec|overrightarrow|bar|hat|mathbb|mathcal)|[{}]")
 
@@ -58,7 +59,7 @@ def stated(answer: Relation, gold: Form, same: Same) -> bool:
     first, others = answer.sides[0], list(zip(answer.signs, answer.sides[1:], strict=True))
     if is_number(first):
         return _numbers_agree(first, others, gold, same)
-    if _is_to_be_solved(first, answer.texts[0]):
+    if _is_to_be_solved(first, answer.texts[0]) or _is_in(answer.texts[0], others):
         return False
     (_, second), *rest = others
     described = [side for _, side in others[:-1] if not is_number(side)]
@@ -68,6 +69,11 @@ def stated(answer: Relation, gold: Form, same: Same) -> bool:
             return False
         (_, second), *rest = rest
     return _numbers_agree(second, rest, gold, same)
+
+
+def _is_in(name: str, others: list[tuple[str, Form]]) -> bool:
+    """Whether the name on the left is in a value given for it, `x = x^2 + 1`: an equation."""
+    return any(isinstance(side, Quantity) and name in side.node.names for _, side in others)
 
 
 def _is_turned(answer: Relation) -> bool:
@@ -171,9 +177,11 @@ def _side_by_side(
 
 def _same_equations(gold: Relation, answer: Relation, same: Same) -> bool:
     if _is_plain_name(gold.sides[0], gold.texts[0]) and _one_name(gold.texts[0], answer.texts[0]):
-        value = Relation((Words("x"), *answer.sides[1:]), answer.signs, ("x", *answer.texts[1:]))
+        value = Relation((Words("x"), *answer.sides[1:]), answer.signs, ("", *answer.texts[1:]))
         if any(stated(value, side, same) for side in gold.sides[1:]):
             return True
+    if len(gold.sides) == len(answer.sides) == 2 and _same_function(gold, answer):
+        return True
     if (
         len(gold.sides) == 2
         and name_of(gold.texts[0]) == name_of(answer.texts[-1])
@@ -181,6 +189,18 @@ def _same_equations(gold: Relation, answer: Relation, same: Same) -> bool:
     ):
         return same(gold.sides[1], answer.sides[0])
     return len(gold.sides) == len(answer.sides) == 2 and _proportional(gold, answer)
+
+
+def _same_function(gold: Relation, answer: Relation) -> bool:
+    """`f(t) = t` and `f(x) = x`: the name of the argument is free."""
+    left, other = _FUNCTION.fullmatch(gold.texts[0]), _FUNCTION.fullmatch(answer.texts[0])
+    values = [as_quantity(gold.sides[1]), as_quantity(answer.sides[1])]
+    if left is None or other is None or left[1] != other[1] or None in values:
+        return False
+    wanted, found = (value.node for value in values if value is not None)
+    if left[2] == other[2] or left[2] in found.names or other[2] in wanted.names:
+        return False
+    return same_node(wanted, renamed(found, other[2], Node("name", name=left[2])))
 
 
 def _one_name(gold: str, answer: str) -> bool:
@@ -252,6 +272,8 @@ def holds_for(condition: Form, value: Form) -> bool:
         return bool(subjects) and subjects <= names and _is_simple(condition)
     if isinstance(condition, Group):
         return all(holds_for(part, value) for part in condition.parts)
+    if isinstance(condition, Named):  # `for all x`
+        return bool(_names(value))
     if isinstance(condition, Words):
         return any(
             word in names for word in re.findall(r"(?<![^\W\d_])[a-z](?![^\W\d_])", condition.text)
@@ -283,7 +305,8 @@ def _names(form: Form) -> set[str]:
     if isinstance(form, Words):
         return {form.text} if len(form.text) == 1 else set()
     if isinstance(form, Relation):
-        return set[str]().union(*(_names(side) for side in form.sides[1:])) - _names(form.sides[0])
+        values = set[str]().union(*(_names(side) for side in form.sides[1:]))
+        return values if _APPLIED.match(form.texts[0]) else values - _names(form.sides[0])
     if isinstance(form, Group):
         return set[str]().union(*(_names(part) for part in form.parts))
     return set()

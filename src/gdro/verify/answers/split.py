@@ -103,7 +103,10 @@ _CONDITIONS = frozenset(
 )
 _LABEL = re.compile(r"\(\s*[A-J]\s*\)|[A-J]\s*[).:]")
 _LABELLED = re.compile(rf"({_LABEL.pattern})\s+(\S.*)", re.DOTALL)
-_GOES_ON = re.compile(r"[\s(]*(?:or|and|not|but|either|nor)\b|[\s(]*[或和与不]", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"[\s(]*(?:or|and|not|but|either|nor|rather|instead|over|maybe|perhaps|(?-i:if|when|unless))\b|[\s(]*[或和与不]",
+    re.IGNORECASE,
+)
 """Words behind a letter that make it part of a sentence, `(B) or (C)`, and no label."""
 _NEGATIVE = frozenset({"negative", "minus", "负"})
 _CURRENCY = re.compile(
@@ -288,3 +291,40 @@ def _label_size(tokens: Tokens) -> int:
 
 def _is_choice(text: str) -> bool:
     return len(text) == 1 and "A" <= text <= "J"
+
+
+def unbracketed_condition(tokens: Tokens) -> Tokens:
+    r"""`2k\pi\ (k \in \mathbb{Z})` with the bracket as a condition."""
+    if len(tokens) < 4 or tokens[-1].text != ")":
+        return tokens
+    depth = 0
+    for place in range(len(tokens) - 1, 0, -1):
+        depth += (tokens[place].text == ")") - (tokens[place].text == "(")
+        if depth == 0:
+            inner = tokens[place + 1 : -1]
+            relational = any(relation(token) for token in inner) and tokens[place].spaced
+            return [*tokens[:place], Token("text", "where"), *inner] if relational else tokens
+    return tokens
+
+
+def columns(tokens: Tokens, start: int) -> str:
+    """The columns that an array declares, `{cc}`."""
+    if start >= len(tokens) or tokens[start].text != "{":
+        return ""
+    return "".join(token.text for token in tokens[start + 1 : start + closes(tokens[start:])])
+
+
+def environment(tokens: Tokens, place: int) -> tuple[str, int]:
+    """The name of an environment at its `\\begin` or `\\end`, and the place after it."""
+    end = place + 1 + closes(tokens[place + 1 :])
+    return "".join(token.text for token in tokens[place + 2 : end]), end + 1
+
+
+def transposed(tokens: Tokens) -> tuple[Tokens, bool]:
+    r"""Without `^T`, `^{\top}` or `^\intercal` at the end, and whether it was there."""
+    for place in range(len(tokens) - 2, max(0, len(tokens) - 5), -1):
+        if tokens[place].text == "^":
+            exponent = "".join(token.text for token in tokens[place + 1 :])
+            if exponent.strip("{}") in ("T", "\\top", "\\intercal", "t"):
+                return tokens[:place], True
+    return tokens, False

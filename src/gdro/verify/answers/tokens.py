@@ -15,6 +15,15 @@ from gdro.verify.answers.dress import FUNCTIONS, argument
 from gdro.verify.answers.lexicon import BARE_UNITS, PROSE_WORDS, SHORT_WORDS, UNITS
 from gdro.verify.answers.nodes import Unreadable
 
+GREEK = re.compile(
+    r"\\(?:var)?(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|rho|sigma|tau|upsilon|phi"
+    r"|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Upsilon|Phi|Psi|Omega|ell|hbar|aleph)"
+)
+ACCENTS = frozenset(
+    {"\\overline", "\\vec", "\\hat", "\\bar", "\\tilde", "\\overrightarrow", "\\widehat", "\\dot"}
+)
+_UNKNOWN_FUNCTIONS = frozenset({"f", "g", "h", "\\phi", "\\varphi", "\\psi"})
+
 
 class Cursor:
     """Tokens and the place of the next one, `at`."""
@@ -45,6 +54,58 @@ class Cursor:
         if not self._is(text):
             raise Unreadable(f"{text} is missing")
         self.at += 1
+
+
+class Names(Cursor):
+    """What of a name stands behind its letter, its subscript, primes and arguments, and what stands
+    under an accent, read where the cursor is."""
+
+    def _marks(self) -> str:
+        """Subscript and primes behind a letter."""
+        marks = ""
+        while self._is("_", "'"):
+            if self._take().text == "'":
+                marks += "'"
+                continue
+            marks += "_" + self._subscript()
+        return marks
+
+    def _subscript(self) -> str:
+        if not self._is("{"):
+            token = self._take()
+            if token.kind == "number" and len(token.text) > 1:
+                raise Unreadable("a number of several digits as a subscript without braces")
+            return token.text
+        self.at += 1
+        parts = []
+        while not self._is("}"):
+            parts.append(self._take().text)
+        self.at += 1
+        return "".join(parts)
+
+    def _accented(self, accent: str) -> str:
+        inner = self._subscript()
+        segment = accent == "\\overline" and len(inner) > 1  # a bar over one letter is a complement
+        if (segment or accent in ("\\vec", "\\overrightarrow")) and inner.isalpha():
+            return inner
+        return f"{accent} {inner}"
+
+    def _is_applied(self, name: str) -> bool:
+        """Whether the name is of a function that nobody defined and its arguments follow."""
+        called = name.rstrip("'") in _UNKNOWN_FUNCTIONS or name.endswith("'")
+        return self._is("(") and (called or self._has_comma())
+
+    def _has_comma(self) -> bool:
+        """Whether the bracket that opens here holds a comma at its own level: arguments of a
+        function."""
+        depth = 0
+        for token in self.tokens[self.at :]:
+            depth += (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
+            if depth == 1 and token.text == ",":
+                return True
+            if depth == 0:
+                return False
+        return False
 
 
 class Token(NamedTuple):
@@ -82,8 +143,8 @@ _TOKEN = re.compile(
 )
 _STATES = re.compile(r"(\S.*\S)\s+(is|are|equals)[\s:]*$", re.DOTALL)
 """Words that end in a copula, `The answer is`."""
-_COMPOUND = re.compile(r"[a-zA-Z]{2,}(?:-[a-zA-Z]{2,})+(?![\w^])")
-"""Words with a hyphen, `twenty-one`."""
+_COMPOUND = re.compile(r"[a-zA-Z]{2,}(?:(?:-[a-zA-Z]{2,})+|(?<=n)'t)(?![\w^])")
+"""Words with a hyphen, `twenty-one`, and `can't`."""
 _VOWEL = re.compile("[aeiouyAEIOUY]")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 _SPOKEN = {

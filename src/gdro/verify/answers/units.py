@@ -45,6 +45,7 @@ _APPLIED = re.compile(
     r"|quarter|fifth|tenth|multiple|power)s?(?: of(?: the)?)?\s*$"
 )
 """Words directly before a value that make another one of it, `the square root of 3`."""
+_NOT_AT_ALL = re.compile(r"n['\u2019]t\b")
 _AUXILIARIES = words_of("has have do does did must should would been")
 """Before a value they say nothing about it, behind one they do: `3 must be wrong`."""
 _NOT = r"(?:\b(?:not|never|cannot|neither|nor)\b|n['\u2019]t\b|[不非没])"
@@ -223,7 +224,7 @@ def read_phrase(phrase: str) -> Unit:
 def check_lead(words: str) -> None:
     """Raise Unreadable for words before a value that make another value of it ("not", "at least",
     "between")."""
-    if _APPLIED.search(words.lower()):
+    if _APPLIED.search(words.lower()) or _NOT_AT_ALL.search(words):
         raise Unreadable(f"words that are applied to the value: {words}")
     found = {word.lower() for word in re.findall(r"[^\W\d_]+", words)}
     dangers = (DANGEROUS | LEADING_DANGERS) - COPULAS - _AUXILIARIES
