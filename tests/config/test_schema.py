@@ -152,6 +152,7 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
         "train: unknown key; `gdro train --help-all` lists all keys",
     ),
     ({"lr": 3.0}, "lr: is called learning_rate now"),
+    ({"n_min": 1}, "n_min: is called min_rollouts now"),
     (
         {"evaluation": {"tempertaure": 1.0}},
         "evaluation.tempertaure: unknown key; did you mean evaluation.temperature?",
@@ -162,6 +163,11 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     (
         {"data": {"path": "x"}},
         "data.kind (not given): must be reasoning_gym | jsonl | parquet | hub",
+    ),
+    (
+        {"data": {"kind": "reasoning_gym", "path": "x.txt"}},
+        "data.path: unknown key for data.kind reasoning_gym; it belongs to jsonl | parquet | hub;"
+        " set data.kind, or give a file that ends in .jsonl | .jsonl.gz | .parquet",
     ),
     (
         {"data": {"kind": "hub", "path": "x", "heldout_path": "y"}},

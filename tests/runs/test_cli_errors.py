@@ -37,6 +37,11 @@ def test_a_misspelt_key_names_the_nearest(capsys):
     assert "learning_rate" in said
 
 
+def test_a_setting_given_as_an_option_is_told_how(capsys):
+    for words in (["--max_steps", "4"], ["default", "max_steps=4"], ["--max_steps=4"]):
+        assert "as --set max_steps=" in _refused(capsys, "train", *words)
+
+
 def test_an_unknown_recipe_or_file_lists_the_recipes(capsys):
     assert "default" in _refused(capsys, "train", "nowhere.yaml")
 

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from gdro.config.base import ConfigError, Section
-from gdro.config.data import DATA_KINDS, kind_of
+from gdro.config.data import BY_ENDING, DATA_KINDS, kind_of
 from gdro.config.keys import keys_of, nearest, sections
 from gdro.config.source import ABSENT, Source
 
@@ -43,7 +43,10 @@ RENAMED = {
     "checkpoint.every": "save_steps",
     "checkpoint.keep": "save_total_limit",
     "verifier.deadline": "verifier.timeout",
-    # what TRL and verl call what we call otherwise
+    # what the paper, TRL and verl call what we call otherwise
+    "n_min": "min_rollouts",
+    "n_max": "max_rollouts",
+    **dict.fromkeys(("n_mean", "nbar", "rollout_n"), "num_generations"),
     "use_vllm": "generation.backend",
     **{f"{at}vllm_server_{key}": SERVER for at in ("", "generation.") for key in ("host", "port")},
     "lr": "learning_rate",
@@ -165,6 +168,8 @@ def _unknown(path: str, root: type[BaseModel], source: Source) -> Iterator[Probl
     known = [key.path for key in keys if key.kind in ("", kind)]
     if kinds := [key.kind for key in keys if key.path == path]:
         message = f"unknown key for data.kind {kind}; it belongs to {' | '.join(kinds)}"
+        if path == "data.path":
+            message += f"; set data.kind, or give a file that ends in {' | '.join(BY_ENDING)}"
     elif path in renamed:
         message = f"is called {renamed[path]} now"
     elif near := nearest(path, [*known, *sections(root), *renamed]):

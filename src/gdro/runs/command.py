@@ -18,7 +18,11 @@ def main(words: Sequence[str]) -> int:
         GDROError: what stands in the way.
     """
     parser = _parser()
-    chosen = parser.parse_args(words)
+    chosen, rest = parser.parse_known_args(words)
+    if rest:
+        setting = rest[0].lstrip("-")
+        setting = setting if "=" in setting else f"{setting}=VALUE"
+        raise ConfigError(f"{rest[0]}: not understood; a setting is given as --set {setting}")
     if chosen.help or chosen.help_all:
         from gdro.config.reference import full_text, help_text
 
