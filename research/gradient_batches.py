@@ -24,7 +24,7 @@ from gdro.core.types import UNSEEN, Feedback, Floats, Ints, Plan
 from gdro.engines.interface import Controller
 from gdro.lab.stats import Estimate
 from gradient_moments import RESAMPLES
-from gradient_scores import Setting, batch_gradients
+from gradient_scores import Setting, batch_gradients, trained
 
 
 class FixedPlan:
@@ -222,6 +222,33 @@ def adam_scale(setting: Setting, batches: int, seed: int, epsilon: float = 1e-8)
             count += 1
     assert squares is not None
     return 1.0 / ((squares / count).sqrt() + epsilon)
+
+
+def adam_step(
+    optimizer: torch.optim.Optimizer, gradient: Sequence[torch.Tensor], model: torch.nn.Module
+) -> list[torch.Tensor]:
+    """The gradient times Adam's diagonal, were it the next gradient: g / (sqrt(v) + eps) with g in
+    the second moment v, so that no coordinate without a past has all the weight; before the first
+    step the sign of g."""
+    of_weight = {weight: group for group in optimizer.param_groups for weight in group["params"]}
+    steps = []
+    for weight, g in zip(trained(model), gradient, strict=True):
+        beta, known = of_weight[weight]["betas"][1], optimizer.state.get(weight, {})
+        count = float(known.get("step", 0.0))
+        v = beta * known.get("exp_avg_sq", torch.zeros_like(g)) + (1.0 - beta) * g**2
+        v = v / (1.0 - beta ** (count + 1.0))
+        steps.append(g / (v.sqrt() + of_weight[weight]["eps"]))
+    return steps
+
+
+def cosine(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> float:
+    """Of two directions, given weight by weight; 0 where one has no length."""
+
+    def product(x: Sequence[torch.Tensor], y: Sequence[torch.Tensor]) -> float:
+        return float(sum((p.double() * q.double()).sum() for p, q in zip(x, y, strict=True)))
+
+    length = (product(left, left) * product(right, right)) ** 0.5
+    return product(left, right) / length if length > 0.0 else 0.0
 
 
 def _products(left: torch.Tensor, right: torch.Tensor) -> Floats:

@@ -25,6 +25,7 @@ from gdro.core.types import Floats, Ints
 from gdro.data.prompts import Prompt
 from gdro.engines.trl.evaluation import sample
 from gdro.engines.trl.generation import SamplingOptions
+from gdro.engines.trl.shared_prefix import pack
 from gdro.runs.folder import RunFolder
 from gdro.runs.policy import Policy
 from gdro.runs.prepare import prepare
@@ -32,6 +33,10 @@ from gdro.runs.progress import Progress
 from gdro.verify import Verifier
 
 Tokens = list[list[int]]
+STEP = 0.02
+"""Length of the step to each side, over all weights, of a slope along a direction."""
+PROMPTS_AT_ONCE = 16
+"""Prompts of one pass that reads each prompt once."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,25 @@ def open_setting(
         )
 
 
+def by_source(prompts: Sequence[Prompt]) -> dict[str, list[Prompt]]:
+    """Prompts by their sources, which are in the order of their names."""
+    names = sorted({prompt.source for prompt in prompts})
+    return {name: [prompt for prompt in prompts if prompt.source == name] for name in names}
+
+
+def drawn_evenly(prompts: dict[str, list[Prompt]], count: int, seed: int) -> list[Prompt]:
+    """`count` prompts, as many from each source or one more, without replacement; all of a source
+    that has fewer."""
+    random = np.random.default_rng(seed)
+    shares = np.full(len(prompts), count // len(prompts))
+    shares[random.permutation(len(prompts))[: count % len(prompts)]] += 1
+    return [
+        own[place]
+        for own, share in zip(prompts.values(), shares.tolist(), strict=True)
+        for place in np.sort(random.permutation(len(own))[:share]).tolist()
+    ]
+
+
 def score_gram(
     model: PreTrainedModel,
     prompt: Sequence[int],
@@ -236,6 +260,101 @@ def batch_gradients(
             parts = torch.autograd.grad(goal, weights, retain_graph=number + 1 < len(coefficients))
             total[number] += torch.cat([part.flatten() for part in parts])
     return total
+
+
+def log_probabilities(setting: Setting, groups: Groups, chosen: Sequence[int]) -> torch.Tensor:
+    """(R,) log-probability of every rollout of the chosen prompts, in their order."""
+    model = setting.policy.model
+    columns = max(len(row) for place in chosen for row in groups.tokens[place])
+    width = max(len(setting.encoded[place]) for place in chosen)
+    rows = [
+        (width - len(prompt), [*prompt, *row], columns - len(row))
+        for place, prompt in ((place, setting.encoded[place]) for place in chosen)
+        for row in groups.tokens[place]
+    ]
+    ids = torch.tensor([[0] * left + row + [0] * right for left, row, right in rows])
+    mask = torch.tensor([[0] * left + [1] * len(row) + [0] * right for left, row, right in rows])
+    packed = pack(ids.to(model.device), mask.to(model.device), columns)
+    inputs = packed.model_inputs(model.config._attn_implementation, model.dtype)
+    labels = inputs.pop("shift_labels").clamp(min=0)
+    logits = model(**inputs, use_cache=False).logits.float() / setting.config.temperature
+    found = torch.log_softmax(logits, -1).gather(-1, labels[..., None])[..., 0]
+    return packed.unpack(found).sum(1)
+
+
+def live(groups: Groups) -> list[int]:
+    """The prompts whose rewards differ: only they have a gradient, or a slope."""
+    return [place for place, rewards in enumerate(groups.rewards) if np.ptp(rewards) > 0.0]
+
+
+def rate_gradient(setting: Setting, groups: Groups, chosen: Sequence[int]) -> list[torch.Tensor]:
+    """Gradient of the mean success rate of the chosen prompts, for each weight: of each prompt the
+    covariance of reward and score."""
+    weights = trained(setting.policy.model)
+    total = [torch.zeros_like(weight) for weight in weights]
+    worth = [place for place in live(groups) if place in set(chosen)]
+    for at in range(0, len(worth), PROMPTS_AT_ONCE):
+        part = worth[at : at + PROMPTS_AT_ONCE]
+        centred = np.concatenate(
+            [
+                (found - found.mean()) / (len(found) - 1)
+                for found in (groups.rewards[i] for i in part)
+            ]
+        )
+        factor = torch.as_tensor(centred / len(chosen), dtype=torch.float32)
+        with torch.enable_grad():
+            goal = log_probabilities(setting, groups, part) @ factor.to(weights[0].device)
+            for sum_, more in zip(total, torch.autograd.grad(goal, weights), strict=True):
+                sum_ += more
+    return total
+
+
+def rate_slopes(setting: Setting, groups: Groups, along: Sequence[torch.Tensor]) -> Floats:
+    """(2, M) slope of each prompt's success rate along a direction, from either half of its
+    rollouts: two independent estimates without bias, 0 where all rewards agree. The unit is that of
+    a direction of length 1."""
+    weights, halves = trained(setting.policy.model), np.zeros((2, len(groups.tokens)))
+    length = float(torch.sqrt(sum((part.double() ** 2).sum() for part in along)))  # type: ignore[call-overload]
+    worth = live(groups)
+    if length == 0.0 or not worth:
+        return halves
+    ends = []
+    for side in (STEP, -STEP):
+        with moved(weights, along, side / length), torch.no_grad():
+            found = [
+                log_probabilities(setting, groups, worth[at : at + PROMPTS_AT_ONCE])
+                for at in range(0, len(worth), PROMPTS_AT_ONCE)
+            ]
+        ends.append(torch.cat(found).double().cpu().numpy())
+    score = (ends[0] - ends[1]) / (2.0 * STEP)
+    sizes = [len(groups.rewards[place]) for place in worth]
+    for place, own in zip(worth, np.split(score, np.cumsum(sizes)[:-1]), strict=True):
+        rewards, middle = groups.rewards[place], len(own) // 2
+        for half, part in enumerate((slice(0, middle), slice(middle, None))):
+            halves[half, place] = np.cov(rewards[part], own[part])[0, 1]
+    return halves
+
+
+def trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The weights that are trained."""
+    return [weight for weight in model.parameters() if weight.requires_grad]
+
+
+@contextmanager
+def moved(
+    weights: Sequence[torch.nn.Parameter], along: Sequence[torch.Tensor], by: float
+) -> Iterator[None]:
+    """The weights a step along a direction; afterwards what they were, to the last bit."""
+    kept = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        for weight, part in zip(weights, along, strict=True):
+            weight.add_(part, alpha=by)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, before in zip(weights, kept, strict=True):
+                weight.copy_(before)
 
 
 def _padded(

@@ -2,11 +2,16 @@
 them by heart.
 
     python research/visits.py runs/compare-second/live/seed-10
+    python research/visits.py results/second_grid --methods uniform joint
 
-One row a source: its prompts that were visited, visits of one, share of all visits, the
+Of a run one row a source: its prompts that were visited, visits of one, share of all visits, the
 controller's estimate of the success rate on them at the end (for training prompts), and the success
 rate on the held-out ones. An estimate far above the held-out rate says that the prompts were
 repeated until they were known by heart.
+
+Of a published comparison pass@k / mean@k of every source after the last step, by method, means over
+seeds. A source whose pass@k falls while its mean@k rises is one that the model guesses: its answers
+grow alike.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ from gdro.engines.interface import Controller
 from gdro.engines.session import ControllerSession
 from gdro.engines.states import load_session
 from gdro.engines.trl.checkpoint import STATE_FILE
+from gdro.lab.compare_archive import is_archive, load_archive
+from gdro.lab.compare_record import Comparison
 from gdro.lab.text import table
 from gdro.report.read import read_evaluation
 from gdro.runs.checkpoints import all_checkpoints, fault
@@ -65,6 +72,23 @@ def rows(run: RunFolder) -> list[tuple[str, int, float, float, float, float]]:
     return found
 
 
+def by_source(comparison: Comparison, methods: Sequence[str]) -> str:
+    """One row a source; in each cell pass@k / mean@k after the last step."""
+    outcomes = {method: list(comparison.runs[method].values()) for method in methods}
+    ids = outcomes[methods[0]][0].ids
+    source = np.array([source_of(prompt_id) for prompt_id in ids])
+    rows = []
+    for name in sorted(set(source)):
+        cells = []
+        for method in methods:
+            last = np.array(
+                [outcome.correct[-1] / outcome.samples for outcome in outcomes[method]]
+            )[:, source == name]
+            cells.append(f"{(last > 0).mean():.3f} / {last.mean():.3f}")
+        rows.append([name, *cells])
+    return table(["source", *(f"`{method}`" for method in methods)], rows)
+
+
 def controller_at_end(run: RunFolder) -> Controller:
     """A finished run's controller, with the state of its last whole checkpoint.
 
@@ -84,14 +108,36 @@ def controller_at_end(run: RunFolder) -> Controller:
     return controller
 
 
+def compared(folder: Path, methods: Sequence[str] | None) -> str:
+    """The table of a published comparison; of all methods with a finished run when None.
+
+    Raises:
+        RunError: a method without one.
+    """
+    comparison = load_archive(folder)
+    there = [method for method, runs in comparison.runs.items() if runs]
+    for method in methods or ():
+        if method not in there:
+            raise RunError(
+                f"--methods {method}: no finished run in {folder}; it has {', '.join(there)}"
+            )
+    return by_source(comparison, methods or there)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(
         description="Visits, estimates and held-out rates of a finished run, by source."
     )
-    parser.add_argument("run", type=Path, help="folder of a finished run of gdro train")
+    parser.add_argument(
+        "run", type=Path, help="folder of a finished run of gdro train, or a published comparison"
+    )
+    parser.add_argument("--methods", nargs="+", help="of a comparison, only these (default: all)")
     chosen = parser.parse_args(arguments)
     try:
+        if is_archive(chosen.run):
+            print(compared(chosen.run, chosen.methods), end="")
+            return 0
         found = rows(RunFolder(chosen.run))
     except GDROError as error:
         print(f"visits: {error}", file=sys.stderr)
