@@ -5,6 +5,7 @@ controller's."""
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 import gdro
+import gdro.engines.verl.trainer as module
 from gdro.core.errors import StateError
 from gdro.engines.section import EngineSection
 from gdro.engines.session import ControllerSession
@@ -89,6 +91,26 @@ def test_a_damaged_state_is_refused(trainer, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(StateError, match=r"gdro.npz"):
         trainer(fresh=True)._load_checkpoint()
+
+
+def test_the_models_own_tokens_are_read_where_a_controller_needs_them(trainer, monkeypatch) -> None:
+    """A tool's tokens, 0 in the mask, are not generated."""
+    rows = [torch.tensor([1, 1, 1]), torch.tensor([1, 0, 0, 1]), torch.tensor([1])]
+    stored = {"response_mask": torch.nested.as_nested_tensor(rows, layout=torch.jagged)}
+    asked: list[object] = []
+    store = SimpleNamespace(kv_batch_get=lambda **given: asked.append(given) or stored)
+    monkeypatch.setattr(module, "tq", store)
+    batch = SimpleNamespace(keys=["a_0_0", "a_1_0", "b_0_0"], partition_id="train")
+    one = trainer()
+    assert one._tokens(batch) is None
+    assert not asked
+    one.session = ControllerSession(
+        gdro.make_controller("live_gdro", selector={"token_power": 1.0})
+    )
+    assert one._tokens(batch).tolist() == [3.0, 2.0, 1.0]
+    assert asked == [
+        {"keys": batch.keys, "partition_id": "train", "select_fields": ["response_mask"]}
+    ]
 
 
 def test_verl_advantages_are_multiplied_row_by_row() -> None:
