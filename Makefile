@@ -59,7 +59,7 @@ experiment: $(VENV)/.installed  ## train the comparison PLAN=FILE.yaml, or go on
 robust-results: $(VENV)/.installed  ## the tables of docs/robust.md, from nothing (one core: half an hour; goes on where it stopped)
 	$(BIN)/python research/robust_groups.py
 	$(BIN)/gdro sft tiny --set 'seeds=[0, 1, 2]' --set output_dir=runs/robust_sft
-	@mkdir -p results/robust_sft && cp runs/robust_sft/outcomes.json runs/robust_sft/table.md runs/robust_sft/figure.svg results/robust_sft/
+	@mkdir -p results/robust_sft && cp runs/robust_sft/outcomes.json runs/robust_sft/table.md results/robust_sft/
 	$(BIN)/gdro simulate convex --output results/robust_convex
 
 objectives-cost: $(VENV)/.installed smollm2  ## CPU seconds of a step and its update under every objective, on the tiny model and on SmolLM2 (one core)

@@ -1,5 +1,5 @@
-"""Every published comparison's table and figure again, and the tables of the docs between their
-marks: `make results`.
+"""Every published comparison's table and figure again, and the tables of the docs and the README
+between their marks: `make results`.
 
     python research/results_tables.py             write what is not up to date
     python research/results_tables.py --check     only name it; 1 when something is not
@@ -34,7 +34,11 @@ from gdro.report.read import RecordError
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "results", ROOT / "docs" / "results.md"
-PAGES = (PAGE, *(ROOT / "docs" / f"{name}.md" for name in ("objectives", "robust", "diffusion")))
+PAGES = (
+    ROOT / "README.md",
+    PAGE,
+    *(ROOT / "docs" / f"{name}.md" for name in ("objectives", "robust", "diffusion")),
+)
 OURS = "paced"
 OF_A_RUN = ("name", "output", "run_name", "output_dir", "data.cells")
 """Settings in which runs that are pooled may differ: they have the same held-out prompts, or are
@@ -153,9 +157,10 @@ def methods_table(
     scores: Mapping[str, str],
     title: str,
     first: str,
+    *,
+    costs: Sequence[str] = ("tokens", "seconds"),
 ) -> str:
-    """One row a method: scores with differences from the first; tokens and seconds beside the
-    first's."""
+    """One row a method: scores with differences from the first; costs beside the first's."""
     methods = summary_of(folders, first, tuple(name for name in names if name != first))["methods"]
     rows = []
     for name, words in names.items():
@@ -166,11 +171,9 @@ def methods_table(
                 short(moved(estimate_of(entry["scores"][score]["difference"]))) for score in scores
             ]
             cells = [f"{value} ({gap})" for value, gap in zip(cells, gaps, strict=True)]
-        costs = [
-            percent(entry[cost] / methods[first][cost] - 1.0) for cost in ("tokens", "seconds")
-        ]
-        rows.append([words, *cells, *(costs if name != first else ["", ""])])
-    return table([title, *scores.values(), "tokens", "seconds"], rows)
+        spent = [percent(entry[cost] / methods[first][cost] - 1.0) for cost in costs]
+        rows.append([words, *cells, *(spent if name != first else ["" for _ in costs])])
+    return table([title, *scores.values(), *costs], rows)
 
 
 def differences(folder: str, names: Mapping[str, str], title: str) -> str:
@@ -211,14 +214,24 @@ def over_replicates(folders: tuple[str, ...], method: str, against: str, title: 
     return table([title, *SCORES.values()], [[words, *cells]])
 
 
+SMOLLM2 = {
+    "uniform": "GRPO",
+    "balanced": "GRPO, sources drawn evenly by hand",
+    "mt_grpo": "MT-GRPO, told the sources",
+    "gdro": "**gdro**, told the sources",
+    "text": "**gdro**, told nothing",
+}
+SMOLLM2_SCORES = {
+    "trained_pass": "pass@8",
+    "trained_mean": "mean@8",
+    "mean_at_k": "mean@8, cells alike",
+    "worst_family": "worst family",
+}
 PEERS = {
     "uniform": "GRPO",
     "paced": "**gdro**",
     "sec": "SEC",
     "dump": "DUMP",
-    "adarft": "AdaRFT",
-    "dapo": "DAPO, the same rollouts",
-    "reinforce_ada": "Reinforce-Ada, the same rollouts",
 }
 CONTROL = {
     "balanced": "GRPO, sources drawn evenly by hand",
@@ -234,11 +247,6 @@ UNLABELLED = {
     "text": "**no labels: `live_gdro`, `text_posterior`**",
     "balanced": "labels: GRPO, drawn evenly by hand",
     "gdro": "labels: **gdro**",
-}
-TEXTS = {
-    "balanced": "GRPO, sources drawn evenly by hand",
-    "gdro": "`live_gdro`, names alone",
-    "both": "**gdro** (`gdro train`): texts and names",
 }
 ABLATION = {
     "paced": "**gdro**",
@@ -301,6 +309,17 @@ PRUNING = {
 FOUR = {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin", "trained_mean")}
 TABLES: dict[str, Callable[[], str]] = {
     "glance_uniform": lambda: glance("uniform", "gdro - GRPO"),
+    "front": lambda: methods_table(
+        ("smollm2",),
+        SMOLLM2,
+        {key: SMOLLM2_SCORES[key] for key in ("trained_pass", "trained_mean")},
+        "tested as trained",
+        "uniform",
+        costs=(),
+    ),
+    "smollm2": lambda: methods_table(
+        ("smollm2",), SMOLLM2, SMOLLM2_SCORES, "seeds 400, 402 to 405", "uniform"
+    ),
     "control": lambda: methods_table(
         ("control",), CONTROL, FOUR, "seeds 310 to 315, each with data of its own", "balanced"
     ),
@@ -312,9 +331,6 @@ TABLES: dict[str, Callable[[], str]] = {
         "gdro",
         "balanced",
         "gdro - drawn evenly by hand",
-    ),
-    "texts": lambda: methods_table(
-        ("texts_and_names",), TEXTS, FOUR, "seeds 340 to 344, each with data of its own", "balanced"
     ),
     "rivals": lambda: differences("rivals_2026", RIVALS, "seeds 530 to 534"),
     "disco": lambda: differences("disco", DISCO, "seeds 510 to 514"),

@@ -87,7 +87,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "maxrl, sample deviation": ("maxrl", {"ddof": 1}),
 }
 SHOWN = ("uniform", "joint", "live_gdro of gdro train", "sec", "random_ragged", "paper")
-"""The cases whose last metrics are pinned as they are, to be read, in metrics.json."""
+"""The cases whose last metrics are pinned as they are, to be read."""
 
 
 def cases() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -240,23 +240,21 @@ def readable(metrics: dict[str, Any]) -> dict[str, Any]:
     return {key: plain_number(value) for key, value in metrics.items()}
 
 
-def pinned(file: str = "pins.json") -> dict[str, Any]:
-    """What is committed."""
-    found: dict[str, Any] = json.loads((HERE / file).read_text()) if (HERE / file).exists() else {}
+def pinned() -> dict[str, Any]:
+    """What is committed: of each case the digests by way, and the last metrics of those shown."""
+    found: dict[str, Any] = json.loads((HERE / "pins.json").read_text())
     return found
 
 
 def main(chosen: list[str]) -> None:
     """Write the digests of these cases, or of all, and the metrics that are shown."""
-    pins, metrics = (pinned(), pinned("metrics.json")) if chosen else ({}, {})
+    pins = pinned() if chosen else {}
     for case in chosen or cases():
         decisions = {way: replay(case, way) for way in WAYS}
         pins[case] = {way: decided.digests() for way, decided in decisions.items()}
         if case in SHOWN:
-            metrics[case] = readable(decisions["plain"].metrics[-1])
+            pins[case]["last metrics"] = readable(decisions["plain"].metrics[-1])
     (HERE / "pins.json").write_text(json.dumps(pins, indent=1) + "\n")
-    lines = [f" {json.dumps(case)}: {json.dumps(shown)}" for case, shown in metrics.items()]
-    (HERE / "metrics.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@
 than a plan asks for: a prompt with a plan of n gets the first n. A controller that selects is
 offered FACTOR candidates a prompt and rewarded by `world`, since it trains on other prompts than
 were recorded. The batches are EPOCHS passes over PROMPTS prompts in the order that TRL's sampler
-draws with SEED, so that a real trainer meets them by itself. `expected.json` holds the digests of
-what the bare core made of it. `python tests/replay/replay_stream.py` (needs torch) writes both
-files again.
+draws with SEED, so that a real trainer meets them by itself. Beside them are the digests of what
+the bare core made of it. `python tests/replay/replay_stream.py` (needs torch) writes it again.
 """
 
 from __future__ import annotations
@@ -93,12 +92,12 @@ def make(name: str) -> gdro.Controller:
 
 def load_stream() -> list[Step]:
     """The recorded steps."""
-    return [Step(**step) for step in json.loads((HERE / "stream.json").read_text())]
+    return [Step(**step) for step in json.loads((HERE / "stream.json").read_text())["steps"]]
 
 
 def expected(name: str) -> str:
     """Digest that the bare core gave when the stream was recorded."""
-    digest: str = json.loads((HERE / "expected.json").read_text())[name]
+    digest: str = json.loads((HERE / "stream.json").read_text())["digests"][name]
     return digest
 
 
@@ -166,12 +165,14 @@ def _record() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Write stream.json and expected.json."""
-    lines = ",\n".join(json.dumps(step) for step in _record())
-    (HERE / "stream.json").write_text(f"[{lines}]\n")
-    steps = load_stream()
+    """Write stream.json."""
+    recorded = _record()
+    steps = [Step(**step) for step in recorded]
     digests = {name: bare_core(name, steps).digest() for name in CONTROLLERS}
-    (HERE / "expected.json").write_text(json.dumps(digests, indent=1) + "\n")
+    lines = ",\n".join(json.dumps(step) for step in recorded)
+    (HERE / "stream.json").write_text(
+        f'{{"digests": {json.dumps(digests, indent=1)},\n"steps": [{lines}]}}\n'
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_decisions_are_the_pinned_ones(case: str, way: str) -> None:
 
 @pytest.mark.parametrize("case", SHOWN)
 def test_metrics_are_the_pinned_ones(case: str) -> None:
-    found, expected = readable(replay(case, "plain").metrics[-1]), pinned("metrics.json")[case]
+    found, expected = readable(replay(case, "plain").metrics[-1]), PINS[case]["last metrics"]
     assert list(found) == list(expected)
     for key, value in expected.items():
         assert isinstance(found[key], type(value)), key
