@@ -70,10 +70,14 @@ def _run(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="gdro", description="Group distributionally robust post-training."
+        prog="gdro",
+        description="Group distributionally robust post-training.",
+        epilog="`gdro COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"gdro {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, (_, meaning) in MODULES.items():
+        commands.add_parser(name, help=meaning, add_help=False)
     evaluate = commands.add_parser(
         "evaluate", help="mean@k and pass@k of a model on held-out prompts"
     )
@@ -104,8 +108,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run")
     report.add_argument("--output", metavar="FILE", help="the page, where runs stand side by side")
-    for name, (_, meaning) in MODULES.items():
-        commands.add_parser(name, help=meaning, add_help=False)
     return parser
 
 

@@ -66,7 +66,7 @@ class ReasoningGymData(_Data):
     """Tasks made by reasoning-gym, from a mixture of families and levels."""
 
     kind: Literal["reasoning_gym"] = "reasoning_gym"
-    """Which kind of source this is."""
+    """reasoning_gym, jsonl, parquet or hub; when not given, by the ending of data.path."""
     size: Count = 2048
     """Number of training prompts to make."""
     heldout_size: CountOrZero = 512
@@ -114,14 +114,14 @@ class JsonlData(_FileData):
     """Files of one JSON object a line."""
 
     kind: Literal["jsonl"] = "jsonl"
-    """Which kind of source this is; when not given, by the ending of data.path."""
+    """When not given, by the ending of data.path."""
 
 
 class ParquetData(_FileData):
     """verl-style parquet files."""
 
     kind: Literal["parquet"] = "parquet"
-    """Which kind of source this is; when not given, by the ending of data.path."""
+    """When not given, by the ending of data.path."""
     answer_column: Text = "reward_model.ground_truth"
     """Column of the gold answer; dots enter a struct."""
     id_column: Text | None = "extra_info.index"

@@ -120,7 +120,7 @@ class VerifierConfig(Section):
     """math-verify, exact match, reasoning-gym's own scorer, or a function of yours; auto is
     reasoning_gym for data of that kind and math for the others."""
     function: PathText | None = None
-    """For kind python: `path/to/file.py:name`, imported from there and nowhere else."""
+    """For kind python, `path/to/file.py:name`; imported from there and nowhere else."""
     answer: Literal["whole", "last_number", "last_box", "last_answer_tag"] | None = None
     """What of a completion is its answer, after the thinking; null is the kind's own rule: the last
     box or closed <answer>, else the text; for kind python the completion as it is."""
@@ -191,7 +191,7 @@ class LoraConfig(Section):
     """Train low-rank adapters instead of all weights (peft)."""
 
     r: Count = 16
-    """Rank of the adapters."""
+    """Rank of the adapters, trained alone where lora is set."""
     alpha: Positive = 32.0
     """Scale; the update is multiplied by alpha / r."""
     dropout: Fraction = 0.0
@@ -220,8 +220,8 @@ class TrainFields(Checked):
     max_steps: Count = 1000
     """Number of training steps."""
     model: PathText = "tiny"
-    """A causal language model: a Hugging Face folder or name, a .gguf file, `smollm2` once fetched,
-    or `tiny`, the embedded one; see docs/models.md."""
+    """A causal language model, by Hugging Face folder or name, a .gguf file, `smollm2` once
+    fetched, or `tiny`, the embedded one; see docs/models.md."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Number format of the arithmetic; weights and optimiser stay float32."""
     eval_steps: Count | None = None
