@@ -9,7 +9,6 @@ mathematics or plain number.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from gdro.verify.answers.dress import undress
@@ -29,7 +28,7 @@ from gdro.verify.answers.numerals import times, with_point
 from gdro.verify.answers.quantity import is_number
 from gdro.verify.answers.read import read_form
 from gdro.verify.answers.units import check_lead, check_name
-from gdro.verify.answers.wording import taken_back, worded
+from gdro.verify.answers.wording import shorter, taken_back, worded
 
 _ANNOUNCED = re.compile(
     r"""(?:(?<![^\W_])(?:final\s+)?(?:answer|ans|result)[*_]*\s+(?:[\u2013\u2014]|--?)\s+
@@ -72,19 +71,20 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _WORDS_BEHIND = re.compile(r"\s*[^\W\d_]+(?:\^?[23²³]|/[^\W\d_]+)?")
-_CUTS = re.compile(
-    r"[,;:.]\s|\s(?:because|since|as|so|for|which|that|where|when|if|by|after|in|on|at|from|per|of)\s|\s[(\u2014\u2013-]|\.$"
-)
 _SENTENCE_END = re.compile(
     r"(?<![A-Z.])\.(?:\s+(?=[A-Z\\$])|\s*$)|(?<![\d)}\]])[!?](?:\s|$)|[。！？]"
 )
 _DENIED = re.compile(r"(?:\\n(?:eq?|ot\s*=)(?![a-zA-Z])|!=|\u2260)")
 _EXPLAINED = re.compile(r"[,;]?\s(?:because|since|as|so|which)\s")
-_COLON = re.compile(r"(?<=\S)(?:[:;\uff1a]|,?\s(?:which|so|hence|thus|giving)\b,?)\s+(?=\S)")
+_COLON = re.compile(
+    r"(?<=\S)(?:[:;\uff1a]|,?\s(?:which|so|hence|thus|giving)\b,?"
+    r"|,\s(?:we (?:get|have|obtain|find|see)|this gives|then|it follows that))\s+(?=\S)"
+)
 _LEAD_WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}[\s,:\uff1a]+(?=\S)")
 _HOLDERS = words_of(
     "has have had are is were was be gets get got needs need remain remains exactly only equals"
-    " makes total of"
+    " makes make total of earn earns spend spends pay pays buy buys take takes cost costs save"
+    " saves"
 )
 _NUMBER_WORD = re.compile(
     rf"(?:{'|'.join(sorted(set(NUMBER_WORDS) - {'zero', 'one'}))})(?![^\W\d_])", re.IGNORECASE
@@ -131,6 +131,7 @@ _ASSUMED = re.compile(
     re.IGNORECASE,
 )
 """`Let x = 3` does not say that it is."""
+_COUNTED = re.compile(r"[\d,.]+\s+(?:[a-z]+\s+){1,6}(?:is|are|equals)\s")
 _NOTHING = re.compile(
     r"\b(?:has|have|had|there (?:is|are|exists?|can be)|admits?)\s+"
     r"(no (?:real |integer )?(?:solutions?|roots?))\W*\Z"
@@ -275,7 +276,7 @@ class _Finder:
             return Piece(sentence)
         if (explained := _EXPLAINED.search(sentence)) is not None and explained.start():
             sentence = sentence[: explained.start()]
-        for candidate in _shorter(sentence.strip()):
+        for candidate in shorter(sentence.strip()):
             if candidate.casefold() == "one" != sentence.casefold():  # `one of the following`
                 continue
             if self._says(candidate) and _REFERS.match(candidate) is None:
@@ -293,6 +294,8 @@ class _Finder:
             return True
         if not self._is_value(form) or _says_one(form) or _ASSUMED.match(text):
             return False
+        if _counts(text, form):
+            return False
         if isinstance(form, Group) and any(map(_calculates, form.parts)):
             return False  # `16 - 7 = 9 eggs, 9 x 2 = 18`: the last one counts
         if isinstance(form, Relation) and form.signs[0] not in ("=", "~"):
@@ -305,7 +308,8 @@ class _Finder:
         )
 
     def _says(self, text: str) -> bool:
-        return self._is_value(read_form(text, prose=True)) or bool(times(text))
+        form = read_form(text, prose=True)
+        return (self._is_value(form) and not _counts(text, form)) or bool(times(text))
 
     def _is_value(self, form: Form) -> bool:
         if isinstance(form, Words):
@@ -345,6 +349,12 @@ def _options(before: str, last: str) -> bool:
     return first is not None and second is not None and ord(second[1]) - ord(first[1]) == 1
 
 
+def _counts(text: str, form: Form) -> bool:
+    """Whether what reads as a number on the left is one in a name: `the sum of 100 terms is 3`."""
+    numeric = isinstance(form, Relation) and is_number(form.sides[0])
+    return numeric and (_COUNTED if text[:1].isdigit() else _WORD_AT_START).match(text) is not None
+
+
 def _calculates(form: Form) -> bool:
     return isinstance(form, Relation) and form.signs[0] == "=" and is_number(form.sides[0])
 
@@ -376,15 +386,6 @@ def _hedged(before: str) -> bool:
     except Unreadable:
         return True
     return False
-
-
-def _shorter(sentence: str) -> Iterator[str]:
-    """The sentence, then what stands before its last explanation, and so on."""
-    yield sentence
-    cuts = [found.start() for found in _CUTS.finditer(sentence)]
-    for cut in reversed(cuts[:8]):
-        if sentence[:cut].strip():
-            yield sentence[:cut]
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

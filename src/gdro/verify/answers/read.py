@@ -32,7 +32,7 @@ from gdro.verify.answers.lexicon import EMPTY, REALS
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.numerals import in_digits, read_based, spoken_number
 from gdro.verify.answers.quantity import counted, quantity, scaled, together
-from gdro.verify.answers.relations import holds_for, is_condition
+from gdro.verify.answers.relations import holds_for, is_condition, restricts
 from gdro.verify.answers.split import (
     Tokens,
     bare,
@@ -150,7 +150,7 @@ class _Reader:
         while (
             len(parts) > 1
             and is_condition(parts[-1])
-            and any(holds_for(parts[-1], part) for part in parts[:-1])
+            and any(restricts(parts[-1], part) for part in parts[:-1])
         ):
             parts.pop()
         if len(parts) == 1:

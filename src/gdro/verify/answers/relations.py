@@ -56,6 +56,8 @@ def stated(answer: Relation, gold: Form, same: Same) -> bool:
         return False
     if _is_turned(answer):
         return same(gold, answer.sides[0])
+    if not is_number(answer.sides[0]) and all(_is(gold, side, same) for side in answer.sides):
+        return True  # `(x+1)^2 = x^2+2x+1`
     first, others = answer.sides[0], list(zip(answer.signs, answer.sides[1:], strict=True))
     if is_number(first):
         return _numbers_agree(first, others, gold, same)
@@ -69,6 +71,13 @@ def stated(answer: Relation, gold: Form, same: Same) -> bool:
             return False
         (_, second), *rest = rest
     return _numbers_agree(second, rest, gold, same)
+
+
+def _is(gold: Form, side: Form, same: Same) -> bool:
+    try:
+        return same(gold, side)
+    except Unreadable:
+        return False
 
 
 def _is_in(name: str, others: list[tuple[str, Form]]) -> bool:
@@ -252,7 +261,8 @@ def _constant_ratio(ratio: Node) -> Fraction:
     )
 
 
-_SIGNS = frozenset({"in", "<", ">", "<=", ">=", "!=", "="})
+_ORDER = frozenset({"<", ">", "<=", ">=", "!="})
+_SIGNS = _ORDER | {"in", "="}
 
 
 def is_condition(form: Form) -> bool:
@@ -261,6 +271,15 @@ def is_condition(form: Form) -> bool:
     if isinstance(form, Relation):
         return len(_subjects(form)) == 1 and form.signs[0] in _SIGNS and form.signs != ("=",)
     return isinstance(form, Words) and " " in form.text
+
+
+def restricts(condition: Form, value: Form) -> bool:
+    """Whether a part of a list is a condition on another: of two inequalities, `-1 < x, x < 3`,
+    none is."""
+    both = all(
+        isinstance(form, Relation) and form.signs[0] in _ORDER for form in (condition, value)
+    )
+    return not both and holds_for(condition, value)
 
 
 def holds_for(condition: Form, value: Form) -> bool:

@@ -5,10 +5,11 @@ in one form, `it is 7`."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _HIDDEN = re.compile(
     r"<!--.{0,2000}?-->|(?<![\w}~])~~(?=[^\s~])[^~\n]{1,200}(?<!\s)~~(?![\w\\{~])"
-    r"|<(?P<struck>del|s|strike)>.{0,200}?</(?P=struck)>",
+    r"|<(?P<struck>del|strike)>.{0,200}?</(?P=struck)>",
     re.DOTALL | re.IGNORECASE,
 )
 _QUOTED = re.compile(r"[ \t]*>+(?![=>])[ \t]*(?=\S)")
@@ -21,19 +22,23 @@ _CALCULATED = re.compile(r"<<[^<>\n]{1,100}>>(?=[\d$])")
 _CONTRACTED = re.compile(
     r"\b(it|that|this|here|there|what|answer|result|value)['\u2019]s\s", re.IGNORECASE
 )
+_CUTS = re.compile(
+    r"[,;:.]\s|\s(?:because|since|as|so|for|which|that|where|when|if|by|after|in|on|at|from|per|of)\s|\s[(\u2014\u2013-]|\.$"
+)
 _JSON = re.compile(
     r"""["'](?:final[_ ]?)?answer["']\s*:\s*
         (?:"([^"\n]{1,200})"|'([^'\n]{1,200})'|\[([^\[\]\n]{1,200})\]|([^\s"',{}\[\]]{1,60}))\s*(?=[},\n])""",
     re.IGNORECASE | re.VERBOSE,
 )
 _ASIDE = re.compile(
-    r"\s\((?:since|because|as|of|out of|see|where|for|by|using|note|which|not)\b[^()\n]{0,120}"
+    r"\s\((?:(?:since|because|as|of|out of|see|where|when|for|by|using|note|which|not|excluding"
+    r"|including|counting|without)\b|(?<=\d \()[a-zA-Z]\s*=\s)[^()\n]{0,120}"
     r"(?:\([^()\n]{0,80}\)[^()\n]{0,80}){0,3}\)(?=\s*[.!]?\s*\Z)"
 )
 _VALUE = r"(?:\$[^$\n]{1,80}\$|\*\*[^*\n]{1,80}\*\*|\([A-J]\)|[^\s,;!?()]{1,40}?)"
 _END = r"(?=\s*(?:[.!;,)]\s|[.!;,)]?\s*\Z|\n))"
 _NOT_BUT = re.compile(
-    rf"(?:\bnot|(?P<is>\bis)n['\u2019]t)\s+{_VALUE},?\s+but\s+(?:rather\s+|instead\s+)?(?=[\d$\\(*A-Z-])"
+    rf"(?:\bnot|(?P<is>\bis)n['\u2019]t)\s+(?:[a-z]{{2,8}}\s+)?{_VALUE},?\s+but\s+(?:rather\s+|instead\s+)?(?=[\d$\\(*A-Z-])"
 )
 """`not 8 but 7`: the second value."""
 _NOT_LAST = re.compile(
@@ -44,10 +49,18 @@ _NOT_LAST = re.compile(
 """`7, not 8`: the first value."""
 _EXTREME = re.compile(
     r"(\b(?:max|min|maximum|minimum|largest|smallest|greatest|least|highest|lowest)\b"
-    r"[^.=:;\n]{0,60}?(?:\bis\b|\bequals\b|=)\s*[^\s,;]{1,40}),?\s+(?:(?:which is |and is |is )?"
-    r"(?:attained|achieved|reached|obtained)\s+)?(?:when|at|for|by)\s[^\n]{1,80}\Z"
+    r"[^.=:;\n]{0,60}?(?:\bis\b|\bequals\b|=)\s*[^\s,;]{1,40}(?:\s[a-z]{1,12}){0,2}?),?\s+"
+    r"(?:(?:which is |and is |is )?"
+    r"(?:attained|achieved|reached|obtained)\s+)?(?:when|at|for|by)\s"
+    r"(?:[^.\n]|\.\d){1,80}(?=\.?\Z)"
 )
 """`The minimum is 12, attained at x = 3`: up to the value."""
+_REASON = re.compile(
+    r"((?:\bis|\bare|\bequals|=)\s*[^\s,;]{1,40}(?:\s[a-z]{1,12})?),?\s+(?:since|because)\s"
+    r"(?:[^.\n]|\.\d){1,160}(?=\.?\Z)"
+)
+_AGAIN = re.compile(r"(?<=[\d%])\s\((\d[\d.,/]{0,20}\s?%?)\)(?=\.?\s*\Z)")
+"""`3/5 (60%)`: one value twice."""
 _CORRECTED = re.compile(
     rf"(?:[.!?\u2026,;:\u2013\u2014-]\s*|\n\s*|\A)(?:(?:no|oh|but|hmm+|oops|sorry|ah)[,.!]?\s+){{0,3}}"
     r"(?:wait|oops|hold on|scratch that|correction|on second thought|actually|no|I mean)\b"
@@ -99,6 +112,7 @@ def worded(text: str, *, quoted: bool = True) -> str:
     text = _JSON.sub(r"\nAnswer: \1\2\3\4\n", _CALCULATED.sub("", text))
     text = _CONTRACTED.sub(r"\1 is ", text)
     text = _DENIED.sub("It is ", _NOT_BUT.sub(lambda found: "is " if found["is"] else "", text))
+    text = _AGAIN.sub(r" or \1", _REASON.sub(r"\1", text.strip()))
     text = _EXTREME.sub(r"\1", _ASIDE.sub("", _NOT_LAST.sub("", text)))
     text = _EQUATION.sub(_displayed, _FENCE.sub("", _TAG.sub("\n", text)))
     corrected = None
@@ -137,3 +151,12 @@ def _displayed(found: re.Match[str]) -> str:
     if len(rows) == 1 or rows[-1].lstrip(" &\n\t").startswith("="):
         return "\\[" + rows[-1].replace("&", " ") + "\\]"
     return rf"\[\begin{{aligned}}{found[3]}\end{{aligned}}\]"
+
+
+def shorter(sentence: str) -> Iterator[str]:
+    """The sentence, then what stands before its last explanation, and so on."""
+    yield sentence
+    cuts = [found.start() for found in _CUTS.finditer(sentence)]
+    for cut in reversed(cuts[:8]):
+        if sentence[:cut].strip():
+            yield sentence[:cut]
