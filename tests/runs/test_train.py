@@ -63,6 +63,7 @@ def whole(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert f"run: {run}" in done.stderr
     return run
 
 

@@ -45,6 +45,7 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
         with _held(folder), checkpoints.guarded(folder.path):
             if PartialState().is_main_process:
                 folder.write_config(config.to_yaml())
+                progress.note(f"run: {folder.path}")
             return Run(config, folder, prompts, policy, verifier, progress).go(None)
 
 
