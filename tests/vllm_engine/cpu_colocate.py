@@ -1,8 +1,10 @@
 """What vLLM on a CPU needs so that TRL's own colocate mode works unchanged. Import it before a
-trainer is built, and call `install`."""
+trainer is built, and call `install`; or run `gdro ...` in a process of its own with the shims of
+both modes: python cpu_colocate.py train ..."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import vllm
@@ -36,3 +38,13 @@ def shared(**options: Any) -> Any:
 def install(build: Any) -> None:
     """Put `fresh` or `shared` where TRL and `gdro evaluate` look."""
     vllm_generation.LLM = vllm.LLM = build
+
+
+if __name__ == "__main__":
+    import cpu_client
+
+    from gdro.cli import main
+
+    install(fresh)
+    cpu_client.install()
+    sys.exit(main())

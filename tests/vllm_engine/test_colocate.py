@@ -143,7 +143,7 @@ SMALL = [
 def _gdro(command, *settings, launcher=()):
     """In a process of its own, as a user has it: an engine ends with its process."""
     words = [word for text in settings for word in ("--set", text)]
-    program = [*launcher, str(HERE / "launch.py")]
+    program = [*launcher, str(HERE / "cpu_colocate.py")]
     if not launcher:
         program = [sys.executable, *program]
     # TRL has put those of an engine in this process into the environment.
