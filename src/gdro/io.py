@@ -7,9 +7,11 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from gdro.core.errors import GDROError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system without locks answers."""
@@ -60,6 +62,23 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def only_writer(folder: Path, refusal: type[GDROError]) -> Iterator[None]:
+    """Keep other processes off a run's folder while this one writes it.
+
+    Raises:
+        GDROError: `refusal`: another process has it.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except BlockingIOError:
+            raise refusal(
+                f"{folder} is being written by another process; wait for it or stop it"
+            ) from None
+        yield
 
 
 class RecordWriter:

@@ -16,8 +16,16 @@ from gdro.controllers.part import Batch
 from gdro.controllers.pending import MAX_OUTSTANDING
 from gdro.core.errors import OptionError, PlanError, RewardError, StateError
 from gdro.core.prompts import PromptTable
-from gdro.core.rollout_tokens import RIDGE, RolloutTokens
-from gdro.core.text_posterior import CONSTANT, NAME, NAMES, TextFeatures, name_place, text_vector
+from gdro.core.rollout_tokens import RolloutTokens
+from gdro.core.text_posterior import (
+    CONSTANT,
+    NAME,
+    NAMES,
+    PRECISION,
+    TextFeatures,
+    name_place,
+    text_vector,
+)
 from gdro.lab.simulation import SimulationSettings, simulate
 
 SOURCES = ("short", "middle", "long")
@@ -61,7 +69,7 @@ def test_it_is_ridge_regression_with_forgetting(texts, steps, window):
     y = np.log([value for step in steps for value in step.values()])
     mean = (weight @ y) / weight.sum()
     root = np.sqrt(weight)
-    rows = np.vstack([root[:, None] * x, math.sqrt(RIDGE) * np.eye(x.shape[1])])
+    rows = np.vstack([root[:, None] * x, math.sqrt(PRECISION) * np.eye(x.shape[1])])
     target = np.concatenate([root * (y - mean), np.zeros(x.shape[1])])
     u = np.linalg.lstsq(rows, target, rcond=None)[0]
     wanted = [math.exp(mean + inputs(name, texts) @ u) for name in IDS]

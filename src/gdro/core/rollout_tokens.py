@@ -7,11 +7,12 @@ made, so it is learned here from those of earlier steps. With y the logarithm of
 a visit's rollouts and x the inputs of its prompt, u is the mode of a Bayesian linear model that
 forgets,
 
-    A <- f A + (1 - f) RIDGE I + sum x x^T      b <- f b + sum (y - mean) x      u = A^-1 b
+    A <- f A + (1 - f) PRECISION I + sum x x^T      b <- f b + sum (y - mean) x      u = A^-1 b
 
-with f = (1 - 1 / window)^M for M visits, as in `gdro.core.text_posterior`, and mean the mean of all
-y with the same forgetting; b is kept for y itself, so that it is about the mean of today. A prompt
-is expected to take exp(mean + u x) tokens: the geometric mean of what the likes of it took.
+with f = (1 - 1 / window)^M for M visits and PRECISION as in `gdro.core.text_posterior`, and mean
+the mean of all y with the same forgetting; b is kept for y itself, so that it is about the mean of
+today. A prompt is expected to take exp(mean + u x) tokens: the geometric mean of what the likes of
+it took.
 
 Where texts are known x is `TextFeatures.inputs`: text, the source's name, a constant. Elsewhere it
 is the name, at one of NAMES places, and the constant.
@@ -21,23 +22,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from gdro.core.errors import OptionError, StateError
+from gdro.core.errors import OptionError
 from gdro.core.prompts import Prompts
-from gdro.core.state import State, read_array, read_float, read_int
+from gdro.core.state import State, read_array, read_float
 from gdro.core.text_posterior import (
-    CONSTANT,
     FORM,
     INPUTS,
-    NAME,
     NAMES,
     TextFeatures,
+    check_form,
+    faded,
+    kept,
+    name_inputs,
     name_place,
+    nothing_known,
+    with_names,
 )
-from gdro.core.types import Floats
-
-RIDGE = 0.3
-"""Precision of each weight before any data, in visits of an x of length 1: the name of a source is
-believed by half after two or three visits of it."""
+from gdro.core.types import Floats, Ints
 
 
 class RolloutTokens:
@@ -59,7 +60,7 @@ class RolloutTokens:
             raise OptionError(f"window={window} must be at least 1 visit")
         self.features, self.window = features, window
         size = NAMES + 1 if features is None else INPUTS
-        self.precision = RIDGE * np.eye(size)
+        self.precision = nothing_known(size)
         self.moment, self.total = np.zeros(size), np.zeros(size)
         self.error = 0.0
         self._solve()
@@ -77,7 +78,7 @@ class RolloutTokens:
     def expected_log(self, prompts: Prompts) -> Floats:
         """(M,) their logarithms, each to the last bit whatever the order of the prompts."""
         if self.features is None:
-            return np.asarray(self.mean + self._named(prompts, self.weights).sum(axis=1))
+            return np.asarray(self.mean + with_names(0.0, _places(prompts), self.weights))
         rows = self.features.rows_of(prompts)
         return np.asarray(self.mean + self.features.logits(rows, self.weights))
 
@@ -91,12 +92,11 @@ class RolloutTokens:
         in_order = np.argsort(prompts.keys)  # sums must not depend on the order of the batch
         x, miss = self._inputs(prompts)[in_order], np.abs(y - self.expected_log(prompts))
         y = y[in_order]
-        forget = (1.0 - 1.0 / self.window) ** len(y)
-        ridge = (1.0 - forget) * RIDGE * np.eye(len(self.total))
+        share = kept(self.window, len(y))
         self.error = float(miss[in_order].mean())
-        self.precision = forget * self.precision + ridge + x.T @ x
-        self.moment = forget * self.moment + x.T @ y
-        self.total = forget * self.total + x.sum(axis=0)
+        self.precision = faded(self.precision, share) + x.T @ x
+        self.moment = share * self.moment + x.T @ y
+        self.total = share * self.total + x.sum(axis=0)
         self._solve()
 
     def _solve(self) -> None:
@@ -108,18 +108,8 @@ class RolloutTokens:
 
     def _inputs(self, prompts: Prompts) -> Floats:
         if self.features is None:
-            return self._named(prompts, np.ones(NAMES + 1))
+            return name_inputs(_places(prompts))
         return self.features.inputs(self.features.rows_of(prompts))
-
-    def _named(self, prompts: Prompts, weights: Floats) -> Floats:
-        """(M, NAMES + 1) the name's place and the constant, each times its weight."""
-        _, first, source = np.unique(prompts.groups, return_index=True, return_inverse=True)
-        places = np.array([name_place(prompts.ids[i]) for i in first.tolist()])[source]
-        named = np.flatnonzero(places >= 0)
-        out = np.zeros((len(prompts), NAMES + 1))
-        out[named, places[named]] = NAME * weights[places[named]]
-        out[:, -1] = CONSTANT * weights[-1]
-        return out
 
     def state_dict(self) -> State:
         """The sums; texts are told anew."""
@@ -134,10 +124,15 @@ class RolloutTokens:
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave; raises StateError naming the key that is missing or
         damaged, or where texts were read into vectors of another form."""
-        if (form := read_int(state, "form")) != FORM:
-            raise StateError(f"its texts were read into vectors of form {form}, here {FORM}")
+        check_form(state)
         precision = read_array(state, "precision", self.precision)
         moment = read_array(state, "moment", self.moment)
         total, error = read_array(state, "total", self.total), read_float(state, "error")
         self.precision, self.moment, self.total, self.error = precision, moment, total, error
         self._solve()
+
+
+def _places(prompts: Prompts) -> Ints:
+    """(M,) places of the names of the prompts' sources."""
+    _, first, source = np.unique(prompts.groups, return_index=True, return_inverse=True)
+    return np.array([name_place(prompts.ids[i]) for i in first.tolist()], np.int64)[source]

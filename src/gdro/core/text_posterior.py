@@ -36,6 +36,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -84,7 +85,7 @@ class TextPosterior:
         self.window, self.features = window, features
         self.own = OwnEvidence(table, ageing)
         self.weights = np.zeros(INPUTS)
-        self.precision = PRECISION * np.eye(INPUTS)
+        self.precision = nothing_known(INPUTS)
         self.rho, self.visits = 1.0 / (1.0 + 2.0 * PRIOR), 1
 
     @property
@@ -112,8 +113,7 @@ class TextPosterior:
         inputs = self.features.inputs(self.features.rows_of(prompts))
         reward, total = unit.sum(), unit.counts
         mean, error = _mean(inputs, self.weights), reward / total - a / (a + b)
-        forget = (1.0 - 1.0 / self.window) ** len(total)
-        self.precision = forget * self.precision + (1.0 - forget) * PRECISION * np.eye(INPUTS)
+        self.precision = faded(self.precision, kept(self.window, len(total)))
         size = total / (1.0 + (total - 1.0) * self.rho)
         in_order = np.argsort(prompts.keys)  # sums must not depend on the order of the batch
         self._move(inputs[in_order], (mean + error)[in_order], size[in_order])
@@ -174,12 +174,32 @@ class TextPosterior:
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave; raises StateError naming the key that is missing or
         damaged, or where texts were read into vectors of another form."""
-        if (form := read_int(state, "form")) != FORM:
-            raise StateError(f"its texts were read into vectors of form {form}, here {FORM}")
+        check_form(state)
         weights = read_array(state, "weights", self.weights)
         precision = read_array(state, "precision", self.precision)
         rho, visits = read_float(state, "rho"), read_int(state, "visits")
         self.weights, self.precision, self.rho, self.visits = weights, precision, rho, visits
+
+
+def nothing_known(size: int) -> Floats:
+    """(size, size) the precision of weights before any data."""
+    return PRECISION * np.eye(size)
+
+
+def kept(window: int, visits: int) -> float:
+    """f, what is kept of earlier visits after so many further ones."""
+    return float((1.0 - 1.0 / window) ** visits)
+
+
+def faded(precision: Floats, share: float) -> Floats:
+    """A precision of which this share is kept; the rest goes back to that before any data."""
+    return share * precision + (1.0 - share) * PRECISION * np.eye(len(precision))
+
+
+def check_form(state: State) -> None:
+    """Raises StateError where what a state holds was learned of texts in another form."""
+    if (form := read_int(state, "form")) != FORM:
+        raise StateError(f"its texts were read into vectors of form {form}, here {FORM}")
 
 
 def _mean(inputs: Floats, weights: Floats) -> Floats:
@@ -283,12 +303,8 @@ class TextFeatures:
 
     def inputs(self, rows: Ints) -> Floats:
         """(M, INPUTS) x of the prompts at these rows: text, name of the source, the constant."""
-        names = self._name[rows].astype(np.int64)
-        named = np.flatnonzero(names >= 0)
-        out = np.zeros((len(rows), INPUTS))
+        out = name_inputs(self._name[rows], WIDTH)
         out[:, :WIDTH] = self._vectors[rows]
-        out[named, WIDTH + names[named]] = NAME
-        out[:, -1] = CONSTANT
         return out
 
     def logits(self, rows: Ints, weights: Floats) -> Floats:
@@ -298,7 +314,6 @@ class TextFeatures:
         Moved up by 13 bits with its sign at the top, a half below 2 is a float of 2^-112 of its
         value, exactly; numpy's own conversion takes three times as long as all that is done here.
         """
-        names = np.append(NAME * weights[WIDTH:-1], 0.0)  # the last one for -1, of no source
         scaled = weights[:WIDTH, None] * 2.0**112
         said, texts = np.empty((len(rows), 1, 1)), np.empty((CACHED, 1, WIDTH))
         bits = np.empty((CACHED, WIDTH), np.int32)
@@ -310,7 +325,24 @@ class TextFeatures:
             texts[many, 0] = bits[many].view(np.float32)
             # one by one: of a product with all of them BLAS may sum each row in its own order
             np.matmul(texts[many], scaled, out=said[start : start + CACHED])
-        return np.asarray(said[:, 0, 0] + names[self._name[rows]] + CONSTANT * weights[-1])
+        return with_names(said[:, 0, 0], self._name[rows], weights[WIDTH:])
+
+
+def name_inputs(places: NDArray[np.integer[Any]], before: int = 0) -> Floats:
+    """(M, before + NAMES + 1) room for `before` further inputs, then the names of sources at these
+    places (M,), and the constant."""
+    named = np.flatnonzero(places >= 0)
+    out = np.zeros((len(places), before + NAMES + 1))
+    out[named, before + places[named].astype(np.int64)] = NAME
+    out[:, -1] = CONSTANT
+    return out
+
+
+def with_names(said: Floats | float, places: NDArray[np.integer[Any]], weights: Floats) -> Floats:
+    """(M,) what other inputs say and what the names at these places (M,) and the constant do, under
+    weights (NAMES + 1,)."""
+    names = np.append(NAME * weights[:-1], 0.0)  # the last one for -1, of no source
+    return np.asarray(said + names[places] + CONSTANT * weights[-1])
 
 
 def name_place(prompt_id: str) -> int:

@@ -13,8 +13,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 
 from gdro.core.errors import DiffusionError
-from gdro.io import locked, to_json, write_atomic
+from gdro.io import to_json, write_atomic
 
 Event = dict[str, Any]
 ROOT = Path("runs")
@@ -88,22 +87,6 @@ class Folder:
                 f"{path} holds no run (no config.yaml); give the folder that gdro diffusion named"
             )
         return folder
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes off the run.
-
-        Raises:
-            DiffusionError: another process has it.
-        """
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.path))
-            except BlockingIOError:
-                raise DiffusionError(
-                    f"{self.path} is being written by another process; wait for it or stop it"
-                ) from None
-            yield
 
 
 def read_record(path: Path) -> list[Event]:

@@ -30,7 +30,7 @@ from gdro.diffusion.rewards import Reward, load_reward, score, written_rewards
 from gdro.diffusion.store import GroupStore
 from gdro.diffusion.trackers import Trackers, check_trackers
 from gdro.diffusion.training import Scored, Trainer
-from gdro.io import RecordWriter, write_atomic
+from gdro.io import RecordWriter, only_writer, write_atomic
 from gdro.own_code import is_own
 from gdro.stopping import on_stop
 
@@ -61,7 +61,7 @@ def start(config: DiffusionConfig) -> Folder:
     check_trackers(config.report_to)
     _check_own_code(config)
     folder = Folder.new(config.output_dir, config.name)
-    with folder.held():
+    with only_writer(folder.path, DiffusionError):
         write_atomic(folder.config, config.to_yaml())
         return Run(config, folder).go()
 
@@ -75,7 +75,7 @@ def resume(path: str | Path) -> Folder:
     """
     folder = Folder.old(path)
     config = load_config(folder.config)
-    with folder.held():
+    with only_writer(folder.path, DiffusionError):
         if any(event["event"] == "end" for event in read_record(folder.record)):
             raise DiffusionError(f"{path} is finished; its report is {folder.path / 'report.html'}")
         return Run(config, folder).go()

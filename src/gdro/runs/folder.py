@@ -11,12 +11,12 @@ RUN/report.html       what it all looked like
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gdro.core.errors import RunError
-from gdro.io import locked, write_atomic
+from gdro.io import only_writer, write_atomic
 
 ROOT = Path("runs")
 DRAFTS = ".*.tmp"
@@ -127,19 +127,13 @@ def trained_model(model: str) -> Path | None:
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
-    """Keep other processes off a run while this one writes it (`gdro.io.locked`), and remove what
-    one that was killed left half written.
+    """Keep other processes off a run while this one writes it, and remove what one that was killed
+    left half written.
 
     Raises:
         RunError: another process holds it.
     """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder.path))
-        except BlockingIOError:
-            raise RunError(
-                f"{folder.path} is being written by another process; wait for it or stop it"
-            ) from None
+    with only_writer(folder.path, RunError):
         for leftover in folder.path.glob(DRAFTS):
             leftover.unlink()
         yield
