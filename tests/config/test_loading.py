@@ -135,6 +135,17 @@ def test_a_controller_by_its_name_has_its_own_defaults_and_options_alone_change_
     assert source.values["controller"] == {"name": "live_gdro", "pace": 0.001}
 
 
+def test_a_part_keeps_its_name_beside_options_and_by_another_name_starts_over() -> None:
+    for order in (1, -1):
+        for key in ("controller.selector", "controller.selector.name"):
+            source = Source({"controller": {"selector": {"name": "live", "explore": 0.2}}})
+            source.lay_texts([f"{key}=mopps", "controller.selector.target=0.4"][::order])
+            found = source.values["controller"]["selector"]
+            assert found == {"name": "mopps", "target": 0.4}
+    source.lay_texts(["controller.selector=null"])
+    assert source.values["controller"]["selector"] is None
+
+
 def test_later_override_wins_and_sections_can_be_given_as_mappings() -> None:
     assert load_config(None, ["max_steps=3", "max_steps=4"]).max_steps == 4
     config = load_config(None, ["evaluation.top_k=3", "evaluation={top_p: 0.5}"])

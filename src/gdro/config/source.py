@@ -11,12 +11,19 @@ from pydantic import BaseModel
 from gdro.config.base import ConfigError
 from gdro.config.data import kind_of
 from gdro.config.yaml_text import KeyPath, parse_yaml
+from gdro.controllers.registry import SLOTS
 from gdro.overrides import key_and_value
 
 ABSENT = object()
 NAMED = ("controller", "objective")
 """Sections that a name alone is short for, and that a name starts over: it has its own defaults."""
-TAGS = (("data", "kind"), *((section, "name") for section in NAMED))
+PARTS = tuple(("controller", slot) for slot in SLOTS)
+"""Sections inside the controller's, of which the same holds."""
+TAGS = (
+    ("data", "kind"),
+    *((section, "name") for section in NAMED),
+    *((*part, "name") for part in PARTS),
+)
 """Keys on which the others of their section depend."""
 
 
@@ -110,6 +117,8 @@ def parse_override(text: str) -> tuple[KeyPath, Any, dict[KeyPath, str]]:
 
 
 def _merged(old: Any, new: Any, path: KeyPath) -> Any:
+    if path in PARTS and isinstance(old, str):
+        old = {"name": old}
     if not (isinstance(old, dict) and isinstance(new, dict)) or _starts_over(path, old, new):
         return new
     return old | {key: _merged(old.get(key), value, (*path, key)) for key, value in new.items()}
@@ -119,4 +128,4 @@ def _starts_over(path: KeyPath, old: Mapping[str, Any], new: Mapping[str, Any]) 
     """Whether a section replaces the one below it as a whole."""
     if path == ("data",):
         return bool({"kind", "path"} & new.keys()) and kind_of(new) not in (None, kind_of(old))
-    return len(path) == 1 and path[0] in NAMED and "name" in new
+    return "name" in new and (path in PARTS or (len(path) == 1 and path[0] in NAMED))
