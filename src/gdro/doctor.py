@@ -33,7 +33,7 @@ ENGINES = {
     "trl": "pip install 'gdro[trl]'",
     "verl": "pip install 'gdro[verl]', in an environment of its own",
     "slime": "see its own instructions; gdro.engines.slime needs nothing more",
-    "tinker": "pip install tinker tinker-cookbook",
+    "tinker": "pip install 'tinker-cookbook>=0.6.1,<0.7'",
     "vllm": "pip install 'gdro[vllm]' (optional: generation.backend vllm, on a GPU)",
 }
 IMPORT_SECONDS = 120

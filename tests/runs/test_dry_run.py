@@ -1,6 +1,7 @@
 """A dry run checks what a run would check, counts what it would do, and loads no weights."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ def test_the_default_recipe_is_counted() -> None:
     assert found.found.longest is not None
     assert 1 < found.found.mean < found.found.longest <= 64
     assert found.fits
+
+
+def test_what_does_not_fit_is_told_with_the_setting_that_makes_it_smaller() -> None:
+    found = dry_run(load_config("default", SMALL))
+
+    def page(room: float, **settings: object) -> str:
+        given = replace(found.given, device_gb=(found.memory.fixed + room) / 1e9)
+        config = found.config.model_copy(update=settings)
+        return str(replace(found, given=given, config=config)).replace("\n", " ")
+
+    updating = found.memory.updating or 0
+    assert "updating needs gradient_checkpointing: true, or a per_device" in page(updating - 1)
+    assert "evaluation.rows" not in page(updating - 1)
+    assert "gradient_ch" not in page(updating - 1, gradient_checkpointing=True)
+    assert "an evaluation.rows below 512; updating" in page(1.0)
+    assert "lora" in page(-1.0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 r"""The hostile corpus: completions that hang, crash or starve a verifier, made by code where they
 are large.
 
-Each is (name, completion, gold). None is right for its gold. `tests/verify/test_hostile.py` and
+Each is (name, completion, gold). None is right for its gold. `tests/verify/test_verifier.py` and
 `benchmarks/verifier.py` read it.
 """
 

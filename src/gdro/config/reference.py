@@ -43,7 +43,10 @@ def help_text() -> str:
     """The settings that most runs set, on about one screen."""
     keys = {key.path: key for key in reversed(keys_of(TrainConfig))}
     width = max(map(len, COMMON)) + 4
-    lines = [f"{HOW} (recipes: {', '.join(recipe_names())}):"]
+    lines = [
+        f"{HOW} (recipes: {', '.join(recipe_names())});",
+        "in brackets, what holds where neither a recipe nor a file says anything:",
+    ]
     for path in COMMON:
         meaning = re.split(r"[;:] |[.] ", keys[path].meaning)[0].rstrip(".")
         default = f"[{keys[path].default}]" if keys[path].default != "required" else "(required)"

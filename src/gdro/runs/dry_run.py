@@ -119,26 +119,41 @@ class DryRun:
                 f" {name:<11}"
                 f"{'unknown without config.json' if size is None else f'{size / GB:.1f}'}"
             )
-        smaller = (
-            "lower generation.rows, evaluation.rows or per_device_train_batch_size, or take more"
-            " processes"
-        )
-        verdict = "fits" if self.fits else f"does NOT fit: {smaller}"
+        verdict = "fits" if self.fits else f"does NOT fit: {self._smaller()}"
         lines.append(
             f"            peak {self.memory.peak / GB:.1f} of {self.given.device_gb:.0f}: {verdict}"
         )
         return "\n".join(lines)
+
+    def _smaller(self) -> str:
+        """What to change, of each part that alone is too large beside what is fixed."""
+        room = self.given.device_gb * GB - self.memory.fixed
+        if room <= 0:
+            return "the fixed part needs lora, or an engine that shards the model (verl)"
+        config, (rows, passes) = self.config, self.shape
+        fewer = f"a per_device_train_batch_size below {rows}"
+        remedies = {
+            "sampling": f"a generation.rows below {config.generation.rows or rows * passes}",
+            "evaluating": f"an evaluation.rows below {config.evaluation.rows}",
+            "updating": fewer
+            if config.gradient_checkpointing
+            else f"gradient_checkpointing: true, or {fewer}",
+        }
+        sizes = {part: getattr(self.memory, part) or 0 for part in remedies}
+        return "; ".join(
+            f"{part} needs {remedies[part]}" for part, size in sizes.items() if size > room
+        )
 
     def _cost(self) -> str:
         done, hours = self.work, self.hours
         return (
             f"rollouts    {done.rollouts:,}\ntokens      {done.generated:.3g} sampled,"
             f" {done.prefilled:.3g} prompts read for it, {done.trained:.3g} trained,"
-            f" {done.scored:.3g} scored, {done.evaluated:.3g} evaluated\nhours      "
-            f" {hours.total:.3g} of a device: sampling {hours.generate:.3g}, update"
-            f" {hours.update:.3g}, reference {hours.score:.3g}, evaluation {hours.evaluate:.3g}\n  "
-            f"          about {hours.total / self.given.processes:.3g} hours on"
-            f" {self.given.processes:.0f} of them"
+            f" {done.scored:.3g} scored, {done.evaluated:.3g} evaluated\ntime       "
+            f" {_time(hours.total)} of a device: sampling {_time(hours.generate)}, update"
+            f" {_time(hours.update)}, reference {_time(hours.score)}, evaluation"
+            f" {_time(hours.evaluate)}\n            about"
+            f" {_time(hours.total / self.given.processes)} on {self.given.processes:.0f} of them"
         )
 
     def _assumed(self) -> str:
@@ -159,6 +174,14 @@ class DryRun:
                 continue
             lines.append(f"            {key}={value:.4g}  ({self.origins.get(key, 'assumed')})")
         return "\n".join(lines)
+
+
+def _time(hours: float) -> str:
+    """Hours, or the smaller unit that says as much."""
+    for size, unit in ((1.0, "h"), (60.0, "min")):
+        if hours * size >= 1.0:
+            return f"{hours * size:.3g} {unit}"
+    return f"{hours * 3600.0:.2g} s"
 
 
 def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:

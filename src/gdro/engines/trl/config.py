@@ -74,8 +74,8 @@ class GDROConfig(GRPOConfig):  # type: ignore[misc]
         metadata={
             "help": (
                 "Prompts offered per prompt trained on, for a controller that selects. Default: "
-                "64 for text_gdro and live_gdro, 4 for the others of that kind, no choice for the"
-                " rest."
+                "64 for text_gdro and live_gdro, 10 for dppo, 4 for the others of that kind, no"
+                " choice for the rest."
             )
         },
     )
