@@ -56,6 +56,13 @@ def test_every_figure_is_there_and_the_wave_is_first(run):
     assert "left-out" not in re.sub(r"<style>.*?</style>", "", page, flags=re.S)
 
 
+def test_a_tier_has_no_interval_since_its_prompts_were_chosen_by_their_answers_before(run):
+    rows = re.findall(r'<tr><th scope="row".*?</tr>', page_of(run))
+    assert any(">tier 0<" in row for row in rows)
+    for row in rows:
+        assert ('class="ci"' in row) == (">tier " not in row)
+
+
 def test_nothing_is_requested_from_outside(run):
     page = page_of(run)
     assert not re.search(

@@ -70,6 +70,7 @@ def test_the_table_has_every_bin_and_source(run):
     assert "tier 0" in names
     assert names[-4:] == ["chain_sum", "letter_counting", "number_sorting", "spell_backward"]
     assert rows[0].prompts == "256"
+    assert {row.name for row in rows if row.by_answers} == {n for n in names if n[:5] == "tier "}
 
 
 def test_what_was_cut_clipped_or_dropped_is_said(tmp_path):

@@ -140,9 +140,10 @@ def _table(rows: list[summary.Row], k: int) -> str:
         '<table><thead><tr><th scope="col">Held-out prompts</th><th scope="col"'
         f' class="n">Number</th><th scope="col">mean@{k}</th><th'
         f' scope="col">pass@{k}</th></tr></thead><tbody>{body}</tbody></table><p class="small">'
-        "Tiers 0 (hardest) to 9 are the held-out prompts by the base model’s own share of right"
-        " answers. In brackets: the change with a 95% interval; for single tiers and"
-        " sources it treats before and after as independent,"
+        "Tiers 0 (hardest) to 9 are the held-out prompts by their share of right answers before"
+        " training. Since that share is in part chance, low tiers rise and high ones fall without"
+        " any training too: compare a tier with the same one of another run. In brackets: the"
+        " change with a 95% interval; for single sources it treats before and after as independent,"
         " so it is on the wide side. A triangle marks a change whose interval leaves 0 out.</p>"
     )
 
@@ -150,7 +151,10 @@ def _table(rows: list[summary.Row], k: int) -> str:
 def _table_row(row: summary.Row) -> str:
     if row.mean is None or row.best is None:
         return f'<tr class="group"><th scope="rowgroup" colspan="4">{escape(row.name)}</th></tr>'
-    cells = "".join(f"<td>{_cell(pair)}</td>" for pair in (row.mean, row.best))
+    cells = "".join(
+        f"<td><b>{summary.arrow(pair)}</b></td>" if row.by_answers else f"<td>{_cell(pair)}</td>"
+        for pair in (row.mean, row.best)
+    )
     name = escape(row.name).replace("_", "_<wbr>").replace("/", "/<wbr>")
     return (
         f'<tr><th scope="row" data-n="{row.prompts}">{name}</th><td'

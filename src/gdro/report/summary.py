@@ -62,12 +62,18 @@ class Change:
 @dataclass(frozen=True)
 class Row:
     """One row of the table: a set of held-out prompts, or (without results) the heading of the rows
-    below it."""
+    below it.
+
+    Attributes:
+        by_answers: whether the prompts were put together by their answers before training. Their
+            change is then partly a return to the mean, and its interval says nothing.
+    """
 
     name: str
     prompts: str = ""
     mean: Change | None = None
     best: Change | None = None
+    by_answers: bool = False
 
 
 def change(first: object, last: object, key: str) -> Change:
@@ -140,20 +146,25 @@ def table(record: Record) -> list[Row]:
         return []
     first, last = record.evaluations[0], record.evaluations[-1]
     rows = [_row("All prompts", first, last)]
-    for head, groups in (
-        ("By difficulty tier", tier_groups),
-        ("By source", source_groups),
+    for head, groups, by_answers in (
+        ("By difficulty tier", tier_groups, True),
+        ("By source", source_groups, False),
     ):
         before, after = groups(first), groups(last)
-        found = [_row(name, entry, after[name]) for name, entry in before.items() if name in after]
+        found = [
+            _row(name, entry, after[name], by_answers)
+            for name, entry in before.items()
+            if name in after
+        ]
         rows += [Row(head), *found] if found else []
     return rows
 
 
-def _row(name: str, first: object, last: object) -> Row:
+def _row(name: str, first: object, last: object, by_answers: bool = False) -> Row:
     prompts = mapping(first).get("prompts")
     shown = f"{prompts:,}" if isinstance(prompts, int) else "–"
-    return Row(name, shown, change(first, last, "mean_at_k"), change(first, last, "pass_at_k"))
+    mean, best = change(first, last, "mean_at_k"), change(first, last, "pass_at_k")
+    return Row(name, shown, mean, best, by_answers)
 
 
 def plain(value: float) -> str:

@@ -141,7 +141,7 @@ def _training(
             + ("" if settings["lora"] is None else f", LoRA of rank {settings['lora']['r']}")
         ),
         "machine": machine_words(start["machine"]),
-        "time": f"{end['seconds'] / 60:.0f} minutes" if end else "unknown",
+        "time": f"{end['seconds'] / 60:.1f} minutes" if end else "unknown",
         "seed": str(settings["seed"]),
     }
     yield "## Training\n"
