@@ -97,7 +97,7 @@ def test_an_interrupt_stops_the_runs_and_the_same_folder_goes_on(place, monkeypa
     assert _compare(place, str(place / "small.yaml"), "--output", str(root)) == 1
     stopper.join()
     said = capsys.readouterr().out
-    assert "good seed 0: killed by SIGTERM; the same command goes on with it" in said
+    assert "good seed 0: killed by SIGTERM; `gdro compare FOLDER` goes on with it" in said
     assert f"stopped; go on with: gdro compare {root}" in said
     assert len(_notes(place, "*-start-1")) == 2
     monkeypatch.setenv("STAND_IN_SECONDS", "0")

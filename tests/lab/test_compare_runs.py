@@ -89,7 +89,7 @@ def _events(run: Path) -> list[dict]:
 def test_a_killed_run_is_named_and_gone_on_with(compared):
     root, said, first, again = compared
     assert (first, again) == (1, 0)
-    assert "joint seed 0: killed by SIGKILL; the same command goes on with it" in said
+    assert "joint seed 0: killed by SIGKILL; `gdro compare FOLDER` goes on with it" in said
     assert "joint seed 0: interrupted" in said
     assert any(event["event"] == "resume" for event in _events(root / "joint" / "seed-0"))
     for method in ("uniform", "joint"):

@@ -209,7 +209,7 @@ def _why(folder: JobFolder) -> str:
     return (
         "another process is at it"
         if state == "busy"
-        else f"{state}; the same command goes on with it"
+        else f"{state}; `gdro compare FOLDER` goes on with it"
     )
 
 

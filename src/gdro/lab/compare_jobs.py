@@ -165,7 +165,7 @@ class Pool:
             folder.beside("failed").write_text(f"exit status {code}: {why}\n", encoding="utf-8")
             return f"{title}: failed ({why}), see {folder.beside('log')}"
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else "stopped"
-        return f"{title}: {how}; the same command goes on with it"
+        return f"{title}: {how}; `gdro compare FOLDER` goes on with it"
 
     def _stop(self) -> None:
         """First Ctrl-C or SIGTERM: every run stops at a checkpoint. A second one: at once."""
