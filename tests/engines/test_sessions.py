@@ -269,6 +269,16 @@ def test_rewards_outside_a_range_that_nobody_stated_end_the_controllers_baseline
         PLAYS[engine](stated, IDS, lambda prompt, place: 3.0 * reward(prompt, place))
 
 
+def test_rounding_beyond_an_unstated_range_ends_no_baselines() -> None:
+    """Four reward functions of weights .1, .6, .1 and .2, all 1, add up to this in float32."""
+    one = ControllerSession(gdro.make_controller("live_gdro", mean_rollouts=4), range_stated=False)
+    groups = [[1.0000001192092896] + [0.0] * (n - 1) for n in one.plan(["a", "b"]).rollouts]
+    answer = one.observe(groups)
+    assert answer.feedback is not None
+    assert answer.feedback.baselines is not None
+    assert one.state_dict()["outside"] is False
+
+
 def test_a_plan_that_no_engine_can_carry_out_is_refused() -> None:
     for change in (
         lambda plan: gdro.Plan(plan.prompt_ids[::-1], plan.rollouts, plan.bins),

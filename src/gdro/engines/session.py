@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gdro.core.errors import OptionError, PlanError, StateError
+from gdro.core.signals import ROUNDING
 from gdro.core.state import ANY, read_array, read_int, read_state
 from gdro.core.types import Feedback, Floats, Ints, Metrics, Plan
 from gdro.engines.answer import Answer, to_whole_plan
@@ -335,7 +336,9 @@ class ControllerSession(Generic[Row]):
         low, high = self.controller.reward_range
         groups = [np.asarray(group, np.float64) for group in rewards]
         values = np.concatenate(groups)
-        if not (outside := (values < low) | (values > high)).any():
+        # A weighted sum in float32 may end just beyond the range, as `signals.rescale` knows.
+        slack = ROUNDING * (high - low)
+        if not (outside := (values < low - slack) | (values > high + slack)).any():
             return rewards
         if not self._outside:
             logger.warning(
