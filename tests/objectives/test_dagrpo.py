@@ -66,6 +66,11 @@ def test_right_or_wrong_alone_masks_nothing_that_has_an_advantage():
     assert advantages(DaGRPO(), rollouts).advantages == pytest.approx(plain)
 
 
+def test_a_reward_that_float32_puts_just_above_1_is_a_fine_score():
+    rollouts = Rollouts(np.array([1.0000001192092896, 0.0]), np.array([0, 0]), ("p",))
+    assert DaGRPO().admits(rollouts).tolist() == [True, True]
+
+
 @pytest.mark.parametrize("stats", ["on_policy", "all"])
 def test_an_anchor_stands_in_where_nothing_is_right(stats):
     rollouts = drawn(5, fine=False)

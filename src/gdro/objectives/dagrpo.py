@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from gdro.core.errors import OptionError
+from gdro.core.signals import ROUNDING
 from gdro.core.types import Bools, Floats, Ints
 from gdro.objectives.rows import ObjectiveError
 from gdro.objectives.rules import Rollouts, RowRule
@@ -102,7 +103,8 @@ class DaGRPO(RowRule):
             ObjectiveError: a fine score outside [0, 1] or NaN; names the prompt.
         """
         fine = rollouts.columns.get(FINE, rollouts.rewards)
-        bad = np.flatnonzero(~((fine >= 0.0) & (fine <= 1.0)))
+        # A weighted sum in float32 may end just beyond 1.
+        bad = np.flatnonzero(~((fine >= -ROUNDING) & (fine <= 1.0 + ROUNDING)))
         if bad.size:
             name, value = rollouts.name(int(bad[0])), fine[bad[0]]
             rest = f"{self.fine!r} must answer numbers in [0, 1]"
