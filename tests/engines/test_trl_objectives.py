@@ -86,6 +86,16 @@ def test_packing_changes_no_loss_and_no_update(loss_type, tmp_path, monkeypatch)
     assert not logged(loose, "gdro/fill_ratio")
 
 
+@pytest.mark.parametrize("term", [{"entropy_coef": 0.1}, {"top_entropy_quantile": 0.3}], ids=str)
+def test_packing_deals_no_rows_where_a_term_is_over_a_micro_batch(term, tmp_path):
+    changes = {"shared_prefix": False, "max_steps": 3, **LATER, **term}
+    loose = trained(tmp_path, packing=False, **changes)
+    dense = trained(tmp_path, **changes)
+    pairs = zip(loose.model.parameters(), dense.model.parameters(), strict=True)
+    assert max((mine - theirs).abs().max().item() for mine, theirs in pairs) < 1e-5
+    assert logged(dense, "loss") == pytest.approx(logged(loose, "loss"), abs=1e-6)
+
+
 def test_objectives_go_with_packing(tmp_path, monkeypatch):
     monkeypatch.setitem(like_length.PASS_COST, "cpu", 0)
     trainer = Checked(

@@ -252,10 +252,11 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
     _buffered_inputs: Any  # TRL's
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """TRL's; with `packing` a new generation batch is dealt to micro-batches by length."""
+        """TRL's; with `packing` a new generation batch is dealt to micro-batches by length, where
+        no loss can tell."""
         known = self._buffered_inputs
         inputs = super()._prepare_inputs(generation_batch)
-        if not self.model.training or not self.args.packing or self._buffered_inputs is known:
+        if not self.model.training or not self.update.deals or self._buffered_inputs is known:
             return inputs
         window = int(self.args.gradient_accumulation_steps)
         self._buffered_inputs = of_like_length(self._buffered_inputs, window, self.loss_type)

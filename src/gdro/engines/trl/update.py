@@ -36,6 +36,7 @@ class Update:
 
     Attributes:
         packs: whether a micro-batch is read in passes of like length.
+        deals: whether rollouts are dealt to micro-batches by length.
         drops_dead_rows: whether rollouts with advantage zero are left out.
         shares_prefix: whether a prompt is read once for all its rollouts.
         ledger: surrogate losses so far.
@@ -44,7 +45,7 @@ class Update:
     def __init__(self, trainer: GDROTrainer) -> None:
         self.trainer = trainer
         self.ledger = LossLedger()
-        self.drops_dead_rows = self.shares_prefix = self.packs = False
+        self.drops_dead_rows = self.shares_prefix = self.packs = self.deals = False
         self._logps: torch.Tensor | None = None
         self._trained: list[torch.Tensor] = []
 
@@ -60,6 +61,7 @@ class Update:
         self.shares_prefix = self._can_share_prefix()
         sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
         self.packs = trainer.args.packing and not sharded and not trainer.aux_loss_enabled
+        self.deals = trainer.args.packing and not _looks_across_rows(trainer)
 
     @property
     def notes_losses(self) -> bool:
@@ -256,3 +258,12 @@ class Update:
         model = trainer.accelerator.unwrap_model(trainer.model)
         ordinary = fast_path.why_not_fast(model) is None
         return bool(wanted) and not trainer.aux_loss_enabled and ordinary
+
+
+def _looks_across_rows(trainer: GDROTrainer) -> bool:
+    """Whether a term of the loss is a mean, or a rank, over the tokens of each micro-batch, so that
+    it depends on which rollouts share one. What a loss of the user's own does is not known."""
+    args = trainer.args
+    entropy = args.entropy_coef != 0.0 or args.use_adaptive_entropy
+    ranked = args.top_entropy_quantile < 1.0
+    return bool(entropy or ranked or trainer.aux_loss_enabled) or trainer.objective is not None
