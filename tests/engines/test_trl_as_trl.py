@@ -119,6 +119,13 @@ def test_a_stream_row_without_its_id_is_named(tmp_path):
         trained(config(tmp_path, shuffle_dataset=False), train_dataset=data)
 
 
+def test_an_id_that_comes_twice_in_a_batch_of_a_stream_is_named(tmp_path):
+    rows = [{"prompt": f"{i}+1=", "id": f"s/{i % 7}"} for i in range(8)]
+    data = Dataset.from_list([*rows[::7], *rows[1:7]]).to_iterable_dataset()
+    with pytest.raises(PromptIdError, match="'s/0' of column 'id' is twice among the 4 prompts"):
+        trained(config(tmp_path, shuffle_dataset=False), train_dataset=data)
+
+
 class Guess:
     """An environment that makes its own prompts and scores them."""
 

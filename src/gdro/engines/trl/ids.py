@@ -92,7 +92,8 @@ class PromptIds:
             number: of the batch in the run.
 
         Raises:
-            PromptIdError: a row without an id, or rows that are not in blocks of one prompt.
+            PromptIdError: a row without an id, one that comes twice (of a stream: a data set that
+                can be indexed was looked at before), or rows that are not in blocks of one prompt.
         """
         if self.kind == "environment":
             prompts = rows[::num_generations]
@@ -109,6 +110,11 @@ class PromptIds:
         )
         if self.kind == "content":
             return PromptBatch(tuple(_numbered(batch.ids)), batch.rows)
+        if repeated := _repeated(batch.ids):
+            raise PromptIdError(
+                f"prompt id {repeated[0]!r} of column {self.column!r} is twice among the"
+                f" {len(batch.ids)} prompts of a batch; ids must be unique"
+            )
         return batch
 
 
