@@ -411,6 +411,18 @@ def test_generation_rows_bound_every_batch(tmp_path, monkeypatch):
     assert [sum(map(len, rewards)) for _, rewards in controller.log] == [16] * 4
 
 
+def test_a_models_own_min_p_counts_on_both_paths(tmp_path):
+    found = []
+    for fast in (True, False):
+        model = tiny_model()
+        model.generation_config.min_p = 0.5
+        trainer = make(config(tmp_path, fast_generation=fast), model=model)
+        assert (trainer.why_not_fast() is None) == fast
+        torch.manual_seed(0)
+        found.append(trainer._generate_single_turn([[5, 6], [7]] * 4, None, {}, 4)[0])
+    assert found[0] == found[1]
+
+
 def test_generation_rows_need_the_fast_path(tmp_path):
     with pytest.raises(OptionError, match="generation_rows=5 bounds the fast path only"):
         make(config(tmp_path, generation_rows=5, fast_generation=False))

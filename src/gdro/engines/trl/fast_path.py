@@ -135,7 +135,7 @@ class FastSampler:
     def __init__(self, trainer: GDROTrainer) -> None:
         self.trainer = trainer
         self.why_not = _why_not(trainer)
-        self._options = None if self.why_not else _options(trainer.generation_kwargs)
+        self._options = None if self.why_not else _options(trainer)
         if self.why_not is None:
             return
         if trainer.args.generation_rows is not None:
@@ -186,12 +186,23 @@ def _why_not(trainer: GDROTrainer) -> str | None:
             " steps"
         )
     model = trainer.accelerator.unwrap_model(trainer.model)
+    return why_not_sampled(model) or why_not_options(
+        trainer.generation_kwargs, _own_defaults(trainer)
+    )
+
+
+def _own_defaults(trainer: GDROTrainer) -> dict[str, Any]:
+    """What the model's own generation config sets."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
-    defaults = base.generation_config.to_diff_dict()
-    return why_not_sampled(model) or why_not_options(trainer.generation_kwargs, defaults)
+    defaults: dict[str, Any] = base.generation_config.to_diff_dict()
+    return defaults
 
 
-def _options(given: dict[str, Any]) -> SamplingOptions:
+def _options(trainer: GDROTrainer) -> SamplingOptions:
+    given = trainer.generation_kwargs
+    # `generate` takes what is None from the model; of TRL's options that can be min_p alone.
+    min_p = _own_defaults(trainer).get("min_p") if given["min_p"] is None else given["min_p"]
     return SamplingOptions(
         max_new_tokens=given["max_new_tokens"],
         eos_ids=tuple(np.atleast_1d(given["eos_token_id"]).tolist()),
@@ -199,5 +210,5 @@ def _options(given: dict[str, Any]) -> SamplingOptions:
         temperature=given["temperature"],
         top_k=given["top_k"] or 0,
         top_p=1.0 if given["top_p"] is None else given["top_p"],
-        min_p=given["min_p"],
+        min_p=min_p,
     )
