@@ -26,6 +26,7 @@ from gdro.engines.verl.losses import (
     sum_by_prompt,
     surrogate_losses,
     take_sums,
+    unweighted,
 )
 
 
@@ -41,6 +42,11 @@ def test_surrogate_by_hand() -> None:
     torch.testing.assert_close(losses, torch.tensor([-(1.3 * 2 + 2) / 2, 0.8], dtype=torch.float64))
     with_kl = surrogate_losses(ratio, advantages, mask, torch.full((2, 2), 0.1), 0.2, 0.3)
     torch.testing.assert_close(with_kl - losses, torch.full((2,), 0.1, dtype=torch.float64))
+
+
+def test_a_rollout_of_factor_0_has_loss_0() -> None:
+    found = unweighted(torch.tensor([[0.0, 0.0], [3.0, 1.0]]), torch.tensor([[0.0], [2.0]]))
+    assert found.tolist() == [[0.0, 0.0], [1.5, 0.5]]
 
 
 def test_padding_rows_add_nothing() -> None:

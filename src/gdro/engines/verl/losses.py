@@ -70,9 +70,16 @@ def _row_losses(config: Any, log_probs_RT: torch.Tensor, data: Any) -> torch.Ten
         )
     low = config.clip_ratio if config.clip_ratio_low is None else config.clip_ratio_low
     high = config.clip_ratio if config.clip_ratio_high is None else config.clip_ratio_high
-    advantages_RT = fields["advantages"] / data[FACTOR].reshape(-1, 1)
+    advantages_RT = unweighted(fields["advantages"], data[FACTOR])
     ratio_RT = torch.exp(log_probs_RT - fields["old_log_probs"])
     return surrogate_losses(ratio_RT, advantages_RT, fields["response_mask"], kl_RT, low, high)
+
+
+def unweighted(advantages_RT: torch.Tensor, factors_R: torch.Tensor) -> torch.Tensor:
+    """(R, T) advantages before the factors (R,); 0 where the factor is 0, as for the one rollout
+    that is left of a group."""
+    factors = factors_R.reshape(-1, 1)
+    return advantages_RT / torch.where(factors == 0.0, 1.0, factors)
 
 
 def surrogate_losses(
