@@ -97,6 +97,7 @@ def test_the_horizon_is_the_length_of_the_run() -> None:
         ]
 
     assert horizon("max_steps=77") == 77
+    assert horizon("max_steps=77", "num_iterations=2") == 39
     assert horizon("max_steps=77", "controller.weigher.horizon=9") == 9
 
 

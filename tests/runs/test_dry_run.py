@@ -47,6 +47,14 @@ def test_what_does_not_fit_is_told_with_the_setting_that_makes_it_smaller() -> N
     assert "lora" in page(-1.0)
 
 
+def test_two_updates_a_batch_are_half_as_many_batches() -> None:
+    sets = [*SMALL, "num_iterations=2"]
+    once, twice = (dry_run(load_config("default", some)) for some in (SMALL, sets))
+    assert (once.work.rollouts, twice.work.rollouts) == (640, 320)
+    assert twice.work.trained == once.work.trained
+    assert "10 steps, 1.00 epochs" in str(twice)
+
+
 @pytest.mark.parametrize(
     ("heldout", "more", "key"),
     [

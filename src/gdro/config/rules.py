@@ -78,7 +78,7 @@ def controller_of(config: TrainFields) -> Controller:
 
 def _made(config: TrainFields, section: Mapping[str, Any]) -> Controller:
     run = {
-        "horizon": config.max_steps,
+        "horizon": config.generations,
         "advantage": config.advantage,
         "ddof": config.advantage_ddof,
     }

@@ -321,6 +321,12 @@ class TrainFields(Checked):
         return self.prompts_per_step * self.num_generations
 
     @property
+    def generations(self) -> int:
+        """Batches of rollouts that the run generates: `max_steps` counts updates, `num_iterations`
+        of them a batch."""
+        return -(-self.max_steps // self.num_iterations)
+
+    @property
     def lengths(self) -> Lengths:
         """Most tokens of a prompt and of a completion, where the model does not matter."""
         return Lengths(self.max_prompt_length or LENGTH, self.max_completion_length or LENGTH)

@@ -189,22 +189,15 @@ class Job:
         return f"{self.method} seed {self.seed}"
 
     @property
-    def generations(self) -> int:
-        """Batches of rollouts that the run generates: `max_steps` counts updates, `num_iterations`
-        of them a batch."""
-        return -(-self.config.max_steps // self.config.num_iterations)
-
-    @property
     def shape(self) -> str:
         """Batches x prompts x mean rollouts, for messages."""
-        return (
-            f"{self.generations} x {self.config.prompts_per_step} x {self.config.num_generations}"
-        )
+        config = self.config
+        return f"{config.generations} x {config.prompts_per_step} x {config.num_generations}"
 
     @property
     def rollouts(self) -> int:
         """Rollouts of the run, of one round each batch."""
-        return self.generations * self.config.step_rollouts
+        return self.config.generations * self.config.step_rollouts
 
     @property
     def moments(self) -> float:

@@ -90,7 +90,7 @@ class DryRun:
         config, (rows, passes) = self.config, self.shape
         with_vllm = config.generation.backend == "vllm"
         generation = f"\nvllm        {vllm.summary(config)}" if with_vllm else ""
-        epochs = config.max_steps * config.prompts_per_step / len(self.found.prompts.train)
+        epochs = config.generations * config.prompts_per_step / len(self.found.prompts.train)
         rollouts, bounds = f"{config.step_rollouts} {self._rounds()}", controller_of(config).facts
         return (
             f"step        {config.prompts_per_step} prompts x {config.num_generations} rollouts ="
@@ -229,7 +229,8 @@ def _idle(config: TrainConfig, found: Fitting) -> list[str]:
     """Why the controller has nothing to act on, if so."""
     ids = [prompt.id for prompt in found.prompts.train]
     batch = config.prompts_per_step
-    why = why_idle(controller_of(config), ids, batch, config.max_steps * batch, config.candidates)
+    drawn = config.generations * batch
+    why = why_idle(controller_of(config), ids, batch, drawn, config.candidates)
     return [] if why is None else [why]
 
 
@@ -278,7 +279,7 @@ def _work(config: TrainConfig, heldout: int, prompt_tokens: float, fraction: flo
     every = config.eval_steps
     evaluations = 1 + (-(-config.max_steps // every) if every else 1)
     return work(
-        steps=config.max_steps,
+        steps=config.generations,
         prompts=config.prompts_per_step,
         mean_rollouts=config.num_generations,
         iterations=config.num_iterations,

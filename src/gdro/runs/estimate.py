@@ -145,8 +145,8 @@ def work(
     completion_tokens: float,
     evaluation_completions: int,
 ) -> Work:
-    """Count a run of `steps` steps of `prompts` prompts; `forward_passes` are those beside the
-    update."""
+    """Count a run that generates `steps` times for `prompts` prompts, each time for `iterations`
+    updates; `forward_passes` are those beside them."""
     rollouts = steps * prompts * mean_rollouts
     read = rollouts * (prompt_tokens + completion_tokens)
     return Work(
