@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from gdro.cli import main
+from gdro.config import load_config
 
 FEW = ("data.size=64", "data.heldout_size=24")
 
@@ -55,6 +56,16 @@ def test_resume_takes_no_settings_but_more_steps(capsys, tmp_path):
     assert "only max_steps can be raised" in _refused(capsys, *resume, "--set", "seed=3")
     assert "must be a whole number >= 1" in _refused(capsys, *resume, "--set", "max_steps=many")
     assert "leave the recipe out" in _refused(capsys, "train", "default", "--resume", str(tmp_path))
+
+
+def test_a_run_whose_controller_is_tuned_for_its_steps_is_not_extended(capsys, tmp_path):
+    sets = ["controller={name: prompt_gdro, weigher: {adversary: exp3p}}", "max_steps=4"]
+    settings = tmp_path / "config.yaml"
+    settings.write_text(load_config("default", sets).to_yaml())
+    before = settings.read_bytes()
+    said = _refused(capsys, "train", "--resume", str(tmp_path), "--set", "max_steps=8")
+    assert "'prompt_gdro' is tuned for a run of 4 steps" in said
+    assert settings.read_bytes() == before
 
 
 def test_report_of_no_run(capsys, tmp_path):

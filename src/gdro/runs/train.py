@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from gdro.config import TrainConfig, load_config
+from gdro.config import TrainConfig, controller_of, load_config
 from gdro.core.errors import RunError
 from gdro.runs import checkpoints, vllm
 from gdro.runs.folder import RunFolder, check_free, held, new_folder, old_folder
@@ -61,7 +61,8 @@ def resume(
 
     Raises:
         RunError: the folder holds no run, or the run is finished, or no checkpoint can be used, or
-            the data are other ones than the run began with, or it has more steps already.
+            the data are other ones than the run began with, or it has more steps already, or a
+            controller that is tuned for its number.
     """
     join_processes()
     folder = old_folder(path)
@@ -92,7 +93,14 @@ def _extended(config: TrainConfig, max_steps: int, folder: RunFolder) -> TrainCo
             f"{folder.path} has {config.max_steps} steps; --set max_steps={max_steps} can only"
             " extend it"
         )
-    return config.model_copy(update={"max_steps": max_steps})
+    longer = config.model_copy(update={"max_steps": max_steps})
+    if controller_of(longer).options() != controller_of(config).options():
+        raise RunError(
+            f"{folder.path}: its controller {config.controller.name!r} is tuned for a run of"
+            f" {config.max_steps} steps (the option horizon) and cannot go on beyond them; start a"
+            " new run"
+        )
+    return longer
 
 
 def _newest(folder: RunFolder, config: TrainConfig, progress: Progress) -> Path | None:
