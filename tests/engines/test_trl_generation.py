@@ -293,6 +293,7 @@ def test_evaluation_of_a_model_without_fast_path():
     model = BloomForCausalLM(BloomConfig(vocab_size=40, hidden_size=16, n_layer=1, n_head=2))
     options = SamplingOptions(max_new_tokens=5, eos_ids=(1, 3, 7), pad_id=0)
     found = sample(model, PROMPTS, 2, options, seed=7)
+    model.generation_config.repetition_penalty = 5.0
     assert found == sample(model, PROMPTS, 2, options, seed=7)
     assert all(
         1 <= len(row) <= 5 and not set(row[:-1]) & {1, 3, 7} for group in found for row in group

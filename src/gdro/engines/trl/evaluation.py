@@ -101,11 +101,13 @@ def _generate_rows(
 
 
 def _how(options: SamplingOptions) -> dict[str, Any]:
-    """Arguments of `generate`, which warns of a temperature that it does not use."""
+    """Arguments of `generate`, which warns of a temperature that it does not use, and would take
+    the penalty of the model's own generation config."""
     if options.greedy:
-        return {"do_sample": False}
+        return {"do_sample": False, "repetition_penalty": 1.0}
     return {
         "do_sample": True,
+        "repetition_penalty": 1.0,
         "temperature": options.temperature,
         "top_k": options.top_k,
         "top_p": options.top_p,
