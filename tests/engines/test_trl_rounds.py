@@ -94,10 +94,11 @@ def by_prompt(completions, prompts, **_):
 
 
 def make(folder, rounds, controller=None, count=48, reward=has_even_digit, **changes):
+    named = {"controller": "uniform"} if controller is None else {}
     return GDROTrainer(
         model=tiny_model(),
         reward_funcs=reward,
-        args=config(folder, **({"controller": "uniform", "rounds": rounds} | changes)),
+        args=config(folder, **({"rounds": rounds} | named | changes)),
         train_dataset=sums(count),
         processing_class=character_tokenizer(),
         controller=controller,

@@ -359,6 +359,11 @@ def test_what_names_no_controller(tmp_path):
         OptionError, match=r"object is no controller, it lacks name, selects, .*derive it from gdro"
     ):
         make(config(tmp_path), controller=object())
+    for named in ({"controller": "uniform"}, {"controller_options": {"eta": 3.0}}):
+        with pytest.raises(
+            OptionError, match="and a controller of your own: leave one of them out"
+        ):
+            make(config(tmp_path, **named), controller=Even())
     with pytest.raises(OptionError, match="controller_options='eta=3': it must be a dict"):
         config(tmp_path, controller_options="eta=3")
     with pytest.raises(OptionError, match="candidates='x': it must be a whole number"):

@@ -42,12 +42,19 @@ def session_of(
         fetch: reads rows of a training set that can be indexed.
 
     Raises:
-        OptionError: as `check_engine`, or candidates of a data set that has none.
+        OptionError: as `check_engine`, a controller beside the one that `args` names, or
+            candidates of a data set that has none.
     """
     if controller is None:
         controller, stated = default_controller(args), args.range_stated
     else:
         require_controller(controller)
+        for name in ("controller", "controller_options"):
+            if getattr(args, name) != GDROConfig.__dataclass_fields__[name].default:
+                raise OptionError(
+                    f"{name}={getattr(args, name)!r} and a controller of your own: leave one of"
+                    " them out"
+                )
         check_engine(controller, args.traits, args.candidates)
         stated = True
     if controller.reads_texts and not prompts.have_texts:
