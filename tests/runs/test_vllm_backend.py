@@ -135,6 +135,7 @@ def test_a_dry_run_knows_whose_memory_it_is():
     assert beside.memory.fixed == plain.memory.fixed + 24e9
     assert (beside.memory.sampling, beside.memory.evaluating) == (0, 0)
     assert apart.memory.fixed == plain.memory.fixed
+    assert beside.work.scored == plain.work.scored + plain.work.trained, "read once more"
     assert "colocate, 30% of each device" in str(beside)
     assert "server at http://localhost:8000" in str(apart)
     assert "vllm" not in str(plain)

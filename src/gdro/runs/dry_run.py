@@ -278,12 +278,14 @@ def _tokenizer(name: str) -> Any:
 def _work(config: TrainConfig, heldout: int, prompt_tokens: float, fraction: float) -> Work:
     every = config.eval_steps
     evaluations = 1 + (-(-config.max_steps // every) if every else 1)
+    # TRL reads the rollouts once more before the update: to know the policy that sampled them.
+    corrects = vllm.trl_arguments(config).get("vllm_importance_sampling_correction", False)
     return work(
         steps=config.generations,
         prompts=config.prompts_per_step,
         mean_rollouts=config.num_generations,
         iterations=config.num_iterations,
-        forward_passes=(config.beta > 0) + (config.num_iterations > 1),
+        forward_passes=(config.beta > 0) + (config.num_iterations > 1 or corrects),
         prompt_tokens=prompt_tokens,
         completion_tokens=fraction * config.lengths.completion,
         evaluation_completions=evaluations * heldout * config.evaluation.num_generations,

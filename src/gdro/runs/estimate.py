@@ -122,7 +122,7 @@ class Work:
         prefilled: prompt tokens read to sample them, each prompt once a step.
         trained: tokens through the update, prompt and completion of every rollout, every iteration.
         scored: tokens through a further pass forward (reference model; old policy with several
-            iterations).
+            iterations or with vLLM).
         evaluated: tokens sampled in evaluations.
     """
 
