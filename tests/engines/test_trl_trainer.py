@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 from peft import LoraConfig
+from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl_bench import Even, Ragged, character_tokenizer, config, has_even_digit, sums, tiny_model
 
 import gdro
 from gdro.core.errors import ModelError, OptionError, PlanError, PromptIdError
-from gdro.engines.trl import GDROTrainer, with_ids
+from gdro.engines.trl import GDROTrainer, loop, with_ids
 from gdro.engines.trl import fast_path as module
 from gdro.engines.trl.config import default_controller
 from gdro.runs.model_size import model_size
@@ -414,6 +416,18 @@ def test_generation_rows_bound_every_batch(tmp_path, monkeypatch):
     assert all(whole for _, _, whole in sizes)
     assert max(prompts for _, prompts, _ in sizes) < 5
     assert [sum(map(len, rewards)) for _, rewards in controller.log] == [16] * 4
+
+
+def test_what_other_callbacks_do_at_a_steps_end_is_not_in_its_seconds(tmp_path, monkeypatch):
+    clock, records = [0.0], []
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    class Evaluates(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            clock[0] += 100.0
+
+    trained(config(tmp_path, max_steps=2), callbacks=[Evaluates()], on_step=records.append)
+    assert [record["seconds"]["step"] for record in records] == [0.0, 0.0]
 
 
 def test_a_models_own_min_p_counts_on_both_paths(tmp_path):

@@ -118,7 +118,8 @@ class GDROTrainer(GRPOTrainer):  # type: ignore[misc]
         self.fast_sampler = FastSampler(self)
         self.update.prepare()
         self.row_rules, self.group_loss = objective_of(self)
-        self.add_callback(Loop(self))
+        # First, so that what the others do at a step's end, such as evaluate, is not in its time.
+        self.callback_handler.callbacks.insert(0, Loop(self))
         print_few(self)
 
     @property
