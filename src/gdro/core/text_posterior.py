@@ -289,15 +289,13 @@ class TextFeatures:
             self._row_at = np.concatenate([self._row_at, more])
         rows = self._row_at[prompts.places].astype(np.int64)
         new = np.flatnonzero(rows < 0)  # those that are asked of the first time
-        for place in new.tolist():
-            try:
-                rows[place] = self._row[prompts.ids[place]]
-            except KeyError as error:
-                raise PromptIdError(
-                    f"the text of prompt {error.args[0]!r} is not known; call"
-                    " controller.describe(ids, texts) first, or take an estimator that reads no"
-                    " texts"
-                ) from None
+        try:
+            rows[new] = [self._row[prompts.ids[place]] for place in new.tolist()]
+        except KeyError as error:
+            raise PromptIdError(
+                f"the text of prompt {error.args[0]!r} is not known; call"
+                " controller.describe(ids, texts) first, or take an estimator that reads no texts"
+            ) from None
         self._row_at[prompts.places[new]] = rows[new]
         return rows
 
@@ -316,15 +314,16 @@ class TextFeatures:
         """
         scaled = weights[:WIDTH, None] * 2.0**112
         said, texts = np.empty((len(rows), 1, 1)), np.empty((CACHED, 1, WIDTH))
-        bits = np.empty((CACHED, WIDTH), np.int32)
+        room = np.empty((CACHED, WIDTH), np.int32)
         for start in range(0, len(rows), CACHED):
             halves = self._vectors.take(rows[start : start + CACHED], axis=0).view(np.int16)
-            many = slice(len(halves))
-            np.left_shift(halves, 13, out=bits[many], dtype=np.int32)
-            np.bitwise_and(bits[many], SIGN_AND_FIELDS, out=bits[many])
-            texts[many, 0] = bits[many].view(np.float32)
+            bits, inputs = room[: len(halves)], texts[: len(halves)]
+            bits[...] = halves  # apart from the shift: that would convert a few at a time
+            np.left_shift(bits, 13, out=bits)
+            np.bitwise_and(bits, SIGN_AND_FIELDS, out=bits)
+            inputs[:, 0] = bits.view(np.float32)
             # one by one: of a product with all of them BLAS may sum each row in its own order
-            np.matmul(texts[many], scaled, out=said[start : start + CACHED])
+            np.matmul(inputs, scaled, out=said[start : start + CACHED])
         return with_names(said[:, 0, 0], self._name[rows], weights[WIDTH:])
 
 
