@@ -125,8 +125,7 @@ def short(text: str) -> str:
 
 
 def glance(against: str, title: str) -> str:
-    """One row a comparison: the default run's settings against a method, in per cent too, and the
-    tokens beside its."""
+    """One row a comparison: the default run's settings against a method, in per cent too."""
     rows = []
     for row in GLANCE:
         methods = summary_of(row.folders, against, (OURS,))["methods"]
@@ -134,9 +133,8 @@ def glance(against: str, title: str) -> str:
         for score in SCORES:
             entry = methods[OURS]["scores"][score]["difference"]
             cells.append(short(moved(estimate_of(entry))) + relative(score, entry["relative"]))
-        tokens = methods[OURS]["tokens"] / methods[against]["tokens"] - 1.0
-        rows.append([*cells, percent(tokens)])
-    return table([title, *SCORES.values(), "tokens"], rows)
+        rows.append(cells)
+    return table([title, *SCORES.values()], rows)
 
 
 def percent(share: float) -> str:
@@ -227,18 +225,19 @@ SMOLLM2_SCORES = {
     "mean_at_k": "mean@8, cells alike",
     "worst_family": "worst family",
 }
-PEERS = {
+REGIME = {
     "uniform": "GRPO",
-    "paced": "**gdro**",
-    "sec": "SEC",
-    "dump": "DUMP",
+    "joint": "both games, failure signal: `joint`",
+    "gdro": "**the default, `text_gdro`**",
+    "grpo_2": "GRPO, two updates a step",
+    "paper_prompt": "the paper's weights, two updates",
+    "paper_rollout": "the paper's rollouts, two updates",
 }
 CONTROL = {
     "balanced": "GRPO, sources drawn evenly by hand",
     "uniform": "GRPO on the data as they are",
     "gdro": "**gdro**",
     "sec": "SEC, temperature 1.0",
-    "sec_02": "SEC, .2",
     "dump": "DUMP",
 }
 UNLABELLED = {
@@ -247,12 +246,6 @@ UNLABELLED = {
     "text": "**no labels: `live_gdro`, `text_posterior`**",
     "balanced": "labels: GRPO, drawn evenly by hand",
     "gdro": "labels: **gdro**",
-}
-ABLATION = {
-    "paced": "**gdro**",
-    "paced_one_source": "without the names of the sources",
-    "paced_no_adversary": "without the adversary",
-    "paced_group_baseline": "with GRPO's own advantages",
 }
 
 
@@ -332,17 +325,18 @@ TABLES: dict[str, Callable[[], str]] = {
         "balanced",
         "gdro - drawn evenly by hand",
     ),
+    "regime": lambda: methods_table(
+        ("paper_regime",),
+        REGIME,
+        {key: SCORES[key] for key in ("pass_at_k", "mean_at_k", "worst_bin")},
+        "seeds 400 to 405, each with data of its own",
+        "uniform",
+    ),
     "rivals": lambda: differences("rivals_2026", RIVALS, "seeds 530 to 534"),
     "disco": lambda: differences("disco", DISCO, "seeds 510 to 514"),
     "dagrpo": lambda: differences("dagrpo", DAGRPO, "seeds 520 to 524"),
     "pruned": lambda: differences("pruned_update", PRUNED, "seeds 350 to 354"),
     "pruning": lambda: differences("pruning", PRUNING, "seeds 500 to 504"),
-    "methods": lambda: methods_table(
-        ("first_mixture",), PEERS, FOUR, "first mixture, seeds 40 to 44", "uniform"
-    ),
-    "ablation": lambda: methods_table(
-        ("ablation",), ABLATION, FOUR, "first mixture, seeds 0 to 4", "paced"
-    ),
     "robust_label": lambda: quoted("robust_groups", "setting chosen by the label rule"),
     "robust_sft": lambda: quoted("robust_sft"),
     "robust_convex": lambda: quoted("robust_convex"),
