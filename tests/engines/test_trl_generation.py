@@ -18,7 +18,7 @@ from transformers import (
 from trl_bench import tiny_model
 
 from gdro.core.errors import OptionError
-from gdro.engines.trl import SamplingOptions, generation, sample
+from gdro.engines.trl import SamplingOptions, evaluation, generation, sample
 from gdro.engines.trl.fast_path import ORDINARY, why_not_fast, why_not_options
 from gdro.engines.trl.generation import left_pad, sample_rows
 from gdro.engines.trl.shared_prefix import pack
@@ -308,3 +308,35 @@ def test_evaluation_bad_input():
         sample(tiny_model(), [[3], []], 1, options, seed=0)
     with pytest.raises(OptionError, match="temperature"):
         SamplingOptions(max_new_tokens=5, eos_ids=(1,), pad_id=0, temperature=-1.0)
+
+
+GREEDY = SamplingOptions(max_new_tokens=10, eos_ids=(2,), pad_id=0, temperature=0)
+
+
+def likeliest(model, prompt):
+    """The definition of greedy, without a cache or padding."""
+    tokens = list(prompt)
+    for _ in range(GREEDY.max_new_tokens):
+        with torch.no_grad():
+            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
+        if tokens[-1] in GREEDY.eos_ids:
+            break
+    return tokens[len(prompt) :]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_greedy_is_the_likeliest_token_whatever_the_seed(fast, monkeypatch):
+    model = small(LlamaConfig, LlamaForCausalLM)
+    if not fast:
+        monkeypatch.setattr(evaluation, "why_not_sampled", lambda model: "told so")
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    found = sample(model, PROMPTS, 1, GREEDY, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert found == sample(model, PROMPTS, 1, GREEDY, seed=1, rows_per_batch=2)
+    assert found == [[likeliest(model, prompt)] for prompt in PROMPTS]
+
+
+def test_a_negative_temperature_is_refused():
+    with pytest.raises(OptionError, match="greedy"):
+        SamplingOptions(max_new_tokens=1, eos_ids=(2,), pad_id=0, temperature=-1)
