@@ -1,6 +1,6 @@
 """How much would a choice of prompts gain that knew every candidate's gradient, or success rate?
 
-    make experiment PLAN=research/plans/oracle_limit.yaml
+    make experiment PLAN=results/oracle_limit/plan.yaml
     python research/oracle.py runs/compare-oracle_limit/gradients/seed-*   # what these runs saw
 
 Two selectors for `gdro train` and `gdro compare`, by their path. They are no methods but limits:
