@@ -193,7 +193,7 @@ def kept(window: int, visits: int) -> float:
 
 def faded(precision: Floats, share: float) -> Floats:
     """A precision of which this share is kept; the rest goes back to that before any data."""
-    return share * precision + (1.0 - share) * PRECISION * np.eye(len(precision))
+    return share * precision + (1.0 - share) * nothing_known(len(precision))
 
 
 def check_form(state: State) -> None:
