@@ -49,7 +49,7 @@ def test_the_command_writes_what_is_published(tmp_path, capsys):
     for name in (PLAN, OUTCOMES):
         shutil.copy(folder / name, copy / name)
     assert main(["compare", str(copy), "--report"]) == 0
-    assert {path.name for path in copy.iterdir()} == {path.name for path in folder.iterdir()}
+    assert {path.name for path in copy.iterdir()} == {PLAN, OUTCOMES, "table.md", "figure.svg"}
     for path in folder.iterdir():
         assert (copy / path.name).read_bytes() == path.read_bytes()
     assert capsys.readouterr().out == (folder / "table.md").read_text()
