@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 
 import gdro
+from gdro import state_hash
 from gdro.core.belief import live_probability
+from gdro.core.errors import PromptIdError
+from gdro.core.prompts import IdSubset, source_of
 from gdro.engines.candidates import CandidatePool
 from gdro.engines.choice import OTHERS, SOURCES, what_was_offered, with_rewards
 from gdro.engines.session import ControllerSession
@@ -100,6 +104,48 @@ def test_the_candidates_are_offered_and_believed_once_a_batch(monkeypatch):
         session.observe([[1.0] * int(n) for n in plan.rollouts])
     assert asked == 3 * [16, 4, 4]  # to choose and record, to record and plan, to learn
     assert len(offers) == 3
+
+
+@pytest.mark.parametrize("name", ["live_gdro", "text_gdro", "sec"])
+def test_a_subset_is_chosen_from_as_its_ids_are(name):
+    """Batch after batch, of one whole and then of another, and after a resume."""
+    ids = tuple(f"s{n % 3}/{n}" for n in range(60))
+    texts = [f"add {n} and {n * n}" for n in range(60)]
+    by_subset, by_ids = controller(name), controller(name)
+    for each in (by_subset, by_ids):
+        each.describe(ids, texts)
+    rng = np.random.default_rng(0)
+    for step in range(6):
+        whole = ids if step < 4 else ids[::-1]
+        subset = IdSubset(whole, rng.permutation(60)[:24])
+        chosen = by_subset.select(subset, 4)
+        assert chosen == by_ids.select(list(subset), 4)
+        rates = [by_subset.belief(subset).rate, by_ids.belief(list(subset)).rate]
+        np.testing.assert_array_equal(*rates)
+        assert by_subset.count_sources(subset) == Counter(map(source_of, subset))
+        records = [what_was_offered(by_subset, subset, chosen)]
+        records.append(what_was_offered(by_ids, list(subset), chosen))
+        assert json.dumps(records[0]) == json.dumps(records[1])  # NaN for one without a posterior
+        for each in (by_subset, by_ids):
+            plan = each.plan(chosen)
+            each.observe(chosen, [[1.0] + [0.0] * (int(n) - 1) for n in plan.rollouts])
+        if step == 2:
+            resumed = controller(name)
+            resumed.describe(ids, texts)
+            resumed.load_state_dict(by_subset.state_dict())
+            by_subset.load_state_dict(by_subset.state_dict())
+            assert resumed.select(subset, 4) == by_subset.select(subset, 4)
+    assert state_hash(by_subset.state_dict()) == state_hash(by_ids.state_dict())
+
+
+def test_a_subset_that_is_none_is_refused_as_its_ids_are():
+    one, ids = controller("live_gdro"), ("a/1", "a/2", "")
+    with pytest.raises(PromptIdError, match="'a/1' is in the batch twice"):
+        one.select(IdSubset(ids, np.array([0, 1, 0])), 1)
+    with pytest.raises(PromptIdError, match="number 1 is ''"):
+        one.select(IdSubset(ids, np.array([1, 2])), 1)
+    with pytest.raises(PromptIdError, match="holds no prompt id"):
+        one.select(IdSubset(ids, np.array([], np.int64)), 1)
 
 
 def test_a_belief_is_that_of_the_last_lesson():

@@ -68,11 +68,14 @@ def test_offers_are_a_function_of_seed_and_number():
     pool = CandidatePool(Picky(), sums()["id"], 3, seed=1)
     drawn = ("sum/3", "sum/0")
     offered = pool.offer(drawn, 7)
-    assert offered == CandidatePool(Picky(), sums()["id"], 3, seed=1).offer(drawn, 7)
+    again = CandidatePool(Picky(), sums()["id"], 3, seed=1).offer(drawn, 7)
+    other = CandidatePool(Picky(), sums()["id"], 3, seed=2).offer(drawn, 7)
+    assert list(offered) == list(again)
     assert offered[:2] == list(drawn)
-    assert len(set(offered)) == 6
-    assert offered != pool.offer(drawn, 8)
-    assert offered != CandidatePool(Picky(), sums()["id"], 3, seed=2).offer(drawn, 7)
+    assert offered[2] == list(offered)[2]
+    assert len(set(offered)) == len(offered) == 6
+    assert list(offered) != list(pool.offer(drawn, 8))
+    assert list(offered) != list(other)
 
 
 def test_a_small_set_is_offered_whole():

@@ -40,7 +40,7 @@ from gdro.core.belief import Belief
 from gdro.core.errors import OptionError, PlanError, StateError
 from gdro.core.hashing import step_keys
 from gdro.core.outcome import Outcome, Pending
-from gdro.core.prompts import Prompts, PromptTable
+from gdro.core.prompts import IdSubset, Prompts, PromptTable
 from gdro.core.ragged import Ragged, from_rewards
 from gdro.core.signals import bin_demand
 from gdro.core.state import State, read_int, read_state, read_states
@@ -115,7 +115,7 @@ class Controller(ControllerTraits):
         self._outstanding = Waiting(self.table)
         self._awaiting_losses = Waiting(self.table)
         self._metrics: dict[str, Metric] = {}
-        self._known: tuple[tuple[str, ...], Belief] | None = None  # since the last lesson
+        self._known: tuple[Sequence[str], Belief] | None = None  # since the last lesson
 
     def describe(self, prompt_ids: Sequence[str], texts: Sequence[str]) -> None:
         """Tell the texts of prompts, before they are planned or offered; without effect where
@@ -131,6 +131,11 @@ class Controller(ControllerTraits):
         """The m candidates to train on next, best first. Changes nothing: asked again before the
         next plan, it answers the same, whatever the order of the candidates.
 
+        Args:
+            candidate_ids: each once; of an `IdSubset` those that were offered before cost next to
+                nothing to find.
+            m: how many to choose.
+
         Raises:
             OptionError: this controller has no selector (`selects` is False).
             PromptIdError: as in `plan`.
@@ -141,7 +146,7 @@ class Controller(ControllerTraits):
             raise OptionError(
                 f"controller {self.name!r} does not select prompts; draw the batch and call plan"
             )
-        candidates = self.table.look_up(candidate_ids)
+        candidates = self._looked_up(candidate_ids)
         check_count(m, len(candidates))
         batch = self._batch(
             candidates, -1 - self.plans_made, self.parts.weigher.selection_weights()
@@ -188,12 +193,17 @@ class Controller(ControllerTraits):
                 self.table.admit(prompts), bins, rollouts, demand, answer.shadow_price, inclusion
             )
         )
-        return Plan(prompts.ids, rollouts.copy(), bins.copy())
+        return Plan(tuple(prompts.ids), rollouts.copy(), bins.copy())
 
     def belief(self, prompt_ids: Sequence[str]) -> Belief:
         """What the estimator knows of these prompts now. Changes nothing; raises PromptIdError as
         `plan`."""
-        return self._predict(self.table.look_up(prompt_ids))
+        return self._predict(self._looked_up(prompt_ids))
+
+    def count_sources(self, prompt_ids: Sequence[str]) -> dict[str, int]:
+        """How many of these prompts come from each of their sources; raises PromptIdError as
+        `plan`."""
+        return self.table.count_sources(self._looked_up(prompt_ids))
 
     def cancel(self, plan: Plan) -> None:
         """Forget a plan whose rewards will never come.
@@ -269,7 +279,9 @@ class Controller(ControllerTraits):
         if self.needs_losses:
             self._awaiting_losses.plans.append(outcome.plan)
         baselines, deviations = (None, None) if terms is None else (term[order] for term in terms)
-        return Feedback(prompts.ids, weights[order], outcome.bins[order], baselines, deviations)
+        return Feedback(
+            tuple(prompts.ids), weights[order], outcome.bins[order], baselines, deviations
+        )
 
     def observe_losses(self, prompt_ids: Sequence[str], losses: ArrayLike) -> None:
         """Learn from the surrogate losses of an observed batch; without effect where `needs_losses`
@@ -369,6 +381,11 @@ class Controller(ControllerTraits):
         self._awaiting_losses.load_state_list(read_states(state, "awaiting_losses"), self.bins)
         self._metrics = read_state(state, "metrics")
         self._metrics = self.metrics()
+
+    def _looked_up(self, prompt_ids: Sequence[str]) -> Prompts:
+        if isinstance(prompt_ids, IdSubset):
+            return self.table.look_up_subset(prompt_ids)
+        return self.table.look_up(prompt_ids)
 
     def _batch(self, prompts: Prompts, salt: int, weights: Floats | None) -> Batch:
         """What selector and allocator are asked about."""

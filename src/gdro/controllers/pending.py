@@ -84,7 +84,7 @@ class Waiting:
         self.plans[place] = replace(
             pending, prompts=prompts, bins=bins, rollouts=counts, inclusion=inclusion
         )
-        return Plan(prompts.ids, counts.copy(), bins.copy())
+        return Plan(tuple(prompts.ids), counts.copy(), bins.copy())
 
     def _place_of(self, plan: Plan) -> int:
         """Which of the outstanding plans this is; raises PlanError where it is none."""

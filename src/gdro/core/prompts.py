@@ -11,10 +11,10 @@ a prompt gets when it is first planned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -33,12 +33,44 @@ def source_of(prompt_id: str) -> str:
     return prompt_id.rpartition(SEPARATOR)[0]
 
 
+class IdSubset(Sequence[str]):
+    """The ids at some places of a tuple of which subsets are offered again and again: of a training
+    set. A table finds each of its ids once in a run, and not once a subset.
+
+    Args:
+        whole: (N,) all ids; a table remembers the tuple itself, so that it must be the same one.
+        places: (M,) into it.
+    """
+
+    __slots__ = ("places", "whole")
+
+    def __init__(self, whole: tuple[str, ...], places: Ints) -> None:
+        self.whole, self.places = whole, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return list(map(self.whole.__getitem__, self.places[place].tolist()))
+        return self.whole[int(self.places[place])]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.whole.__getitem__, self.places.tolist())
+
+
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """M different prompts, looked up.
 
     Attributes:
-        ids: (M,).
+        ids: (M,); of `look_up_subset` the subset itself.
         places: (M,) in the directory.
         rows: (M,) in the table; -1 for a prompt that was never planned.
         keys: (M,) uint64, the hash of each id.
@@ -47,7 +79,7 @@ class Prompts:
         groups: (M,) equal numbers for prompts of the same source, also of one without a place.
     """
 
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     places: Ints
     rows: Ints
     keys: Keys
@@ -83,6 +115,8 @@ class PromptTable:
         self._group = np.empty(0, np.int32)
         self._mark = np.empty(0, np.int32)  # scratch of `look_up`
         self._source_of_group = np.empty(0, np.int64)
+        self._whole: tuple[str, ...] = ()
+        self._place_in_whole = np.empty(0, np.int32)  # -1 for an id that was never in a subset
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -124,17 +158,29 @@ class PromptTable:
             PromptIdError: an empty batch, or an id that is empty, not a string, or there twice.
         """
         ids = _listed(prompt_ids)
-        try:
-            places = self._places_of(ids)
-        except (KeyError, TypeError):  # an id that is new, or that cannot be a key of a dictionary
-            check_ids(ids)
-            self._meet(prompt_id for prompt_id in ids if prompt_id not in self._places)
-            places = self._places_of(ids)
-        order = np.arange(len(ids), dtype=np.int32)
-        self._mark[places] = order
-        if not np.array_equal(self._mark[places], order):  # two ids in one place
-            check_ids(ids)
-        return self._prompts(ids, places)
+        return self._different(ids, self._found(ids))
+
+    def look_up_subset(self, subset: IdSubset) -> Prompts:
+        """As `look_up`, of a subset of the tuple that most subsets are of."""
+        if self._whole is not subset.whole:
+            self._whole = subset.whole
+            self._place_in_whole = np.full(len(subset.whole), -1, np.int32)
+        places = self._place_in_whole[subset.places].astype(np.int64)
+        new = np.flatnonzero(places < 0)
+        if new.size or not len(subset):
+            of_new = subset.places[new]
+            try:
+                places[new] = self._found(_listed(IdSubset(subset.whole, of_new)))
+            except PromptIdError:
+                check_ids(subset)  # which says where in the batch
+                raise
+            self._place_in_whole[of_new] = places[new]
+        return self._different(subset, places)
+
+    def count_sources(self, prompts: Prompts) -> dict[str, int]:
+        """How many of these prompts come from each of their sources."""
+        counts = np.bincount(prompts.groups).tolist()
+        return {name: n for name, n in zip(self._groups, counts, strict=False) if n}
 
     def admit(self, prompts: Prompts) -> Prompts:
         """The same prompts, each with a row and each source with a place; what is new takes the
@@ -158,6 +204,23 @@ class PromptTable:
         ids = tuple(self.ids[row] for row in rows.tolist())
         return self._prompts(ids, self._places_of(ids))
 
+    def _found(self, ids: tuple[str, ...]) -> Ints:
+        """(M,) places in the directory, where ids that are new get one; raises as `check_ids`."""
+        try:
+            return self._places_of(ids)
+        except (KeyError, TypeError):  # an id that is new, or that cannot be a key of a dictionary
+            check_ids(ids)
+            self._meet(prompt_id for prompt_id in ids if prompt_id not in self._places)
+            return self._places_of(ids)
+
+    def _different(self, ids: Sequence[str], places: Ints) -> Prompts:
+        """The prompts at these places; raises PromptIdError where one is there twice."""
+        order = np.arange(len(places), dtype=np.int32)
+        self._mark[places] = order
+        if not np.array_equal(self._mark[places], order):
+            check_ids(ids)
+        return self._prompts(ids, places)
+
     def _places_of(self, ids: tuple[str, ...]) -> Ints:
         """Places in the directory; KeyError for an id that is not there."""
         if not ids:
@@ -166,7 +229,7 @@ class PromptTable:
         found = itemgetter(*ids)(self._places)
         return np.fromiter(found if len(ids) > 1 else (found,), np.int64, len(ids))
 
-    def _prompts(self, ids: tuple[str, ...], places: Ints) -> Prompts:
+    def _prompts(self, ids: Sequence[str], places: Ints) -> Prompts:
         groups = self._group[places].astype(np.int64)
         rows = self._row[places].astype(np.int64)
         return Prompts(ids, places, rows, self._key[places], self._source_of_group[groups], groups)
@@ -220,6 +283,7 @@ class PromptTable:
         if not isinstance(sources, list) or sorted(sources) != sorted(set(map(source_of, ids))):
             raise StateError("state key 'sources' does not fit 'ids'; load an older checkpoint")
         self._places, self._groups, self._source_of_group = {}, {}, np.empty(0, np.int64)
+        self._whole = ()
         self._columns, self.ids, self.sources = columns, ids, sources
         self._meet(ids, columns["key"])
         self._row[: len(ids)] = np.arange(len(ids))

@@ -17,6 +17,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from gdro.core.errors import OptionError, PlanError, PromptIdError
+from gdro.core.prompts import IdSubset
+from gdro.core.types import Ints
 from gdro.engines.interface import Controller
 
 Row = TypeVar("Row")
@@ -51,7 +53,7 @@ class CandidatePool(Generic[Row]):
         prompts: ReadPrompts | None = None,
     ) -> None:
         self.controller, self.factor, self.seed = controller, factor, seed
-        self.ids = list(ids)
+        self.ids = tuple(ids)
         self.places = {prompt_id: place for place, prompt_id in enumerate(self.ids)}
         self._fetch, self._prompts = fetch, prompts
         self._described = np.zeros(len(self.ids), dtype=bool)
@@ -73,22 +75,25 @@ class CandidatePool(Generic[Row]):
         """
         return self.choose_among(self.offer(drawn, number), len(drawn))
 
-    def choose_among(self, offered: Sequence[str], m: int) -> list[str]:
+    def choose_among(self, offered: IdSubset, m: int) -> list[str]:
         """The m prompts that the controller chooses among those offered; raises as `choose`."""
         if self.controller.reads_texts and self._prompts is not None:
-            self._tell([self.places[prompt_id] for prompt_id in offered], self._prompts)
+            self._tell(offered.places, self._prompts)
         chosen = self.controller.select(offered, m)
-        if len(chosen) != m or len(set(chosen)) != len(chosen) or not set(chosen) <= set(offered):
+        was_offered = np.zeros(len(self.ids) + 1, dtype=bool)  # the last place is of no prompt
+        was_offered[offered.places] = True
+        places = {self.places.get(prompt_id, -1) for prompt_id in chosen}
+        found = int(was_offered[list(places)].sum())
+        if not len(chosen) == found == m:
             raise PlanError(
-                f"the controller selected {len(chosen)} prompts, "
-                f"{len(set(chosen) & set(offered))} of them offered; select must answer "
-                f"{m} distinct ones of the {len(offered)} candidates"
+                f"the controller selected {len(chosen)} prompts, {found} of them offered; select"
+                f" must answer {m} distinct ones of the {len(offered)} candidates"
             )
         return chosen
 
-    def _tell(self, places: Sequence[int], prompts: ReadPrompts) -> None:
+    def _tell(self, places: Ints, prompts: ReadPrompts) -> None:
         """Tell the texts of prompts, each once."""
-        new = [place for place in places if not self._described[place]]
+        new = places[~self._described[places]].tolist()
         if new:
             found = prompts(new)
             tell(self.controller, dict(zip((self.ids[i] for i in new), found, strict=True)))
@@ -103,17 +108,15 @@ class CandidatePool(Generic[Row]):
         found = dict(zip(missing, fetched, strict=True))
         return [known[i] if i in known else found[i] for i in ids]
 
-    def offer(self, drawn: Sequence[str], number: int) -> list[str]:
+    def offer(self, drawn: Sequence[str], number: int) -> IdSubset:
         """The ids of the candidates: the batch's own first."""
         taken = [self.places[prompt_id] for prompt_id in drawn]
         count = (self.factor - 1) * len(drawn)
         more = further_places(len(self.ids), taken, count, self.seed, number)
-        return [*drawn, *(self.ids[place] for place in more)]
+        return IdSubset(self.ids, np.concatenate([np.array(taken, np.int64), more]))
 
 
-def further_places(
-    size: int, taken: Sequence[int], count: int, seed: int, number: int
-) -> list[int]:
+def further_places(size: int, taken: Sequence[int], count: int, seed: int, number: int) -> Ints:
     """`count` places of a set of that size beside those taken, or all there are.
 
     A function of seed and number alone.
@@ -123,8 +126,7 @@ def further_places(
     rest = np.flatnonzero(free)
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number])))
     count = min(count, len(rest))
-    more: list[int] = generator.choice(rest, size=count, replace=False, shuffle=False).tolist()
-    return more
+    return generator.choice(rest, size=count, replace=False, shuffle=False)
 
 
 def candidate_pool(

@@ -42,8 +42,7 @@ def what_was_offered(
         mean probability that `mean_rollouts` rollouts of a prompt offered differ (NaN without a
         posterior).
     """
-    named = Counter(map(source_of, offered))
-    taken = Counter(map(source_of, chosen))
+    named, taken = _by_source(controller, offered), _by_source(controller, chosen)
     most = sorted(named | taken, key=lambda name: (-named[name], name))
     sources = {name: {"offered": named[name], "chosen": taken[name]} for name in most[:SOURCES]}
     if rest := most[SOURCES:]:
@@ -89,6 +88,12 @@ def with_rewards(
             }
         )
     return record | {"sources": sources}
+
+
+def _by_source(controller: Controller, prompt_ids: Sequence[str]) -> Counter[str]:
+    if isinstance(controller, OwnController):  # which has split the ids already
+        return Counter(controller.count_sources(prompt_ids))
+    return Counter(map(source_of, prompt_ids))
 
 
 def _by_bin(bins: Any, count: int) -> list[int]:

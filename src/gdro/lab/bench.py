@@ -26,6 +26,7 @@ import numpy as np
 from gdro.controllers.controller import Controller
 from gdro.controllers.making import make_controller
 from gdro.controllers.registry import controller_names
+from gdro.core.prompts import IdSubset
 from gdro.core.state import load_state, save_state, state_hash
 from gdro.core.types import Floats
 from gdro.io import to_json
@@ -159,8 +160,8 @@ class ChoiceCost:
 
 
 def selection_cost(name: str, prompts: int, steps: int = 50) -> ChoiceCost:
-    """Time `select` among `pool_factor` candidates a prompt, from a pool of four times as many
-    prompts in 50 sources, each of which was offered before.
+    """Time `select` among `pool_factor` candidates a prompt, offered as an engine does: a subset of
+    a training set of four times as many prompts in 50 sources, each of which was offered before.
 
     Args:
         name: of a controller that selects.
@@ -170,14 +171,17 @@ def selection_cost(name: str, prompts: int, steps: int = 50) -> ChoiceCost:
     controller = make_controller(name)
     offered = controller.pool_factor * prompts
     workload = Workload(4 * offered, sources=50)
-    controller.table.look_up(workload.tell(controller))
+    everyone = tuple(workload.tell(controller))
+    controller.belief(IdSubset(everyone, np.arange(len(everyone))))
     for _ in range(WARM_UP):
         _step(controller, workload, prompts)
     seconds = []
     for _ in range(steps):
-        ids, _ = workload.batch(offered)
+        subset = IdSubset(
+            everyone, workload.generator.choice(len(everyone), offered, replace=False)
+        )
         start = time.process_time()
-        controller.select(ids, prompts)
+        controller.select(subset, prompts)
         seconds.append(time.process_time() - start)
         _step(controller, workload, prompts)
     quiet, median = map(float, np.quantile(seconds, [0.1, 0.5]) * 1e3)

@@ -158,7 +158,7 @@ class RoundsCollector:
         taken = [self.places[prompt] for prompt in batch.ids]
         most = max(MOST_ROUNDS * len(taken), FEWEST_TO_CALIBRATE)
         further = further_places(len(self.ids), taken, most, seed, trainer._step)
-        further_ids = [self.ids[row] for row in further]
+        further_ids = [self.ids[row] for row in further.tolist()]
         kept = self.method(batch.ids, further_ids, asking, trainer.num_generations)
         for name, value in kept.notes.items():
             trainer._metrics["train"][f"gdro/rounds/{name}"].append(value)
