@@ -28,7 +28,7 @@ def decide(gap, before=0.5, others=(), **more):
     claims = [claim(**more), *(claim() for _ in others)]
     methods = {name: {"scores": {"mean_at_k": {"value": before}}} for name in ("plain", "better")}
     return (
-        verdicts(claims, lambda one: next(iter_gaps), methods)[0]
+        verdicts(claims, lambda one: next(iter_gaps), lambda one: before, methods)[0]
         if (iter_gaps := iter(gaps))
         else None
     )
@@ -92,6 +92,26 @@ def test_nothing_is_claimed_before_every_method_has_a_run(tmp_path):
         update={"methods": plan.methods | {"late": {}}, "claims": (claim("late"), claim())}
     )
     assert summarize(read_comparison(tmp_path, late))["claims"] == []
+
+
+def test_nothing_is_claimed_of_methods_without_a_common_seed(tmp_path):
+    plan = make(tmp_path, {"plain": 0.05, "better": 0.25, "other": 0.2}, seeds=(0, 1))
+    for method, seed in (("better", 1), ("other", 0)):
+        (tmp_path / method / f"seed-{seed}" / "metrics.jsonl").unlink()
+    apart = plan.model_copy(update={"claims": (claim("better", "other"), claim())})
+    summary = summarize(read_comparison(tmp_path, apart))
+    assert summary["claims"] == []
+    assert "± nan" not in markdown(summary) + page(summary)
+    assert "`better` 1, `other` 1" in markdown(summary)
+
+
+def test_a_relative_gain_is_of_the_seeds_that_both_have(tmp_path):
+    plan = make(tmp_path, {"plain": 0.05, "better": 0.25}, seeds=(0, 1, 2))
+    (tmp_path / "better" / "seed-1" / "metrics.jsonl").unlink()
+    words = claim().model_copy(update={"win": "{relative}", "open": "{relative}"})
+    summary = summarize(read_comparison(tmp_path, plan.model_copy(update={"claims": (words,)})))
+    gap = summary["methods"]["better"]["scores"]["mean_at_k"]["difference"]
+    assert summary["claims"][0]["words"] == f"{100 * gap['relative']:+.1f} %"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ and the report says the sentence that the plan has for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -28,13 +29,15 @@ LEVEL = 0.05
 def verdicts(
     claims: Sequence[Claim],
     gap_of: Callable[[Claim], Estimate],
+    before_of: Callable[[Claim], float],
     methods: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Each claim with its difference, adjusted p-value, verdict and sentence; none while a method
-    has no run.
+    """Each claim with its difference, adjusted p-value, verdict and sentence; none while the two
+    methods of one have no seed in common.
 
     Args:
-        gap_of: the difference that a claim is about.
+        gap_of: the difference that a claim is about; NaN without a common seed.
+        before_of: the other method's score on the same seeds, which `relative` and `least` are of.
         methods: method -> its entry of the summary.
 
     Raises:
@@ -49,10 +52,12 @@ def verdicts(
                 f" {', '.join(methods[claim.against]['scores'])}"
             )
     gaps = [gap_of(claim) for claim in claims]
+    if any(math.isnan(gap.value) for gap in gaps):
+        return []
     adjusted = holm([gap.p for gap in gaps])
     found = []
     for claim, gap, p in zip(claims, gaps, adjusted, strict=True):
-        before = float(methods[claim.against]["scores"][claim.score]["value"])
+        before = before_of(claim)
         verdict = _verdict(claim, gap, p, before)
         sentence = str(getattr(claim, verdict))
         relative = f"{100 * gap.value / before:+.1f} %" if before > 0 else "from 0"

@@ -4,6 +4,7 @@ page."""
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -12,7 +13,15 @@ from typing import Any
 
 import gdro
 from gdro.io import to_json, without_nan, write_atomic
-from gdro.lab.compare_table import caption, cost_cells, cost_heads, markdown, shown, titles
+from gdro.lab.compare_table import (
+    caption,
+    cost_cells,
+    cost_heads,
+    few_seeds,
+    markdown,
+    shown,
+    titles,
+)
 from gdro.lab.text import estimate_of
 from gdro.report.chart import SERIES, Chart, extent
 from gdro.report.palette import fill_page, fixed
@@ -78,7 +87,9 @@ def headline(summary: Mapping[str, Any]) -> str:
     best = max(known, key=lambda method: float(known[method]["value"]))
     gap = known[best]
     clear = estimate_of(gap).clear
-    moved = f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
+    known_to = not math.isnan(gap["high"])
+    moved = f"{gap['value']:+.3f}"
+    moved += f" ({gap['low']:+.3f} to {gap['high']:+.3f})" if known_to else " (no interval yet)"
     if gap["value"] > 0 and clear:
         return f"{best} has the highest pass@{k}: {moved} against {against}"
     if gap["value"] > 0:
@@ -208,8 +219,9 @@ def _small(summary: Mapping[str, Any]) -> str:
     seeds, over = (
         ("replicates", "replicates") if summary["fresh_data"] else ("seeds", "seeds and prompts")
     )
+    most = max(len(entry["seeds"]) for entry in summary["methods"].values())
     return (
-        f"{summary['prompts']} held-out prompts, {len(summary['seeds'])} {seeds},"
+        f"{summary['prompts']} held-out prompts, {most} {seeds},"
         f" {summary['steps']} steps; 95 % intervals over {over}, full dots leave 0 out"
     )
 
@@ -239,11 +251,7 @@ def _figures(summary: Mapping[str, Any]) -> str:
 
 def _notes(summary: Mapping[str, Any]) -> str:
     missing = [f"Not finished: {', '.join(summary['missing'])}."] if summary["missing"] else []
-    lone = (
-        []
-        if len(summary["seeds"]) > 1
-        else ["One seed: the intervals know nothing of the spread over seeds."]
-    )
+    lone = [few.replace("`", "")] if (few := few_seeds(summary)) else []
     claims = [
         f"Claim stated before the runs: {claim['words'].replace('**', '')}"
         for claim in summary["claims"]
@@ -285,7 +293,8 @@ def _cell(score: Mapping[str, Any]) -> str:
         if gap.high < 0
         else ""
     )
-    moved = f"{gap.value:+.3f} ± {gap.high - gap.value:.3f}"
+    moved = f"{gap.value:+.3f}"
+    moved += "" if math.isnan(gap.high) else f" ± {gap.high - gap.value:.3f}"
     return f'<b>{score["value"]:.3f} {up}</b> <span class="ci">({moved})</span>'
 
 

@@ -8,6 +8,7 @@ replicate, and intervals are Student's t over those.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,9 @@ SCORES = (
 BY_TRAINING = ("trained_pass", "trained_mean")
 """Scores in which a source counts by its training prompts; only where the held-out prompts have
 other shares."""
+BY_BASE = ("worst_bin", "hardest_fifth", "worst_bin_pass", "hardest_fifth_pass")
+"""Scores of prompts that the base's own samples put together: what it scores on them with the same
+samples is lower than what it would with fresh ones, so it is not shown."""
 WORST_FAMILY = "worst_family"
 """The lowest mean@k of a family: sources with the same name up to their last `/`. Only where there
 are two families or more."""
@@ -148,11 +152,15 @@ class Judge:
     ) -> Estimate:
         """A method's score, or its difference from another's on the seeds that both have.
 
+        Without a seed that both have it is NaN.
+
         Args:
             cost: compare where both had spent the same `tokens` or `seconds`, the less of their
                 totals at each seed.
         """
         seeds = list(self._curves[method]) if against is None else self.paired(method, against)
+        if not seeds:
+            return Estimate(math.nan, math.nan, math.nan)
         at = (
             {seed: self._equal(seed, method, against, cost) for seed in seeds}
             if cost and against

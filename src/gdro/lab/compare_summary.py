@@ -13,7 +13,7 @@ import numpy as np
 from gdro.lab.compare_claims import verdicts
 from gdro.lab.compare_plan import ComparisonPlan
 from gdro.lab.compare_record import Comparison
-from gdro.lab.compare_scores import Judge
+from gdro.lab.compare_scores import BY_BASE, Judge
 from gdro.lab.stats import first_reach, seed_interval
 
 EQUAL_COSTS = ("tokens", "seconds")
@@ -46,11 +46,16 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         if comparison.fresh_data
         else judge.bins_of(next(iter(comparison.runs[plan.against]))),
         "base": {
-            name: judge.before_training(name) for name in judge.names if not name.startswith("area")
+            name: judge.before_training(name)
+            for name in judge.names
+            if not name.startswith("area") and name not in BY_BASE
         },
         "methods": methods,
         "claims": verdicts(
-            plan.claims, lambda c: judge.estimate(c.score, c.method, c.against), methods
+            plan.claims,
+            lambda c: judge.estimate(c.score, c.method, c.against),
+            lambda c: judge.value(c.score, c.against, judge.paired(c.method, c.against)),
+            methods,
         ),
         "missing": list(comparison.missing),
         "notes": list(comparison.notes),
@@ -60,9 +65,11 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
 
 
 def at_equal_cost(plan: ComparisonPlan, names: Sequence[str]) -> tuple[str, ...]:
-    """The scores that are read at equal cost: some always, and those of the plan's claims."""
+    """The scores that are read at equal cost: some always, and those of the plan's claims; an area
+    is over all rollouts."""
     claimed = (claim.score for claim in plan.claims if claim.score in names)
-    return tuple(dict.fromkeys((*AT_EQUAL_COST, *claimed)))
+    alike = (*AT_EQUAL_COST, *claimed)
+    return tuple(dict.fromkeys(name for name in alike if not name.startswith("area")))
 
 
 def rounded(value: Any) -> Any:

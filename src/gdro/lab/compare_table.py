@@ -19,6 +19,8 @@ COST_TITLES = {
 }
 """What a method spent, and the column's title."""
 
+FEW_SEEDS = 4
+
 
 def shown(summary: Mapping[str, Any]) -> tuple[str, ...]:
     """The scores of the table. Sources alike and as in training: whichever of them the plain mean
@@ -65,9 +67,21 @@ def markdown(summary: Mapping[str, Any]) -> str:
     parts += [table(["method", *cost_heads(summary)], spent)]
     parts += [equal_cost_table(summary)] if _at_equal_cost_known(summary) else []
     notes = [f"Missing: {', '.join(summary['missing'])}."] if summary["missing"] else []
+    notes += [few] if (few := few_seeds(summary)) else []
     notes += [f"Run {summary['ran']}."] if summary["ran"] else []
     notes += summary["notes"]
     return "\n".join([*parts, caption(summary), *(f"\n{note}" for note in notes)]) + "\n"
+
+
+def few_seeds(summary: Mapping[str, Any]) -> str:
+    """Which methods have so few seeds that an interval says little; "" where none has."""
+    counts = {method: len(entry["seeds"]) for method, entry in summary["methods"].items()}
+    few = [f"`{method}` {count}" for method, count in counts.items() if count < FEW_SEEDS]
+    if not few:
+        return ""
+    alone = " One seed: the interval knows nothing of the spread over seeds."
+    said = f"Few seeds, so that intervals rest on little: {', '.join(few)}."
+    return said + (alone if 1 in counts.values() else "")
 
 
 def claims_table(summary: Mapping[str, Any]) -> str:
