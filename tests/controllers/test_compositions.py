@@ -260,5 +260,10 @@ def test_an_option_of_a_part_that_is_replaced_is_refused() -> None:
     for options in ({"selector": "mopps", "pace": 0.1}, {"estimator": "text_posterior", "bins": 4}):
         with pytest.raises(gdro.OptionError, match="would change nothing: it is of a part of 'liv"):
             gdro.make_controller("live_gdro", **options)
-    kept = gdro.make_controller("live_gdro", selector="mopps", pace=None, eta=2.0)
+    for selector in ("mopps", None):  # reads no weights, for which live_gdro's weigher is there
+        with pytest.raises(gdro.OptionError, match="set acts='gradient'"):
+            gdro.make_controller("live_gdro", selector=selector, pace=None, eta=2.0)
+    kept = gdro.make_controller(
+        "live_gdro", selector="mopps", pace=None, eta=2.0, weigher={"acts": "gradient"}
+    )
     assert kept.parts.weigher.eta == 2.0

@@ -283,6 +283,27 @@ def test_options_out_of_range_are_named(options, word):
         gdro.make_controller("live_gdro", **options)
 
 
+def test_one_rollout_a_prompt_is_chosen_by_whether_two_would_differ():
+    """With a baseline of its own a lone rollout has a gradient, most where success is open."""
+    ids = [f"{name}/{n}" for name in ("half", "never") for n in range(40)]
+    controller = gdro.make_controller("live_gdro", mean_rollouts=1, explore=0.0, seed=0)
+    rng = np.random.default_rng(0)
+    for step in range(30):
+        batch = [ids[(7 * step + n) % 40 + 40 * (n % 2)] for n in range(8)]
+        controller.plan(batch)
+        half = [float(i.startswith("half") and rng.random() < 0.5) for i in batch]
+        controller.observe(batch, [[reward] for reward in half])
+    chosen = controller.select(ids, 20)
+    assert sum(i.startswith("half") for i in chosen) >= 18
+
+
+def test_prompts_that_were_never_seen_get_the_mean_of_live_groups_too():
+    controller = gdro.make_controller({"estimator": "classifier", "allocator": "live_groups"})
+    plan = controller.plan([f"s/{n}" for n in range(6)])
+    assert (plan.bins == -1).all()
+    assert (plan.rollouts == controller.mean_rollouts).all()
+
+
 def test_rollouts_allotted_by_live_groups_are_the_best_of_all_plans():
     """Against every plan of the same total; with 3 prompts of known sources and 2 to 7 rollouts
     each."""

@@ -134,6 +134,20 @@ def test_rewards_that_do_not_fit_the_feedback_are_named():
         group_advantages([[1.0], [math.nan]], feedback=feedback)
 
 
+def test_ids_as_a_tensor_are_the_numbers_in_it():
+    class Tensor(list):  # as torch's: its elements are objects of their own
+        def __iter__(self):
+            return iter([object() for _ in range(len(self))])
+
+        def tolist(self):
+            return [self[place] for place in range(len(self))]
+
+    rewards = [1.0, 0.0, 1.0, 0.0]
+    expected = flat_advantages(rewards, np.array([3, 3, 5, 5]))
+    np.testing.assert_array_equal(flat_advantages(rewards, Tensor([3, 3, 5, 5])), expected)
+    assert expected.any()
+
+
 def test_integer_groups_and_nothing_at_all():
     np.testing.assert_array_equal(
         flat_advantages([1, 0, 0, 1], [7, 3, 7, 3], "dr_grpo"), [0.5, -0.5, -0.5, 0.5]

@@ -147,8 +147,17 @@ def test_oracle_4_the_ema_never_weighs_two_bins_more_than_exp_2_eta_c_apart():
         omega = learner.omega()
         assert omega[0] / omega[1] == pytest.approx(math.exp(2 * eta * clip))
         assert omega[2] == 1.0
-    with pytest.raises(OptionError, match="clip"):
+    with pytest.raises(OptionError, match="eta=31 must be at most 30"):
         EmaHedge(3, eta=31.0, clip=10.0)
+    with pytest.raises(OptionError, match="clip=0 must be positive"):
+        EmaHedge(3, eta=1.0, clip=0.0)
+
+
+def test_rounding_is_not_counted_as_clipping():
+    ones = np.array([np.nextafter(1.0, 2.0), 1.0, np.nextafter(0.0, -1.0), np.nan, 1.1])
+    gains, outside = scale_gains(ones, 0.0, 1.0)
+    assert outside == 1
+    np.testing.assert_array_equal(gains[[0, 1, 2, 4]], [1.0, 1.0, 0.0, 1.0])
 
 
 def test_the_ema_is_no_no_regret_learner():

@@ -218,6 +218,17 @@ def test_a_learner_over_arms_learns_from_losses():
     assert (game.arm_utility != 0.0).sum() >= 15  # arms are really tried
 
 
+def test_rollouts_that_are_no_arm_say_nothing_of_one():
+    """Of an amended plan: fewer than the lowest arm, since some were lost, or more than the
+    highest, since they came in rounds."""
+    game = RolloutGame(EDGES, 4, 2, 6, "surrogate", arm_ema=1.0)
+    bins, counts = np.array([0, 0, 1, 2, -1]), np.array([1, 14, 4, 2, 1])
+    game.observe_losses(bins, counts, np.array([5.0, 5.0, -1.0, -2.0, 5.0]))
+    learned = np.zeros((3, 5))
+    learned[1, 2], learned[2, 0] = 1.0, 2.0
+    np.testing.assert_array_equal(game.arm_utility, learned)
+
+
 def test_a_bandit_over_arms_plays_the_arm_that_earns_most():
     """One bin, no binding budget: the draws concentrate on the best arm."""
     game = RolloutGame(np.array([0.0, 1.0]), 4, 2, 12, "surrogate", arm_eta=8.0, price_step=1e-9)

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from gdro.core.errors import OptionError, PromptIdError, StateError
 from gdro.core.prompts import PromptTable
@@ -252,6 +253,19 @@ def test_the_order_of_a_batch_changes_nothing_and_a_saved_state_goes_on():
         again.load_state_dict(one.state_dict() | {"form": 1})
     with pytest.raises(StateError, match="weights"):
         again.load_state_dict(one.state_dict() | {"weights": np.zeros(3)})
+
+
+def test_the_number_of_threads_changes_no_bit():
+    texts, truth = sums(64)
+    ids, correct = list(texts), np.random.default_rng(6).binomial(4, list(truth.values()))
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads, user_api="blas"):
+            posterior = model(texts)
+            for step in range(4):
+                visit(posterior, ids[16 * step :][:16], correct[16 * step :][:16], 4, step)
+        found.append(posterior.weights)
+    np.testing.assert_array_equal(found[1:], [found[0]] * 2)
 
 
 def test_options_out_of_range_are_named():

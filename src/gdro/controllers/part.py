@@ -250,6 +250,8 @@ class Selector(Part):
 
     pool_factor: ClassVar[int] = 4
     """Candidates that an engine should offer per prompt selected, where the user says nothing."""
+    reads_weights: ClassVar[bool] = False
+    """Whether `rank` goes by `batch.weights`, which a weigher gives that acts on the selection."""
 
     def admit(self, prompts: Prompts) -> None:
         """Refuse a batch for which an option leaves no room; raises OptionError."""
@@ -284,6 +286,12 @@ class Weigher(Part):
     def weigh(self, outcome: Outcome, before: Belief) -> Floats:
         """(M,) finite positive factors of the prompts' advantages."""
         raise NotImplementedError
+
+    @property
+    def acts_on_selection(self) -> bool:
+        """Whether `selection_weights` are to be read, so that a selector that does not is
+        refused."""
+        return False
 
     def selection_weights(self) -> Floats | None:
         """(B,) weights of the bins for the choice of prompts; None where the weigher leaves that

@@ -117,7 +117,9 @@ def flat_advantages(
 
 def _numbered(prompt_ids: Sequence[Hashable] | np.ndarray) -> tuple[list[str], Ints]:
     """The distinct prompts' names, and (R,) the number of each row's; equal is what compares equal
-    in Python."""
+    in Python. Of a tensor, whose elements compare by identity, the numbers in it."""
+    if not isinstance(prompt_ids, np.ndarray) and hasattr(prompt_ids, "tolist"):
+        prompt_ids = prompt_ids.tolist()
     if isinstance(prompt_ids, np.ndarray) and prompt_ids.dtype.kind in "iu":
         numbers, group = np.unique(prompt_ids, return_inverse=True)
         return [str(number) for number in numbers], group

@@ -17,7 +17,7 @@ import numpy as np
 
 from gdro.core.errors import OptionError
 from gdro.core.hashing import uniform
-from gdro.core.signals import moving_average
+from gdro.core.signals import ROUNDING, moving_average
 from gdro.core.state import State, read_array, read_int
 from gdro.core.types import Floats
 
@@ -116,11 +116,10 @@ class EmaHedge:
                 f"beta={beta:g} must lie in (0, 1]; it is the weight of the newest signal in"
                 " the EMA"
             )
-        if not (clip > 0.0 and eta * clip <= LARGEST_EXPONENT):
-            raise OptionError(
-                f"clip={clip:g} must be positive with eta * clip <= {LARGEST_EXPONENT:g}, or exp"
-                " overflows"
-            )
+        _positive("clip", clip)
+        if eta * clip > LARGEST_EXPONENT:
+            most = LARGEST_EXPONENT / clip
+            raise OptionError(f"eta={eta:g} must be at most {most:g}, or exp overflows")
         self.eta, self.gamma, self.beta, self.clip = eta, gamma, beta, clip
         self.score = np.zeros(bins) if start is None else start.copy()
 
@@ -377,9 +376,9 @@ def make_adversary(
 
 def scale_gains(gains: Floats, low: float, high: float) -> tuple[Floats, int]:
     """(B,) gains mapped from [low, high] to [0, 1] (NaN stays), and how many lay outside and were
-    clipped."""
+    clipped; what is outside by rounding alone does not count."""
     unit = (gains - low) / (high - low)
-    outside = int(((unit < 0.0) | (unit > 1.0)).sum())
+    outside = int(((unit < -ROUNDING) | (unit > 1.0 + ROUNDING)).sum())
     return np.clip(unit, 0.0, 1.0), outside
 
 

@@ -36,6 +36,7 @@ from gdro.core.text_posterior import (
     name_inputs,
     name_place,
     nothing_known,
+    one_thread,
     with_names,
 )
 from gdro.core.types import Floats, Ints
@@ -88,6 +89,10 @@ class RolloutTokens:
         Args:
             tokens: (M,) mean tokens of the visit's rollouts, finite and above 0.
         """
+        with one_thread():
+            self._learn(prompts, tokens)
+
+    def _learn(self, prompts: Prompts, tokens: Floats) -> None:
         y = np.log(tokens)
         in_order = np.argsort(prompts.keys)  # sums must not depend on the order of the batch
         x, miss = self._inputs(prompts)[in_order], np.abs(y - self.expected_log(prompts))
@@ -104,7 +109,9 @@ class RolloutTokens:
         place in `total` counts the visits, and in `moment` sums their y."""
         self.mean = 0.0 if self.empty else float(self.moment[-1] / self.total[-1])
         about_mean = self.moment - self.mean * self.total
-        self.weights: Floats = np.asarray(np.linalg.solve(self.precision, about_mean), np.float64)
+        with one_thread():
+            solved = np.linalg.solve(self.precision, about_mean)
+        self.weights: Floats = np.asarray(solved, np.float64)
 
     def _inputs(self, prompts: Prompts) -> Floats:
         if self.features is None:

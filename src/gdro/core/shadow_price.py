@@ -190,10 +190,15 @@ class RolloutGame:
         self.variance = moving_average(self.variance, newest, self.arm_ema)
 
     def observe_losses(self, bins: Ints, counts: Ints, losses: Floats) -> None:
-        """EMA of -loss for every (bin, rollouts) pair that was played; the others keep theirs."""
+        """EMA of -loss for every (bin, rollouts) pair that was played; the others keep theirs.
+
+        A prompt whose plan was amended to rollouts that are no arm, because some were lost or came
+        in rounds, says nothing of an arm.
+        """
         arms = len(self.arms)
         arm = counts - int(self.arms[0])
-        cell = np.where(bins == UNSEEN, UNSEEN, bins * arms + arm)
+        played = (bins != UNSEEN) & (arm >= 0) & (arm < arms)
+        cell = np.where(played, bins * arms + arm, UNSEEN)
         newest = -bin_means(losses, cell, self.arm_utility.size).reshape(self.arm_utility.shape)
         self.arm_utility = moving_average(self.arm_utility, newest, self.arm_ema)
 

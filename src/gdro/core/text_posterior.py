@@ -35,12 +35,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from gdro.core.belief import OwnEvidence, beta_square
 from gdro.core.difficulty import PRIOR
@@ -110,6 +113,10 @@ class TextPosterior:
             unit: their rewards in [0, 1], in M groups.
             a, b: (M,) their posterior before the visit, as `posterior(prompts, now)` gives it.
         """
+        with one_thread():
+            self._learn(prompts, now, unit, a, b)
+
+    def _learn(self, prompts: Prompts, now: int, unit: Ragged, a: Floats, b: Floats) -> None:
         inputs = self.features.inputs(self.features.rows_of(prompts))
         reward, total = unit.sum(), unit.counts
         mean, error = _mean(inputs, self.weights), reward / total - a / (a + b)
@@ -179,6 +186,18 @@ class TextPosterior:
         precision = read_array(state, "precision", self.precision)
         rho, visits = read_float(state, "rho"), read_int(state, "visits")
         self.weights, self.precision, self.rho, self.visits = weights, precision, rho, visits
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """BLAS on one thread: what is learned then has the same bits whatever the number of cores, and
+    systems of this size are solved fastest so, above all on a busy machine."""
+    found: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
+    return found
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def nothing_known(size: int) -> Floats:

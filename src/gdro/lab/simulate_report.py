@@ -75,7 +75,8 @@ def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
     for trace in traces:
         runs.setdefault(trace.method, {})[trace.seed] = final_values(trace)
     baseline = runs.get(BASELINE, {})
-    start = {name: _interval([trace.evaluations[name][0] for trace in traces]) for name in SCORES}
+    first = {trace.seed: trace for trace in traces}  # every method starts a seed alike
+    start = {name: _interval([t.evaluations[name][0] for t in first.values()]) for name in SCORES}
     methods: dict[str, Any] = {}
     for method, by_seed in runs.items():
         paired = sorted(by_seed.keys() & baseline.keys())

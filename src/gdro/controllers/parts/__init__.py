@@ -53,7 +53,15 @@ class Parts:
         }
 
     def check(self) -> None:
-        """Raises OptionError where a part asks for what the estimator does not give."""
+        """Raises OptionError where a part asks for what the estimator does not give, or weights
+        are for a choice that does not read them."""
+        if self.weigher.acts_on_selection and not (self.selector and self.selector.reads_weights):
+            chosen = "there is none" if self.selector is None else f"{self.selector.name!r} is none"
+            raise OptionError(
+                f"weigher {self.weigher.name!r} acts on the selection of prompts, and needs a"
+                f" selector that reads its weights, as 'live' does; {chosen}; set acts='gradient',"
+                " or take another selector"
+            )
         for slot, part in self.named().items():
             lacking = frozenset() if part is None else part.needs - self.estimator.gives
             if lacking:

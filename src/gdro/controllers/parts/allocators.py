@@ -210,8 +210,10 @@ class LiveGroups(RaggedAllocator):
         return frozenset({BETA})
 
     def allocate(self, batch: Batch) -> Allocation:
-        gains = live_gains(*batch.belief.beta, self.facts.min_rollouts, self.facts.max_rollouts)
-        return Allocation(self.by_gain(gains, np.arange(len(batch)), batch))
+        seen = np.flatnonzero(batch.belief.bins != UNSEEN)
+        a, b = (part[seen] for part in batch.belief.beta)
+        gains = live_gains(a, b, self.facts.min_rollouts, self.facts.max_rollouts)
+        return Allocation(self.by_gain(gains, seen, batch))
 
 
 @dataclass(kw_only=True, eq=False)

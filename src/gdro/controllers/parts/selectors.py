@@ -89,6 +89,7 @@ class Live(Selector):
 
     name: ClassVar[str] = "live"
     pool_factor: ClassVar[int] = 64
+    reads_weights: ClassVar[bool] = True
 
     @property
     def needs(self) -> frozenset[str]:
@@ -122,7 +123,7 @@ class Live(Selector):
 
     def chances(self, batch: Batch) -> Floats:
         """(N,) chance of each candidate to be drawn first; they sum to 1."""
-        chance = np.maximum(live_probability(*batch.belief.beta, self.facts.mean_rollouts), LEAST)
+        chance = np.maximum(self._live(batch.belief), LEAST)
         chance /= batch.prompts.source_sizes() ** (1.0 - self.size_power)
         if batch.weights is not None:
             chance *= batch.weights[batch.belief.bins]
@@ -133,6 +134,11 @@ class Live(Selector):
         if self.tokens is not None:
             chance *= self._cheapness(self.tokens, batch)
         return np.asarray((1.0 - self.explore) * chance / chance.sum() + self.explore / len(batch))
+
+    def _live(self, belief: Belief) -> Floats:
+        """(M,) chance that a prompt's rollouts differ; of one rollout, which has a gradient by a
+        baseline of its own, that two would."""
+        return live_probability(*belief.beta, max(self.facts.mean_rollouts, 2))
 
     def _cheapness(self, tokens: RolloutTokens, batch: Batch) -> Floats:
         """(M,) c^-kappa, relative to that of the cheapest."""
@@ -147,7 +153,7 @@ class Live(Selector):
 
     def update(self, outcome: Outcome, before: Belief) -> None:
         if self.progress is not None:
-            live = live_probability(*before.beta, self.facts.mean_rollouts)
+            live = self._live(before)
             self.progress.learn(outcome.prompts.sources, before.visits == 0, live, outcome.mean)
 
     def update_tokens(self, prompts: Prompts, tokens: Floats) -> None:

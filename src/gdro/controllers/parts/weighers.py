@@ -169,6 +169,10 @@ class BinAdversary(Weigher):
         omega = np.minimum(learner.omega(), self.omega_max)
         return rescaled(omega, self._bins(outcome, before), outcome.live, self.weights)
 
+    @property
+    def acts_on_selection(self) -> bool:
+        return self.acts != "gradient"
+
     def selection_weights(self) -> Floats | None:
         return None if self.acts == "gradient" else self._omega()
 
