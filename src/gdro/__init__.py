@@ -8,8 +8,8 @@ An engine-free core for group distributionally robust post-training of language 
     feedback = controller.observe(prompt_ids, rewards)  # feedback.weights: one factor a prompt
     advantages = gdro.group_advantages(rewards, feedback=feedback)   # ragged, times the weights
 
-Each name is imported when it is first used. All need numpy and threadpoolctl alone, but for `gdro.GDROTrainer` and
-`gdro.GDROConfig`, which need the extra gdro[trl].
+Each name is imported when it is first used. All need numpy and threadpoolctl alone, but for
+`gdro.GDROTrainer` and `gdro.GDROConfig`, which need the extra gdro[trl].
 """
 
 from __future__ import annotations

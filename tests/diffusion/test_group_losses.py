@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gdro.core.errors import OptionError, RewardError
 from gdro.diffusion import dgpo_loss, group_direct_reward_loss
+from gdro.diffusion.training import _merged
 from gdro.objectives.rows import ObjectiveError
 
 F64 = torch.float64
@@ -25,6 +26,24 @@ def drawn(seed, sizes, levels=None):
         reward = (reward * levels).floor()
     group = torch.tensor([number for number, size in enumerate(sizes) for _ in range(size)])
     return err, err_ref, reward, group
+
+
+def test_the_measures_of_a_batch_do_not_depend_on_how_it_is_split_into_passes():
+    err, err_ref, reward, group = drawn(3, [4, 3, 2, 3], levels=3)
+    reward[group == 2] = 1.0  # states nothing
+
+    def measures(*passes):
+        parts = []
+        for groups in passes:
+            mine = torch.isin(group, torch.tensor(groups))
+            one = [values[mine] for values in (err, err_ref, reward, group)]
+            parts.append(group_direct_reward_loss(*one, beta=5.0))
+        return _merged(parts)
+
+    whole = measures([0, 1, 2, 3])
+    for name in ("groups", "stating", "tied", "winner_err", "loser_err", "winner_err_ref"):
+        for split in ([[0, 1], [2, 3]], [[0], [1, 2, 3]], [[2], [0, 1, 3]]):
+            assert measures(*split)[name] == pytest.approx(whole[name]), (name, split)
 
 
 def diffusion_dpo(err, err_ref, reward, beta):

@@ -180,6 +180,14 @@ BAD = {
         SampleIdError,
         lambda: (torch.ones(2), torch.tensor([0, 1]), torch.tensor([0])),
     ),
+    "one_group_for_all": (
+        GroupError,
+        lambda: (torch.ones(1), torch.tensor([0]).squeeze(), torch.tensor([0])),
+    ),
+    "one_id_for_all": (
+        SampleIdError,
+        lambda: (torch.ones(1), torch.tensor([0]), torch.tensor([0]).squeeze()),
+    ),
     "one_id_in_two_groups": (
         SampleIdError,
         lambda: (torch.ones(3), torch.tensor([0, 1, 2]), torch.tensor([5, 4, 5])),

@@ -182,6 +182,11 @@ def test_a_loss_of_one_s_own(tmp_path):
         run(tmp_path, GroupDRO(2), label_smoothing_factor=0.1)
 
 
+def test_another_order_of_samples_is_refused_where_groups_are_drawn_evenly(tmp_path):
+    with pytest.raises(RobustError, match="even_groups=False"):
+        run(tmp_path, GroupDRO(2), train_sampling_strategy="sequential")
+
+
 def main(folder: Path) -> None:
     changes = {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2}
     changes |= {"save_strategy": "steps", "save_steps": 3}

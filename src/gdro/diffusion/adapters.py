@@ -128,6 +128,7 @@ class Adapters:
         self.schedule.load_state_dict(state["schedule"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+            self.average.to(self.parameters[0].device)  # a checkpoint is read on the CPU
 
     def save(self, folder: Path) -> None:
         """Write pytorch_lora_weights.safetensors, for `pipeline.load_lora_weights(folder)`."""

@@ -42,7 +42,8 @@ class GroupLoss:
         rank_agreement: share of the pairs of different reward that s orders in the same way (a tie
             counts half); NaN without such a pair. .5 before training.
         mean_s: mean of s over all images.
-        winner_err, loser_err: mean err of the best and the worst images of the stating groups.
+        winner_err, loser_err: err of the best and of the worst images (the mean over equals), the
+            mean over the stating groups.
         winner_err_ref, loser_err_ref: the same of err_ref. A winner's error that rises together
             with the loser's is how these losses go wrong: the order is right, the images are noise.
         clamped: share of images whose s was at the clamp.
@@ -224,17 +225,18 @@ def _report(
         tied=int((~sides.states & (size > 1)).sum()),
         rank_agreement=agreement,
         mean_s=mean_s,
-        winner_err=_mean(err, sides.best),
-        loser_err=_mean(err, sides.worst),
-        winner_err_ref=_mean(err_ref, sides.best),
-        loser_err_ref=_mean(err_ref, sides.worst),
+        winner_err=_over_groups(err, sides.best, sides),
+        loser_err=_over_groups(err, sides.worst, sides),
+        winner_err_ref=_over_groups(err_ref, sides.best, sides),
+        loser_err_ref=_over_groups(err_ref, sides.worst, sides),
         clamped=clamped,
     )
 
 
-def _mean(values: torch.Tensor, where: torch.Tensor) -> float:
-    chosen = values.detach()[where]
-    return float(chosen.double().mean()) if chosen.numel() else torch.nan
+def _over_groups(values: torch.Tensor, chosen: torch.Tensor, sides: _Sides) -> float:
+    """The mean over the stating groups of that of their chosen (N,) values; NaN without one."""
+    of_group = _per_group_mean(values.detach().double(), chosen, sides.groups)[sides.states]
+    return float(of_group.mean()) if of_group.numel() else torch.nan
 
 
 def _check_options(beta: float, gamma: float, clamp: float | None) -> None:

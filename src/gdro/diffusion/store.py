@@ -114,7 +114,7 @@ class GroupStore:
             (row, key) for row, key in enumerate(self.prompts) if not self.path(key).is_file()
         ]
         for done, (row, key) in enumerate(missing):
-            parts = []
+            parts, decoded = [], []
             for first in range(0, self.count, config.sample_batch_size):
                 numbers = range(first, min(first + config.sample_batch_size, self.count))
                 seeds = [image_seed(config.seed, key, number) for number in numbers]
@@ -122,8 +122,9 @@ class GroupStore:
                 parts.append(
                     family.sample(mine, seeds, config.num_inference_steps, config.guidance_scale)
                 )
+                decoded.append(family.decode(parts[-1]))
             latents = torch.cat(parts)
-            images = torch.from_numpy(np.ascontiguousarray(family.decode(latents)))
+            images = torch.from_numpy(np.concatenate(decoded))
             blob = save(
                 {"latents": latents.float().cpu().contiguous(), "images": images},
                 {"prompt": self.prompts[key]},

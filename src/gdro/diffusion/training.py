@@ -22,6 +22,7 @@ from gdro.diffusion.store import Stored
 
 Floats = NDArray[np.float64]
 COUNTED = ("groups", "stating", "singletons", "tied")
+OF_STATING = ("winner_err", "loser_err", "winner_err_ref", "loser_err_ref")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +153,18 @@ class Trainer:
 
 
 def _merged(parts: Sequence[GroupLoss]) -> dict[str, float]:
-    """Counts added up; everything else the mean over the passes that have it."""
+    """Counts added up; errors the mean over the groups that state a preference; everything else
+    the mean over the passes that have it."""
     tables = [part.metrics() for part in parts]
+    stating = np.array([part.stating for part in parts], np.float64)
     merged = {}
     for name in tables[0]:
         values = np.array([table[name] for table in tables])
-        known = values[np.isfinite(values)]
-        merged[name] = (
-            float(values.sum())
-            if name in COUNTED
-            else float(known.mean())
-            if len(known)
-            else float("nan")
-        )
+        share = np.where(np.isfinite(values), stating if name in OF_STATING else 1.0, 0.0)
+        if name in COUNTED:
+            merged[name] = float(values.sum())
+        elif share.any():
+            merged[name] = float(np.average(np.nan_to_num(values), weights=share))
+        else:
+            merged[name] = float("nan")
     return merged

@@ -186,6 +186,10 @@ def _pack(
     values = _numbers("losses", losses, ids)
     counts = np.ones(len(values)) if sizes is None else _numbers("sizes", sizes, ids)
     _same_length("sizes", len(counts), len(values))
+    for what, labels in (("groups", groups), ("ids", ids)):
+        if labels is not None and getattr(labels, "ndim", 1) == 0:
+            wrong = GroupError if what == "groups" else SampleIdError
+            raise wrong(f"{what} is {labels!r}; give one a sample, in a list or of shape (n,)")
     if len(counts) and counts.min() < 0.0:
         row = int(counts.argmin())
         raise LossError(

@@ -100,6 +100,11 @@ class RobustSteps(Trainer):  # type: ignore[misc]
             raise RobustError(
                 "tensor, context and sequence parallelism are not supported by the robust trainers"
             )
+        if drawn and (how := self.args.train_sampling_strategy) != "random":
+            raise RobustError(
+                f"train_sampling_strategy={how!r} has no effect where groups are drawn evenly, as"
+                f" {method.name} does; leave it out, or set even_groups=False"
+            )
         self.method, self.group_column, self.id_column = method, group_column, id_column
         self.even_groups = drawn
         self.group_weights = even_groups if isinstance(even_groups, Mapping) else None
