@@ -175,6 +175,38 @@ def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(whol
     assert "is finished" in gdro("train", "--resume", str(run)).stderr
 
 
+def test_a_run_that_died_in_its_last_phase_is_finished_though_an_earlier_end_left_a_report(
+    whole, tmp_path
+):
+    """As an extended run: report and model are there, and `end` is not the record's last event."""
+    run = tmp_path / "died"
+    shutil.copytree(whole, run)
+    record = run / "metrics.jsonl"
+    *lines, end = record.read_text().splitlines(keepends=True)
+    assert '"event": "end"' in end
+    record.write_text("".join(lines[:-1]))  # the last evaluation is missing too
+    (run / "report.html").write_text("of the earlier end")
+    (run / "model" / "model.safetensors").write_bytes(b"half")
+    done = gdro("train", "--resume", str(run))
+    assert done.returncode == 0, done.stderr
+    assert _comparable(run) == _comparable(whole)
+    assert (run / "model/model.safetensors").read_bytes() == (
+        whole / "model/model.safetensors"
+    ).read_bytes()
+    assert "of the earlier end" not in (run / "report.html").read_text()
+    assert "is finished" in gdro("train", "--resume", str(run)).stderr
+
+
+def test_a_finished_run_without_checkpoints_is_not_told_to_go_on_from_them(whole, tmp_path):
+    run = tmp_path / "cleared"
+    shutil.copytree(whole, run, ignore=shutil.ignore_patterns("checkpoints"))
+    for words in ([], ["--set", "max_steps=9"]):
+        done = gdro("train", "--resume", str(run), *words)
+        assert done.returncode == 2
+        assert f"model={run / 'model'}" in done.stderr
+        assert "--resume" not in done.stderr
+
+
 def test_a_run_whose_data_have_changed_is_not_resumed(whole, tmp_path):
     run = tmp_path / "changed"
     shutil.copytree(whole, run, ignore=shutil.ignore_patterns("model", "report.html"))

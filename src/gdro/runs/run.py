@@ -178,6 +178,7 @@ class Run:
         if (start := start_of(self.folder.record)) is not None:
             self._check_data(start)
         kept = cut_back(self.folder.record, done)
+        self.folder.report.unlink(missing_ok=True)  # of an earlier end
         self.record = RecordWriter(self.folder.record)
         if not any(event["event"] == "start" for event in kept):
             self._write("start", **self._start())

@@ -17,6 +17,7 @@ from gdro.runs.hub import check_hub
 from gdro.runs.prepare import prepare
 from gdro.runs.processes import join_processes
 from gdro.runs.progress import Progress
+from gdro.runs.record import read_events
 from gdro.runs.run import Run, ended
 from gdro.verify import Verifier
 
@@ -103,11 +104,24 @@ def _extended(config: TrainConfig, max_steps: int, folder: RunFolder) -> TrainCo
     return longer
 
 
+def _finished(folder: RunFolder) -> bool:
+    """Whether nothing is left to do; an extended run that has not come to its end still has the
+    report and the model of the earlier one."""
+    events = read_events(folder.record)
+    ended_last = bool(events) and events[-1]["event"] == "end"
+    return ended_last and folder.report.is_file() and folder.model.is_dir()
+
+
 def _newest(folder: RunFolder, config: TrainConfig, progress: Progress) -> Path | None:
     """The checkpoint to go on from; the same on every process."""
-    if folder.report.is_file() and folder.model.is_dir():
+    if _finished(folder):
         last = next(iter(checkpoints.all_checkpoints(folder.checkpoints)), None)
-        if last is None or ended(config, last):
+        if last is None:
+            raise RunError(
+                f"{folder.path} is finished, and no checkpoint is left to go on from; train its"
+                f" model further in a new run: --set model={folder.model}"
+            )
+        if ended(config, last):
             raise RunError(
                 f"{folder.path} is finished; its report is {folder.report}. Train it further with: "
                 f"gdro train --resume {folder.path} --set max_steps=N"
