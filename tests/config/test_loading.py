@@ -108,6 +108,12 @@ def test_order_of_overrides_does_not_matter() -> None:
         assert (controller.name, controller.options["eta"]) == ("prompt_gdro", 5)
         texts = ["data.kind=jsonl", "data.path=a.jsonl", "data.limit=3"][::order]
         assert load_config(None, texts).data.model_dump()["limit"] == 3
+        texts = ["data.chat=true", "data.answer_column=gold", "data.path=a.jsonl"][::order]
+        data = load_config(None, texts).data.model_dump()
+        assert (data["kind"], data["chat"], data["answer_column"]) == ("jsonl", True, "gold")
+        texts = ["data.name=en", "data.path=my/set", "data.kind=hub"][::order]
+        data = load_config(None, texts).data.model_dump()
+        assert (data["kind"], data["path"], data["name"]) == ("hub", "my/set", "en")
 
 
 def test_another_controller_or_kind_starts_over() -> None:
@@ -209,6 +215,18 @@ def test_another_model_than_the_recipes_has_its_own_lengths(tmp_path: Path) -> N
     assert (config.max_prompt_length, config.max_completion_length) == (None, None)
     (tmp_path / "same.yaml").write_text("recipe: default\nmodel: tiny\n")
     assert load_config(tmp_path / "same.yaml").max_completion_length == 24
+
+
+def test_a_recipe_that_names_no_model_speaks_of_any(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("learning_rate: 3e-5\ndtype: float32\n")
+    (tmp_path / "mine.yaml").write_text("recipe: base.yaml\nmodel: Qwen/Qwen3-0.6B\n")
+    config = load_config(tmp_path / "mine.yaml")
+    assert (config.learning_rate, config.dtype) == (3e-5, "float32")
+
+
+def test_an_empty_name_is_no_recipe() -> None:
+    with pytest.raises(ConfigError, match="no recipe of that name"):
+        load_config("")
 
 
 @pytest.mark.parametrize(

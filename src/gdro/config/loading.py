@@ -30,7 +30,7 @@ def load_config(
     Raises:
         ConfigError: a line per problem, each naming the key, the value, its place and the remedy.
     """
-    source = read_recipe(str(recipe_or_path or DEFAULT_RECIPE))
+    source = read_recipe(DEFAULT_RECIPE if recipe_or_path is None else str(recipe_or_path))
     source.lay_texts(overrides)
     return TrainConfig.model_validate(source.values, context=source)
 
@@ -94,7 +94,8 @@ def read_recipe(name: str, folder: Path = Path(), above: tuple[Path, ...] = ()) 
         found = read_recipe(base, path.parent, (*above, path.resolve()))
     except ConfigError as error:
         raise ConfigError(f"recipe = {base!r} ({place}): {error}") from None
-    if own.values.get("model", found.values.get("model")) != found.values.get("model"):
+    model = found.values.get("model")
+    if "model" in found.values and own.values.get("model", model) != model:
         found.values = {key: value for key, value in found.values.items() if key not in OF_MODEL}
     found.lay(own)
     return found

@@ -21,10 +21,11 @@ PARTS = tuple(("controller", slot) for slot in SLOTS)
 """Sections inside the controller's, of which the same holds."""
 TAGS = (
     ("data", "kind"),
+    ("data", "path"),
     *((section, "name") for section in NAMED),
     *((*part, "name") for part in PARTS),
 )
-"""Keys on which the others of their section depend."""
+"""Keys on which the others of their section depend, each on those before it."""
 
 
 @dataclass
@@ -95,8 +96,9 @@ class Source:
                 wrong.append(str(error))
         if wrong:
             raise ConfigError("\n".join(wrong))
+        ranks = {path: rank for rank, path in enumerate(TAGS)}
         for path, value, places in sorted(
-            parsed, key=lambda one: (len(one[0]), one[0] not in TAGS)
+            parsed, key=lambda one: (len(one[0]), ranks.get(one[0], len(TAGS)))
         ):
             for key in reversed(path):
                 value = {key: value}

@@ -69,7 +69,7 @@ def evaluate_suites(
     for option, value in (("--limit", limit), ("--rows", rows)):
         if value is not None and value < 1:
             raise RunError(f"{option} {value}: must be at least 1")
-    config = load_config(recipe or PAPER, overrides)
+    config = load_config(PAPER if recipe is None else recipe, overrides)
     path = str(trained_model(model) or model)
     progress = Progress(0, live=False)
     loaded = {name: load_suite(name, copies, limit) for name in suite_names(suites)}
