@@ -8,7 +8,10 @@ import json
 import numpy as np
 import pytest
 
+from gdro.config import TrainConfig
+from gdro.core.errors import RunError
 from gdro.data.prompts import Prompt
+from gdro.runs import evaluate
 from gdro.runs.evaluation import Evaluation, event, load_evaluation
 from gdro.runs.rewards import VerifierReward
 from gdro.verify.reader import Answer
@@ -93,3 +96,17 @@ def test_answers_are_told_where_rounds_read_them():
     reward = VerifierReward(Lengths(), PROMPTS, tells_answers=True)
     reward(completions=["12", ""], id=["a/1", "a/2"], log_extra=lambda *said: told.append(said))
     assert told == [("answer", ["12", None])]
+
+
+@pytest.mark.parametrize("model", ["exp #2", "2024", "null", "a: b", "naïve 😀"])
+def test_a_model_is_evaluated_by_the_very_name_that_is_given(model, monkeypatch):
+    asked = []
+
+    def prepare(config: TrainConfig, *rest: object) -> None:
+        asked.append(config.model)
+        raise RunError("seen enough")
+
+    monkeypatch.setattr(evaluate, "prepare", prepare)
+    with pytest.raises(RunError, match="seen enough"):
+        evaluate.evaluate_model(model, None, [], None)
+    assert asked == [model]

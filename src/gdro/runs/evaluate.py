@@ -3,6 +3,7 @@ section."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -88,6 +89,8 @@ def table(fields: dict[str, Any]) -> Table:
 
 def _settings(model: str, recipe: str | None, overrides: Sequence[str]) -> TrainConfig:
     trained = trained_model(model)
-    if trained is None:
-        return load_config(recipe, [*overrides, f"model={model}"])
-    return load_config(recipe or RunFolder(Path(model)).config, [*overrides, f"model={trained}"])
+    # quoted: as YAML a folder `exp #2` would be `exp`, and `2024` a number
+    quoted = json.dumps(str(trained or model), ensure_ascii=False)
+    if trained is not None and recipe is None:
+        return load_config(RunFolder(Path(model)).config, [*overrides, f"model={quoted}"])
+    return load_config(recipe, [*overrides, f"model={quoted}"])
