@@ -174,6 +174,10 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
         {"data": {"kind": "hub", "path": "x", "heldout_path": "y"}},
         "data.heldout_path: unknown key for data.kind hub; it belongs to jsonl | parquet",
     ),
+    (
+        {"data": {"path": "a.jsonl", "source": "mine", "source_column": "origin"}},
+        "data.source_column = 'origin': data.source names the source of every row; leave one ",
+    ),
     ({"data": {"cells": [{"family": 1}]}}, "data.cells = [{'family': 1}]: row 1: family "),
     ({"report_to": ["x"]}, "report_to = ['x']: must be list of tensorboard | wandb | trackio"),
     (

@@ -47,7 +47,7 @@ def test_ids_do_not_depend_on_position(tmp_path: Path) -> None:
 def test_id_and_source_of_the_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"prompt": "p", "answer": "a", "id": 7, "source": "s"})
     assert next(read_jsonl(path))[1].id == "s/7"
-    assert next(read_jsonl(path, source="other"))[1].id == "s/7"
+    assert next(read_jsonl(path, source="other"))[1].id == "other/7", "it is asked for by name"
 
 
 def test_named_columns(tmp_path: Path) -> None:

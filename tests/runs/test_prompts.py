@@ -97,6 +97,18 @@ def test_parquet_and_folder(tmp_path: Path) -> None:
     assert [p.answer for p in parquet.train] == ["1", "2"]
 
 
+def test_a_source_that_is_set_is_the_source_whatever_the_rows_say(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    row = {"prompt": "p", "reward_model": {"ground_truth": "2"}, "extra_info": {"index": 3}}
+    pq.write_table(pa.Table.from_pylist([row | {"data_source": "theirs"}]), tmp_path / "a.parquet")
+    rows = jsonl(tmp_path / "a.jsonl", range(1), source="theirs")
+    for path, name in ((str(tmp_path / "a.parquet"), "mine/3"), (rows, "mine/0")):
+        (prompt,) = load(path=path, source="mine", heldout_fraction=0.0).train
+        assert (prompt.id, prompt.data_source) == (name, "mine")
+
+
 def test_reasoning_gym() -> None:
     cells = [{"family": "chain_sum", "level": "1", "config": {"min_terms": 2, "max_terms": 3}}]
     found = load(kind="reasoning_gym", size=6, heldout_size=4, cells=cells)

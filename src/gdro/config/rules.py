@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from gdro.config.data import ReasoningGymData
+from gdro.config.data import DataConfig, ReasoningGymData
 from gdro.config.explain import Broken
 from gdro.config.schema import OF_RUN, GenerationConfig, TrainFields
 from gdro.controllers.checks import rollout_bounds
@@ -50,6 +50,7 @@ class TrainConfig(TrainFields):
     def broken(self) -> Iterator[Broken]:
         """What does not go together."""
         yield from _broken_by_verifier(self)
+        yield from _broken_by_source(self.data)
         yield from _broken_by_backend(self.generation)
         if self.hub_model_id is not None and not self.push_to_hub:
             what = "names where the model is sent, and push_to_hub is false"
@@ -96,6 +97,15 @@ def _broken_by_verifier(config: TrainFields) -> Iterator[Broken]:
     if kind == "reasoning_gym" and data != kind:
         what = f"scores its own tasks only, and data.kind is {data}; use math, exact or python"
         yield ("verifier.kind", "data.kind"), what
+
+
+def _broken_by_source(data: DataConfig) -> Iterator[Broken]:
+    if isinstance(data, ReasoningGymData) or data.source is None:
+        return
+    # the kind's own column stands in every stored run
+    if data.source_column not in (None, type(data).model_fields["source_column"].default):
+        what = "data.source names the source of every row; leave one of the two out"
+        yield ("data.source_column", "data.source"), what
 
 
 def _broken_by_backend(sampling: GenerationConfig) -> Iterator[Broken]:

@@ -28,13 +28,14 @@ def read_hub(
         split: the split, e.g. `train` or `train[:1000]`.
         columns: where to look; default `prompt` and `answer`.
         shape: applied to plain-text prompts.
-        source: name of the source where `columns.source` is None; default the last part of `path`.
+        source: name of the source, whatever the rows say; default theirs where `columns.source`
+            is given, else the last part of `path`.
 
     Raises:
         DataError: the dataset, subset, split or a column is not there, it has no rows, or a row is
             malformed.
     """
-    columns, shape = columns or Columns(), shape or Shape()
+    columns, shape = (columns or Columns()).with_source(source), shape or Shape()
     path = str(Path(path).expanduser()) if path.startswith("~") else path
     source = Path(path).name if source is None else source
     where = f"dataset {path}{f' ({name})' if name else ''}, split {split}"

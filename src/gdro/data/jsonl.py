@@ -42,19 +42,18 @@ def read_jsonl(
         columns: where to look; default `prompt`, `answer`, and `id` and `source` if the first row
             has them (then every row must).
         shape: applied to plain-text prompts.
-        source: name of the source; default the file's name without its ending.
+        source: name of the source, whatever the rows say; default theirs, or the file's name
+            without its ending.
 
     Raises:
         DataError: the file cannot be read, holds no row, or a row is malformed.
     """
     path = Path(path)
-    source = (
-        path.name.removesuffix(".gz").rpartition(".")[0] or path.stem if source is None else source
-    )
-    columns, shape = columns or Columns(), shape or Shape()
-    free = [
-        name for name, given in (("id", columns.id), ("source", columns.source)) if given is None
-    ]
+    columns, shape = (columns or Columns()).with_source(source), shape or Shape()
+    free = ["id"] if columns.id is None else []
+    if source is None:
+        free += ["source"] if columns.source is None else []
+        source = path.name.removesuffix(".gz").rpartition(".")[0] or path.stem
     first, absent = True, list[str]()
     with open_file(path, packed=True) as file:
         for number, row in objects(file, path):

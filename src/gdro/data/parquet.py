@@ -30,13 +30,13 @@ def read_parquet(
         columns: where to look; default verl's layout, which gives ids
             `<data_source>/<extra_info.index>`.
         shape: applied to plain-text prompts.
-        source: name of the source where `columns.source` is None; default the file's name without
-            its ending.
+        source: name of the source, whatever the rows say; default theirs where `columns.source`
+            is given, else the file's name without its ending.
 
     Raises:
         DataError: not a parquet file, a column is missing, no rows, or a row is malformed.
     """
-    path = Path(path)
+    path, columns = Path(path), columns.with_source(source)
     shape, source = shape or Shape(), path.stem if source is None else source
     number = 0
     for row in parquet_rows(path, columns):

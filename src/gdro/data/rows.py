@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -42,6 +42,10 @@ class Columns:
     id: str | None = None
     source: str | None = None
     metadata: tuple[str, ...] = ()
+
+    def with_source(self, source: str | None) -> Columns:
+        """The same, without the source's column where `source` names it for every row."""
+        return self if source is None else replace(self, source=None)
 
     def names(self) -> list[str]:
         """Every column needed."""
