@@ -68,6 +68,41 @@ def test_a_run_whose_controller_is_tuned_for_its_steps_is_not_extended(capsys, t
     assert settings.read_bytes() == before
 
 
+def _begun(folder, *settings):
+    """The folder of a run that came to its end, as far as a resume looks at it before it loads."""
+    config = load_config("default", settings)
+    start = {"event": "start", "config": json.loads(config.model_dump_json())}
+    end = {"event": "end", "step": config.max_steps}
+    (folder / "metrics.jsonl").write_text(json.dumps(start) + "\n" + json.dumps(end) + "\n")
+    (folder / "report.html").touch()
+    for name in ("model", f"checkpoints/checkpoint-{config.max_steps}"):
+        (folder / name).mkdir(parents=True)
+    return config.to_yaml()
+
+
+def test_a_run_whose_settings_were_edited_is_not_resumed_by_halves(capsys, tmp_path):
+    text = _begun(tmp_path)
+    for old, new in (("temperature: 1.0", "temperature: 0.5"), ("lora: null", "lora: {r: 4}")):
+        assert text.count(f"\n{old}\n") == 1
+        text = text.replace(f"\n{old}\n", f"\n{new}\n")
+    (tmp_path / "config.yaml").write_text(text)
+    said = _refused(capsys, "train", "--resume", str(tmp_path), *_sets("max_steps=9000"))
+    assert f"{tmp_path / 'config.yaml'}" in said
+    assert "temperature = 0.5 (1.0 then)" in said
+    assert "lora = " in said
+    assert "top_p" not in said
+    assert (tmp_path / "config.yaml").read_text() == text
+
+
+def test_settings_of_saving_telling_and_memory_may_be_edited_between_stop_and_resume(
+    capsys, tmp_path
+):
+    _begun(tmp_path)
+    more = ["save_steps=7", "report_to=tensorboard", "verifier.workers=1", "run_name=other"]
+    (tmp_path / "config.yaml").write_text(load_config("default", more).to_yaml())
+    assert "is finished" in _refused(capsys, "train", "--resume", str(tmp_path))
+
+
 def test_report_of_no_run(capsys, tmp_path):
     assert "metrics.jsonl" in _refused(capsys, "report", str(tmp_path))
 

@@ -215,8 +215,10 @@ def test_a_run_whose_data_have_changed_is_not_resumed(whole, tmp_path):
     text = config.read_text()
     assert text.count("  size: 64\n") == 1
     config.write_text(text.replace("  size: 64\n", "  size: 65\n"))
-    done = gdro("train", "--resume", str(run))
+    edited = config.read_bytes()
+    done = gdro("train", "--resume", str(run), "--set", "max_steps=6")
     assert done.returncode == 2
+    assert config.read_bytes() == edited
     assert (
         "the training prompts are not those that the run began with (64 then, 65 now" in done.stderr
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -10,16 +11,27 @@ from pathlib import Path
 from accelerate import PartialState
 
 from gdro.config import TrainConfig, controller_of, load_config
+from gdro.config.source import ABSENT, Source
 from gdro.core.errors import RunError
+from gdro.io import flat
 from gdro.runs import checkpoints, vllm
 from gdro.runs.folder import RunFolder, check_free, held, new_folder, old_folder
 from gdro.runs.hub import check_hub
 from gdro.runs.prepare import prepare
 from gdro.runs.processes import join_processes
 from gdro.runs.progress import Progress
-from gdro.runs.record import read_events
+from gdro.runs.record import read_events, start_of
 from gdro.runs.run import Run, ended
 from gdro.verify import Verifier
+
+MAY_CHANGE = (
+    *("output_dir", "run_name", "max_steps", "save_", "report_to", "push_to_hub", "hub_model_id"),
+    *("per_device_train_batch_size", "gradient_checkpointing", "generation.vllm_"),
+    *("generation.rows", "evaluation.rows"),
+    *("verifier.workers", "verifier.timeout", "verifier.memory_mb"),
+)
+"""Settings, by how they begin, that may be others when a run goes on: where it lies and what is
+told, how often it is saved, and what the machine has room and time for."""
 
 
 def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
@@ -62,25 +74,54 @@ def resume(
 
     Raises:
         RunError: the folder holds no run, or the run is finished, or no checkpoint can be used, or
-            the data are other ones than the run began with, or it has more steps already, or a
-            controller that is tuned for its number.
+            the settings or the data are other ones than the run began with, or it has more steps
+            already, or a controller that is tuned for its number.
     """
     join_processes()
     folder = old_folder(path)
     config = load_config(folder.config)
+    _check_settings(config, folder)
     if max_steps is not None:
         config = _extended(config, max_steps, folder)
     progress = Progress(config.max_steps, live=live)
     with _held(folder), checkpoints.guarded(folder.path):
         newest = _newest(folder, config, progress)
-        if PartialState().is_main_process and max_steps is not None:
-            folder.write_config(config.to_yaml())
         prompts, policy, verifier = prepare(
             config, progress, partial(vllm.check_vllm, config, progress.note)
         )
         config = config.for_model(policy.context)
         with _closing(verifier, progress):
             return Run(config, folder, prompts, policy, verifier, progress).go(newest)
+
+
+def _may_change(key: str) -> bool:
+    # of data it is the prompts that count, and they are compared themselves
+    of_prompts = key.startswith("data.") and not key.startswith("data.chat_template_kwargs")
+    return of_prompts or key.startswith(MAY_CHANGE)
+
+
+def _check_settings(config: TrainConfig, folder: RunFolder) -> None:
+    """The settings are those that the run began with: others would be taken by halves, those of
+    the optimiser from the checkpoint and the rest from the file."""
+    if (start := start_of(folder.record)) is None:
+        return
+    then, now = Source(start["config"]), Source(config.model_dump(mode="json"))
+    found = flat(now.values)
+    changed = [
+        key
+        for key, value in flat(then.values).items()
+        if not _may_change(key) and found.get(key, ABSENT) != value
+    ]
+    if changed:
+        told = ", ".join(
+            f"{key} = {'nothing' if (value := now.value(key)) is ABSENT else json.dumps(value)}"
+            f" ({json.dumps(then.value(key))} then)"
+            for key in changed
+        )
+        raise RunError(
+            f"{folder.config}: settings are not those that the run began with: {told}. Put them"
+            " back to go on, or start a new run"
+        )
 
 
 def _extended(config: TrainConfig, max_steps: int, folder: RunFolder) -> TrainConfig:
