@@ -178,6 +178,10 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
         {"data": {"path": "a.jsonl", "source": "mine", "source_column": "origin"}},
         "data.source_column = 'origin': data.source names the source of every row; leave one ",
     ),
+    (
+        {"generation": {"backend": "transformers", "rows": 4}},
+        "generation.rows = 4: only for generation.backend fast, which is transformers here",
+    ),
     ({"data": {"cells": [{"family": 1}]}}, "data.cells = [{'family': 1}]: row 1: family "),
     ({"report_to": ["x"]}, "report_to = ['x']: must be list of tensorboard | wandb | trackio"),
     (

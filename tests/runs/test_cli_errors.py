@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from forked import CELLS
 from gdro.cli import main
 from gdro.config import load_config
 
@@ -193,6 +194,25 @@ def test_a_faulty_reward_function_is_named(capsys, tmp_path, tasks, body, expect
     said = _refused(capsys, "train", *_sets(*settings, *small))
     assert "reward" in said
     assert expected in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["report_to=trackio"], "report_to: trackio is not installed here"),
+        (["per_device_train_batch_size=3"], "choose a divisor of"),
+        (["lora={target_modules: [q_proj, q_typo]}"], "lora.target_modules: the model has no"),
+        (["lora={target_modules: [mlp]}"], "lora.target_modules = ['mlp']: "),
+    ],
+)
+def test_what_a_trainer_would_refuse_is_told_before_there_is_a_folder(
+    capsys, tmp_path, monkeypatch, settings, said
+):
+    monkeypatch.setattr("gdro.runs.trainer_args.find_spec", lambda name: None)
+    small = ["prompts_per_step=8", "verifier.kind=exact", f"data.cells={CELLS}"]
+    words = _sets(*FEW, *small, f"output_dir={tmp_path}/run", *settings)
+    assert said in _refused(capsys, "train", *words)
+    assert not (tmp_path / "run").exists()
 
 
 def test_check_prints_the_resolved_settings(capsys):

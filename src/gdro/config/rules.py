@@ -120,6 +120,9 @@ def _broken_by_backend(sampling: GenerationConfig) -> Iterator[Broken]:
         elif mode not in ("", sampling.vllm_mode):
             told = "; a server is told so by its own command" if mode == "colocate" else ""
             yield (key, "generation.vllm_mode"), f"only for generation.vllm_mode {mode}{told}"
+    if sampling.rows is not None and sampling.backend == "transformers":
+        what = "only for generation.backend fast, which is transformers here"
+        yield ("generation.rows", "generation.backend"), what
     if re.fullmatch(r"https?://[^\s/]+(/\S*[^\s/])?", sampling.server_url) is None:
         what = "must be an address such as http://gpu2:8000, without a slash at the end"
         yield ("generation.vllm_server_base_url",), what

@@ -22,6 +22,7 @@ from gdro.runs.processes import join_processes
 from gdro.runs.progress import Progress
 from gdro.runs.record import read_events, start_of
 from gdro.runs.run import Run, ended
+from gdro.runs.trainer_args import check_lora, check_trainer
 from gdro.verify import Verifier
 
 MAY_CHANGE = (
@@ -50,10 +51,12 @@ def train(config: TrainConfig, *, live: bool | None = None) -> RunFolder:
         config,
         progress,
         *(checks if PartialState().is_main_process else ()),
+        partial(check_trainer, config),
         partial(vllm.check_vllm, config, progress.note),
     )
     config = config.for_model(policy.context)
     with _closing(verifier, progress):
+        check_lora(config, policy.model)
         folder = _shared_folder(config)
         with _held(folder), checkpoints.guarded(folder.path):
             if PartialState().is_main_process:
@@ -87,7 +90,10 @@ def resume(
     with _held(folder), checkpoints.guarded(folder.path):
         newest = _newest(folder, config, progress)
         prompts, policy, verifier = prepare(
-            config, progress, partial(vllm.check_vllm, config, progress.note)
+            config,
+            progress,
+            partial(check_trainer, config),
+            partial(vllm.check_vllm, config, progress.note),
         )
         config = config.for_model(policy.context)
         with _closing(verifier, progress):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 
 from gdro.config import TrainConfig
+from gdro.core.errors import RunError
 from gdro.data.prompts import Prompt
 from gdro.engines.trl import GDROConfig
 from gdro.runs import vllm
 from gdro.runs.folder import RunFolder
 from gdro.runs.processes import batch_shape
+
+PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX")}
+"""Packages of a tracker, any of which will do, where they are not called as it is."""
 
 
 def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
@@ -79,6 +85,18 @@ def trainer_args(config: TrainConfig, folder: RunFolder) -> GDROConfig:
     )
 
 
+def check_trainer(config: TrainConfig) -> None:
+    """Raises RunError when the trainer would refuse the settings on this machine, which it would do
+    late: the rollouts cannot be split, or a tracker is not installed."""
+    batch_shape(config, PartialState().num_processes)
+    for tracker in config.report_to:
+        if not any(map(find_spec, PACKAGES.get(tracker, (tracker,)))):
+            raise RunError(
+                f"report_to: {tracker} is not installed here; pip install {tracker}, or leave it"
+                " out"
+            )
+
+
 def training_set(prompts: Sequence[Prompt], anchors: str | None = None) -> Dataset:
     """The engine's data set: the stable id and the prompt; everything else is looked up by id.
 
@@ -113,3 +131,28 @@ def lora(config: TrainConfig) -> LoraConfig | None:
         target_modules=targets[0] if targets == ["all-linear"] else targets,
         task_type="CAUSAL_LM",
     )
+
+
+def check_lora(config: TrainConfig, model: torch.nn.Module) -> None:
+    """Raises RunError when the adapters cannot be made: a module of that name is not there (peft
+    passes one over beside others that are), or is none that peft adapts."""
+    adapters = lora(config)
+    if config.lora is None or adapters is None or adapters.target_modules == "all-linear":
+        return
+    targets = config.lora.target_modules
+    names = [name for name, _ in model.named_modules()]
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in names):
+            linear = (n for n, part in model.named_modules() if isinstance(part, torch.nn.Linear))
+            known = sorted({name.rpartition(".")[2] for name in linear})
+            raise RunError(
+                f"lora.target_modules: the model has no module {target!r}; it has"
+                f" {', '.join(known)}, and all-linear means all of them"
+            )
+    with torch.device("meta"):  # without weights: the model itself would keep the adapters
+        trial = type(model)(deepcopy(model.config))
+    try:
+        get_peft_model(trial, adapters)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"lora.target_modules = {list(targets)}: {reason}") from error
