@@ -51,6 +51,8 @@ def test_shapes() -> None:
         DataError, match="row 1: plain text takes no system_prompt; set chat to true"
     ):
         Shape(system_prompt="x").apply("q", "row 1")
+    with pytest.raises(DataError, match=r"row 1: a chat takes no template; .* data.template"):
+        Shape("Q: {prompt}").apply([{"role": "user", "content": "q"}], "row 1")
     with pytest.raises(DataError, match="exactly once"):
         Shape("no place")
 

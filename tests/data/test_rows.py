@@ -112,11 +112,21 @@ def test_number_text_reads_back(value: float) -> None:
         ([{"role": "user", "content": ""}], r"prompt\[0\].content is empty"),
         ([{"role": "user", "content": [{"type": "image"}]}], r"prompt\[0\].content is a list"),
         ("\ud800", "half a character pair"),
+        ([{"role": "human", "content": "x"}], r"prompt\[0\].role is 'human'"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "1"}], "'assistant'"),
+        ([{"role": "system", "content": "x"}], "ends with a turn of 'system'"),
     ],
 )
 def test_bad_prompts_are_errors(value: Any, what: str) -> None:
     with pytest.raises(DataError, match=rf"^f.jsonl, row 3: prompt.*{what}|{what}"):
         make({"prompt": value, "answer": "1"})
+
+
+def test_earlier_answers_of_a_chat_are_part_of_the_prompt() -> None:
+    roles = ("developer", "user", "assistant", "tool")
+    chat = [{"role": role, "content": "x"} for role in roles]
+    for end in (2, 4):
+        assert make({"prompt": chat[:end], "answer": "1"}).messages == chat[:end]
 
 
 @pytest.mark.parametrize("value", [None, "", True, 1.5, [1]])
@@ -153,6 +163,6 @@ def test_metadata_is_json_only() -> None:
     assert make({"prompt": "p", "answer": "1", "tests": tests}, columns).metadata == {
         "tests": tests
     }
-    for bad in (b"x", float("nan"), {1, 2}):
+    for bad in (b"x", float("nan"), {1, 2}, ["\ud800"]):
         with pytest.raises(DataError, match="row 3: tests is not a JSON value"):
             make({"prompt": "p", "answer": "1", "tests": bad}, columns)

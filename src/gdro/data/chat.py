@@ -44,7 +44,7 @@ class Shape:
 
         Raises:
             DataError: a system prompt meets plain text that stays plain, or a chat that has a
-                system message of its own; `place` names the row.
+                system message of its own, or a template meets a chat; `place` names the row.
         """
         if isinstance(messages, str):
             whole = (
@@ -55,6 +55,11 @@ class Shape:
                     raise DataError(f"{place}: plain text takes no system_prompt; set chat to true")
                 return whole
             messages = [{"role": "user", "content": whole}]
+        elif self.template is not None:
+            raise DataError(
+                f"{place}: a chat takes no template; leave data.template out, or give the prompt"
+                " as text"
+            )
         if self.system_prompt is None:
             return messages
         if messages[0]["role"] == "system":

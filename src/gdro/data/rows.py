@@ -2,8 +2,8 @@
 
 The rules, the same for every kind of file:
 
-- A prompt is text or a list of chat messages `{"role": text, "content": text}`; blank ones are
-  errors.
+- A prompt is text or a list of chat messages `{"role": text, "content": text}`, the last of them
+  the user's or a tool's; blank ones are errors.
 - An answer is text, kept as it is, or a number, written as `number_text` says; null, blank,
   true/false, lists and objects are errors.
 - The id is `<source>/<row's own id>`; without an id column `<source>/<first 16 hex digits of the
@@ -23,6 +23,11 @@ from typing import Any
 from gdro.core.errors import DataError
 from gdro.data.chat import Shape
 from gdro.data.prompts import Message, Prompt, shown
+
+ASKING = ("user", "tool")
+"""Roles whose turn a model answers."""
+ROLES = ("system", "developer", "assistant", *ASKING)
+"""Roles of chat messages; a chat template may pass over a turn of another in silence."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,13 @@ def _messages(value: Any, name: str, place: str) -> str | list[Message]:
         raise DataError(f"{place}: {name} is {what}; a prompt is text or a list of chat messages")
     if not value:
         raise DataError(f"{place}: {name} is an empty list; remove the row or give it a prompt")
-    return [_message(item, f"{name}[{turn}]", place) for turn, item in enumerate(value)]
+    messages = [_message(item, f"{name}[{turn}]", place) for turn, item in enumerate(value)]
+    if (last := messages[-1]["role"]) not in ASKING:
+        raise DataError(
+            f"{place}: {name} ends with a turn of {last!r}, and the model answers one of"
+            f" {' or '.join(ASKING)}; take the last turn out, which may hold the answer"
+        )
+    return messages
 
 
 def _message(item: Any, name: str, place: str) -> Message:
@@ -170,7 +181,12 @@ def _message(item: Any, name: str, place: str) -> Message:
         raise DataError(
             f"{place}: {name} has the keys {keys}; a chat message has role and content, both text"
         )
-    return {key: _text(given[key], f"{name}.{key}", place) for key in ("role", "content")}
+    message = {key: _text(given[key], f"{name}.{key}", place) for key in ("role", "content")}
+    if message["role"] not in ROLES:
+        raise DataError(
+            f"{place}: {name}.role is {shown(message['role'])}; write one of {', '.join(ROLES)}"
+        )
+    return message
 
 
 def _name(value: Any, name: str, place: str, *, whole_numbers: bool) -> str:
@@ -201,7 +217,7 @@ def _text(value: Any, name: str, place: str) -> str:
 
 def _json_value(value: Any, name: str, place: str) -> Any:
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{place}: {name} is not a JSON value ({error}); leave it out of the metadata"
