@@ -158,6 +158,14 @@ def test_fewer_prompts_than_a_step_takes(capsys, tmp_path, tasks):
     assert "prompts_per_step" in _refused(capsys, "train", *settings)
 
 
+def test_an_evaluation_needs_no_batch_of_training_prompts(capsys, tmp_path, tasks):
+    data = ["data.kind=jsonl", f"data.path={tasks}", "data.heldout_fraction=0.2"]
+    small = ["max_completion_length=4", "evaluation.prompts=2", "evaluation.num_generations=2"]
+    words = _sets(*data, *small, "prompts_per_step=64", "verifier.kind=exact")
+    assert main(["evaluate", "tiny", *words]) == 0
+    assert "2 held-out prompts" in capsys.readouterr().out
+
+
 def test_a_full_folder_is_never_written_over(capsys, tmp_path, tasks):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "notes.txt").touch()
@@ -293,6 +301,13 @@ def test_places_that_cannot_be_written_to(capsys, tmp_path):
     assert "is a file; choose another" in _refused(
         capsys, "compare", "first_mixture", "--output", str(file)
     )
+
+
+def test_a_place_for_figures_is_looked_at_before_anything_is_evaluated(capsys, tmp_path):
+    for words in (["tiny"], ["tiny", "--suite", "math500", "--suite-path", str(tmp_path)]):
+        for place in (tmp_path / "missing" / "x.json", tmp_path):
+            said = _refused(capsys, "evaluate", *words, "--output", str(place))
+            assert f"--output {place}: " in said
 
 
 def test_what_is_no_plan_of_a_comparison(capsys, tmp_path):

@@ -102,7 +102,7 @@ def test_answers_are_told_where_rounds_read_them():
 def test_a_model_is_evaluated_by_the_very_name_that_is_given(model, monkeypatch):
     asked = []
 
-    def prepare(config: TrainConfig, *rest: object) -> None:
+    def prepare(config: TrainConfig, *rest: object, **more: object) -> None:
         asked.append(config.model)
         raise RunError("seen enough")
 

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from gdro.config import TrainConfig, load_config
 from gdro.core.errors import RunError
-from gdro.io import to_json
+from gdro.io import to_json, write_atomic
 from gdro.runs import evaluation, vllm
-from gdro.runs.folder import RunFolder, trained_model
+from gdro.runs.folder import RunFolder, check_output, trained_model
 from gdro.runs.prepare import prepare
 from gdro.runs.progress import Progress
 from gdro.runs.record import interval_words
@@ -35,11 +35,12 @@ def evaluate_model(
     Raises:
         RunError: nothing is held out, or there is no such model.
     """
+    check_output(output)
     config = _settings(model, recipe, overrides)
     progress = Progress(0, live=False)
     with_vllm = config.generation.backend == "vllm"
     prompts, policy, verifier = prepare(
-        config, progress, *([vllm.check_installed] if with_vllm else [])
+        config, progress, *([vllm.check_installed] if with_vllm else []), trains=False
     )
     config = config.for_model(policy.context)
     with closing(verifier):
@@ -56,7 +57,7 @@ def evaluate_model(
     fields = evaluation.event(result, result) | {"model": config.model, "verifier": counts}
     Console().print(table(fields))
     if output is not None:
-        Path(output).write_text(to_json(fields, indent=1) + "\n", encoding="utf-8")
+        write_atomic(output, to_json(fields, indent=1) + "\n")
     return fields
 
 

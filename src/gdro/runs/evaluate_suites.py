@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,9 @@ from gdro.core.passk import Interval, bootstrap, mean_at_k, pass_at_k
 from gdro.core.types import Floats
 from gdro.data.chat import opens_thinking
 from gdro.data.prompts import Prompt
-from gdro.io import to_json
+from gdro.io import to_json, write_atomic
 from gdro.runs.evaluation import as_json
-from gdro.runs.folder import trained_model
+from gdro.runs.folder import check_output, trained_model
 from gdro.runs.progress import Progress
 from gdro.runs.record import interval_words
 from gdro.runs.suite_sampling import Sampler, Sampling, make_sampler
@@ -69,6 +68,7 @@ def evaluate_suites(
     for option, value in (("--limit", limit), ("--rows", rows)):
         if value is not None and value < 1:
             raise RunError(f"{option} {value}: must be at least 1")
+    check_output(output)
     config = load_config(PAPER if recipe is None else recipe, overrides)
     path = str(trained_model(model) or model)
     progress = Progress(0, live=False)
@@ -111,7 +111,7 @@ def evaluate_suites(
     Console(width=None if sys.stdout.isatty() else 120).print(table(fields))
     print(f"the nearest lighteval command:\n{fields['lighteval']}")
     if output is not None:
-        Path(output).write_text(to_json(fields, indent=1) + "\n", encoding="utf-8")
+        write_atomic(output, to_json(fields, indent=1) + "\n")
     return fields
 
 

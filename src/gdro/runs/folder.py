@@ -79,6 +79,17 @@ def check_free(output: str | None) -> None:
         )
 
 
+def check_output(output: str | None) -> None:
+    """Raise a RunError where no file `output` could be written once everything is evaluated."""
+    if output is None:
+        return
+    path = Path(output)
+    if path.exists() and not path.is_file():
+        raise RunError(f"--output {path}: is no file; name one for the figures")
+    if not path.parent.is_dir():
+        raise RunError(f"--output {path}: there is no folder {path.parent}; make it first")
+
+
 def new_folder(output: str | None, name: str) -> RunFolder:
     """Make the folder of a new run: `output`, or the first free of runs/NAME-001, runs/NAME-002,
     ...

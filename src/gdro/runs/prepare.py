@@ -76,12 +76,16 @@ class Fitting:
 
 
 def prepare(
-    config: TrainConfig, progress: Progress, *checks: Callable[[], object]
+    config: TrainConfig,
+    progress: Progress,
+    *checks: Callable[[], object],
+    trains: bool = True,
 ) -> tuple[RunPrompts, Policy, Verifier]:
     """Load everything a run needs and check it, the weights last.
 
     Args:
         checks: further ones, told together with what else is wrong.
+        trains: whether it trains, and needs training prompts for a step.
 
     Raises:
         GDROError: what stands in the way, all of it that can be found before the weights are
@@ -97,7 +101,7 @@ def prepare(
         tokenizer = load_tokenizer(locate(config.model))
         check_context(config, room)
     try:
-        fitting = fitting_prompts(config, tokenizer, verifier, faults)
+        fitting = fitting_prompts(config, tokenizer, verifier, faults, trains=trains)
         for note in fitting.notes:
             progress.note(note)
         for note in fitting.prompts.notes:
@@ -112,7 +116,12 @@ def prepare(
 
 
 def fitting_prompts(
-    config: TrainConfig, tokenizer: Any, verifier: PoolVerifier, faults: Faults
+    config: TrainConfig,
+    tokenizer: Any,
+    verifier: PoolVerifier,
+    faults: Faults,
+    *,
+    trains: bool = True,
 ) -> Fitting:
     """The prompts that the run would use, each with a gold answer that the verifier can read.
 
@@ -121,6 +130,7 @@ def fitting_prompts(
             at.
         verifier: told besides whether the chat template opens the thinking.
         faults: of earlier checks; they are told too.
+        trains: as in `prepare`.
 
     Raises:
         GDROError: what is wrong with the prompts, and the faults.
@@ -133,6 +143,9 @@ def fitting_prompts(
     if found is not None:
         with faults:
             fitting = _fitting(config, found, tokenizer)
+            if trains:
+                batch = config.prompts_per_step
+                check_enough(len(fitting.prompts.train), batch, f"prompts_per_step {batch}")
         with faults:
             text_only = _check_answers(
                 config, found if fitting is None else fitting.prompts, tokenizer, verifier
@@ -192,6 +205,4 @@ def _fitting(config: TrainConfig, found: RunPrompts, tokenizer: Any) -> Fitting:
             min(limit, max(train.longest, heldout.longest)),
             () if advice is None else (advice,),
         )
-    batch = config.prompts_per_step
-    check_enough(len(fitting.prompts.train), batch, f"prompts_per_step {batch}")
     return fitting
