@@ -46,6 +46,9 @@ SOURCE = '''
     def hangs(completions, **kwargs):
         while True:
             pass
+
+    def own_column(completions, answer, solution, **kwargs):
+        return [float(answer == ["theirs"] and solution == ["2"])]
 '''
 PROMPT = Prompt("a/1", [{"role": "user", "content": "1+1?"}], "2", "a", {"weight": 0.25})
 
@@ -70,6 +73,13 @@ def test_a_function_works_as_it_is(rewards: Path, name: str, score: float) -> No
         verifier.check([PROMPT])
         assert verifier.score([PROMPT], [" 2"]) == [score]
         assert verifier.counts == {"scored": 1}
+
+
+def test_a_column_called_answer_is_not_the_gold(rewards: Path) -> None:
+    prompt = Prompt("a/1", [{"role": "user", "content": "?"}], "2", "a", {"answer": "theirs"})
+    with made(rewards, "own_column") as verifier:
+        assert verifier.score([prompt], ["2"]) == [1.0]
+    assert prompt.answer == "2"
 
 
 def test_a_rule_for_the_answer_hands_on_the_answer_alone(rewards: Path) -> None:

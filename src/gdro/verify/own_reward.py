@@ -104,9 +104,9 @@ def _in_trl_style(
     completion: str, prompt: Prompt, answer_name: str
 ) -> tuple[list[Any], dict[str, Any]]:
     """The keywords that TRL gives: prompts, completions (messages for a chat), and the row's
-    columns as lists."""
+    columns as lists. A column called `answer` goes before the gold, which has its own name too."""
     text = prompt.messages
-    columns = {"id": prompt.id, "source": prompt.source, **prompt.metadata, "answer": prompt.answer}
+    columns = {"id": prompt.id, "source": prompt.source, "answer": prompt.answer, **prompt.metadata}
     if answer_name:
         columns[answer_name] = prompt.answer
     return [], {
