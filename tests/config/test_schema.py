@@ -144,7 +144,14 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
         {"max_rollouts": 10**9},
         "max_rollouts = 1000000000: must be whole number >= 1 and <= 4096 or null",
     ),
-    ({"run_name": "a/b"}, "run_name = 'a/b': must be text"),
+    (
+        {"run_name": "my run"},
+        "run_name = 'my run': must be text that matches ^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    ),
+    (
+        {"hub_model_id": "a b"},
+        "hub_model_id = 'a b': must be text that matches ^[\\w.-]+(/[\\w.-]+)?$",
+    ),
     ({"dtype": "int8"}, "dtype = 'int8': must be float32 | bfloat16"),
     ({"lora": 3}, "lora = 3: must be a section of `key: value` lines"),
     ({"learning_rate": float("nan")}, "learning_rate = nan: must be number > 0"),
@@ -163,7 +170,8 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"data": {"kind": "csv"}}, "data.kind = 'csv': must be reasoning_gym | jsonl | parquet | hub"),
     (
         {"data": {"path": "x"}},
-        "data.kind (not given): must be reasoning_gym | jsonl | parquet | hub",
+        "data.kind (not given): must be reasoning_gym | jsonl | parquet | hub; set it, or give a"
+        " file that ends in .jsonl | .jsonl.gz | .parquet",
     ),
     (
         {"data": {"kind": "reasoning_gym", "path": "x.txt"}},
@@ -181,6 +189,15 @@ PYTHON_ERRORS: list[tuple[dict[str, Any], str]] = [
     (
         {"generation": {"backend": "transformers", "rows": 4}},
         "generation.rows = 4: only for generation.backend fast, which is transformers here",
+    ),
+    (
+        {"data": {"chat_template_kwargs": {"documents": ["a"]}}},
+        "data.chat_template_kwargs.documents = ['a']: must be a valid boolean or a valid integer"
+        " or a valid number or a valid string",
+    ),
+    (
+        {"controller": {"name": "joint", "eta": float("nan")}},
+        "controller.eta = nan: must be a finite number",
     ),
     ({"data": {"cells": [{"family": 1}]}}, "data.cells = [{'family': 1}]: row 1: family "),
     ({"report_to": ["x"]}, "report_to = ['x']: must be list of tensorboard | wandb | trackio"),

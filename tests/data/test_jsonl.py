@@ -108,6 +108,13 @@ def test_a_line_of_100_mb_is_refused_without_reading_it(tmp_path: Path) -> None:
     assert MAX_LINE_BYTES == 16 * 2**20
 
 
+def test_a_parquet_file_among_files_of_json_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "b.parquet"
+    path.write_bytes(b"PAR1\x15\x04" * 4)
+    with pytest.raises(DataError, match=r"b\.parquet: is a parquet file; .*data\.kind"):
+        list(read_jsonl(path))
+
+
 def test_gzip_is_read_and_other_packed_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "sums.jsonl.gz"
     path.write_bytes(gzip.compress(GOOD * 3))

@@ -4,7 +4,7 @@ allowed, and the new name of a key that settings had before or have in other tra
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from pydantic import (
@@ -21,6 +21,7 @@ from gdro.config.data import BY_ENDING, DATA_KINDS, kind_of
 from gdro.config.keys import keys_of, nearest, sections
 from gdro.config.source import ABSENT, Source
 
+ENDINGS = f"give a file that ends in {' | '.join(BY_ENDING)}"
 Broken = tuple[tuple[str, ...], str]
 """The keys that a rule goes by, the one to blame first, and what is wrong."""
 SERVER = "generation.vllm_server_base_url"
@@ -136,12 +137,22 @@ def _problems_between(settings: Checked, wrong: Sequence[str]) -> list[Problem]:
 def _problems_of(error: ValidationError, root: type[BaseModel], source: Source) -> list[Problem]:
     """What pydantic found in `source` under the schema `root`."""
     details = error.errors(include_url=False)
-    return [problem for detail in details for problem in _problems(detail, root, source)]
+    found: dict[str, Problem] = {}
+    for detail in details:
+        for problem in _problems(detail, root, source):
+            before = found.get(problem.path)
+            if before is not None and before.message != problem.message:  # a union's members
+                message = f"{before.message} or {problem.message.removeprefix('must be ')}"
+                problem = replace(before, message=message)
+            found[problem.path] = problem
+    return list(found.values())
 
 
 def _problems(detail: ErrorDetails, root: type[BaseModel], source: Source) -> Iterator[Problem]:
-    path, cause = _key_path(detail["loc"]), detail.get("ctx", {}).get("error")
-    allowed = _allowed(path, root, source) or detail["msg"]
+    path, cause = _key_path(detail["loc"], source), detail.get("ctx", {}).get("error")
+    plain = detail["msg"].removeprefix("Input should be ")
+    allowed = _allowed(path, root, source) or plain
+    given = detail["input"]
     match detail["type"]:
         case "value_error":
             yield Problem(path, str(cause))
@@ -149,8 +160,12 @@ def _problems(detail: ErrorDetails, root: type[BaseModel], source: Source) -> It
             yield from _unknown(path, root, source)
         case "missing":
             yield Problem(path, f"missing; give {allowed}", of_key=True)
-        case "union_tag_invalid" | "union_tag_not_found" if isinstance(detail["input"], Mapping):
-            yield Problem("data.kind", f"must be {' | '.join(DATA_KINDS)}")
+        case "union_tag_invalid" | "union_tag_not_found" if isinstance(given, Mapping):
+            by_path = "path" in given and given.get("kind") is None
+            told = f"; set it, or {ENDINGS}" if by_path else ""
+            yield Problem("data.kind", f"must be {' | '.join(DATA_KINDS)}{told}")
+        case "string_pattern_mismatch":
+            yield Problem(path, f"must be text that matches {detail['ctx']['pattern']}")
         case _:
             yield Problem(path, f"must be {allowed}")
 
@@ -169,7 +184,7 @@ def _unknown(path: str, root: type[BaseModel], source: Source) -> Iterator[Probl
     if kinds := [key.kind for key in keys if key.path == path]:
         message = f"unknown key for data.kind {kind}; it belongs to {' | '.join(kinds)}"
         if path == "data.path":
-            message += f"; set data.kind, or give a file that ends in {' | '.join(BY_ENDING)}"
+            message += f"; set data.kind, or {ENDINGS}"
     elif path in renamed:
         message = f"is called {renamed[path]} now"
     elif near := nearest(path, [*known, *sections(root), *renamed]):
@@ -191,13 +206,19 @@ def _data_kind(source: Source) -> str:
     return kind_of(source.value("data")) or "reasoning_gym"
 
 
-def _key_path(loc: tuple[int | str, ...]) -> str:
-    """Pydantic's location as a key: without the data union's tag and what follows a place in a
-    list."""
+def _key_path(loc: tuple[int | str, ...], source: Source) -> str:
+    """Pydantic's location as a key: without the data union's tag, what follows a place in a list,
+    and the member of a union below a plain value."""
     tag = loc[:1] == ("data",) and loc[1:2] and loc[1] in DATA_KINDS
     path: list[str] = []
     for part in (*loc[:1], *loc[2:]) if tag else loc:
         if not isinstance(part, str):
             break
         path.append(part)
+    while len(path) > 1 and not _has_keys(source.value(".".join(path[:-1]))):
+        path.pop()
     return ".".join(path)
+
+
+def _has_keys(value: Any) -> bool:
+    return value is ABSENT or isinstance(value, Mapping | BaseModel)

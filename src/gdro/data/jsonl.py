@@ -94,6 +94,12 @@ def open_file(path: Path, *, packed: bool = False) -> BinaryIO:
     if kind is not None:
         file.close()
         raise DataError(f"{path}: is a {kind} file; unpack it first")
+    if packed and start.startswith(b"PAR1"):
+        file.close()
+        raise DataError(
+            f"{path}: is a parquet file; all files of a list are of one kind, by data.kind or the"
+            " ending of the first"
+        )
     return file
 
 
