@@ -163,3 +163,15 @@ def test_without_labels_training_ids_name_one_source_and_the_prompts_stay_the_sa
         prompt.messages for prompt in told.train
     ]
     assert [prompt.id for prompt in hidden.heldout] == [prompt.id for prompt in told.heldout]
+
+
+def test_without_labels_two_ids_stay_two(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    names = [("a/b", "c:d"), ("a/b/c", "d"), ("x", "y"), ("x:y", "z"), ("x", "y:z")]
+    rows = [{"prompt": own, "answer": "1", "id": own, "source": source} for source, own in names]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train = load(path=str(path), heldout_fraction=0.0, source_labels=False).train
+    ids = [prompt.id for prompt in train]
+    assert not any("/" in name for name in ids)
+    assert ids[1:3] == ["a:b:c:d", "x:y"], "an id that holds no mark is as it was"
+    assert len(set(ids)) == 5, ids

@@ -80,7 +80,15 @@ def _rows(data: ParquetData | JsonlData | HubData) -> RunPrompts:
 def _unlabelled(prompts: Sequence[Prompt]) -> list[Prompt]:
     """The same prompts in the same order, by ids that name no source: a controller finds one
     source, as in a data set whose prompts all carry one name."""
-    return [replace(prompt, id=prompt.id.replace(SEPARATOR, ":")) for prompt in prompts]
+    return [replace(prompt, id=_unlabelled_id(prompt.id)) for prompt in prompts]
+
+
+def _unlabelled_id(prompt_id: str) -> str:
+    """The id with ":" for every "/"; one that holds ":" has it escaped, as in an address, so that
+    no two ids become one."""
+    if ":" in prompt_id:
+        prompt_id = prompt_id.replace("%", "%25").replace(":", "%3A")
+    return prompt_id.replace(SEPARATOR, ":")
 
 
 def training_sizes(data: DataConfig) -> dict[str, int]:
