@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     if words and words[0] in MODULES:
-        return _run_module(MODULES[words[0]][0], words[1:])
+        return _run_module(words[0], words[1:])
     parser = _parser()
     chosen = parser.parse_args(words)
     if chosen.command is None:
@@ -188,22 +188,26 @@ def _report(chosen: argparse.Namespace) -> int:
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_PLACE = (errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 """Errors of a path that the user gave."""
+AGAIN = "the same command again"
+GO_ON = {name: f"gdro {name} --resume RUN" for name in ("train", "diffusion")}
+"""How a command goes on with what it has written, where it does not by itself."""
 
 
-def _run_module(module: str, words: Sequence[str]) -> int:
-    """Run `module.main(words)`; imported here, so that one command does not pay for the others."""
-    main = importlib.import_module(module).main
-    return _guarded_status(lambda: main(words))
+def _run_module(name: str, words: Sequence[str]) -> int:
+    """Run the command's `main(words)`; imported here, so that one does not pay for the others."""
+    main = importlib.import_module(MODULES[name][0]).main
+    return _guarded_status(lambda: main(words), GO_ON.get(name, AGAIN))
 
 
-def _guarded_status(command: Callable[[], int]) -> int:
+def _guarded_status(command: Callable[[], int], go_on: str) -> int:
     """As `_guarded`, with the command's own status where it ran to its end."""
     status: list[int] = []
-    return _guarded(lambda: status.append(command())) or status[0]
+    return _guarded(lambda: status.append(command()), go_on) or status[0]
 
 
-def _guarded(command: Callable[[], object]) -> int:
-    """Run a command; an error that the user can mend is one message, anything else a traceback."""
+def _guarded(command: Callable[[], object], go_on: str = AGAIN) -> int:
+    """Run a command; an error that the user can mend is one message, anything else a traceback.
+    `go_on` is what to do once a full disk has room."""
     from gdro.core.errors import GDROError
 
     try:
@@ -213,8 +217,7 @@ def _guarded(command: Callable[[], object]) -> int:
     except OSError as error:
         if error.errno in FULL:
             return _fail(
-                f"{error}; what was written before is intact. Make room, then go on: gdro train"
-                " --resume RUN"
+                f"{error}; what was written before is intact. Make room, then go on: {go_on}"
             )
         if error.errno in NO_PLACE:
             return _fail(

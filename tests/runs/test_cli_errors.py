@@ -1,10 +1,12 @@
 """What can be known to be wrong is said before anything is trained: one message, exit code 2, no
 traceback."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -308,6 +310,27 @@ def test_a_place_for_figures_is_looked_at_before_anything_is_evaluated(capsys, t
         for place in (tmp_path / "missing" / "x.json", tmp_path):
             said = _refused(capsys, "evaluate", *words, "--output", str(place))
             assert f"--output {place}: " in said
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["train"], "gdro train --resume RUN"),
+        (["diffusion"], "gdro diffusion --resume RUN"),
+        (["simulate"], "the same command again"),
+        (["report", "RUN"], "the same command again"),
+    ],
+)
+def test_a_full_disk_is_told_with_what_goes_on_in_that_command(capsys, monkeypatch, words, remedy):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    command = SimpleNamespace(main=full)
+    monkeypatch.setattr("gdro.cli.importlib", SimpleNamespace(import_module=lambda name: command))
+    monkeypatch.setattr("gdro.report.write_report", full)
+    said = _refused(capsys, *words)
+    assert remedy in said
+    assert said.count("RUN") == remedy.count("RUN")
 
 
 def test_what_is_no_plan_of_a_comparison(capsys, tmp_path):

@@ -160,5 +160,5 @@ def _first_free(name: str) -> RunFolder:
             continue
         return RunFolder(path)
     raise RunError(
-        f"{ROOT} holds 99,999 runs called {name}; choose another name with --set name=..."
+        f"{ROOT} holds 99,999 runs called {name}; choose another name with --set run_name=..."
     )
