@@ -75,6 +75,9 @@ def test_a_run_that_has_just_begun_beside_one_that_ended(pair, tmp_path):
     (tmp_path / "new" / "metrics.jsonl").write_text(start + "\n")
     page = write_side_by_side([pair[0], tmp_path / "new"], tmp_path / "page.html").read_text()
     assert "No warning from any check" in page
+    ended, begun = (NamedRun("run", read_record(folder)) for folder in (pair[0], tmp_path / "new"))
+    assert any("different numbers of rollouts" in note for note in notes([ended, begun]))
+    assert not any("different numbers of rollouts" in note for note in notes([begun, begun]))
 
 
 def test_what_cannot_be_set_side_by_side_is_refused(pair, tmp_path, capsys):

@@ -119,7 +119,11 @@ def notes(runs: Sequence[NamedRun]) -> list[str]:
         )
     if len(ks) > 1:
         said.append(f"The evaluations drew {', '.join(map(str, sorted(ks)))} samples a prompt.")
-    spent = {last_known(run.record.scalar("rollouts_total")) for run in runs}
+    # a run without a step has spent none
+    spent = {
+        last_known(run.record.scalar("rollouts_total")) if len(run.record.steps) else 0.0
+        for run in runs
+    }
     if len(spent) > 1:
         said.append("The runs spent different numbers of rollouts.")
     return said

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from importlib import metadata
@@ -90,7 +91,9 @@ def this_machine(dtype: str) -> tuple[dict[str, float], str]:
         )
     count, properties = torch.cuda.device_count(), torch.cuda.get_device_properties(0)
     found = {"processes": float(count), "device_gb": properties.total_memory / 1e9}
-    known = next((size for name, size in GPUS.items() if name in properties.name), None)
+    # whole words: an RTX A1000 is no A100, and an L40 no L4
+    sizes = (size for name, size in GPUS.items() if re.search(rf"\b{name}\b", properties.name))
+    known = next(sizes, None)
     if known is None:
         return found, f"{count} x {properties.name}, whose speed is not known here"
     return found | {"peak_tflops": known[1]}, f"{count} x {properties.name}"
