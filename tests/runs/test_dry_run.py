@@ -161,6 +161,22 @@ def test_the_paper_s_recipe_on_a_small_file(
     assert "a batch takes 512 distinct ones (prompts_per_step 512)" in capsys.readouterr().err
 
 
+def test_what_was_read_of_the_golds_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    rows = [{"id": str(i), "prompt": f"{i}?", "answer": str(i)} for i in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code = tmp_path / "reward.py"
+    code.write_text("def reward(completions, prompts):\n    return [1.0]\n")
+    files = [f"data.path={path}", "prompts_per_step=16"]
+    own = ["verifier.kind=python", f"verifier.function={code}:reward"]
+    for sets, read in (
+        ([*files, "verifier.kind=exact"], "every gold answer was read"),
+        ([*files, *own], "tried on the first prompt alone"),
+        ([*SMALL, f"data.cells={CELLS}"], "of each cell one gold answer was tried"),
+    ):
+        assert read in str(dry_run(load_config("default", sets)))
+
+
 def test_bad_golds_stop_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "tasks.jsonl"
     rows = [

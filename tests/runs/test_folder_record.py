@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdro.config import load_config
 from gdro.core.errors import RunError
 from gdro.io import RecordWriter, without_nan
 from gdro.runs.folder import RunFolder, held, new_folder, old_folder
-from gdro.runs.machine import code_commit
+from gdro.runs.machine import code_commit, machine, this_machine
+from gdro.runs.model_card import write_card
 from gdro.runs.record import cut_back
 
 
@@ -56,6 +58,51 @@ def test_first_free_folder_is_taken_in_turn(tmp_path, monkeypatch):
     assert [str(new_folder(None, "default").path) for _ in range(3)] == [
         f"runs/default-00{n}" for n in (1, 2, 3)
     ]
+
+
+def test_a_full_shelf_is_told_with_the_key_that_names_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gdro.runs.folder.range", lambda *_: range(1), raising=False)
+    new_folder(None, "mine")
+    with pytest.raises(RunError, match="--set run_name="):
+        new_folder(None, "mine")
+
+
+@pytest.mark.parametrize("name", ["1e-5", "on", "2026-11-28"])
+def test_the_settings_on_a_model_s_card_load_as_the_run_s_own(tmp_path, name):
+    run = RunFolder(tmp_path)
+    run.model.mkdir()
+    config = load_config("default", [f'run_name="{name}"'])
+    run.write_config(config.to_yaml())
+    start = {"version": "1", "train_prompts": 1, "heldout_prompts": 0, "machine": machine()}
+    run.record.write_text(json.dumps({"event": "start", **start}) + "\n")
+    card = write_card(run).read_text(encoding="utf-8")
+    assert f"# {name}\n" in card
+    path = tmp_path / "again.yaml"
+    path.write_text(card.partition("```yaml\n")[2].partition("```")[0])
+    assert load_config(path) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "speed"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA GeForce RTX 4090", 165.0),
+        ("NVIDIA L40S", 362.0),
+        ("NVIDIA L4", 121.0),
+        ("NVIDIA L40", None),
+        ("NVIDIA RTX A1000 Laptop GPU", None),
+        ("NVIDIA A10G", None),
+    ],
+)
+def test_a_gpu_is_known_by_its_whole_name(monkeypatch, name, speed):
+    properties = SimpleNamespace(name=name, total_memory=24e9)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: properties)
+    found, said = this_machine("bfloat16")
+    assert found.get("peak_tflops") == speed
+    assert name in said
 
 
 def test_a_named_folder_may_exist_only_empty(tmp_path):

@@ -44,6 +44,13 @@ TOKENIZER_FILES = (
     "vocab.txt",
 )
 
+GOLDS = {
+    "": "every gold answer was read by the verifier ({})",
+    "python": "the reward function was tried on the first prompt alone",
+    "reasoning_gym": "of each cell one gold answer was tried by its scorer",
+}
+"""What was done to the gold answers, by the kind of verifier."""
+
 
 @dataclass(frozen=True)
 class DryRun:
@@ -77,13 +84,14 @@ class DryRun:
         if self.found.mean is not None:
             length = f"{self.found.mean:.1f} tokens on average, at most {self.found.longest}"
         notes = "".join(f"\nnote        {note}" for note in self.found.notes)
+        kind = self.config.verifier.kind
+        golds = GOLDS.get(kind, GOLDS[""]).format(kind)
         return (
             f"settings    ok: {self.config.run_name}, controller"
             f" {controller_label(self.config.controller.model_dump())}\n"
             f"data        ok: {len(prompts.train)} training"
-            f" prompts, {len(prompts.heldout)} held out{odd}\nprompts     {length}; every gold"
-            f" answer was read by the verifier ({self.config.verifier.kind})\nmodel      "
-            f" {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{notes}"
+            f" prompts, {len(prompts.heldout)} held out{odd}\nprompts     {length}; {golds}\n"
+            f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{notes}"
         )
 
     def _batch(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from gdro.config.yaml_text import dump_yaml, parse_yaml
 from gdro.controllers.registry import controller_label
 from gdro.io import write_atomic
 from gdro.models.locate import ADAPTER
@@ -30,7 +31,7 @@ def write_card(run: RunFolder) -> Path:
         OSError: it cannot be written.
     """
     events = read_events(run.record)
-    settings = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    settings, _ = parse_yaml(run.config.read_text(encoding="utf-8"), str(run.config))
     path = run.model / "README.md"
     write_atomic(path, model_card(events, settings, adapters=(run.model / ADAPTER).is_file()))
     return path
@@ -171,9 +172,7 @@ def _use(settings: Mapping[str, Any], adapters: bool) -> str:
 
 
 def _own(settings: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(
-        {k: v for k, v in settings.items() if k not in LOCAL}, sort_keys=False, allow_unicode=True
-    )
+    return dump_yaml({k: v for k, v in settings.items() if k not in LOCAL})
 
 
 def _source(data: Mapping[str, Any]) -> str:
