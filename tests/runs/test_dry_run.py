@@ -177,6 +177,18 @@ def test_what_was_read_of_the_golds_is_said(tmp_path: Path) -> None:
         assert read in str(dry_run(load_config("default", sets)))
 
 
+@pytest.mark.parametrize(("own", "told"), [("{}/a", True), ("a-{}", False)])
+def test_ids_that_make_a_source_of_each_prompt_are_told(
+    tmp_path: Path, own: str, told: bool
+) -> None:
+    path = tmp_path / "tasks.jsonl"
+    rows = [{"id": own.format(i), "prompt": f"{i}?", "answer": str(i)} for i in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sets = [f"data.path={path}", "prompts_per_step=16", "verifier.kind=exact"]
+    notes = dry_run(load_config("default", sets)).found.notes
+    assert any("data.id_column" in note for note in notes) == told
+
+
 def test_bad_golds_stop_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "tasks.jsonl"
     rows = [

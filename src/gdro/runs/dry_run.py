@@ -91,7 +91,8 @@ class DryRun:
             f" {controller_label(self.config.controller.model_dump())}\n"
             f"data        ok: {len(prompts.train)} training"
             f" prompts, {len(prompts.heldout)} held out{odd}\nprompts     {length}; {golds}\n"
-            f"model       {self.config.model}: {self.model.parameters:,} parameters, from {self.origin}{notes}"
+            f"model       {self.config.model}: {self.model.parameters:,} parameters, from"
+            f" {self.origin}{notes}"
         )
 
     def _batch(self) -> str:
@@ -215,7 +216,7 @@ def dry_run(config: TrainConfig, settings: Sequence[str] = ()) -> DryRun:
         tokenizer = _tokenizer(config.model)
     with closing(verifier_of(config.verifier, config.data)) as verifier:
         found = fitting_prompts(config, tokenizer, verifier, faults)
-    found = replace(found, notes=(*found.notes, *_idle(config, found)))
+    found = replace(found, notes=(*found.notes, *_idle(config, found), *_many_sources(found)))
     mean = given.prompt_tokens if found.mean is None else found.mean
     done = _work(config, len(found.prompts.heldout), mean, given.completion_fraction)
     return DryRun(
@@ -240,6 +241,19 @@ def _idle(config: TrainConfig, found: Fitting) -> list[str]:
     drawn = config.generations * batch
     why = why_idle(controller_of(config), ids, batch, drawn, config.candidates)
     return [] if why is None else [why]
+
+
+def _many_sources(found: Fitting) -> list[str]:
+    """What to know where half of the prompts or more have a source to themselves."""
+    prompts = found.prompts.train
+    sources = {prompt.source for prompt in prompts}
+    if len(sources) <= max(1, len(prompts) / 2):
+        return []
+    return [
+        f"{len(sources):,} sources of {len(prompts):,} prompts, e.g. {prompts[0].source!r}: a"
+        " source is what stands before the last / of an id; give ids without one, or"
+        " data.id_column: null"
+    ]
 
 
 def _memory_of(
