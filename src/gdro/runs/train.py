@@ -111,7 +111,7 @@ def _check_settings(config: TrainConfig, folder: RunFolder) -> None:
     the optimiser from the checkpoint and the rest from the file."""
     if (start := start_of(folder.record)) is None:
         return
-    then, now = Source(start["config"]), Source(config.model_dump(mode="json"))
+    then, now = Source(start.get("config", {})), Source(config.model_dump(mode="json"))
     found = flat(now.values)
     changed = [
         key
