@@ -177,8 +177,8 @@ class Run:
     def _cut_record(self, checkpoint: Path | None, done: int) -> list[Event]:
         if (start := start_of(self.folder.record)) is not None:
             self._check_data(start)
-            if (text := self.config.to_yaml()) != self.folder.config.read_text(encoding="utf-8"):
-                self.folder.write_config(text)  # it has more steps now
+        if (text := self.config.to_yaml()) != self.folder.config.read_text(encoding="utf-8"):
+            self.folder.write_config(text)  # it has more steps now
         kept = cut_back(self.folder.record, done)
         self.folder.report.unlink(missing_ok=True)  # of an earlier end
         self.record = RecordWriter(self.folder.record)
