@@ -7,6 +7,7 @@ Not read here, so that math-verify may try: integrals, limits, derivatives, matr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from gdro.verify.answers.nodes import ELEMENTARY, TRIGONOMETRIC, Node, Unreadable, read_number
@@ -338,7 +339,8 @@ class Parser(Names):
                 bounds["high"] = self._argument()
         if len(bounds) < 2:
             raise Unreadable("a sum without its bounds")
-        return Node(op, (bounds["low"], bounds["high"], self._term()), name=index)
+        term = _indexed(self._term(), index)
+        return Node(op, (bounds["low"], bounds["high"], term), name=index)
 
     def _argument(self, *, signed: bool = False, brackets: bool = False) -> Node:
         r"""One argument: a group in braces, a digit, a letter or a command; `\frac12` is one
@@ -379,6 +381,17 @@ class Parser(Names):
         if op == "divide" and first.op == op:
             return Node(op, (first.parts[0], self._node("multiply", first.parts[1], *others)))
         return Node(op, parts)
+
+
+def _indexed(term: Node, index: str) -> Node:
+    """The term of a sum over an index: there `i` and `e` are no constants, and `a_i` is not one
+    number but a value for every index."""
+    bound = Node("name", name=index)
+    if term.op == "constant" and term.name == index:
+        return bound
+    if term.op == "name" and term.name.endswith(f"_{index}"):
+        return Node("call", (bound,), name=term.name.removesuffix(index))
+    return replace(term, parts=tuple(_indexed(part, index) for part in term.parts))
 
 
 def parse(tokens: Sequence[Token]) -> tuple[Node, int]:
