@@ -17,7 +17,7 @@ from gdro.verify.answers.dress import undress
 from gdro.verify.answers.forms import Form, Opaque, Words
 from gdro.verify.answers.nodes import Unreadable
 from gdro.verify.answers.numerals import times, with_point
-from gdro.verify.answers.prose import Piece, find_answer
+from gdro.verify.answers.prose import Piece, find_answer, is_sentence
 from gdro.verify.answers.read import read_form
 from gdro.verify.fastpath import decide, plain
 from gdro.verify.guards import MAX_LENGTH, bad_control, refusal
@@ -36,7 +36,9 @@ def score(answer: Answer, gold: str) -> Outcome:
         quick = decide(plain(answer.text), gold)
         if quick is not None:
             return _verdict(quick)
-        return judge(answer.text, answer.mark == "tag", gold)
+        found = judge(answer.text, answer.mark == "tag", gold)
+        wrong_tag = answer.mark == "tag" and found.cause == causes.WRONG
+        return _judge_sentence(answer.text, gold) if wrong_tag else found
     text = tail(answer.text)
     quick = decide(plain(text), gold)
     return judge_text(text, gold) if quick is None else _verdict(quick)
@@ -52,6 +54,12 @@ def judge_text(text: str, gold: str) -> Outcome:
     return (
         Outcome(0.0, causes.UNPARSABLE) if piece is None else judge(piece.text, piece.prose, gold)
     )
+
+
+def _judge_sentence(text: str, gold: str) -> Outcome:
+    """The verdict on a tag that does not hold the gold as a whole, but may say it in a sentence."""
+    piece = _inside(text) if is_sentence(text) else None
+    return _verdict(False) if piece is None else judge(piece.text, piece.prose, gold)
 
 
 @lru_cache(maxsize=16_384)

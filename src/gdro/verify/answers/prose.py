@@ -27,6 +27,8 @@ from gdro.verify.answers.nodes import Unreadable
 from gdro.verify.answers.numerals import times, with_point
 from gdro.verify.answers.quantity import is_number
 from gdro.verify.answers.read import read_form
+from gdro.verify.answers.split import relation
+from gdro.verify.answers.tokens import tokenize
 from gdro.verify.answers.units import check_lead, check_name
 from gdro.verify.answers.wording import shorter, taken_back, worded
 
@@ -179,6 +181,16 @@ def find_answer(text: str, *, words: bool = False, quoted: bool = True) -> Piece
     return _Finder(words).find(worded(text.strip(), quoted=quoted))
 
 
+def is_sentence(text: str) -> bool:
+    """Whether what is read as a value is a sentence around one: a list or relation that begins with
+    a word, or `B is correct`."""
+    tokens = tokenize(undress(text), prose=True)
+    states = any(token.kind == "text" and relation(token) for token in tokens)
+    if tokens and tokens[0].kind == "text":
+        return states or isinstance(read_form(text, prose=True), Group | Relation)
+    return states and not _Finder(words=False)._is_value_alone(text)
+
+
 class _Finder:
     def __init__(self, words: bool) -> None:
         self.words = words
@@ -211,11 +223,7 @@ class _Finder:
             return found
         if (row := _ROW.fullmatch(lines[-1])) is not None:
             lines[-1] = row[1]
-        emphasised = [
-            next(group for group in found.groups() if group)
-            for found in _EMPHASIS.finditer(lines[-1])
-        ]
-        for part in reversed(emphasised):
+        for part in reversed(_emphasised(lines[-1])):
             if not part.rstrip().endswith(":") and self._is_value_alone(part):
                 return Piece(part)
         if len(lines[-1]) <= _LINE and self._is_value_alone(lines[-1]):
@@ -341,6 +349,20 @@ class _Finder:
         behind = _WORDS_BEHIND.match(text, number.end())
         with_unit = text[number.start() : behind.end()] if behind else ""
         return Piece(with_unit if with_unit and self._says(with_unit) else number.group())
+
+
+def _emphasised(line: str) -> list[str]:
+    """What is emphasised in a line; `**3** or **4**` is one part."""
+    parts, end = list[str](), 0
+    for found in _EMPHASIS.finditer(line):
+        between = line[end : found.start()]
+        part = next(group for group in found.groups() if group)
+        if parts and _JOINED.fullmatch(between):
+            parts[-1] += between + part
+        else:
+            parts.append(part)
+        end = found.end()
+    return parts
 
 
 def _options(before: str, last: str) -> bool:
