@@ -29,7 +29,7 @@ from gdro.verify.answers.quantity import is_number
 from gdro.verify.answers.read import read_form
 from gdro.verify.answers.split import relation
 from gdro.verify.answers.tokens import tokenize
-from gdro.verify.answers.units import check_lead, check_name
+from gdro.verify.answers.units import DENIAL, check_lead, check_name
 from gdro.verify.answers.wording import shorter, taken_back, worded
 
 _ANNOUNCED = re.compile(
@@ -92,6 +92,8 @@ _NUMBER_WORD = re.compile(
     rf"(?:{'|'.join(sorted(set(NUMBER_WORDS) - {'zero', 'one'}))})(?![^\W\d_])", re.IGNORECASE
 )
 """A number in words; `one` says too many other things outside of an answer."""
+_RELATED = re.compile(r"[=<>\u2248\u2260\u2264\u2265]|\\(?:[gl]eq?|neq?|approx)(?![a-zA-Z])")
+_CONDITION = re.compile(r"\b(?:of|to|for|equation|when|if|where|with|at)\s+\$[^$]{1,80}\$")
 _PLAIN_WORD = re.compile(r"[^\W\d_]{2,}[^=\u2248~<>\\]*$")
 _TURNED = re.compile(
     r"(?:<|(?<![-=\w/\"'])>|[<>!]=|[\u2264\u2265\u2260\u00b1\u2213\u207b\u2796]|\\(?:[lgn]eq?|pm|mp|not|[lg]t)(?![a-zA-Z]))\s*$"
@@ -140,6 +142,22 @@ _NOTHING = re.compile(
     r"|\A(no (?:real |integer )?(?:solutions?|roots?)) exists?\W*\Z",
     re.IGNORECASE,
 )
+_COPULA = re.compile(
+    r"\s(?:is|are|equals)(?:\s+(?:equal to|exactly|approximately|therefore|thus|then|simply|just))?"
+    r"[\s:]+(?=\S)"
+)
+_ATTRIBUTE = re.compile(
+    r"\w+(?:ed|ing|wn|ble)\b|(?:chosen|taken|given|written|prime|even|odd|positive|negative)\b"
+)
+"""What may follow a copula in the name of a value, `the remainder when 20 is divided by 7`."""
+_NAMED = re.compile(r"(?<!\\)\b(?:the|an?|of|its|our|number|total)\b", re.IGNORECASE)
+_SUPPOSED = re.compile(
+    r"^(?:is|are|does|do|can)\b"
+    r"|\b(?:whether|unless|suppose|assume|assuming|let|nobody|false|untrue|doubt)\b"
+    r"|(?:^|,\s)(?:(?:but|and)\s+)?(?:if|since|because)\b(?!.*,\s(?!and\b|or\b)[^\W\d_]{2})",
+    re.IGNORECASE,
+)
+"""Words that make no statement of what follows; an `if` before its own comma may stand."""
 _DATE = re.compile(
     r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,6}\.?\s+\d", re.IGNORECASE
 )
@@ -227,7 +245,7 @@ class _Finder:
             if not part.rstrip().endswith(":") and self._is_value_alone(part):
                 return Piece(part)
         if len(lines[-1]) <= _LINE and self._is_value_alone(lines[-1]):
-            return Piece(lines[-1])
+            return self._stated(lines[-1]) or Piece(lines[-1])
         if self.words and (verdict := _VERDICT.match(lines[0])) is not None:
             return Piece(verdict[1])
         if (nothing := _NOTHING.search(lines[-1])) is not None:
@@ -260,6 +278,8 @@ class _Finder:
         ).strip()
         sentence = sentence.rstrip("!")
         sentence = _COLON.split(sentence)[-1]
+        if (stated := self._stated(sentence)) is not None:
+            return stated
         if len(sentence) <= _LINE and self._is_value_alone(sentence):
             return Piece(sentence)
         sentence = sentence[-2 * _LINE :]  # more is not looked at, and may be a megabyte
@@ -273,6 +293,27 @@ class _Finder:
                 return None if _hedged(sentence[: lead.end()]) else Piece(candidate)
         return None
 
+    def _stated(self, sentence: str) -> Piece | None:
+        """What a sentence says of a value that it names by numbers: `The GCD of 12 and 18 is 6`."""
+        copulas = list(_COPULA.finditer(sentence)) if len(sentence) <= 2 * _LINE else []
+        if not copulas or _WORD_AT_START.match(sentence) is None:
+            return None
+        *others, last = copulas
+        before, value = sentence[: last.start()], sentence[last.end() :]
+        name = before.rpartition(", ")[2] if _NAMED.search(before.rpartition(", ")[2]) else before
+        if not re.search(r"\d", before) or not _NAMED.search(name):
+            return None
+        if _RELATED.search(_CONDITION.sub("", name)):
+            return None
+        if not all(_ATTRIBUTE.match(sentence, other.end()) for other in others):
+            return None  # `John is 4 and Mary is 6`
+        if _WORD_AT_START.match(value) and not _NUMBER_WORD.match(value):
+            return None
+        if not self._is_value_alone(value) or _hedged(sentence[: last.end()]):
+            return None
+        denied = _SUPPOSED.search(before) or DENIAL.search(before)
+        return None if denied else Piece(value)
+
     def _behind(self, rest: str) -> Piece | None:
         """The value at the start of what follows an announcement, in that sentence or the next line
         that has text."""
@@ -284,6 +325,8 @@ class _Finder:
             return Piece(sentence)
         if (explained := _EXPLAINED.search(sentence)) is not None and explained.start():
             sentence = sentence[: explained.start()]
+        if (stated := self._stated(sentence)) is not None:
+            return stated
         for candidate in shorter(sentence.strip()):
             if candidate.casefold() == "one" != sentence.casefold():  # `one of the following`
                 continue
