@@ -258,10 +258,13 @@ def label_size(tokens: Tokens) -> int:
     follows = tokens[size] if size < len(tokens) else None
     if follows is None or separator(follows) or relation(follows):
         return 0
-    goes_on = any(
-        token.kind == "text" and _GOES_ON.match(token.text) for token in tokens[size : size + 2]
+    goes_on = follows.kind == "text" and _GOES_ON.match(follows.text)
+    again = any(
+        _label_size(tokens[place + 1 : place + 5])
+        for place, token in enumerate(tokens[size:-1], start=size)
+        if separator(token)
     )
-    return 0 if goes_on else size
+    return 0 if goes_on or again else size
 
 
 def _label_size(tokens: Tokens) -> int:
@@ -276,16 +279,8 @@ def _label_size(tokens: Tokens) -> int:
     ]
     if len(texts) > 3 and texts[0] == "(" and is_letter[1] and texts[2] == ")":
         return 3 if tokens[3].spaced or tokens[3].kind == "text" or texts[3] in (":", ".") else 0
-    if (
-        len(texts) > 2
-        and is_letter[0]
-        and texts[1] in (")", ".", ":")
-        and (
-            tokens[2].kind in ("number", "text", "command")
-            or (tokens[2].spaced and len(tokens) > 3 and tokens[3].kind == "text")
-        )
-    ):
-        return 2
+    if len(texts) > 2 and is_letter[0] and texts[1] in (")", ".", ":"):
+        return 2 if tokens[2].spaced or tokens[2].kind in ("number", "text", "command") else 0
     return 0
 
 
