@@ -53,8 +53,9 @@ def quantity(tokens: Tokens) -> Quantity:
     again = next(
         (place for place, token in enumerate(tail) if place and _starts_again(tail, place)), None
     )
-    if tail == [] and (measured := _measured(rest)) is not None:
-        return Quantity(node, NONE, measured)
+    quotient = tail[:1] and tail[0].text == "/"  # `2 g/cm^3`
+    if (not tail or quotient) and (measured := _measured(rest)) is not None:
+        return Quantity(node, read_unit(tail) if tail else NONE, measured)
     if again is not None:
         words = [token._replace(text=_AND_AT_END.sub("", token.text)) for token in tail[:again]]
         first = Quantity(node, read_unit(words, degree=degree))
@@ -210,7 +211,8 @@ def same_quantity(gold: Quantity, answer: Quantity) -> bool:
 
     A unit that only one of them has is no difference, and letters are one where the gold is a
     number; two known units that measure different things
-    are. A letter that is read as a unit may be a factor of the gold (`5m`).
+    are. A letter that is read as a unit may be a factor of the gold (`5m`); behind a blank the gold
+    has it as a unit (`5 m`).
     """
     measured = answer.measured if not gold.node.names else None
     if measured is not None and (gold.unit.known or not measured.unit.letter):
@@ -224,6 +226,8 @@ def same_quantity(gold: Quantity, answer: Quantity) -> bool:
         return same_node(
             gold.node, Node("multiply", (answer.node, Node("name", name=answer.unit.letter)))
         )
+    if gold.measured is not None and not gold.measured.unit.letter:  # `20 m/s`
+        return same_quantity(gold.measured, answer)
     return False
 
 
