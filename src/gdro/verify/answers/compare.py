@@ -28,13 +28,14 @@ from gdro.verify.answers.forms import (
 from gdro.verify.answers.lexicon import COPULAS, DANGEROUS
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.quantity import as_quantity, mixed, same_node, same_quantity
-from gdro.verify.answers.relations import same_relations, stated, states_of
+from gdro.verify.answers.relations import name_of, same_relations, stated, states_of
 from gdro.verify.answers.units import factors
 
 _CLOCK = re.compile(r"\d{1,2}:[0-5]\d(?::00)?")
 _CHOICES = re.compile(r"(?=[a-h]{2,8}$)a?b?c?d?e?f?g?h?")
 """Letters of several choices in one word, `ABD`."""
 _VERDICTS = frozenset({"yes", "no", "true", "false"})
+_HALF_OPEN = frozenset({("(", "]"), ("[", ")")})
 _POINT = frozenset({"(", "[", "\\langle"})
 
 
@@ -258,10 +259,13 @@ def _is_ordered(form: Form) -> bool:
 def _same_brackets(gold: Group, answer: Group) -> bool:
     """Brackets tell intervals apart where there are two parts; around more they are only a
     habit."""
-    if (answer.opening, answer.closing) in (
-        ("(", "]"),
-        ("[", ")"),
-    ) and gold.closing != answer.closing:
+    pairs = (gold.opening, gold.closing), (answer.opening, answer.closing)
+    if any(pair in _HALF_OPEN for pair in pairs) and gold.closing != answer.closing:
+        return False
+    if len(gold.parts) == 2 and any(
+        one.opening == "(" and _is_of_one_thing(other)
+        for one, other in ((gold, answer), (answer, gold))
+    ):
         return False
     both = gold.opening in ("(", "[") and answer.opening in ("(", "[")
     if both and len(gold.parts) == 2:
@@ -274,6 +278,15 @@ def _same_brackets(gold: Group, answer: Group) -> bool:
         or "or" not in (gold.joint, answer.joint)
         or not (gold.opening and answer.opening)
     )
+
+
+def _is_of_one_thing(form: Group) -> bool:
+    """Whether a list or set gives values of one thing, `x = 1 or x = 5`, and so is no point and no
+    interval."""
+    relations = [part for part in form.parts if isinstance(part, Relation)]
+    names = {re.sub(r"_.*", "", name_of(part.texts[0])) for part in relations}
+    again = len(relations) == len(form.parts) > len(names)
+    return form.opening == "\\{" or form.joint == "or" or again
 
 
 def _in_order(wanted: Sequence[Form], found: Sequence[Form]) -> bool:
