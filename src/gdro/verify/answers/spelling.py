@@ -222,6 +222,7 @@ _FIRST = (
 )
 """Before numbers are read."""
 _ALIASES = (
+    (re.compile(r"\\mathbb\s+([RZNQC])(?![a-zA-Z])"), r"\\mathbb{\1}"),
     (re.compile(r"\\(?:dollar|textdollar)(?![a-zA-Z])"), r"\\$"),
     (re.compile(r"(?<![a-zA-Z\\])(?:US|CA?|AU?|HK|NZ|NT|MX|[RS])\s*\\\$"), r"\\$"),
     (re.compile(r"\\pounds(?![a-zA-Z])"), "£"),
