@@ -28,6 +28,9 @@ _COMPACT_LIST = re.compile(r"\d,\d{3}(?!\d)")
 _EXCLAIMED = re.compile(r"""(.*\d[\s*_]*)![\s!.*_"')\]]*""", re.DOTALL)
 """Prose that ends in a factorial, which may as well be an exclamation mark."""
 
+_FACTORIAL = re.compile(r"((?:\A|\$|\bis\s)[^a-zA-Z_<>=$]*[\d)]!)=(?!=)")
+"""Arithmetic that ends in a factorial before `=`, which may as well be the sign `!=`."""
+
 
 def score(answer: Answer, gold: str) -> Outcome:
     """1.0 if the answer equals the gold, else 0.0, with the cause."""
@@ -145,12 +148,15 @@ def _gold_forms(gold: str) -> tuple[Form, ...]:
 
 def _forms(text: str, prose: bool, *, is_gold: bool = False) -> tuple[Form, ...]:
     """How a text may be read: `1,234` is a number and a list, `17h30` a time and a span of time; of
-    an answer `3,5` is a list and a decimal with a comma, and `42!` in prose is 42 called out."""
+    an answer `3,5` is a list and a decimal with a comma, and `42!` in prose is 42 called out;
+    `5!=120` is a factorial or an inequality."""
     forms = [read_form(text, prose=prose)]
     if _COMPACT_LIST.search(text):
         forms.append(read_form(re.sub(r",(?=\d{3}(?!\d))", ", ", text), prose=prose))
     elif not is_gold and prose and (called := _EXCLAIMED.fullmatch(text)) is not None:
         forms.append(read_form(called[1], prose=True))
+    if "!=" in text and (factorial := _FACTORIAL.sub(r"\1 =", text)) != text:
+        forms.append(read_form(factorial, prose=prose))
     if not is_gold and (decimal := with_point(text)) is not None:
         forms.append(read_form(decimal, prose=prose))
     return (*forms, *(read_form(time, prose=True) for time in times(undress(text))))
