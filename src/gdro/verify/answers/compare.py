@@ -156,7 +156,10 @@ def _same_modulo(gold: Form, answer: Form) -> bool:
 
 def _residues(form: Modulo) -> list[Form]:
     """The values: those behind the name of `x = 3, 5 (mod 7)`; none if a congruence of numbers is
-    false."""
+    false; of a remainder what it is."""
+    number, divisor = (_whole(form.value), _whole(form.modulus)) if form.remainder else (None, None)
+    if number is not None and divisor:
+        return [Quantity(Node("number", value=Fraction(number % divisor)))]
     parts = (
         form.value.parts
         if isinstance(form.value, Group) and not form.value.opening

@@ -107,10 +107,15 @@ class Based:
 
 @dataclass(frozen=True)
 class Modulo:
-    """`3 (mod 7)`."""
+    """`3 (mod 7)`.
+
+    Attributes:
+        remainder: it is written as an operation, `20 mod 7`, which is 6.
+    """
 
     value: Form
     modulus: Form
+    remainder: bool = False
 
 
 @dataclass(frozen=True)

@@ -210,9 +210,14 @@ class _Reader:
         if len(places) != 1 or places[0] == 0:
             return None
         value, modulus = tokens[: places[0]], tokens[places[0] + 1 :]
+        if split(modulus, relation)[1] and not any(map(relation, value)):  # `20 mod 7 = 6`
+            return None
+        operation = tokens[places[0]].text != "\\pmod" and value[-1].text != "("
         if value[-1].text == "(" and modulus and modulus[-1].text == ")":
             value, modulus = value[:-1], modulus[:-1]
-        return Modulo(self.form(value, depth + 1), self.form(modulus, depth + 1))
+        parts = self.form(value, depth + 1), self.form(modulus, depth + 1)
+        factors = [isinstance(part, Quantity) and part.node.op != "add" for part in parts]
+        return Modulo(*parts, remainder=operation and all(factors))
 
     def _leaf(self, tokens: Tokens, depth: int) -> Form:
         if all(token.kind == "text" for token in tokens):

@@ -16,7 +16,7 @@ from fractions import Fraction
 import mpmath
 
 from gdro.verify.answers.evaluate import Evaluator
-from gdro.verify.answers.forms import Form, Group, Named, Opaque, Quantity, Relation, Words
+from gdro.verify.answers.forms import Form, Group, Modulo, Named, Opaque, Quantity, Relation, Words
 from gdro.verify.answers.nodes import Node, Unreadable
 from gdro.verify.answers.quantity import as_quantity, is_number, renamed, same_node
 from gdro.verify.answers.units import NONE
@@ -39,7 +39,7 @@ def states_of(gold: Relation) -> list[Form]:
         return [gold.sides[1]] if isinstance(gold.sides[0], Words | Group) else []
     if any(sign not in ("=", "~") for sign in gold.signs):
         return []
-    if is_number(gold.sides[0]):
+    if is_number(gold.sides[0]) or isinstance(gold.sides[0], Modulo):
         return list(gold.sides)
     return list(gold.sides[1:]) if _is_plain_name(gold.sides[0], gold.texts[0]) else []
 
@@ -59,6 +59,8 @@ def stated(answer: Relation, gold: Form, same: Same) -> bool:
     if not is_number(answer.sides[0]) and all(_is(gold, side, same) for side in answer.sides):
         return True  # `(x+1)^2 = x^2+2x+1`
     first, others = answer.sides[0], list(zip(answer.signs, answer.sides[1:], strict=True))
+    if isinstance(first, Modulo) and is_number(first.value):
+        return False
     if is_number(first):
         return _numbers_agree(first, others, gold, same)
     if _is_to_be_solved(first, answer.texts[0]) or _is_in(answer.texts[0], others):
