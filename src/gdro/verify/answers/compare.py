@@ -207,7 +207,7 @@ def _same_reals(gold: Form, answer: Form) -> bool | None:
     if (
         isinstance(gold, Relation)
         and isinstance(answer, Relation)
-        and _subject(gold) != _subject(answer)
+        and reals.subjects(gold) != reals.subjects(answer)
     ):
         return None
     found = reals.reals(answer, strictly=True)
@@ -215,10 +215,6 @@ def _same_reals(gold: Form, answer: Form) -> bool | None:
     if found is None or wanted[0] is None:
         return None
     return any(one is not None and reals.same(one, found) for one in wanted)
-
-
-def _subject(relation: Relation) -> set[str]:
-    return {side.text for side in relation.sides if isinstance(side, Words)}
 
 
 def _same_groups(gold: Form, answer: Form) -> bool:

@@ -4,6 +4,7 @@ one set."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import mpmath
@@ -20,8 +21,10 @@ from gdro.verify.answers.forms import (
     Words,
 )
 from gdro.verify.answers.nodes import Unreadable
+from gdro.verify.answers.units import NONE
 
 _DIGITS = 60
+_LINEAR = frozenset({"add", "multiply", "negative", "number", "name"})
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 
 
@@ -32,6 +35,14 @@ class Piece(NamedTuple):
     low_closed: bool
     high: Any
     high_closed: bool
+
+
+class Distance(NamedTuple):
+    """`scale * |name - centre|`."""
+
+    name: str
+    centre: Fraction
+    scale: Fraction
 
 
 Reals = list[Piece]
@@ -144,7 +155,7 @@ def _of_relation(relation: Relation) -> Reals | None:
     places = [
         place
         for place, side in enumerate(relation.sides)
-        if isinstance(side, Words) and len(side.text) == 1
+        if (isinstance(side, Words) and len(side.text) == 1) or _distance(side) is not None
     ]
     if len(places) != 1 or any(sign not in _TURNED for sign in relation.signs):
         return None
@@ -158,6 +169,38 @@ def _of_relation(relation: Relation) -> Reals | None:
             found = _intersection(found, _half(sign, _number(right)))
         else:
             return None
+    distance = _distance(relation.sides[place])
+    return found if distance is None else _at(distance, found)
+
+
+def _distance(form: Form) -> Distance | None:
+    """`|x - 1|` as a distance on the line, with whole numbers or fractions; None for another
+    form. `|z|` is as likely one in the plane."""
+    if not isinstance(form, Quantity) or form.node.op != "absolute" or form.unit != NONE:
+        return None
+    nodes = list(form.node.parts[0].walk())
+    names = [node.name for node in nodes if node.op == "name"]
+    if len(names) != 1 or names == ["z"] or any(node.op not in _LINEAR for node in nodes):
+        return None
+    (name,), inner = names, form.node.parts[0]
+    start, end = (Evaluator({name: Fraction(x)})(inner) for x in (0, 1))
+    if not (isinstance(start, Fraction) and isinstance(end, Fraction)) or start == end:
+        return None
+    return Distance(name, start / (start - end), abs(end - start))
+
+
+def _at(distance: Distance, pieces: Reals) -> Reals:
+    """The numbers whose distance lies in these pieces."""
+    found: Reals = []
+    centre, scale = (
+        mpmath.mpf(value.numerator) / value.denominator
+        for value in (distance.centre, distance.scale)
+    )
+    for low, low_closed, high, high_closed in _intersection(
+        pieces, [Piece(mpmath.mpf(0), True, _INFINITY, False)]
+    ):
+        found.append(Piece(centre + low / scale, low_closed, centre + high / scale, high_closed))
+        found.append(Piece(centre - high / scale, high_closed, centre - low / scale, low_closed))
     return found
 
 
@@ -172,10 +215,17 @@ def _half(sign: str, bound: Any) -> Reals:
     return [Piece(bound, closed, _INFINITY, False)]
 
 
+def subjects(relation: Relation) -> set[str]:
+    """Names that a relation is about: `x` of `x > 3` and of `|x| > 3`."""
+    found = {side.text for side in relation.sides if isinstance(side, Words)}
+    distances = map(_distance, relation.sides)
+    return found | {distance.name for distance in distances if distance is not None}
+
+
 def _names(form: Form) -> set[str]:
     """Names that the relations in a form are about."""
     if isinstance(form, Relation):
-        return {side.text for side in form.sides if isinstance(side, Words)}
+        return subjects(form)
     return (
         set[str]().union(*(_names(part) for part in form.parts))
         if isinstance(form, Group)
