@@ -27,14 +27,14 @@ from gdro.verify.types import GoldError, Outcome
 _COMPACT_LIST = re.compile(r"\d,\d{3}(?!\d)")
 _EXCLAIMED = re.compile(r"""(.*\d[\s*_]*)![\s!.*_"')\]]*""", re.DOTALL)
 """Prose that ends in a factorial, which may as well be an exclamation mark."""
-
+_PRICE = re.compile(r"\$\s?(?:\d[\d,]*)?\.?\d+\.?")
 _FACTORIAL = re.compile(r"((?:\A|\$|\bis\s)[^a-zA-Z_<>=$]*[\d)]!)=(?!=)")
 """Arithmetic that ends in a factorial before `=`, which may as well be the sign `!=`."""
 
 
 def score(answer: Answer, gold: str) -> Outcome:
     """1.0 if the answer equals the gold, else 0.0, with the cause."""
-    gold = plain(_gold_text(gold))
+    gold = _gold_text(gold)
     if answer.mark:
         quick = decide(plain(answer.text), gold)
         if quick is not None:
@@ -115,7 +115,7 @@ def check_gold(gold: str) -> str:
     """
     if not isinstance(gold, str) or not gold.strip():
         raise GoldError("the gold answer is empty")
-    text = plain(_gold_text(gold))
+    text = _gold_text(gold)
     cause = _refusal(text)
     if cause is not None:
         raise GoldError(f"the gold answer {_short(gold)} is refused ({cause})")
@@ -163,9 +163,10 @@ def _forms(text: str, prose: bool, *, is_gold: bool = False) -> tuple[Form, ...]
 
 
 def _gold_text(gold: str) -> str:
-    """The gold answer itself, out of a box if the data set kept one."""
+    """The gold answer itself, out of a box if the data set kept one; `$5` keeps its currency."""
     found = read(gold, "last_box")
-    return gold if found is None else found.text
+    text = gold if found is None else found.text
+    return f"\\${plain(text)}" if _PRICE.fullmatch(text.strip()) else plain(text)
 
 
 def _verdict(right: bool) -> Outcome:
