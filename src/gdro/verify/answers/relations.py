@@ -288,6 +288,9 @@ def holds_for(condition: Form, value: Form) -> bool:
     """Whether a condition is about names that the value has beside the name that it is given
     for."""
     names = _names(value)
+    everywhere = isinstance(condition, Relation) and isinstance(condition.sides[-1], Named)
+    if isinstance(condition, Words) or everywhere:  # `f(x) = 0 for all x`
+        names |= _arguments(value)
     if isinstance(condition, Relation):
         subjects = _subjects(condition)
         return bool(subjects) and subjects <= names and _is_simple(condition)
@@ -300,6 +303,12 @@ def holds_for(condition: Form, value: Form) -> bool:
             word in names for word in re.findall(r"(?<![^\W\d_])[a-z](?![^\W\d_])", condition.text)
         )
     return False
+
+
+def _arguments(form: Form) -> set[str]:
+    """Names in the brackets of `f(x)` on the left side."""
+    is_function = isinstance(form, Relation) and _APPLIED.match(form.texts[0])
+    return _names(form.sides[0]) if is_function and isinstance(form, Relation) else set()
 
 
 def _is_simple(relation: Relation) -> bool:
