@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from gdro.verify.answers.forms import Based
-from gdro.verify.answers.lexicon import NUMBER_WORDS
+from gdro.verify.answers.forms import Based, Quantity
+from gdro.verify.answers.lexicon import NUMBER_WORDS, QUALIFIERS
+from gdro.verify.answers.nodes import Node
 
 _LARGE = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 _DOZENS = {"dozen": 12, "half a dozen": 6, "half dozen": 6}
@@ -177,6 +178,31 @@ def times(plain: str) -> list[str]:
     hour, minute, half = found.groups()
     day = [f"{hour}:{minute} {half or 'h'}"] if len(minute) == 2 and int(hour) <= 24 else []
     return day if half else [*day, f"{hour} hours {minute} minutes"]
+
+
+_MONTHS = list(dict.fromkeys(word for kind, word in QUALIFIERS.values() if kind == "month"))
+_MONTH = "|".join(name for name, (kind, _) in QUALIFIERS.items() if kind == "month")
+_DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
+_DATE = re.compile(
+    rf"({_MONTH})\.?\s*{_DAY}(?:,\s*|\s+)(\d{{3,4}})|{_DAY}\s+(?:of\s+)?({_MONTH})\.?,?\s+(\d{{3,4}})",
+    re.IGNORECASE,
+)
+
+
+def read_date(plain: str) -> Quantity | None:
+    """A day with its year (undressed) as one number, `July 4, 1776` as 17760704; None for any other
+    text."""
+    if len(plain) > _MAX_TIME:
+        return None
+    text = re.sub(r"\\text\s*\{([^{}\\]*)\}", r"\1", plain)
+    if (found := _DATE.fullmatch(" ".join(text.split()))) is None:
+        return None
+    month, day, year = (
+        (found[1], found[2], found[3]) if found[1] else (found[5], found[4], found[6])
+    )
+    place = _MONTHS.index(QUALIFIERS[month.casefold()][1]) + 1
+    value = 10_000 * int(year) + 100 * place + int(day)
+    return Quantity(Node("number", value=Fraction(value)))
 
 
 def read_based(plain: str) -> Based | None:

@@ -30,7 +30,7 @@ from gdro.verify.answers.forms import (
 )
 from gdro.verify.answers.lexicon import EMPTY, REALS
 from gdro.verify.answers.nodes import Node, Unreadable
-from gdro.verify.answers.numerals import in_digits, read_based, spoken_number
+from gdro.verify.answers.numerals import in_digits, read_based, read_date, spoken_number
 from gdro.verify.answers.quantity import counted, quantity, scaled, together
 from gdro.verify.answers.relations import holds_for, is_condition, restricts
 from gdro.verify.answers.split import (
@@ -94,7 +94,8 @@ def read_form(text: str, *, prose: bool = False) -> Form:
         prose: it stands outside of mathematics (see `tokens.tokenize`).
     """
     plain = in_digits(undress(text))
-    return read_based(plain) or _Reader(prose).form(tokenize(plain, prose=prose), 0)
+    written = read_based(plain) or read_date(plain)
+    return written or _Reader(prose).form(tokenize(plain, prose=prose), 0)
 
 
 def normal(text: str) -> str:
