@@ -28,6 +28,7 @@ _COMPACT_LIST = re.compile(r"\d,\d{3}(?!\d)")
 _EXCLAIMED = re.compile(r"""(.*\d[\s*_]*)![\s!.*_"')\]]*""", re.DOTALL)
 """Prose that ends in a factorial, which may as well be an exclamation mark."""
 _PRICE = re.compile(r"\$\s?(?:\d[\d,]*)?\.?\d+\.?")
+_DECLARED = re.compile(r"(?<![a-zA-Z\\])([a-df-hj-z])\s*\\in\s*\\mathbb\s*\{([ZN])\}")
 _FACTORIAL = re.compile(r"((?:\A|\$|\bis\s)[^a-zA-Z_<>=$]*[\d)]!)=(?!=)")
 """Arithmetic that ends in a factorial before `=`, which may as well be the sign `!=`."""
 
@@ -86,6 +87,8 @@ def judge(text: str, prose: bool, gold: str) -> Outcome:
         and (piece := _inside(text)) is not None
     ):
         forms = _forms(*piece)
+    if (renamed := _with_golds_parameter(text, gold)) is not None:
+        forms += (read_form(renamed, prose=prose),)
     reasons = []
     for wanted in _gold_forms(gold):
         for found in forms:
@@ -160,6 +163,22 @@ def _forms(text: str, prose: bool, *, is_gold: bool = False) -> tuple[Form, ...]
     if not is_gold and (decimal := with_point(text)) is not None:
         forms.append(read_form(decimal, prose=prose))
     return (*forms, *(read_form(time, prose=True) for time in times(undress(text))))
+
+
+def _with_golds_parameter(text: str, gold: str) -> str | None:
+    r"""An answer with the gold's name for the one parameter that each declares in the same set:
+    `n\pi, n \in \mathbb{Z}` beside `k\pi, k \in \mathbb{Z}`."""
+    if not all("\\in" in one or "\u2208" in one for one in (text, gold)):
+        return None
+    plain = undress(text)
+    declared = [set(_DECLARED.findall(one)) for one in (undress(gold), plain)]
+    if any(len(names) != 1 for names in declared):
+        return None
+    (name, its_set), (other, other_set) = (names.pop() for names in declared)
+    letter = r"(?<![a-zA-Z\\]){}(?![a-zA-Z])"
+    if its_set != other_set or re.search(letter.format(name), plain):
+        return None
+    return re.sub(letter.format(other), name, plain)
 
 
 def _gold_text(gold: str) -> str:
