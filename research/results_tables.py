@@ -228,6 +228,8 @@ SMOLLM2_SCORES = {
 REGIME = {
     "uniform": "GRPO",
     "joint": "both games, failure signal: `joint`",
+    "prompt_gdro": "its weights alone: `prompt_gdro`",
+    "mt_grpo": "MT-GRPO over bins",
     "gdro": "**the default, `text_gdro`**",
     "grpo_2": "GRPO, two updates a step",
     "paper_prompt": "the paper's weights, two updates",
