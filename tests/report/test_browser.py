@@ -78,9 +78,8 @@ def requests(driver):
     """The addresses asked for since the log was last read, but for those of the browser's own start
     page, which may still be loading."""
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    asked = [event for event in events if event["method"] == "Network.requestWillBeSent"]
-    addresses = [event["params"]["request"]["url"] for event in asked]
-    return [address for address in addresses if not address.startswith("chrome://")]
+    asked = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    return [one["request"]["url"] for one in asked if not one["documentURL"].startswith("chrome:")]
 
 
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS.keys())
