@@ -49,6 +49,13 @@ def _comparable(run):
     return events
 
 
+def _assert_same_end(run, whole):
+    """Record and weights are those of a run that was never interrupted."""
+    assert _comparable(run) == _comparable(whole)
+    weights = "model/model.safetensors"
+    assert (run / weights).read_bytes() == (whole / weights).read_bytes()
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that was never interrupted."""
@@ -167,10 +174,7 @@ def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(whol
         assert gdro("train", "--resume", str(run), *words).returncode == 2
     done = gdro("train", "--resume", str(run), "--set", "max_steps=4")
     assert done.returncode == 0, done.stderr
-    assert (run / "model/model.safetensors").read_bytes() == (
-        whole / "model/model.safetensors"
-    ).read_bytes()
-    assert _comparable(run) == _comparable(whole)
+    _assert_same_end(run, whole)
     assert "max_steps: 4\n" in (run / "config.yaml").read_text()
     assert "is finished" in gdro("train", "--resume", str(run)).stderr
 
@@ -189,10 +193,7 @@ def test_a_run_that_died_in_its_last_phase_is_finished_though_an_earlier_end_lef
     (run / "model" / "model.safetensors").write_bytes(b"half")
     done = gdro("train", "--resume", str(run))
     assert done.returncode == 0, done.stderr
-    assert _comparable(run) == _comparable(whole)
-    assert (run / "model/model.safetensors").read_bytes() == (
-        whole / "model/model.safetensors"
-    ).read_bytes()
+    _assert_same_end(run, whole)
     assert "of the earlier end" not in (run / "report.html").read_text()
     assert "is finished" in gdro("train", "--resume", str(run)).stderr
 
@@ -250,7 +251,4 @@ def test_rounds_within_the_budget_end_when_its_rollouts_are_spent_and_resume_to_
     (short / "report.html").unlink()  # stopped after its last step, before its end
     again = gdro("train", "--resume", str(short))
     assert again.returncode == 0, again.stderr
-    assert _comparable(short) == _comparable(whole)
-    assert (short / "model/model.safetensors").read_bytes() == (
-        whole / "model/model.safetensors"
-    ).read_bytes()
+    _assert_same_end(short, whole)

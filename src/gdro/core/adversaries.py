@@ -17,7 +17,7 @@ import numpy as np
 
 from gdro.core.errors import OptionError
 from gdro.core.hashing import uniform
-from gdro.core.signals import ROUNDING, moving_average
+from gdro.core.signals import count_outside, moving_average
 from gdro.core.state import State, read_array, read_int
 from gdro.core.types import Floats
 
@@ -378,8 +378,7 @@ def scale_gains(gains: Floats, low: float, high: float) -> tuple[Floats, int]:
     """(B,) gains mapped from [low, high] to [0, 1] (NaN stays), and how many lay outside and were
     clipped; what is outside by rounding alone does not count."""
     unit = (gains - low) / (high - low)
-    outside = int(((unit < -ROUNDING) | (unit > 1.0 + ROUNDING)).sum())
-    return np.clip(unit, 0.0, 1.0), outside
+    return np.clip(unit, 0.0, 1.0), count_outside(unit)
 
 
 def _positive(name: str, value: float) -> None:

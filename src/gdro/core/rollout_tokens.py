@@ -89,18 +89,15 @@ class RolloutTokens:
         Args:
             tokens: (M,) mean tokens of the visit's rollouts, finite and above 0.
         """
-        with one_thread():
-            self._learn(prompts, tokens)
-
-    def _learn(self, prompts: Prompts, tokens: Floats) -> None:
         y = np.log(tokens)
         in_order = np.argsort(prompts.keys)  # sums must not depend on the order of the batch
         x, miss = self._inputs(prompts)[in_order], np.abs(y - self.expected_log(prompts))
         y = y[in_order]
         share = kept(self.window, len(y))
         self.error = float(miss[in_order].mean())
-        self.precision = faded(self.precision, share) + x.T @ x
-        self.moment = share * self.moment + x.T @ y
+        with one_thread():
+            self.precision = faded(self.precision, share) + x.T @ x
+            self.moment = share * self.moment + x.T @ y
         self.total = share * self.total + x.sum(axis=0)
         self._solve()
 

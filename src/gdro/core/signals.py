@@ -36,8 +36,12 @@ def rescale(rewards: Ragged, low: float, high: float) -> tuple[Ragged, int]:
     """
     with np.errstate(over="ignore"):
         unit = (rewards.values - low) / (high - low)
-    outside = int(((unit < -ROUNDING) | (unit > 1.0 + ROUNDING)).sum())
-    return rewards.map(np.clip(unit, 0.0, 1.0)), outside
+    return rewards.map(np.clip(unit, 0.0, 1.0)), count_outside(unit)
+
+
+def count_outside(unit: Floats) -> int:
+    """How many numbers lie outside of [0, 1] by more than rounding."""
+    return int(((unit < -ROUNDING) | (unit > 1.0 + ROUNDING)).sum())
 
 
 def failure(unit_rewards: Ragged) -> Floats:

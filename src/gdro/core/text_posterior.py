@@ -113,17 +113,14 @@ class TextPosterior:
             unit: their rewards in [0, 1], in M groups.
             a, b: (M,) their posterior before the visit, as `posterior(prompts, now)` gives it.
         """
-        with one_thread():
-            self._learn(prompts, now, unit, a, b)
-
-    def _learn(self, prompts: Prompts, now: int, unit: Ragged, a: Floats, b: Floats) -> None:
         inputs = self.features.inputs(self.features.rows_of(prompts))
         reward, total = unit.sum(), unit.counts
         mean, error = _mean(inputs, self.weights), reward / total - a / (a + b)
         self.precision = faded(self.precision, kept(self.window, len(total)))
         size = total / (1.0 + (total - 1.0) * self.rho)
         in_order = np.argsort(prompts.keys)  # sums must not depend on the order of the batch
-        self._move(inputs[in_order], (mean + error)[in_order], size[in_order])
+        with one_thread():
+            self._move(inputs[in_order], (mean + error)[in_order], size[in_order])
         several = total > 1
         square = unit.pair_products() - beta_square(a, b)
         found = ((square - 2.0 * mean * error) * several)[in_order].sum()

@@ -22,7 +22,7 @@ from gdro.lab.compare_table import (
     shown,
     titles,
 )
-from gdro.lab.text import estimate_of
+from gdro.lab.text import estimate_of, moved
 from gdro.report.chart import SERIES, Chart, extent
 from gdro.report.palette import fill_page, fixed
 from gdro.report.read import RecordError
@@ -88,15 +88,15 @@ def headline(summary: Mapping[str, Any]) -> str:
     gap = known[best]
     clear = estimate_of(gap).clear
     known_to = not math.isnan(gap["high"])
-    moved = f"{gap['value']:+.3f}"
-    moved += f" ({gap['low']:+.3f} to {gap['high']:+.3f})" if known_to else " (no interval yet)"
+    change = f"{gap['value']:+.3f}"
+    change += f" ({gap['low']:+.3f} to {gap['high']:+.3f})" if known_to else " (no interval yet)"
     if gap["value"] > 0 and clear:
-        return f"{best} has the highest pass@{k}: {moved} against {against}"
+        return f"{best} has the highest pass@{k}: {change} against {against}"
     if gap["value"] > 0:
         return (
-            f"No method is clearly ahead of {against} in pass@{k}; the highest is {best}, {moved}"
+            f"No method is clearly ahead of {against} in pass@{k}; the highest is {best}, {change}"
         )
-    return f"No method is ahead of {against} in pass@{k}; the nearest is {best}, {moved}"
+    return f"No method is ahead of {against} in pass@{k}; the nearest is {best}, {change}"
 
 
 def page(summary: Mapping[str, Any]) -> str:
@@ -293,9 +293,8 @@ def _cell(score: Mapping[str, Any]) -> str:
         if gap.high < 0
         else ""
     )
-    moved = f"{gap.value:+.3f}"
-    moved += "" if math.isnan(gap.high) else f" ± {gap.high - gap.value:.3f}"
-    return f'<b>{score["value"]:.3f} {up}</b> <span class="ci">({moved})</span>'
+    change = moved(gap).strip("*")  # the triangle says what is bold in Markdown
+    return f'<b>{score["value"]:.3f} {up}</b> <span class="ci">({change})</span>'
 
 
 def _cost_table(summary: Mapping[str, Any]) -> str:

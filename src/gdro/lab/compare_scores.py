@@ -8,7 +8,6 @@ replicate, and intervals are Student's t over those.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -160,7 +159,7 @@ class Judge:
         """
         seeds = list(self._curves[method]) if against is None else self.paired(method, against)
         if not seeds:
-            return Estimate(math.nan, math.nan, math.nan)
+            return seed_interval([])
         at = (
             {seed: self._equal(seed, method, against, cost) for seed in seeds}
             if cost and against

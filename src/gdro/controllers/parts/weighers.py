@@ -174,7 +174,7 @@ class BinAdversary(Weigher):
         return self.acts != "gradient"
 
     def selection_weights(self) -> Floats | None:
-        return None if self.acts == "gradient" else self._omega()
+        return self._omega() if self.acts_on_selection else None
 
     def allocation_weights(self) -> Floats | None:
         return None if self.acts == "selection" else self._omega()
